@@ -1,0 +1,28 @@
+"""One 3D image in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One 3D image.
+
+    Attributes
+    ----------
+    data : array (X, Y, Z), float32
+        Intensities, axes in RAS order: X grows to the right, Y to anterior, Z to superior.
+    spacing : (float, float, float) or None
+        Voxel size in mm along X, Y, Z; None when the file does not say.
+    path : Path or None
+        Where it was read from.
+    """
+
+    data: NDArray[np.float32]
+    spacing: tuple[float, float, float] | None = None
+    path: Path | None = None
