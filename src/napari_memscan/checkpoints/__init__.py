@@ -1,1 +1,1 @@
-"""TBD."""
+"""Weight files of unknown origin to tensors and recipes, without running them."""
