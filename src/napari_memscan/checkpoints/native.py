@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 Recipe = LDMRecipe | AutoencoderRecipe | EmbedderRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(AnyRecipe)
-_NAMES = {"ldm": "a 3D latent diffusion model", "autoencoder": "an autoencoder alone",
-          "embedder": "an embedder"}
+_NAMES = {
+    "ldm": "a 3D latent diffusion model",
+    "autoencoder": "an autoencoder alone",
+    "embedder": "an embedder",
+}
 
 
 def save_checkpoint(
@@ -94,7 +97,11 @@ def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
             f"{path}: not a readable recipe ({error}). It must be the JSON file that lies beside "
             "the weights and says how to use them."
         ) from error
-    if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > FORMAT:
+    if (
+        isinstance(value, dict)
+        and isinstance(value.get("format"), int)
+        and value["format"] > FORMAT
+    ):
         raise BadInput(
             f"{path}: made by a newer memscan (format {value['format']}, this one reads up to "
             f"{FORMAT}). Update napari-memscan."

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Fits autoencoder, denoiser and embedder to a cohort."""

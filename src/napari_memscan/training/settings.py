@@ -1,0 +1,155 @@
+"""What a training is told; every field can be set from the command line with ``--set``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_memscan.checkpoints.recipe import SchedulerRecipe
+
+
+class Settings(BaseModel):
+    """Settings that every training has.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps in all.
+    batch : int
+        Volumes in a step.
+    learning_rate : float
+        Peak of the one-cycle schedule; the paper's embedder uses a cosine instead.
+    clip : float
+        Gradients are clipped to this norm.
+    validate_every : int
+        Steps between two validation losses.
+    save_every : int
+        Steps between two saved states; a killed training goes on from the last one.
+    seed : int
+        Of weights, batches and noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(1000, ge=1)
+    batch: int = Field(4, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    clip: float = Field(1.0, gt=0)
+    validate_every: int = Field(100, ge=1)
+    save_every: int = Field(100, ge=1)
+    seed: int = 1
+
+
+class AutoencoderSettings(Settings):
+    """Settings of ``memscan train autoencoder``.
+
+    Attributes
+    ----------
+    channels : list of int
+        One entry a level; each level after the first halves every axis.
+    latent_channels : int
+        Channels of a latent.
+    kl_weight : float
+        Weight of the Kullback-Leibler term beside the mean absolute error.
+    """
+
+    steps: int = Field(600, ge=1)
+    batch: int = Field(2, ge=1)
+    channels: tuple[int, ...] = (16, 32, 32)
+    latent_channels: int = Field(3, ge=1)
+    num_res_blocks: int = Field(1, ge=1)
+    kl_weight: float = Field(1e-6, ge=0)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of MONAI's ``AutoencoderKL``."""
+        return {
+            "spatial_dims": 3,
+            "in_channels": 1,
+            "out_channels": 1,
+            "channels": list(self.channels),
+            "latent_channels": self.latent_channels,
+            "num_res_blocks": self.num_res_blocks,
+            "norm_num_groups": 8,
+            "attention_levels": [False] * len(self.channels),
+            "with_encoder_nonlocal_attn": False,
+            "with_decoder_nonlocal_attn": False,
+        }
+
+
+class DenoiserSettings(Settings):
+    """Settings of ``memscan train denoiser``.
+
+    Attributes
+    ----------
+    channels : list of int
+        Width of each level of the U-Net; the last level has self-attention.
+    ema_decay : float
+        Decay of the exponential moving average of the weights; sampling uses the average.
+    duplicated, times : int
+        The first `duplicated` training volumes are drawn `times` as often as the others, as if
+        the cohort held them that many times: the way to study what duplication does.
+    sampler, sample_steps
+        Defaults for sampling, written to the recipe.
+    """
+
+    steps: int = Field(3000, ge=1)
+    batch: int = Field(8, ge=1)
+    channels: tuple[int, ...] = (32, 64, 64)
+    num_res_blocks: int = Field(1, ge=1)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    duplicated: int = Field(0, ge=0)
+    times: int = Field(1, ge=1)
+    scheduler: SchedulerRecipe = SchedulerRecipe()
+    sampler: str = "ddim"
+    sample_steps: int = Field(25, ge=1)
+
+    def arguments(self, latent_channels: int) -> dict[str, Any]:
+        """Return the arguments of MONAI's ``DiffusionModelUNet``."""
+        levels = len(self.channels)
+        return {
+            "spatial_dims": 3,
+            "in_channels": latent_channels,
+            "out_channels": latent_channels,
+            "channels": list(self.channels),
+            "num_res_blocks": self.num_res_blocks,
+            "attention_levels": [False] * (levels - 1) + [True],
+            "num_head_channels": [0] * (levels - 1) + [self.channels[-1]],
+            "norm_num_groups": 8,
+        }
+
+
+class EmbedderSettings(Settings):
+    """Settings of ``memscan train embedder`` (Dar et al. 2023, section 2.2).
+
+    Attributes
+    ----------
+    working_shape : (int, int, int) or None
+        Volumes are averaged down to it first; None takes half of each axis, rounded to what
+        `downsample` divides.
+    temperature : float
+        Of the NT-Xent loss.
+    flip_axes : tuple of int
+        Axes that the augmented view flips, each with probability 0.5. The paper flips one.
+    degrees : float
+        The augmented view is rotated by up to this about each axis. The paper uses 5.
+    """
+
+    steps: int = Field(1400, ge=1)
+    batch: int = Field(10, ge=2)
+    learning_rate: float = Field(3e-4, gt=0)
+    working_shape: tuple[int, int, int] | None = None
+    downsample: tuple[int, int, int] = (8, 8, 8)
+    n_hiddens: int = Field(8, ge=1)
+    dim: int = Field(32, ge=2)
+    temperature: float = Field(0.07, gt=0)
+    flip_axes: tuple[int, ...] = (0, 1, 2)
+    degrees: float = Field(5.0, ge=0, le=180)
+
+
+SETTINGS: dict[str, type[Settings]] = {
+    "autoencoder": AutoencoderSettings,
+    "denoiser": DenoiserSettings,
+    "embedder": EmbedderSettings,
+}
+"""Part of a model to the settings of its training."""

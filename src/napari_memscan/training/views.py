@@ -1,0 +1,66 @@
+"""Two views of a volume for contrastive learning, and the loss that pulls them together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def augmented(
+    batch: Tensor, random: torch.Generator, flip_axes: tuple[int, ...], degrees: float
+) -> Tensor:
+    """Flip and slightly rotate each volume on its own.
+
+    Parameters
+    ----------
+    batch : tensor (N, 1, X, Y, Z)
+        Outside a rotated volume its border value is repeated.
+    random : torch.Generator
+        On the CPU.
+    flip_axes : tuple of int
+        Of 0, 1, 2; each is flipped with probability 0.5.
+    degrees : float
+        Largest angle about each axis.
+    """
+    n = len(batch)
+    angles = (torch.rand(n, 3, generator=random) * 2 - 1) * math.radians(degrees)
+    matrices = _rotations(angles)
+    for axis in flip_axes:
+        # affine_grid counts axes from the last one.
+        flipped = torch.rand(n, generator=random) < 0.5
+        matrices[flipped, :, 2 - axis] *= -1
+    affine = torch.cat([matrices, torch.zeros(n, 3, 1)], dim=2).to(batch.device)
+    grid = functional.affine_grid(affine, list(batch.shape), align_corners=False)
+    return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
+
+
+def _rotations(angles: Tensor) -> Tensor:
+    result = torch.eye(3).expand(len(angles), 3, 3).clone()
+    for axis in range(3):
+        a, b = [i for i in range(3) if i != axis]
+        turn = torch.eye(3).expand(len(angles), 3, 3).clone()
+        cos, sin = angles[:, axis].cos(), angles[:, axis].sin()
+        turn[:, a, a], turn[:, a, b], turn[:, b, a], turn[:, b, b] = cos, -sin, sin, cos
+        result = result @ turn
+    return result
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy (Chen et al. 2020, equation 1).
+
+    Parameters
+    ----------
+    first, second : tensor (N, d)
+        Row i of both are two views of the same volume; all other rows are negatives.
+    temperature : float
+        Smaller is sharper.
+    """
+    vectors = functional.normalize(torch.cat([first, second]), dim=1)
+    logits = vectors @ vectors.T / temperature
+    n = len(first)
+    logits.fill_diagonal_(-torch.inf)
+    partner = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(logits.device)
+    return functional.cross_entropy(logits, partner)
