@@ -1,1 +1,1 @@
-"""TBD."""
+"""Files to volumes: cohort, importers, reader, preprocessing, cache."""

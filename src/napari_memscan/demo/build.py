@@ -1,0 +1,86 @@
+"""Make the demo's checkpoints anew: ``python -m napari_memscan.demo.build FOLDER``.
+
+Trains autoencoder, denoiser and embedder on the phantom cohort with the project's own training
+and writes them with 16-bit weights, as the package ships them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.native import (
+    checkpoint_hash,
+    load_weights,
+    read_recipe,
+    save_checkpoint,
+)
+from napari_memscan.demo.phantoms import SPACING_MM, write_cohort
+from napari_memscan.demo.study import preprocessing
+from napari_memscan.training.run import train
+from napari_memscan.training.settings import (
+    AutoencoderSettings,
+    DenoiserSettings,
+    EmbedderSettings,
+    Settings,
+)
+from napari_memscan.volumes.cohort import Cohort
+
+AUTOENCODER = AutoencoderSettings(steps=700, batch=2, learning_rate=2e-3)
+# Twelve of the 64 training phantoms count eight times, as follow-up scans of one patient would:
+# those are the ones the denoiser learns by heart.
+DENOISER = DenoiserSettings(steps=3000, batch=8, learning_rate=1e-3, duplicated=12, times=8)
+EMBEDDER = EmbedderSettings(steps=1400, batch=10)
+
+
+def build(folder: Path) -> None:
+    """Train all three parts below `folder`; goes on where it was stopped."""
+    cohort = write_cohort(folder / "phantoms")
+    arrays = load(cohort)
+    trainings: list[tuple[str, Settings]] = [
+        ("autoencoder", AUTOENCODER),
+        ("denoiser", DENOISER),
+        ("embedder", EMBEDDER),
+    ]
+    for part, settings in trainings:
+        out = folder / part
+        if not (out / "recipe.json").exists():
+            started = time.monotonic()
+            for progress in train(
+                part,
+                arrays,
+                out,
+                settings,
+                preprocessing=preprocessing(),
+                spacing=(SPACING_MM,) * 3,
+                autoencoder=folder / "autoencoder",
+            ):
+                if progress.validation_loss is not None:
+                    seconds = time.monotonic() - started
+                    print(
+                        f"{part} {progress.step}/{progress.total}: loss {progress.loss:.4f}, "
+                        f"validation {progress.validation_loss:.4f}, {seconds:.0f} s",
+                        flush=True,
+                    )
+    for part, name in (("denoiser", "ldm"), ("embedder", "embedder")):
+        recipe = read_recipe(folder / part)
+        weights = {key: load_weights(folder / part, key) for key in recipe.files}
+        save_checkpoint(folder / "checkpoints" / name, recipe, weights, half=True)
+        print(f"{folder / 'checkpoints' / name}: {checkpoint_hash(folder / 'checkpoints' / name)}")
+
+
+def load(cohort: Cohort) -> dict[str, NDArray[np.float32]]:
+    """Return the preprocessed training and validation volumes of a cohort."""
+    recipe = preprocessing()
+    return {
+        split: np.stack([recipe.apply(row.read()) for row in cohort.rows(split)])
+        for split in ("training", "validation")
+    }
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1] if len(sys.argv) > 1 else "memscan-demo-training"))
