@@ -1,0 +1,177 @@
+"""The volumes of a study: one row a volume, with its split and its subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_memscan.volumes.volume import Volume
+
+COLUMNS = ("path", "split", "subject_id", "session_id", "axes", "spacing", "sha256")
+SPLITS = ("training", "validation", "synthetic", "unseen")
+"""``unseen`` volumes are kept beside the others and take part in nothing."""
+
+
+@dataclass(frozen=True)
+class CohortRow:
+    """One volume of a cohort.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path of the file, or of the folder of a DICOM series.
+    split : str
+        One of `SPLITS`.
+    subject_id, session_id : str
+        Whose volume; empty when unknown.
+    axes : str
+        For ``.npy``: what each axis is, such as ``XYZ`` or ``DHW``; empty for files that say it.
+    spacing : str
+        ``x y z`` in mm for files that do not say it; else empty.
+    sha256 : str
+        Of the file's bytes.
+    """
+
+    path: str
+    split: str
+    subject_id: str = ""
+    session_id: str = ""
+    axes: str = ""
+    spacing: str = ""
+    sha256: str = ""
+
+    def read(self) -> Volume:
+        """Read the volume; BadInput when the file does not hold one."""
+        from napari_memscan.volumes.reader import parse_spacing, read_volume
+
+        return read_volume(self.path, axes=self.axes or None, spacing=parse_spacing(self.spacing))
+
+
+@dataclass
+class Cohort:
+    """The volumes of a study.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a volume, columns `COLUMNS`, all text.
+    warnings : list of str
+        What a reader of the report should know; filled by importers and by `check`.
+    """
+
+    table: pd.DataFrame
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[CohortRow], warnings: Iterable[str] = ()) -> Cohort:
+        """Make a cohort of rows."""
+        import pandas as pd
+
+        values = [[getattr(row, c) for c in COLUMNS] for row in rows]
+        return cls(pd.DataFrame(values, columns=list(COLUMNS), dtype=str), list(warnings))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Cohort:
+        """Read a `cohort.csv` as `save` wrote it; use `import_csv` for other people's tables."""
+        from napari_memscan.volumes.importers import import_csv
+
+        return import_csv(path)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table; paths below the file's folder become relative to it."""
+        path = Path(path)
+        root = path.parent.resolve()
+        table = self.table.copy()
+        table["path"] = [
+            Path(p).relative_to(root).as_posix() if Path(p).is_relative_to(root) else p
+            for p in table["path"]
+        ]
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+    def joined(self, *others: Cohort) -> Cohort:
+        """Return a cohort of this one's rows and the others', in this order."""
+        rows = [row for cohort in (self, *others) for row in cohort.rows()]
+        return Cohort.from_rows(rows, [w for c in (self, *others) for w in c.warnings])
+
+    def rows(self, split: str | None = None) -> list[CohortRow]:
+        """Return the rows of one split, or all of them, in the table's order."""
+        table = self.table if split is None else self.table[self.table["split"] == split]
+        return [CohortRow(*map(str, values)) for values in table.itertuples(index=False)]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of volumes in each split."""
+        return {split: int((self.table["split"] == split).sum()) for split in SPLITS}
+
+    def check(self) -> None:
+        """Refuse what would make every number wrong; note what a reader should know.
+
+        Raises
+        ------
+        BadInput
+            No or one training volume, no validation volume, a missing file, a subject in two
+            splits, the same file in training and in validation.
+        """
+        counts = self.counts()
+        if counts["training"] < 2:
+            raise BadInput(
+                f"cohort: {counts['training']} training volumes; at least 2 are needed. "
+                "Set 'training' in the column 'split'."
+            )
+        if counts["validation"] < 1:
+            raise BadInput(
+                "cohort: no validation volumes. A threshold needs volumes of subjects that the "
+                "model has not seen: set 'validation' in the column 'split' for some."
+            )
+        missing = [row.path for row in self.rows() if not Path(row.path).exists()]
+        if missing:
+            raise BadInput(
+                f"{missing[0]}: missing, though the cohort names it ({len(missing)} such files). "
+                "Restore the files or take them out of the cohort."
+            )
+        self._check_subjects()
+        self._check_duplicates()
+
+    def _check_subjects(self) -> None:
+        seen: dict[str, CohortRow] = {}
+        real = [row for row in self.rows() if row.split != "synthetic"]
+        for row in (row for row in real if row.subject_id):
+            first = seen.setdefault(row.subject_id, row)
+            if first.split != row.split:
+                raise BadInput(
+                    f"cohort: subject {row.subject_id} is in {first.split} ({first.path}) and in "
+                    f"{row.split} ({row.path}). Put all volumes of a subject into one split; "
+                    "otherwise the threshold would hide copies."
+                )
+        unknown = sum(not row.subject_id for row in real)
+        if unknown:
+            self._warn(
+                f"{unknown} volumes have no subject_id: nobody can tell whether a subject is in "
+                "two splits, which would raise the threshold and hide copies."
+            )
+
+    def _check_duplicates(self) -> None:
+        by_hash: dict[str, CohortRow] = {}
+        twice = 0
+        for row in self.rows("training"):
+            twice += row.sha256 in by_hash if row.sha256 else 0
+            by_hash.setdefault(row.sha256, row)
+        if twice:
+            self._warn(f"{twice} training files are identical to another training file.")
+        for row in self.rows("validation"):
+            if row.sha256 and row.sha256 in by_hash:
+                raise BadInput(
+                    f"cohort: {row.path} (validation) and {by_hash[row.sha256].path} (training) "
+                    "are the same file. Remove one of them."
+                )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)

@@ -1,0 +1,239 @@
+"""Cohorts from what people have: folders, tables, MSD and MRNet data sets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of, sha256_of
+from napari_memscan.volumes.cohort import COLUMNS, SPLITS, Cohort, CohortRow
+from napari_memscan.volumes.reader import list_volumes
+
+ALIASES = {
+    "train": "training", "val": "validation", "valid": "validation", "syn": "synthetic",
+    "test": "unseen", "testing": "unseen", "held-out": "unseen",
+}  # fmt: skip
+PATH_COLUMNS = ("path", "image", "image_path")
+
+
+def content_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or one over all files of a DICOM folder."""
+    path = Path(path)
+    if path.is_dir():
+        return hash_of([sha256_of(p) for p in sorted(path.iterdir()) if p.is_file()])
+    return sha256_of(path)
+
+
+def _row(path: Path, split: str, **values: str) -> CohortRow:
+    if not path.exists():
+        raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
+    return CohortRow(str(path.resolve()), split, sha256=content_hash(path), **values)
+
+
+def import_any(path: str | Path, **options: Any) -> Cohort:
+    """Import a CSV table, an MSD `dataset.json`, an MRNet folder, or a folder of splits.
+
+    Parameters
+    ----------
+    path : path
+        A folder is taken as MRNet when it holds ``train/sagittal``; as MSD when it holds
+        ``dataset.json``; else ``cohort.csv`` in it; else one sub-folder a split.
+    **options
+        Passed to the importer chosen.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.suffix.lower() == ".json":
+            return import_msd(path, **options)
+        return import_csv(path, **options)
+    if not path.is_dir():
+        raise BadInput(f"{path}: no such file or folder. Choose a cohort.csv or a folder.")
+    if (path / "cohort.csv").is_file():
+        return import_csv(path / "cohort.csv", **options)
+    if (path / "dataset.json").is_file():
+        return import_msd(path / "dataset.json", **options)
+    if (path / "train" / "sagittal").is_dir():
+        return import_mrnet(path, **options)
+    parts = [
+        import_folder(child, _split_name(child.name), **options)
+        for child in sorted(path.iterdir())
+        if child.is_dir() and _split_name(child.name) in SPLITS
+    ]
+    if not parts:
+        raise BadInput(
+            f"{path}: no cohort.csv, no dataset.json and no sub-folders named after splits "
+            "(training, validation). Make one of them."
+        )
+    return parts[0].joined(*parts[1:])
+
+
+def _split_name(text: str) -> str:
+    text = text.strip().lower()
+    return ALIASES.get(text, text)
+
+
+def import_folder(folder: str | Path, split: str, subject_pattern: str | None = None) -> Cohort:
+    """Take every volume below a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Searched with its sub-folders.
+    split : str
+        Of all these volumes.
+    subject_pattern : str, optional
+        Regular expression on the path below `folder`; its first group, or the group named
+        ``subject``, is the subject. Without it subjects are unknown.
+
+    Raises
+    ------
+    BadInput
+        No volumes, or a name that the pattern does not match.
+    """
+    folder = Path(folder)
+    rows = []
+    for path in list_volumes(folder):
+        subject = ""
+        if subject_pattern is not None:
+            subject = _subject(path.relative_to(folder).as_posix(), subject_pattern)
+        rows.append(_row(path, split, subject_id=subject))
+    return Cohort.from_rows(rows)
+
+
+def _subject(name: str, pattern: str) -> str:
+    try:
+        match = re.search(pattern, name)
+    except re.error as error:
+        raise BadInput(
+            f"subject pattern '{pattern}': not a regular expression ({error})."
+        ) from error
+    if match is None or not match.re.groups:
+        raise BadInput(
+            f"{name}: the subject pattern '{pattern}' finds no subject in this name. "
+            "It needs a group, such as 'sub-([^_]+)'."
+        )
+    return str(match.groupdict().get("subject") or match.group(1))
+
+
+def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Cohort:
+    """Read a table of volumes.
+
+    Parameters
+    ----------
+    path : path
+        CSV with a column ``path`` (or ``image``, ``image_path``) and ``split``; optional are
+        ``subject_id``, ``session_id``, ``axes``, ``spacing``. Relative paths start at the
+        file's folder. Usual other names of splits are understood (``train``, ``val``, ``test``).
+    splits : mapping, optional
+        Renames splits first, such as ``{"unseen": "synthetic"}``.
+
+    Raises
+    ------
+    BadInput
+        Not a table, a column or file is missing, a split is not known.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable CSV table ({error}).") from error
+    name = next((c for c in PATH_COLUMNS if c in table.columns), None)
+    if name is None or "split" not in table.columns:
+        raise BadInput(
+            f"{path}: columns {', '.join(table.columns)}; 'path' and 'split' are needed."
+        )
+    rows = []
+    for values in table.to_dict("records"):
+        split = _split_name(str(dict(splits or {}).get(values["split"], values["split"])))
+        if split not in SPLITS:
+            raise BadInput(
+                f"{path}: split '{values['split']}' is not known; use {', '.join(SPLITS)}."
+            )
+        extra = {c: str(values.get(c, "")) for c in COLUMNS if c not in ("path", "split", "sha256")}
+        rows.append(_row(path.parent / str(values[name]), split, **extra))
+    return Cohort.from_rows(rows)
+
+
+def import_msd(
+    path: str | Path,
+    validation_share: float = 0.3,
+    seed: int = 1,
+    subject_pattern: str | None = None,
+) -> Cohort:
+    """Read a Medical Segmentation Decathlon `dataset.json`, whose labelled images are one pool.
+
+    Parameters
+    ----------
+    path : path
+        The JSON file.
+    validation_share : float
+        Share of subjects, in (0, 1), drawn as validation.
+    seed : int
+        Of that draw.
+    subject_pattern : str, optional
+        As in `import_folder`; without it each image counts as a subject, with a warning.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        entries = value["training"]
+        files = [path.parent / (e["image"] if isinstance(e, dict) else e) for e in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path}: not a Decathlon dataset.json with a list 'training' of images ({error!r})."
+        ) from error
+    return _divided(files, path.parent, validation_share, seed, subject_pattern)
+
+
+def import_mrnet(
+    folder: str | Path, plane: str = "sagittal", validation_share: float = 0.2, seed: int = 26
+) -> Cohort:
+    """Read the MRNet knee data set: ``train/<plane>/*.npy``, slices x rows x columns.
+
+    Dar et al. 2023 take the training exams of the sagittal plane, a fifth of them for
+    validation. The folder does not say which exams are the same person, so two exams of one
+    person can fall into two splits; a warning says so.
+    """
+    files = sorted((Path(folder) / "train" / plane).glob("*.npy"))
+    if not files:
+        raise BadInput(f"{folder}: no train/{plane}/*.npy. Choose the folder of MRNet-v1.0.")
+    # Sagittal slices run along X; rows run from head to feet, columns from front to back.
+    axes = {"sagittal": "Xzy", "coronal": "YzX", "axial": "ZyX"}.get(plane, "ZyX")
+    return _divided(files, Path(folder), validation_share, seed, None, axes)
+
+
+def _divided(
+    files: Iterable[Path],
+    root: Path,
+    share: float,
+    seed: int,
+    pattern: str | None,
+    axes: str = "",
+) -> Cohort:
+    if not 0 < share < 1:
+        raise BadInput(f"validation_share {share}: a number between 0 and 1 is expected.")
+    files = sorted(files)
+    subjects = [
+        _subject(f.relative_to(root).as_posix(), pattern) if pattern else f.name.split(".")[0]
+        for f in files
+    ]
+    names = sorted(set(subjects))
+    order = np.random.default_rng(seed).permutation(len(names))
+    held_out = {names[i] for i in order[: max(1, round(share * len(names)))]}
+    rows = [
+        _row(f, "validation" if s in held_out else "training", subject_id=s, axes=axes)
+        for f, s in zip(files, subjects, strict=True)
+    ]
+    warnings = [] if pattern else [
+        "The data set does not say which images are of the same person; each image is taken as a "
+        "subject. Two images of one person in two splits would raise the threshold."
+    ]  # fmt: skip
+    return Cohort.from_rows(rows, warnings)

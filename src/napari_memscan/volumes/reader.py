@@ -1,0 +1,242 @@
+"""Files to volumes: NIfTI, NumPy arrays with declared axes, DICOM series; and NIfTI back."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import replacing
+from napari_memscan.volumes.volume import Volume
+
+Spacing = tuple[float, float, float]
+
+NIFTI = (".nii", ".nii.gz")
+ARRAYS = (".npy", ".npz")
+KINDS = "NIfTI (.nii, .nii.gz), NumPy (.npy, .npz) or the folder of a DICOM series"
+
+
+def is_volume_path(path: str | Path) -> bool:
+    """Return whether the name is one of a file this reader takes (DICOM: a folder of slices)."""
+    path = Path(path)
+    if path.name.startswith("."):
+        return False
+    return path.name.lower().endswith(NIFTI + ARRAYS) or _holds_dicom(path)
+
+
+def _holds_dicom(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    for child in sorted(path.iterdir()):
+        if child.is_file() and not child.name.startswith("."):
+            if child.suffix.lower() in (".dcm", ".ima"):
+                return True
+            with child.open("rb") as file:
+                if file.read(132)[128:] == b"DICM":
+                    return True
+    return False
+
+
+def list_volumes(folder: str | Path) -> list[Path]:
+    """Return all volumes below a folder, sorted: files and folders of DICOM series.
+
+    Raises
+    ------
+    BadInput
+        The folder is missing or holds no volume.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder. Choose the folder that holds the volumes.")
+    found = [p for p in sorted(folder.rglob("*")) if is_volume_path(p)]
+    if _holds_dicom(folder):
+        found.insert(0, folder)
+    if not found:
+        raise BadInput(f"{folder}: holds no volumes. Expected are {KINDS}.")
+    return found
+
+
+def parse_spacing(text: str) -> Spacing | None:
+    """Read ``x y z`` in mm; an empty text is None."""
+    if not text.strip():
+        return None
+    try:
+        x, y, z = (float(part) for part in text.replace(",", " ").split())
+    except ValueError as error:
+        raise BadInput(f"spacing '{text}': three numbers in mm are expected, 'x y z'.") from error
+    return (x, y, z)
+
+
+def read_volume(
+    path: str | Path, *, axes: str | None = None, spacing: Spacing | None = None
+) -> Volume:
+    """Read one volume.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI or NumPy file, or the folder of a DICOM series.
+    axes : str, optional
+        For NumPy: what each array axis is, a permutation of ``XYZ`` (right, anterior, superior)
+        or of ``DHW`` (depth, height, width: Z, Y, X). A lower-case letter means that the axis
+        runs the other way. Default ``XYZ``.
+    spacing : (float, float, float), optional
+        Voxel size in mm along X, Y, Z, for files that do not say it.
+
+    Returns
+    -------
+    Volume
+        In RAS, float32, header scale applied.
+
+    Raises
+    ------
+    BadInput
+        Missing, empty or truncated file, no 3D volume, more than one channel, NaN or infinity,
+        or every voxel the same.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not path.exists():
+        raise BadInput(f"{path}: no such file. Check the path, or restore the file.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise BadInput(f"{path}: the file is empty. Copy or export it again.")
+    if path.is_dir():
+        from napari_memscan.volumes.dicom import read_dicom_series
+
+        volume = read_dicom_series(path)
+    elif name.endswith(NIFTI):
+        volume = _read_nifti(path)
+    elif name.endswith(ARRAYS):
+        volume = Volume(_in_order(_read_array(path), axes or "XYZ", path), spacing, path)
+    else:
+        raise BadInput(f"{path}: not a volume this program reads. Expected are {KINDS}.")
+    return _checked(Volume(volume.data, volume.spacing or spacing, path))
+
+
+def _checked(volume: Volume) -> Volume:
+    data = volume.data
+    if not np.isfinite(data).all():
+        bad = int((~np.isfinite(data)).sum())
+        raise BadInput(
+            f"{volume.path}: {bad} voxels are NaN or infinite. Repair or remove this volume."
+        )
+    if data.min() == data.max():
+        raise BadInput(
+            f"{volume.path}: every voxel is {data.flat[0]:g}. An image is expected; "
+            "export it again or remove it."
+        )
+    return volume
+
+
+def _squeezed(data: NDArray[Any], path: Path) -> NDArray[Any]:
+    if data.ndim == 4 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise BadInput(
+            f"{path}: shape {data.shape}; one 3D volume with a single channel is expected. "
+            "Split time points or channels into files of their own."
+        )
+    if min(data.shape) < 2:
+        raise BadInput(
+            f"{path}: shape {data.shape} is a 2D image; a 3D volume is expected. "
+            "Stack the slices of a volume into one file."
+        )
+    return data
+
+
+def _read_nifti(path: Path) -> Volume:
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image = nib.as_closest_canonical(nib.load(path))
+        if image.get_data_dtype().fields is not None:
+            raise BadInput(
+                f"{path}: a colour image; one channel is expected. Convert it to grey values."
+            )
+        data = _squeezed(np.asarray(image.dataobj), path)
+        zooms = [float(z) for z in image.header.get_zooms()[:3]]
+    except (
+        ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, OverflowError,
+        zlib.error, MemoryError,
+    ) as error:  # fmt: skip
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(
+            f"{path}: not a whole NIfTI file ({error}). It may be truncated: copy it again."
+        ) from error
+    known = bool(image.header["sform_code"]) or bool(image.header["qform_code"])
+    spacing = (zooms[0], zooms[1], zooms[2]) if known and min(zooms) > 0 else None
+    return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    try:
+        value = np.load(path, allow_pickle=False)
+        if isinstance(value, np.lib.npyio.NpzFile):
+            with value:
+                if len(value.files) != 1:
+                    raise BadInput(
+                        f"{path}: holds {len(value.files)} arrays ({', '.join(value.files)}); "
+                        "exactly one is expected."
+                    )
+                value = value[value.files[0]]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(
+            f"{path}: not a whole NumPy file of plain numbers ({error}). Save it again with "
+            "numpy.save; object arrays are refused because they could run code."
+        ) from error
+    if value.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: values of type {value.dtype}; real numbers are expected.")
+    return value
+
+
+_MEANING = {"X": 0, "Y": 1, "Z": 2, "W": 0, "H": 1, "D": 2}
+
+
+def _in_order(data: NDArray[Any], axes: str, path: Path) -> NDArray[np.float32]:
+    data = _squeezed(data, path)
+    targets = [_MEANING.get(letter.upper(), -1) for letter in axes]
+    if sorted(targets) != [0, 1, 2]:
+        raise BadInput(
+            f"{path}: axes '{axes}'; a permutation of XYZ or of DHW is expected, such as ZYX."
+        )
+    flips = tuple(i for i, letter in enumerate(axes) if letter.islower())
+    data = np.flip(data, flips)
+    order = [targets.index(axis) for axis in range(3)]
+    return np.ascontiguousarray(data.transpose(order), dtype=np.float32)
+
+
+def write_nifti(volume: Volume, path: str | Path) -> None:
+    """Write a volume as float32 NIfTI; the same voxels give the same bytes.
+
+    Parameters
+    ----------
+    volume : Volume
+        In RAS. Without spacing the header says "unknown" (both form codes 0).
+    path : path
+        Ends in ``.nii`` or ``.nii.gz``.
+    """
+    import nibabel as nib
+
+    affine = np.diag([*(volume.spacing or (1.0, 1.0, 1.0)), 1.0])
+    image = nib.Nifti1Image(np.asarray(volume.data, np.float32), affine)
+    code = 0 if volume.spacing is None else 1
+    image.set_sform(affine, code)
+    image.set_qform(affine, code)
+    image.header.set_xyzt_units("mm")
+    data = image.to_bytes()
+    if Path(path).suffix == ".gz":
+        # A modification time in the gzip header would make every run's bytes another.
+        data = gzip.compress(data, compresslevel=4, mtime=0)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
