@@ -1,0 +1,45 @@
+# A newcomer needs two commands: `make demo` and `make test`. Both install what they need on first use.
+SHELL := /bin/bash
+BIN := .venv/bin
+# Tests run in this many processes of one computing thread each.
+WORKERS ?= 2
+
+.PHONY: help demo napari screenshots test system clean
+
+help:
+	@echo 'make demo         the whole job on an embedded example, without a window'
+	@echo 'make napari       the review of that example in a napari window'
+	@echo 'make screenshots  the pictures in docs/'
+	@echo 'make test         every check, in the order of how fast it answers'
+	@echo 'make clean        removes .venv and everything that the other commands made'
+
+demo: system .venv/.ready
+	env -u DISPLAY -u WAYLAND_DISPLAY $(BIN)/memscan demo
+
+napari: .venv/.ready
+	@test -d memscan-demo || $(MAKE) demo
+	$(BIN)/memscan review memscan-demo
+
+screenshots: system .venv/.ready
+	tools/under-xvfb $(BIN)/python docs/make_screenshots.py
+
+test: export OMP_NUM_THREADS := 1
+test: system .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/npe2 validate --imports napari_memscan
+	tools/under-xvfb $(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --omit '*/widgets/*' --fail-under=90
+
+# Looks every time, which takes no time, and installs only what is missing.
+system:
+	@tools/system-libraries
+
+.venv/.ready: pyproject.toml constraints.txt
+	tools/make-venv
+	@touch $@
+
+clean:
+	rm -rf .venv build dist memscan-demo src/*.egg-info .coverage* .*_cache
