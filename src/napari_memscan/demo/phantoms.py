@@ -129,8 +129,12 @@ def _add_vessel(image: Array, grid: Array, random: Random) -> None:
         reach = random.uniform(0.7, 1.3)
         t = np.linspace(0, 1, 80, dtype=np.float32)[:, None]
         away, bow = _direction(random), _direction(random)
-        branches.append((course[at] + t * reach * away + 0.35 * t * (1 - t) * bow,
-                         np.linspace(radii[at] * 0.8, radii[at] * 0.5, 80).astype(np.float32)))
+        branches.append(
+            (
+                course[at] + t * reach * away + 0.35 * t * (1 - t) * bow,
+                np.linspace(radii[at] * 0.8, radii[at] * 0.5, 80).astype(np.float32),
+            )
+        )
     lumen = LUMEN + random.uniform(-60, 60)
     for points, r in branches:
         _carve(image, points, r + 0.06, WALL, None)

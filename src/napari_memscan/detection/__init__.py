@@ -1,1 +1,1 @@
-"""TBD."""
+"""Vectors to neighbours, threshold, verdicts and metrics."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Recipe and weights to synthetic volumes, one denoising step at a time."""

@@ -95,7 +95,7 @@ def train(
     """
     import torch
     from lightning.fabric import Fabric
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.optim.swa_utils import AveragedModel
 
     _check(part, arrays, settings)
     out = Path(out)
@@ -116,7 +116,7 @@ def train(
     # Convolutions in 3D are faster with channels last on CPUs and GPUs alike.
     task.network.to(memory_format=torch.channels_last_3d)
     network, optimizer = fabric.setup(task.network, optimizer)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    average = AveragedModel(network, multi_avg_fn=_ema(decay)) if decay else None
     state: dict[str, Any] = {
         "step": 0,
         "seconds": 0.0,
@@ -190,6 +190,12 @@ def train(
     save_checkpoint(out, recipe, tensors)
 
 
+def _ema(decay: float) -> Any:
+    from torch.optim import swa_utils
+
+    return swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+
 def _check(part: str, arrays: dict[str, NDArray[np.float32]], settings: Settings) -> None:
     if part not in SETTINGS:
         raise BadInput(f"'{part}' cannot be trained; choose one of {', '.join(SETTINGS)}.")
@@ -234,8 +240,12 @@ def _fingerprint(
         digest.update(np.ascontiguousarray(arrays[split]).view(np.uint8).data)
     loose = {"validate_every", "save_every"}
     return hash_of(
-        [part, digest.hexdigest(), settings.model_dump(mode="json", exclude=loose),
-         preprocessing.hash]
+        [
+            part,
+            digest.hexdigest(),
+            settings.model_dump(mode="json", exclude=loose),
+            preprocessing.hash,
+        ]
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from napari_memscan.volumes.preprocessing import Preprocessing
 Arrays = dict[str, NDArray[np.float32]]
 
 
-class Task:
+class Task(Protocol):
     """One part of a model being fitted.
 
     Attributes
@@ -189,9 +189,7 @@ class EmbedderTask(Task):
         except ValueError as error:
             raise BadInput(f"embedder settings: {error}.") from error
         self.settings, self.preprocessing, self.working = settings, preprocessing, working
-        self.data = {
-            k: shrink(scale_to_unit(v), working) for k, v in _with_channel(arrays).items()
-        }
+        self.data = {k: shrink(scale_to_unit(v), working) for k, v in _with_channel(arrays).items()}
         self.weights = torch.ones(len(self.data["training"]))
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:

@@ -1,0 +1,301 @@
+"""The whole of detection on vectors, and on volumes without any study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.thresholds import PaperRule, null_floor
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of, sha256_of
+from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
+from napari_memscan.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_memscan.embedders.interface import Embedder
+    from napari_memscan.volumes.cache import ArrayCache
+
+Vectors = NDArray[np.float32]
+Volumes = str | Path | Sequence[str | Path] | NDArray[Any]
+
+LEAST_VALIDATION = 20
+"""With fewer volumes nothing above the threshold is called, only ordered: a 95th percentile of
+the similarity to fewer than twenty volumes says next to nothing about a new patient."""
+
+
+def scan_vectors(
+    training: Vectors,
+    validation: Vectors,
+    synthetic: Vectors,
+    *,
+    training_paths: Sequence[str],
+    synthetic_paths: Sequence[str],
+    embedder: Embedder,
+    k: int = 5,
+    quantile: float = 0.95,
+    preprocessing: Preprocessing | None = None,
+    warnings: Iterable[str] = (),
+) -> ScanResult:
+    """Find neighbours, set the threshold by the paper's rule, and call verdicts.
+
+    Parameters
+    ----------
+    training, validation, synthetic : arrays (n, d)
+        Vectors of one embedder.
+    training_paths, synthetic_paths : sequences of str
+        Names of the rows.
+    embedder : Embedder
+        What made the vectors; only its name and hash are used.
+    k : int
+        Neighbours kept for each sample.
+    quantile : float
+        Of the rule.
+    preprocessing : Preprocessing, optional
+        For the record.
+    warnings : iterable of str
+        Carried into the result.
+
+    Returns
+    -------
+    ScanResult
+        The same inputs give the same result, to the byte.
+
+    Notes
+    -----
+    N_copies counts synthetic volumes whose nearest training volume is above tau, N_mem training
+    volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
+    """
+    if len(training) < 2 or len(validation) < 1:
+        raise BadInput(
+            f"{len(training)} training and {len(validation)} validation volumes; at least 2 and 1 "
+            "are needed to set a threshold."
+        )
+    if len(synthetic) < 1:
+        raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
+    rule = PaperRule(quantile).fit(training, validation)
+    similarities, indices = NeighbourIndex().fit(training).kneighbors(synthetic, k)
+    copies = rule.is_copy(similarities[:, 0])
+    reverse, _ = NeighbourIndex().fit(synthetic).kneighbors(training, 1)
+    n_copies, n_mem = int(copies.sum()), int(rule.is_copy(reverse[:, 0]).sum())
+    undecided = ""
+    if len(validation) < LEAST_VALIDATION:
+        undecided = (
+            f"no power at this validation size: {len(validation)} validation volumes, at least "
+            f"{LEAST_VALIDATION} are needed to call a copy"
+        )
+    samples = [
+        SampleResult(
+            path=synthetic_paths[i],
+            neighbour=training_paths[indices[i, 0]],
+            similarity=float(similarities[i, 0]),
+            verdict="undecided" if undecided else ("copy" if copies[i] else "novel"),
+            reason=undecided,
+            neighbours=tuple(
+                Neighbour(training_paths[j], float(s))
+                for j, s in zip(indices[i], similarities[i], strict=True)
+            ),
+        )
+        for i in range(len(synthetic))
+    ]
+    samples.sort(key=lambda s: (-s.similarity, s.path))
+    return ScanResult(
+        threshold=rule.threshold_,
+        rule=rule.name,
+        quantile=quantile,
+        embedder=embedder.name,
+        embedder_hash=embedder.hash,
+        preprocessing=preprocessing.model_dump(mode="json") if preprocessing else None,
+        n_training=len(training),
+        n_validation=len(validation),
+        n_synthetic=len(synthetic),
+        n_copies=n_copies,
+        copies_interval=clopper_pearson(n_copies, len(synthetic)),
+        n_mem=n_mem,
+        mem_interval=clopper_pearson(n_mem, len(training)),
+        null_floor_copies=null_floor(len(training), len(validation), quantile),
+        null_floor_mem=null_floor(len(synthetic), len(validation), quantile),
+        null=tuple(float(s) for s in rule.null_),
+        samples=tuple(samples),
+        warnings=(*warnings, *([undecided + "."] if undecided else [])),
+    )
+
+
+def scan(
+    training: Volumes,
+    validation: Volumes,
+    synthetic: Volumes,
+    *,
+    embedder: Embedder | str | Path | None = None,
+    k: int = 5,
+    preprocessing: Preprocessing | None = None,
+    quantile: float = 0.95,
+    cache: ArrayCache | None = None,
+) -> ScanResult:
+    """Scan synthetic volumes for copies of training volumes, without a study.
+
+    Parameters
+    ----------
+    training, validation, synthetic : path, list of paths, or array (N, X, Y, Z)
+        A folder is searched for volumes.
+    embedder : Embedder, path or None
+        A checkpoint folder, or None for the training-free low-resolution embedder.
+    k : int
+        Neighbours kept for each sample.
+    preprocessing : Preprocessing, optional
+        Default: the embedder's own if it has one, else the 1st to 99th percentile of each
+        volume, cropped or padded to the median shape of the training volumes.
+    quantile : float
+        Of the paper's rule.
+    cache : ArrayCache, optional
+        Keeps vectors of files.
+
+    Returns
+    -------
+    ScanResult
+        Prints as a summary.
+
+    Raises
+    ------
+    BadInput
+        Nothing found, a damaged volume, the same file in training and validation.
+
+    Examples
+    --------
+    >>> result = scan("train/", "held_out/", "generated/")  # doctest: +SKIP
+    >>> print(result)  # doctest: +SKIP
+    """
+    from napari_memscan.embedders.loading import load_embedder
+
+    embed: Embedder = (
+        load_embedder(embedder)
+        if embedder is None or isinstance(embedder, str | Path)
+        else embedder
+    )
+    splits = {
+        "training": _Items(training, "training"),
+        "validation": _Items(validation, "validation"),
+        "synthetic": _Items(synthetic, "synthetic"),
+    }
+    _refuse_overlap(splits["training"], splits["validation"])
+    if preprocessing is None:
+        preprocessing = getattr(embed, "preprocessing", None) or Preprocessing(
+            shape=_median_shape(splits["training"]), intensity=Percentile()
+        )
+    vectors = {
+        name: np.stack([_embed(embed, preprocessing, items, i, cache) for i in range(len(items))])
+        for name, items in splits.items()
+        if len(items)
+    }
+    empty = np.empty((0, embed.dim), np.float32)
+    return scan_vectors(
+        vectors.get("training", empty),
+        vectors.get("validation", empty),
+        vectors.get("synthetic", empty),
+        training_paths=splits["training"].names,
+        synthetic_paths=splits["synthetic"].names,
+        embedder=embed,
+        k=k,
+        quantile=quantile,
+        preprocessing=preprocessing,
+        warnings=standing_warnings(embed, len(splits["training"]), len(splits["validation"])),
+    )
+
+
+def standing_warnings(embedder: Embedder, n_training: int, n_validation: int) -> list[str]:
+    """Return what every reader of a scan with these sizes and this embedder must know."""
+    warnings = []
+    if n_training > n_validation:
+        warnings.append(
+            f"Training ({n_training}) is larger than validation ({n_validation}): the paper's "
+            "rule then flags volumes by chance; compare each share with its null floor."
+        )
+    if embedder.name.startswith("low-resolution"):
+        warnings.append(
+            "The embedder is training-free: it sees coarse structure only, and misses copies that "
+            "are flipped, rotated or shifted."
+        )
+    return warnings
+
+
+class _Items:
+    """Volumes by number: files are read when asked for, so memory does not grow with them."""
+
+    def __init__(self, volumes: Volumes, split: str) -> None:
+        from napari_memscan.volumes.reader import list_volumes
+
+        self.array: NDArray[Any] | None = None
+        self.files: list[Path] = []
+        if isinstance(volumes, str | Path):
+            self.files = list_volumes(volumes)
+        elif isinstance(volumes, np.ndarray):
+            if volumes.ndim != 4:
+                raise BadInput(
+                    f"{split}: array of shape {volumes.shape}; (N, X, Y, Z) is expected."
+                )
+            self.array = volumes
+        else:
+            self.files = [Path(p) for p in volumes]
+        n = len(self.files) if self.array is None else len(self.array)
+        self.names = [str(p) for p in self.files] or [f"{split}[{i}]" for i in range(n)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> Volume:
+        from napari_memscan.volumes.reader import read_volume
+
+        if self.array is not None:
+            return Volume(np.asarray(self.array[i], np.float32), None, Path(self.names[i]))
+        return read_volume(self.files[i])
+
+
+def _embed(
+    embedder: Embedder,
+    preprocessing: Preprocessing,
+    items: _Items,
+    i: int,
+    cache: ArrayCache | None,
+) -> NDArray[np.float32]:
+    def compute() -> NDArray[np.float32]:
+        return embedder.embed(preprocessing.apply(items.read(i))[None, None])[0]
+
+    if cache is None or not items.files or items.files[i].is_dir():
+        return compute()
+    return cache.get(embedding_key(sha256_of(items.files[i]), preprocessing, embedder), compute)
+
+
+def embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:
+    """Return the cache key of a file's vector: its bytes, what it went through, what embedded."""
+    return hash_of([sha256, preprocessing.hash, embedder.hash])
+
+
+def _median_shape(items: _Items) -> tuple[int, int, int]:
+    shapes = np.array([items.read(i).data.shape for i in range(len(items))] or [(4, 4, 4)])
+    x, y, z = (max(4, int(n)) for n in np.median(shapes, axis=0))
+    return (x, y, z)
+
+
+def _refuse_overlap(training: _Items, validation: _Items) -> None:
+    def hashes(items: _Items) -> Iterator[tuple[str, str]]:
+        for path in items.files:
+            if path.is_file():
+                yield sha256_of(path), str(path)
+
+    known = dict(hashes(training))
+    for digest, path in hashes(validation):
+        if digest in known:
+            raise BadInput(
+                f"{path} (validation) and {known[digest]} (training) are the same file. "
+                "Validation must hold volumes that the model has not seen."
+            )
+    twice = [name for name, n in Counter(training.names).items() if n > 1]
+    if twice:
+        raise BadInput(f"{twice[0]}: named more than once in training. Name each volume once.")

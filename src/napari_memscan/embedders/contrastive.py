@@ -1,0 +1,76 @@
+"""A trained contrastive encoder as an embedder (Dar et al. 2023, section 2.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.device import choose_device
+from napari_memscan.checkpoints.native import checkpoint_hash, load_weights, read_recipe
+from napari_memscan.checkpoints.networks import load_strict
+from napari_memscan.checkpoints.recipe import EmbedderRecipe
+from napari_memscan.embedders.lowres import checked
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+
+
+class ContrastiveEmbedder:
+    """Maps volumes to vectors with a trained contrastive encoder.
+
+    Each volume is scaled to [-1, 1] by its own minimum and maximum, as the paper scores, and
+    averaged down to the recipe's working shape.
+
+    Parameters
+    ----------
+    folder : path
+        Of the checkpoint.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` ...
+
+    Raises
+    ------
+    BadInput
+        Not an embedder checkpoint, or recipe and weights do not fit.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+        from napari_memscan.embedders.encoder import ContrastiveEncoder
+
+        recipe = read_recipe(folder, "embedder")
+        assert isinstance(recipe, EmbedderRecipe)
+        try:
+            network = ContrastiveEncoder(
+                recipe.n_hiddens, recipe.downsample, recipe.working_shape, recipe.dim
+            )
+        except ValueError as error:
+            raise BadInput(f"{folder}/recipe.json: {error}.") from error
+        load_strict(network, load_weights(folder, "embedder"), folder)
+        self.recipe = recipe
+        self.preprocessing = recipe.preprocessing
+        self.name = f"contrastive, {recipe.dim} numbers"
+        self.input_shape = recipe.input_shape
+        self.dim = recipe.dim
+        self.hash = hash_of(
+            {"embedder": "contrastive", "version": 1, "checkpoint": checkpoint_hash(folder)}
+        )
+        self.device = choose_device(device)
+        self._network: Any = network.to(self.device).eval()
+
+    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+        import torch
+
+        from napari_memscan.embedders.encoder import scale_to_unit, shrink
+
+        batch = checked(batch, self.input_shape)
+        vectors = []
+        with torch.inference_mode():
+            # One at a time: convolutions round differently at other batch sizes.
+            for volume in batch:
+                x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
+                x = shrink(scale_to_unit(x), self.recipe.working_shape)
+                vectors.append(self._network(x)[0].float().cpu().numpy())
+        return np.stack(vectors).astype(np.float32)

@@ -1,0 +1,40 @@
+"""Volumes made elsewhere, as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from napari_memscan.generators.interface import Sample
+from napari_memscan.volumes.reader import list_volumes, read_volume
+
+
+class FolderGenerator:
+    """Yields the volumes of a folder, in the order of their names.
+
+    Parameters
+    ----------
+    folder : path
+        Searched with its sub-folders.
+
+    Attributes
+    ----------
+    files : list of Path
+        What it will yield.
+
+    Raises
+    ------
+    BadInput
+        The folder is missing or holds no volume.
+    """
+
+    recipe_hash = ""
+    checkpoint_hash = ""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.files = list_volumes(folder)
+
+    def generate(self, seeds: Sequence[int] = (), *, start: int = 0) -> Iterator[Sample]:
+        """Yield one sample a file from the `start`-th on; seeds mean nothing here."""
+        for index, path in enumerate(self.files[start:], start):
+            yield Sample(index, None, read_volume(path))

@@ -1,0 +1,68 @@
+"""One line that says what happened, and stays until the next thing happens."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
+
+from napari_memscan.widgets.look import Look
+
+SYMBOLS = {"ok": "✔", "info": "ℹ", "warning": "⚠", "error": "✖"}
+
+
+class Message(QFrame):
+    """A symbol and a text, selectable for copying; hidden while there is nothing to say.
+
+    A failure is a red frame and a symbol, its text in the ordinary colour: readable in both
+    themes, and not told by colour alone.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("memscanMessage")
+        self._look = Look()
+        self.level = ""
+        self._symbol = QLabel()
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # Long paths have no blanks to break at; they must not widen the dock.
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(6, 3, 6, 3)
+        layout.addWidget(self._symbol, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._text, 1)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self._text.text()
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Show `text` as ``ok``, ``info``, ``warning`` or ``error``; an empty text hides it."""
+        self.level = level if text else ""
+        self._symbol.setText(SYMBOLS[level])
+        self._text.setText(breakable(text))
+        self._text.setToolTip(text)
+        self.setAccessibleName(f"{level}: {text}" if text else "")
+        self._paint()
+        self.setVisible(bool(text))
+
+    def set_look(self, look: Look) -> None:
+        """Follow the theme."""
+        self._look = look
+        self._paint()
+
+    def _paint(self) -> None:
+        edge = {"error": self._look.alarm, "warning": self._look.warning}.get(self.level, "")
+        width = 2 if self.level == "error" else 1
+        frame = f"border: {width}px solid {edge}; border-radius: 3px;" if edge else "border: none;"
+        self.setStyleSheet(f"#memscanMessage {{ {frame} }}")
+        self._symbol.setStyleSheet(f"color: {self._look.alarm};" if self.level == "error" else "")
+
+
+def breakable(text: str) -> str:
+    """Let long paths break after a separator: a zero-width space follows each."""
+    return text.replace("/", "/\u200b").replace("\\", "\\\u200b").replace("_", "_\u200b")
