@@ -1,0 +1,75 @@
+"""What the package promises as a whole: quick to import, complete when installed, small."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import entry_points, metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "napari_memscan"
+HEAVY = ("torch", "monai", "lightning", "napari", "qtpy", "PyQt6", "SimpleITK", "matplotlib")
+
+
+def packaged_files() -> set[str]:
+    """Files below src that are not made by running it, as a wheel names them."""
+    return {
+        path.relative_to(PACKAGE.parent).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """A wheel built from a copy, so that nothing is left beside the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=skip)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(folder)], check=True)
+    return next(folder.glob("napari_memscan-*.whl"))
+
+
+def test_import_and_command_line_stay_light():
+    code = (
+        "import sys, napari_memscan, napari_memscan.cli\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+def test_napari_finds_the_plugin():
+    assert "Framework :: napari" in metadata("napari-memscan").get_all("Classifier")
+    (manifest,) = entry_points(group="napari.manifest", name="napari-memscan")
+    assert manifest.value == "napari_memscan:napari.yaml"
+
+
+def test_wheel_holds_every_file_of_the_package(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if name.startswith("napari_memscan/")}
+    assert inside == packaged_files()
+    assert "napari_memscan/napari.yaml" in inside
+
+
+def test_wheel_is_small(wheel):
+    weights = sum(path.stat().st_size for path in PACKAGE.rglob("*.safetensors"))
+    assert weights <= 12e6, "the checkpoints of the demo are together at most 12 MB"
+    assert wheel.stat().st_size <= 13e6
+
+
+def test_wheel_needs_no_qt_binding_and_no_test_tools(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode().lower().splitlines()
+    needed = [line for line in lines if line.startswith("requires-dist: ")]
+    base = [line for line in needed if "extra ==" not in line]
+    assert [line for line in needed if "pyqt6" in line]
+    assert not [line for line in base if "pyqt6" in line or "pytest" in line]
