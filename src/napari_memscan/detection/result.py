@@ -102,7 +102,7 @@ class ScanResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(asdict(self)))
 
     def to_json(self) -> str:
         """Return one JSON object."""

@@ -16,8 +16,6 @@ class Embedder(Protocol):
     ----------
     name : str
         For people: on screen and in the report.
-    input_shape : (int, int, int) or None
-        The (X, Y, Z) shape it takes; None takes any.
     dim : int
         Length of a vector.
     hash : str
@@ -25,9 +23,13 @@ class Embedder(Protocol):
     """
 
     name: str
-    input_shape: tuple[int, int, int] | None
     dim: int
     hash: str
+
+    @property
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """Shape of the volumes it takes; None takes any."""
+        ...
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map preprocessed volumes (N, 1, X, Y, Z), float32, to vectors (N, dim), float32.

@@ -37,7 +37,7 @@ class LowResolutionEmbedder:
         Cells along X, Y, Z.
     """
 
-    input_shape = None
+    input_shape: tuple[int, int, int] | None = None
 
     def __init__(self, size: tuple[int, int, int] = (12, 12, 12)) -> None:
         self.size = size

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Queue, decisions, and the store that keeps them."""

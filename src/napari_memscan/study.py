@@ -1,0 +1,399 @@
+"""A study: one audit in one folder. Ties cohort, generator, embedder and detection together."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.files import hash_of, write_text
+from napari_memscan.volumes.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.embedders.interface import Embedder
+    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.ldm import LDMGenerator
+    from napari_memscan.review.queue import ReviewQueue
+    from napari_memscan.review.store import DecisionStore
+    from napari_memscan.volumes.cache import ArrayCache
+    from napari_memscan.volumes.cohort import Cohort
+    from napari_memscan.volumes.volume import Volume
+
+FORMAT = 1
+"""Version of `study.toml`; a larger number in a file means that a newer memscan wrote it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorConfig(_Part):
+    """What yields synthetic volumes.
+
+    Attributes
+    ----------
+    kind : {"ldm", "folder"}
+        A latent diffusion model, or a folder of volumes made elsewhere.
+    path : str
+        Checkpoint folder, or folder of volumes.
+    sampler, steps
+        Override the recipe's where set.
+    """
+
+    kind: Literal["ldm", "folder"]
+    path: str
+    sampler: Literal["ddim", "ddpm"] | None = None
+    steps: int | None = Field(None, ge=1)
+
+
+class RuleConfig(_Part):
+    """How the threshold is set: the paper's rule and its quantile."""
+
+    name: Literal["dar2024"] = "dar2024"
+    quantile: float = Field(0.95, gt=0, lt=1)
+
+
+class StudyConfig(_Part):
+    """What `study.toml` says.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    generator : GeneratorConfig or None
+        None: nothing to scan yet.
+    embedder : str
+        ``low-resolution`` or the folder of a checkpoint.
+    preprocessing : Preprocessing
+        What real and synthetic volumes go through.
+    rule : RuleConfig
+        How the threshold is set.
+    k : int
+        Neighbours kept for each sample.
+    seed : int
+        First seed for generating.
+    """
+
+    format: int = FORMAT
+    name: str
+    generator: GeneratorConfig | None = None
+    embedder: str = "low-resolution"
+    preprocessing: Preprocessing
+    rule: RuleConfig = RuleConfig()
+    k: int = Field(5, ge=1, le=50)
+    seed: int = Field(1, ge=0)
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One synthetic volume of a study: a row of ``synthetic/samples.csv``.
+
+    Attributes
+    ----------
+    sample : str
+        ``s000000``, in the order they were made.
+    path : str
+        File; relative to ``synthetic/`` for generated ones.
+    seed : str
+        Of its noise; empty for a volume made elsewhere.
+    recipe_hash, checkpoint_hash, sampler, steps : str
+        What made it; empty for a volume made elsewhere.
+    parent : str
+        The sample it replaces; empty for most.
+    """
+
+    sample: str
+    path: str
+    seed: str = ""
+    recipe_hash: str = ""
+    checkpoint_hash: str = ""
+    sampler: str = ""
+    steps: str = ""
+    parent: str = ""
+
+
+class Study:
+    """One audit: a folder with ``study.toml`` and everything the audit makes.
+
+    Use `Study.create` or `Study.open`.
+
+    Attributes
+    ----------
+    folder : Path
+        Absolute.
+    config : StudyConfig
+        What ``study.toml`` says.
+    cohort : Cohort
+        Training, validation and unseen volumes; checked.
+    """
+
+    def __init__(self, folder: Path, config: StudyConfig, cohort: Cohort) -> None:
+        self.folder, self.config, self.cohort = folder, config, cohort
+        self.cache_dir = folder / "cache"
+        self.synthetic_dir = folder / "synthetic"
+        self.samples_path = self.synthetic_dir / "samples.csv"
+        self.scan_dir = folder / "scan"
+        self.store_path = folder / "review.sqlite"
+        self.report_dir = folder / "report"
+        self.cohort_path = folder / "cohort.csv"
+
+    @classmethod
+    def create(cls, folder: str | Path, config: StudyConfig, cohort: Cohort) -> Study:
+        """Write a new study and return it.
+
+        Raises
+        ------
+        BadInput
+            The cohort does not do, or the folder holds a study already.
+        JobFailed
+            The folder cannot be written.
+        """
+        folder = Path(folder).resolve()
+        if (folder / "study.toml").exists():
+            raise BadInput(f"{folder}: holds a study already. Open it, or choose another folder.")
+        cohort.check()
+        study = cls(folder, config, cohort)
+        cohort.save(study.cohort_path)
+        study._write()
+        return study
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """Open a study by its folder or its ``study.toml``.
+
+        Raises
+        ------
+        BadInput
+            No study there, a newer format, a setting or cohort that does not do.
+        """
+        from napari_memscan.volumes.cohort import Cohort
+
+        folder = Path(folder)
+        path = (folder if folder.name == "study.toml" else folder / "study.toml").resolve()
+        try:
+            value = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"{folder}: no study.toml there. Choose a study's folder, or create a study "
+                "with 'memscan new'."
+            ) from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadInput(f"{path}: not a readable TOML file ({error}). Mend that line.") from error
+        if isinstance(value.get("format"), int) and value["format"] > FORMAT:
+            raise BadInput(
+                f"{path}: made by a newer memscan (format {value['format']}, this one reads up to "
+                f"{FORMAT}). Update napari-memscan."
+            )
+        try:
+            config = StudyConfig.model_validate(value)
+        except ValidationError as error:
+            raise BadInput(f"{path}: {explained(error)}. Mend study.toml.") from error
+        cohort = Cohort.load(path.parent / "cohort.csv")
+        cohort.check()
+        return cls(path.parent, config, cohort)
+
+    def _write(self) -> None:
+        import tomli_w
+
+        value = self.config.model_dump(mode="json", exclude_none=True)
+        write_text(self.folder / "study.toml", tomli_w.dumps(value))
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the configuration and write ``study.toml``.
+
+        Raises
+        ------
+        BadInput
+            A value does not fit; nothing is written.
+        """
+        try:
+            self.config = StudyConfig.model_validate(self.config.model_dump() | changes)
+        except ValidationError as error:
+            raise BadInput(f"study.toml: {explained(error)}.") from error
+        self.__dict__.pop("_embedder", None)
+        self._write()
+
+    @contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Hold the study for one job; another process or window that tries gets a message."""
+        from filelock import FileLock, Timeout
+
+        try:
+            lock = FileLock(self.folder / ".memscan.lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise JobFailed(
+                f"{self.folder}: another memscan is working on this study, so it cannot {what} "
+                "now. Wait until it is done, or stop it. Reading and deciding go on meanwhile."
+            ) from error
+        except OSError as error:
+            raise JobFailed(
+                f"{self.folder}: cannot be written ({error.strerror}). "
+                "Copy the study to a folder you may write to."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # What the audit uses
+
+    def _resolve(self, path: str) -> Path:
+        return (self.folder / path).resolve()
+
+    def generator(self) -> LDMGenerator | FolderGenerator:
+        """Load the generator; BadInput where there is none or it does not load."""
+        config = self.config.generator
+        if config is None:
+            raise BadInput(
+                f"{self.folder / 'study.toml'}: no [generator]. Choose an LDM checkpoint, or a "
+                "folder of synthetic volumes."
+            )
+        if config.kind == "folder":
+            from napari_memscan.generators.folder import FolderGenerator
+
+            return FolderGenerator(self._resolve(config.path))
+        from napari_memscan.generators.ldm import LDMGenerator
+
+        return LDMGenerator(self._resolve(config.path))
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
+
+        spec = self.config.embedder
+        embedder = load_embedder(spec if spec == LOW_RESOLUTION else self._resolve(spec))
+        shape = self.config.preprocessing.shape
+        if embedder.input_shape is not None and embedder.input_shape != shape:
+            raise BadInput(
+                f"{spec}: this embedder takes volumes of {embedder.input_shape}, the study makes "
+                f"{shape}. Set preprocessing.shape in study.toml, or use another embedder."
+            )
+        return embedder
+
+    def embedder(self) -> Embedder:
+        """Load the embedder; BadInput where it does not fit the study's shape."""
+        return self._embedder
+
+    @cached_property
+    def cache(self) -> ArrayCache:
+        """Preprocessed volumes and vectors."""
+        from napari_memscan.volumes.cache import ArrayCache
+
+        return ArrayCache(self.cache_dir)
+
+    @cached_property
+    def _cohort_rows(self) -> dict[str, Any]:
+        return {row.path: row for row in self.cohort.rows()}
+
+    def volume(self, path: str | Path) -> Volume:
+        """Read one volume of the study, real or synthetic."""
+        from napari_memscan.volumes.reader import read_volume
+
+        row = self._cohort_rows.get(str(path))
+        return row.read() if row is not None else read_volume(path)
+
+    def sha256(self, path: str | Path) -> str:
+        """Return the SHA-256 of a file of the study, remembered while size and time stay."""
+        import numpy as np
+
+        from napari_memscan.volumes.importers import content_hash
+
+        path = Path(path)
+        if path.is_dir():
+            return content_hash(path)
+        stat = path.stat()
+        key = hash_of(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
+        text = self.cache.get(key, lambda: np.frombuffer(content_hash(path).encode(), np.uint8))
+        return text.tobytes().decode()
+
+    def array(self, path: str | Path) -> NDArray[np.float32]:
+        """Return a volume preprocessed, (X, Y, Z) in [0, 1], from the cache where it is there."""
+        if not Path(path).exists():
+            raise BadInput(f"{path}: missing. Restore this file; the others can still be read.")
+        recipe = self.config.preprocessing
+        key = hash_of(["array", self.sha256(path), recipe.hash])
+        return self.cache.get(key, lambda: recipe.apply(self.volume(path)))
+
+    # What the audit has made
+
+    def samples(self) -> list[SampleRow]:
+        """Return all synthetic volumes made or registered so far, in order."""
+        import pandas as pd
+
+        if not self.samples_path.exists():
+            return []
+        try:
+            table = pd.read_csv(self.samples_path, dtype=str, keep_default_na=False)
+            return [SampleRow(**row) for row in table.to_dict("records")]  # type: ignore[misc]
+        except (ValueError, TypeError, OSError) as error:
+            raise BadInput(
+                f"{self.samples_path}: the table of samples cannot be read ({error}). Restore it, "
+                "or delete the folder 'synthetic' and generate again: the seeds give the same "
+                "volumes."
+            ) from error
+
+    def add_sample(self, row: SampleRow) -> None:
+        """Append one row to the table of samples, whole or not at all."""
+        import pandas as pd
+
+        names = [f.name for f in fields(SampleRow)]
+        rows = [astuple(r) for r in (*self.samples(), row)]
+        table = pd.DataFrame(rows, columns=names)
+        write_text(self.samples_path, table.to_csv(index=False, lineterminator="\n"))
+
+    def sample_path(self, row: SampleRow) -> Path:
+        """Return the absolute path of a sample's file."""
+        return (self.synthetic_dir / row.path).resolve()
+
+    def lineage(self) -> dict[str, str]:
+        """Return sample to parent, for samples that replace another."""
+        return {row.sample: row.parent for row in self.samples() if row.parent}
+
+    def result(self) -> ScanResult | None:
+        """Return the last scan; None before the first."""
+        from napari_memscan.detection.result import ScanResult
+
+        if not (self.scan_dir / "summary.json").exists():
+            return None
+        return ScanResult.load(self.scan_dir)
+
+    def store(self) -> DecisionStore:
+        """Open the store of decisions."""
+        from napari_memscan.review.store import DecisionStore
+
+        return DecisionStore(self.store_path)
+
+    def queue(self, store: DecisionStore) -> ReviewQueue:
+        """Return the queue of the last scan with the decisions of `store`.
+
+        Raises
+        ------
+        BadInput
+            There is no scan yet.
+        """
+        from napari_memscan.review.queue import ReviewQueue
+
+        result = self.result()
+        if result is None:
+            raise BadInput(f"{self.folder}: not scanned yet. Generate volumes and scan first.")
+        ids = {str(self.sample_path(row)): row.sample for row in self.samples()}
+        return ReviewQueue(result, ids, self.lineage(), store.current())
+
+
+def explained(error: ValidationError) -> str:
+    """Return what pydantic found as one line: field and reason."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
+    )
