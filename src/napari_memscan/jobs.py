@@ -88,11 +88,24 @@ def generate(
     with study.lock("generate"):
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
-            return (yield from _register(study, generator.files))
+            return (yield from _register(study, _made_elsewhere(study)))
         first = study.config.seed if seed is None else seed
         if first < 0:
             raise BadInput(f"seed {first}: seeds are numbers from 0 on.")
         return (yield from _sample(study, generator, range(first, first + n), steps, sampler, ""))
+
+
+def _made_elsewhere(study: Study) -> list[Path]:
+    """Return the synthetic volumes that the cohort names and those of a folder as generator."""
+    from napari_memscan.generators.folder import FolderGenerator
+
+    files = [Path(row.path) for row in study.cohort.rows("synthetic")]
+    config = study.config.generator
+    if config is not None and config.kind == "folder":
+        generator = study.generator()
+        assert isinstance(generator, FolderGenerator)
+        files += generator.files
+    return files
 
 
 def _register(study: Study, files: list[Path]) -> Generator[Progress, None, list[str]]:
@@ -150,8 +163,9 @@ def _sample(
 def scan(study: Study) -> Generator[Progress, None, ScanResult]:
     """Embed all volumes, find neighbours, set the threshold, call verdicts, save the result.
 
-    Vectors are kept in the cache: a scan that was stopped goes on, and one after a single new
-    volume reads only that.
+    Synthetic volumes made elsewhere become samples first, where they are not yet. Vectors are
+    kept in the cache: a scan that was stopped goes on, and one after a single new volume reads
+    only that.
 
     Yields
     ------
@@ -168,6 +182,7 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
     from napari_memscan.detection.scan import scan_vectors, standing_warnings
 
     with study.lock("scan"):
+        yield from _register(study, _made_elsewhere(study))
         samples = study.samples()
         if not samples:
             raise BadInput(
@@ -250,14 +265,14 @@ def regenerate(study: Study, sample: str) -> Generator[Step | Progress, None, st
     """
     from napari_memscan.generators.folder import FolderGenerator
 
-    rows = study.samples()
-    row = next((r for r in rows if r.sample == sample), None)
-    if row is None:
-        raise BadInput(f"{sample}: no such sample in this study.")
-    child = next((r.sample for r in rows if r.parent == sample), None)
-    if child is not None:
-        raise BadInput(f"{sample}: replaced by {child} already. Regenerate that one.")
     with study.lock("regenerate"):
+        rows = study.samples()
+        row = next((r for r in rows if r.sample == sample), None)
+        if row is None:
+            raise BadInput(f"{sample}: no such sample in this study.")
+        child = next((r.sample for r in rows if r.parent == sample), None)
+        if child is not None:
+            raise BadInput(f"{sample}: replaced by {child} already. Regenerate that one.")
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
             raise BadInput(
@@ -282,6 +297,7 @@ def report(study: Study) -> Path:
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet. Scan first.")
     samples = study.samples()
+    seeded = [row for row in samples if row.seed]
     store = study.store()
     try:
         current = store.current()
@@ -299,8 +315,10 @@ def report(study: Study) -> Path:
             "generator": study.config.generator.kind if study.config.generator else "none",
             "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
             "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
-            "sampler": ", ".join(sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})),
-            "seeds": _ranges(sorted({int(r.seed) for r in samples if r.seed})),
+            "sampler": ", ".join(
+                sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})
+            ),
+            "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
             "preprocessing hash": study.config.preprocessing.hash,
         },
     )

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from napari_memscan.config import FORMAT, GeneratorConfig, RuleConfig, StudyConfig, explained
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of, write_text
-from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,69 +30,7 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import Cohort
     from napari_memscan.volumes.volume import Volume
 
-FORMAT = 1
-"""Version of `study.toml`; a larger number in a file means that a newer memscan wrote it."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GeneratorConfig(_Part):
-    """What yields synthetic volumes.
-
-    Attributes
-    ----------
-    kind : {"ldm", "folder"}
-        A latent diffusion model, or a folder of volumes made elsewhere.
-    path : str
-        Checkpoint folder, or folder of volumes.
-    sampler, steps
-        Override the recipe's where set.
-    """
-
-    kind: Literal["ldm", "folder"]
-    path: str
-    sampler: Literal["ddim", "ddpm"] | None = None
-    steps: int | None = Field(None, ge=1)
-
-
-class RuleConfig(_Part):
-    """How the threshold is set: the paper's rule and its quantile."""
-
-    name: Literal["dar2024"] = "dar2024"
-    quantile: float = Field(0.95, gt=0, lt=1)
-
-
-class StudyConfig(_Part):
-    """What `study.toml` says.
-
-    Attributes
-    ----------
-    name : str
-        For people.
-    generator : GeneratorConfig or None
-        None: nothing to scan yet.
-    embedder : str
-        ``low-resolution`` or the folder of a checkpoint.
-    preprocessing : Preprocessing
-        What real and synthetic volumes go through.
-    rule : RuleConfig
-        How the threshold is set.
-    k : int
-        Neighbours kept for each sample.
-    seed : int
-        First seed for generating.
-    """
-
-    format: int = FORMAT
-    name: str
-    generator: GeneratorConfig | None = None
-    embedder: str = "low-resolution"
-    preprocessing: Preprocessing
-    rule: RuleConfig = RuleConfig()
-    k: int = Field(5, ge=1, le=50)
-    seed: int = Field(1, ge=0)
+__all__ = ["GeneratorConfig", "RuleConfig", "SampleRow", "Study", "StudyConfig", "explained"]
 
 
 @dataclass(frozen=True)
@@ -165,7 +103,7 @@ class Study:
         cohort.check()
         study = cls(folder, config, cohort)
         cohort.save(study.cohort_path)
-        study._write()
+        study._write(config)
         return study
 
     @classmethod
@@ -189,7 +127,9 @@ class Study:
                 "with 'memscan new'."
             ) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadInput(f"{path}: not a readable TOML file ({error}). Mend that line.") from error
+            raise BadInput(
+                f"{path}: not a readable TOML file ({error}). Mend that line."
+            ) from error
         if isinstance(value.get("format"), int) and value["format"] > FORMAT:
             raise BadInput(
                 f"{path}: made by a newer memscan (format {value['format']}, this one reads up to "
@@ -203,11 +143,20 @@ class Study:
         cohort.check()
         return cls(path.parent, config, cohort)
 
-    def _write(self) -> None:
+    def _write(self, config: StudyConfig) -> None:
         import tomli_w
 
-        value = self.config.model_dump(mode="json", exclude_none=True)
+        value = config.model_dump(mode="json", exclude_none=True)
+        value["embedder"] = self._portable(value["embedder"])
+        if "generator" in value:
+            value["generator"]["path"] = self._portable(value["generator"]["path"])
         write_text(self.folder / "study.toml", tomli_w.dumps(value))
+
+    def _portable(self, path: str) -> str:
+        """Return a path below the study's folder relative to it: the study can be moved."""
+        if Path(path).is_absolute() and Path(path).is_relative_to(self.folder):
+            return Path(path).relative_to(self.folder).as_posix()
+        return path
 
     def update(self, **changes: Any) -> None:
         """Change fields of the configuration and write ``study.toml``.
@@ -218,11 +167,12 @@ class Study:
             A value does not fit; nothing is written.
         """
         try:
-            self.config = StudyConfig.model_validate(self.config.model_dump() | changes)
+            config = StudyConfig.model_validate(self.config.model_dump() | changes)
         except ValidationError as error:
             raise BadInput(f"study.toml: {explained(error)}.") from error
+        self._write(config)
+        self.config = config
         self.__dict__.pop("_embedder", None)
-        self._write()
 
     @contextmanager
     def lock(self, what: str) -> Iterator[None]:
@@ -230,7 +180,8 @@ class Study:
         from filelock import FileLock, Timeout
 
         try:
-            lock = FileLock(self.folder / ".memscan.lock", timeout=0)
+            # Not thread-local: a job may be closed in another thread than it ran in.
+            lock = FileLock(self.folder / ".memscan.lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise JobFailed(
@@ -336,7 +287,10 @@ class Study:
             return []
         try:
             table = pd.read_csv(self.samples_path, dtype=str, keep_default_na=False)
-            return [SampleRow(**row) for row in table.to_dict("records")]  # type: ignore[misc]
+            return [
+                SampleRow(**{str(name): value for name, value in row.items()})
+                for row in table.to_dict("records")
+            ]
         except (ValueError, TypeError, OSError) as error:
             raise BadInput(
                 f"{self.samples_path}: the table of samples cannot be read ({error}). Restore it, "
@@ -390,10 +344,3 @@ class Study:
             raise BadInput(f"{self.folder}: not scanned yet. Generate volumes and scan first.")
         ids = {str(self.sample_path(row)): row.sample for row in self.samples()}
         return ReviewQueue(result, ids, self.lineage(), store.current())
-
-
-def explained(error: ValidationError) -> str:
-    """Return what pydantic found as one line: field and reason."""
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
-    )

@@ -1,0 +1,140 @@
+"""What `study.toml` says, and defaults where nobody said anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_memscan.errors import BadInput
+from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
+
+if TYPE_CHECKING:
+    from napari_memscan.volumes.cohort import Cohort
+
+FORMAT = 1
+"""Version of `study.toml`; a larger number in a file means that a newer memscan wrote it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorConfig(_Part):
+    """What yields synthetic volumes.
+
+    Attributes
+    ----------
+    kind : {"ldm", "folder"}
+        A latent diffusion model, or a folder of volumes made elsewhere.
+    path : str
+        Checkpoint folder, or folder of volumes.
+    sampler, steps
+        Override the recipe's where set.
+    """
+
+    kind: Literal["ldm", "folder"]
+    path: str
+    sampler: Literal["ddim", "ddpm"] | None = None
+    steps: int | None = Field(None, ge=1)
+
+
+class RuleConfig(_Part):
+    """How the threshold is set: the paper's rule and its quantile."""
+
+    name: Literal["dar2024"] = "dar2024"
+    quantile: float = Field(0.95, gt=0, lt=1)
+
+
+class StudyConfig(_Part):
+    """What `study.toml` says.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    generator : GeneratorConfig or None
+        None: nothing to scan yet.
+    embedder : str
+        ``low-resolution`` or the folder of a checkpoint.
+    preprocessing : Preprocessing
+        What real and synthetic volumes go through.
+    rule : RuleConfig
+        How the threshold is set.
+    k : int
+        Neighbours kept for each sample.
+    seed : int
+        First seed for generating.
+    """
+
+    format: int = FORMAT
+    name: str
+    generator: GeneratorConfig | None = None
+    embedder: str = "low-resolution"
+    preprocessing: Preprocessing
+    rule: RuleConfig = RuleConfig()
+    k: int = Field(5, ge=1, le=50)
+    seed: int = Field(1, ge=0)
+
+
+def explained(error: ValidationError) -> str:
+    """Return what pydantic found as one line: field and reason."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
+    )
+
+
+def suggested_preprocessing(
+    cohort: Cohort,
+    *,
+    ldm: str | Path | None = None,
+    embedder: str | Path | None = None,
+    shape: tuple[int, int, int] | None = None,
+    spacing: tuple[float, float, float] | None = None,
+    intensity: Window | Percentile | MinMax | None = None,
+) -> Preprocessing:
+    """Return what fits models and cohort, where the user did not say it.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Its training volumes give the shape where no model does: the median of each axis, to the
+        nearest multiple of 8, which networks can halve three times.
+    ldm, embedder : path, optional
+        Folders of checkpoints; what the LDM was trained with goes before what the embedder was.
+    shape, spacing, intensity : optional
+        Go before both. Without any model the intensity rule is the 1st to 99th percentile.
+    """
+    from napari_memscan.checkpoints.native import read_recipe
+
+    found = [read_recipe(path).preprocessing for path in (ldm, embedder) if path is not None]
+    model = found[0] if found else None
+    if model is not None:
+        spacing = spacing or model.spacing
+    if shape is None:
+        shape = model.shape if model is not None else _median_shape(cohort, spacing)
+    if intensity is None:
+        intensity = model.intensity if model is not None else Percentile(low=1, high=99)
+    try:
+        return Preprocessing(shape=shape, spacing=spacing, intensity=intensity)
+    except ValidationError as error:
+        raise BadInput(f"preprocessing: {explained(error)}.") from error
+
+
+def _median_shape(
+    cohort: Cohort, spacing: tuple[float, float, float] | None
+) -> tuple[int, int, int]:
+    from statistics import median
+
+    rows = cohort.rows("training")
+    shapes = []
+    # Every n-th of a large cohort: its median does not change, and nobody waits for minutes.
+    for row in rows[:: max(1, len(rows) // 40)]:
+        volume = row.read()
+        size = [float(n) for n in volume.data.shape]
+        if spacing is not None and volume.spacing is not None:
+            size = [n * a / b for n, a, b in zip(size, volume.spacing, spacing, strict=True)]
+        shapes.append(size)
+    x, y, z = (max(16, int(median(axis) / 8 + 0.5) * 8) for axis in zip(*shapes, strict=True))
+    return x, y, z
