@@ -1,1 +1,1 @@
-"""TBD."""
+"""napari and Qt: the dock, its three steps, and the panes. Nothing outside imports this."""

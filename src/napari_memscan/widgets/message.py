@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction, QGuiApplication
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_memscan.widgets.look import Look
@@ -11,7 +12,7 @@ SYMBOLS = {"ok": "✔", "info": "ℹ", "warning": "⚠", "error": "✖"}
 
 
 class Message(QFrame):
-    """A symbol and a text, selectable for copying; hidden while there is nothing to say.
+    """A symbol and a text, copied from its context menu; hidden while there is nothing to say.
 
     A failure is a red frame and a symbol, its text in the ordinary colour: readable in both
     themes, and not told by colour alone.
@@ -22,27 +23,27 @@ class Message(QFrame):
         self.setObjectName("memscanMessage")
         self._look = Look()
         self.level = ""
+        self.text = ""
         self._symbol = QLabel()
         self._text = QLabel()
         self._text.setWordWrap(True)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # Long paths have no blanks to break at; they must not widen the dock.
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(6, 3, 6, 3)
         layout.addWidget(self._symbol, 0, Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self._text, 1)
+        copy = QAction("Copy", self)
+        copy.triggered.connect(lambda: QGuiApplication.clipboard().setText(self.text))
+        self.addAction(copy)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.hide()
-
-    @property
-    def text(self) -> str:
-        """What it says."""
-        return self._text.text()
 
     def say(self, text: str, level: str = "info") -> None:
         """Show `text` as ``ok``, ``info``, ``warning`` or ``error``; an empty text hides it."""
         self.level = level if text else ""
+        self.text = text
         self._symbol.setText(SYMBOLS[level])
         self._text.setText(breakable(text))
         self._text.setToolTip(text)

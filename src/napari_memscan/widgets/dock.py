@@ -1,0 +1,195 @@
+"""The dock: three steps, and the line that says what comes next."""
+
+from __future__ import annotations
+
+import getpass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QStandardPaths, Qt
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+
+from napari_memscan.study import Study
+from napari_memscan.widgets.generate_controller import GenerateController
+from napari_memscan.widgets.generate_view import GenerateView
+from napari_memscan.widgets.keys import KEYS, ReviewKeys
+from napari_memscan.widgets.look import look_of
+from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.panes import Panes
+from napari_memscan.widgets.review_controller import ReviewController
+from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.step_bar import StepBar
+from napari_memscan.widgets.study_controller import StudyController
+from napari_memscan.widgets.study_view import StudyView
+
+if TYPE_CHECKING:
+    import napari
+
+STUDY, GENERATE, REVIEW = range(3)
+WIDTH = 400
+"""Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
+
+
+def demo_folder() -> Path:
+    """Return the folder of the demo study that the window opens."""
+    place = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericCacheLocation)
+    return Path(place or Path.home() / ".cache") / "napari-memscan" / "demo-study"
+
+
+def demo_study() -> Study:
+    """Make the demo study, or open it if it was made before."""
+    from napari_memscan.demo.study import create_demo_study
+
+    return create_demo_study(demo_folder())
+
+
+class MemscanWidget(QWidget):
+    """Study, generate, review, in one dock.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The window's viewer; only its public interface is used.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer: Any = napari_viewer
+        self.steps = StepBar()
+        self.study_view = StudyView()
+        self.generate_view = GenerateView()
+        self.review_view = ReviewView(list(PLANES))
+        self.review_view.reader.setText(_user())
+        self._stack = QStackedWidget()
+        for view in (self.study_view, self.generate_view, self.review_view):
+            self._stack.addWidget(_scrolling(view))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.steps)
+        layout.addWidget(self._stack, 1)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(WIDTH)
+
+        self.panes = Panes(napari_viewer, self)
+        self.study = StudyController(self.study_view, demo_study, self)
+        self.generate = GenerateController(self.generate_view, self)
+        self.review = ReviewController(self.review_view, self.panes, self)
+        self._keys = ReviewKeys(
+            self, napari_viewer, {name: partial(self.review.act, name) for name in KEYS}
+        )
+        self.steps.chosen.connect(self.go_to)
+        self.study.opened.connect(self._on_opened)
+        self.study.closed.connect(lambda: self._on_opened(None))
+        self.study.changed.connect(self._on_changed)
+        self.generate.changed.connect(self._on_scanned)
+        self.generate.running.connect(self._update)
+        self.review.changed.connect(self._update)
+        self.review.running.connect(self._update)
+        self._follow_theme()
+        napari_viewer.events.theme.connect(self._follow_theme)
+        self._update()
+
+    @property
+    def step(self) -> int:
+        """The open step: `STUDY`, `GENERATE` or `REVIEW`."""
+        return int(self._stack.currentIndex())
+
+    def open_study(self, folder: str | Path) -> None:
+        """Open a study, and go to where its reader left it."""
+        self.study.open(folder)
+
+    def open_demo(self) -> None:
+        """Open the demo study; it is made first where it is missing."""
+        self.study.open_demo()
+
+    def go_to(self, step: int) -> None:
+        """Open a step."""
+        self.steps.set_step(step)
+        self._stack.setCurrentIndex(step)
+        if step == REVIEW:
+            self.review.start_reading()
+            self.review_view.table.setFocus()
+        self._update()
+
+    def _on_opened(self, study: Study | None) -> None:
+        self.generate.set_study(study)
+        self.review.set_study(study)
+        if study is None:
+            self.go_to(STUDY)
+        elif self.review.ready:
+            self.go_to(REVIEW)
+        elif study.config.generator is not None:
+            self.go_to(GENERATE)
+        else:
+            self.go_to(STUDY)
+
+    def _on_changed(self) -> None:
+        self.generate.set_study(self.study.study)
+        self.review.reload()
+        self._update()
+
+    def _on_scanned(self) -> None:
+        self.review.reload()
+        self._update()
+
+    def _update(self, _running: bool = False) -> None:
+        study = self.study.study
+        read, total = self.review.progress
+        scanned = self.review.ready
+        done = [study is not None, scanned, scanned and read == total]
+        self.steps.set_state(
+            done,
+            [True, study is not None and study.config.generator is not None, scanned],
+            self._next(study, scanned, read, total),
+        )
+        self._keys.set_active(self.isVisible() and self.step == REVIEW and scanned)
+
+    def _next(self, study: Study | None, scanned: bool, read: int, total: int) -> str:
+        if self.generate.busy:
+            return "wait for generation and scan, or Stop"
+        if study is None:
+            return "open a study, or choose folder, cohort and generator for a new one"
+        if study.config.generator is None:
+            return "choose a generator, then Keep changes"
+        if not scanned:
+            return "Generate and scan" if self.step == GENERATE else "2 Generate"
+        if read < total:
+            return (
+                "decide on this volume"
+                if self.step == REVIEW
+                else f"3 Review, {total - read} to read"
+            )
+        return "all read; Regenerate copies, or write the report with 'memscan report'"
+
+    def _follow_theme(self, _event: Any = None) -> None:
+        look = look_of(self._viewer.theme)
+        for part in (self.steps, self.study_view, self.generate_view, self.review_view):
+            part.set_look(look)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Take the keys again."""
+        super().showEvent(event)
+        self._update()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Give the keys back: nobody should decide with a dock that is not seen."""
+        super().hideEvent(event)
+        self._keys.set_active(False)
+
+
+def _scrolling(view: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidget(view)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+    return area
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no such user on this system
+        return ""

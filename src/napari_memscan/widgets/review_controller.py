@@ -1,0 +1,293 @@
+"""Connects step 3 to the scan, the store of decisions, the panes and the regeneration."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_memscan import jobs
+from napari_memscan.errors import MemscanError
+from napari_memscan.generators.interface import Step
+from napari_memscan.study import Study
+from napari_memscan.widgets.choices import spacing_of
+from napari_memscan.widgets.keys import KEYS
+from napari_memscan.widgets.panes import Pane, Panes
+from napari_memscan.widgets.review_table import Row
+from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.wording import detail, summary
+from napari_memscan.widgets.work import Outcome, Runner
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.review.queue import QueueItem
+    from napari_memscan.review.store import DecisionStore
+
+DECISIONS = ("copy", "not a copy", "unsure")
+K_SHOWN = 3
+"""Neighbours shown at first: more make the panes too small to read at 1280 x 800."""
+
+
+class ReviewController(QObject):
+    """Shows what is selected, records what is decided, regenerates what is asked.
+
+    A decision is on disk before the next volume is shown. A regeneration runs beside the
+    reading: its answer never takes the selection from somebody who has moved on.
+
+    Attributes
+    ----------
+    changed : Signal()
+        A decision was made or withdrawn, or there is another scan.
+    running : Signal(bool)
+        A regeneration began or ended.
+    """
+
+    changed = Signal()
+    running = Signal(bool)
+
+    def __init__(self, view: ReviewView, panes: Panes, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._view, self._panes = view, panes
+        self._study: Study | None = None
+        self._store: DecisionStore | None = None
+        self._result: ScanResult | None = None
+        self._queue: Any = None
+        self._items: dict[str, QueueItem] = {}
+        self._regenerating = ""
+        self._showing = False
+        self._runner = Runner(self)
+        self._runner.progressed.connect(self._on_progress)
+        self._runner.finished.connect(self._on_regenerated)
+        view.selected.connect(self._on_selected)
+        view.action.connect(self.act)
+        view.stop_requested.connect(self._runner.stop)
+        view.k_changed.connect(self._show_current)
+        view.plane_changed.connect(panes.set_plane)
+        panes.failed.connect(partial(view.message.say, level="error"))
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many volumes are read, of how many."""
+        return self._queue.progress if self._queue is not None else (0, 0)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a regeneration runs."""
+        return self._runner.busy
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._items)
+
+    def set_study(self, study: Study | None) -> None:
+        """Read this study from now on."""
+        self._runner.stop()
+        self._showing = False
+        self._panes.clear()
+        self._view.message.say("")
+        if self._store is not None:
+            self._store.close()
+        self._study, self._store, self._result, self._queue = study, None, None, None
+        self._items = {}
+        self._view.set_rows([])
+        if study is not None:
+            try:
+                self._store = study.store()
+            except MemscanError as error:
+                self._view.message.say(str(error), "error")
+                self._study = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the scan and the decisions again."""
+        study, store = self._study, self._store
+        try:
+            self._result = study.result() if study else None
+            if study is not None and store is not None and self._result is not None:
+                self._queue = study.queue(store)
+        except MemscanError as error:
+            self._view.message.say(str(error), "error")
+            self._result = self._queue = None
+        items = list(self._queue.items) if self._queue is not None else []
+        self._items = {item.sample: item for item in items}
+        self._view.set_rows([_row(item) for item in items])
+        self._view.set_reading(*self.progress)
+        result = self._result
+        if result is None:
+            self._view.summary.setText("Nothing is scanned yet. Generate volumes in step 2.")
+            self._view.histogram.clear()
+        else:
+            self._view.summary.setText(summary(result))
+            similarities = [sample.similarity for sample in result.samples]
+            self._view.histogram.set_values(similarities, result.null, result.threshold)
+            most = max((len(item.neighbours) for item in items), default=1)
+            # Until somebody chooses, as many as can be read side by side.
+            k = self._view.k.value() if self._showing else min(K_SHOWN, most)
+            self._view.set_neighbours(min(k, most), most)
+        self._update_buttons()
+
+    def start_reading(self) -> None:
+        """Show the panes: the selected volume, else the first unread one, else the first."""
+        if not self._items:
+            return
+        self._showing = True
+        if self._view.current:
+            self._show_current()
+            return
+        first = self._queue.next_unread(None) or next(iter(self._items))
+        self._view.select(first)
+
+    def act(self, name: str) -> None:
+        """Do what a button or key says: one of `KEYS`."""
+        if not self._items or name not in KEYS or not self._showing:
+            return
+        if name in DECISIONS:
+            self._decide(name)
+        elif name == "undo":
+            self._undo()
+        elif name == "regenerate":
+            self._regenerate()
+        else:
+            self._step(1 if name == "next" else -1)
+
+    def _decide(self, decision: str) -> None:
+        sample = self._view.current
+        if not sample or self._store is None:
+            return
+        try:
+            self._store.record(sample, decision, self._reader(), evidence=self._evidence(sample))
+        except MemscanError as error:
+            self._view.message.say(f"Not recorded. {error}", "error")
+            return
+        self._view.message.say("")
+        self.reload()
+        following = self._queue.next_unread(sample)
+        if following:
+            self._view.select(following)
+        else:
+            self._view.message.say("All volumes are read.", "ok")
+        self.changed.emit()
+
+    def _undo(self) -> None:
+        assert self._store is not None
+        try:
+            withdrawn = self._store.undo(self._reader())
+        except MemscanError as error:
+            self._view.message.say(str(error), "error")
+            return
+        if withdrawn is None:
+            self._view.message.say("Nothing to undo.", "info")
+            return
+        self.reload()
+        self._view.select(withdrawn.sample)
+        self._view.message.say(f"Decision on {withdrawn.sample} withdrawn.", "info")
+        self.changed.emit()
+
+    def _step(self, by: int) -> None:
+        samples = list(self._items)
+        current = self._view.current
+        at = samples.index(current) + by if current in samples else 0
+        if 0 <= at < len(samples):
+            self._view.select(samples[at])
+
+    def _regenerate(self) -> None:
+        sample, study = self._view.current, self._study
+        if not sample or study is None:
+            return
+        if not self._runner.start(partial(jobs.regenerate, study, sample)):
+            self._view.message.say(f"{self._regenerating} is being regenerated; wait.", "info")
+            return
+        self._regenerating = sample
+        self._view.message.say("")
+        self._view.set_regenerating(f"{sample}: starting")
+        self._update_buttons()
+        self.running.emit(True)
+
+    def _on_progress(self, news: Any) -> None:
+        if isinstance(news, Step):
+            self._view.set_regenerating("step %v of %m", news.step, news.total)
+        elif isinstance(news, jobs.Progress):
+            self._view.set_regenerating("scan %v of %m", news.done, news.total)
+
+    def _on_regenerated(self, outcome: Outcome) -> None:
+        old, self._regenerating = self._regenerating, ""
+        self._view.set_regenerating("")
+        self.running.emit(False)
+        if self._study is None:
+            return
+        self.reload()
+        if outcome.failure:
+            self._view.message.say(outcome.failure, "error")
+        elif outcome.stopped:
+            self._view.message.say("Regeneration stopped. Nothing is lost.", "warning")
+        else:
+            new = str(outcome.value)
+            item = self._items.get(new)
+            verdict = f": {item.verdict}, similarity {item.similarity:.3f}" if item else ""
+            if self._view.current == old:
+                self._view.select(new)
+            self._view.message.say(f"{new} replaces {old}{verdict}. {old} is kept.", "ok")
+        self.changed.emit()
+
+    def _on_selected(self, sample: str) -> None:
+        self._view.histogram.set_selected(
+            self._items[sample].similarity if sample in self._items else None
+        )
+        self._show_current()
+
+    def _show_current(self, _k: int = 0) -> None:
+        item, study, result = self._items.get(self._view.current), self._study, self._result
+        self._update_buttons()
+        if item is None or study is None or result is None:
+            self._view.detail.setText("")
+            return
+        self._view.detail.setText(detail(item, result))
+        if not self._showing:
+            return
+        panes = [Pane(f"Synthetic {item.sample}", item.path)]
+        for rank, near in enumerate(item.neighbours[: self._view.k.value()], 1):
+            panes.append(Pane(f"Training #{rank} similarity {near.similarity:.2f}", near.path))
+        self._panes.show(item.sample, panes, study.array, partial(spacing_of, study))
+
+    def _update_buttons(self) -> None:
+        names = set(KEYS) if self._items else set()
+        item = self._items.get(self._view.current)
+        config = self._study.config.generator if self._study else None
+        replaceable = item is not None and not item.replaced_by
+        if self._runner.busy or not replaceable or config is None or config.kind != "ldm":
+            names.discard("regenerate")
+        self._view.set_enabled_actions(names)
+
+    def _reader(self) -> str:
+        return self._view.reader.text().strip() or "unnamed reader"
+
+    def _evidence(self, sample: str) -> dict[str, Any]:
+        """Return what the reader had before their eyes."""
+        item, result = self._items[sample], self._result
+        assert result is not None
+        return {
+            "similarity": item.similarity,
+            "verdict": item.verdict,
+            "threshold": result.threshold,
+            "embedder_hash": result.embedder_hash,
+            "neighbours": [
+                {"file": Path(n.path).name, "similarity": n.similarity}
+                for n in item.neighbours[: self._view.k.value()]
+            ],
+            "plane": self._view.plane.currentText(),
+        }
+
+
+def _row(item: QueueItem) -> Row:
+    return Row(
+        sample=item.sample,
+        similarity=item.similarity,
+        verdict=item.verdict,
+        reason=getattr(item, "reason", ""),
+        decision=item.decision.decision if item.decision is not None else "",
+        parent=item.parent or "",
+        replaced_by=item.replaced_by or "",
+    )

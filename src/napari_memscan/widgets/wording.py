@@ -1,0 +1,42 @@
+"""The numbers of a scan in words, as short as a dock is narrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.review.queue import QueueItem
+
+
+def summary(result: ScanResult) -> str:
+    """Return N_copies and N_mem with their intervals and null floors, two lines."""
+    lines = [
+        _line(
+            "N_copies", result.n_copies, result.n_synthetic, result.copies_interval,
+            result.null_floor_copies,
+        ),
+        _line("N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _line(name: str, k: int, n: int, interval: tuple[float, float], floor: float) -> str:
+    low, high = (round(100 * share) for share in interval)
+    return (
+        f"{name}: {k} of {n} = {k / max(n, 1):.0%} (95 % CI {low}–{high} %), "
+        f"null floor {100 * floor:.0f} %"
+    )
+
+
+def detail(item: QueueItem, result: ScanResult) -> str:
+    """Return what is to be said of one sample: its nearest training volume and the verdict."""
+    if not item.neighbours:
+        return f"{item.sample}: no neighbours"
+    near = item.neighbours[0]
+    side = "above" if item.similarity > result.threshold else "not above"
+    return (
+        f"{item.sample} is nearest to {Path(near.path).name}: similarity {item.similarity:.3f}, "
+        f"{side} tau {result.threshold:.3f}"
+    )
