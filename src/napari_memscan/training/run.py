@@ -110,9 +110,7 @@ def train(
         task = _task(part, arrays, settings, preprocessing, spacing, autoencoder, fabric.device)
     decay = settings.ema_decay if isinstance(settings, DenoiserSettings) else 0.0
     optimizer: Any = torch.optim.Adam(task.network.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _Warmup(settings.steps))
     # Convolutions in 3D are faster with channels last on CPUs and GPUs alike.
     task.network.to(memory_format=torch.channels_last_3d)
     network, optimizer = fabric.setup(task.network, optimizer)
@@ -188,6 +186,18 @@ def train(
     }
     recipe, tensors = task.result(weights, provenance)
     save_checkpoint(out, recipe, tensors)
+
+
+class _Warmup:
+    """Learning rate over its peak: linear for a twentieth of all steps, then a cosine to zero."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.warm = max(1, steps // 20)
+
+    def __call__(self, step: int) -> float:
+        decay = 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
+        return min(1, (step + 1) / self.warm) * decay
 
 
 def _ema(decay: float) -> Any:

@@ -19,7 +19,7 @@ class Settings(BaseModel):
     batch : int
         Volumes in a step.
     learning_rate : float
-        Peak of the one-cycle schedule; the paper's embedder uses a cosine instead.
+        Peak; reached after a twentieth of the steps, then a cosine to zero.
     clip : float
         Gradients are clipped to this norm.
     validate_every : int
