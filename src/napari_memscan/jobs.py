@@ -6,7 +6,7 @@ finished is on disk; the same call goes on from there and gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -342,7 +342,7 @@ def train(
     *,
     device: str = "auto",
     autoencoder: Path | None = None,
-) -> Iterator[Progress | TrainingProgress]:
+) -> Generator[Progress | TrainingProgress, None, None]:
     """Fit one part of a model to the study's cohort; see `training.run.train`."""
     import numpy as np
 

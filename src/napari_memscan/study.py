@@ -144,13 +144,17 @@ class Study:
         return cls(path.parent, config, cohort)
 
     def _write(self, config: StudyConfig) -> None:
+        write_text(self.folder / "study.toml", self.toml(config))
+
+    def toml(self, config: StudyConfig | None = None) -> str:
+        """Return the text of ``study.toml``."""
         import tomli_w
 
-        value = config.model_dump(mode="json", exclude_none=True)
+        value = (config or self.config).model_dump(mode="json", exclude_none=True)
         value["embedder"] = self._portable(value["embedder"])
         if "generator" in value:
             value["generator"]["path"] = self._portable(value["generator"]["path"])
-        write_text(self.folder / "study.toml", tomli_w.dumps(value))
+        return tomli_w.dumps(value)
 
     def _portable(self, path: str) -> str:
         """Return a path below the study's folder relative to it: the study can be moved."""
@@ -200,7 +204,8 @@ class Study:
 
     # What the audit uses
 
-    def _resolve(self, path: str) -> Path:
+    def resolve(self, path: str) -> Path:
+        """Return a path of ``study.toml`` as an absolute one: it starts at the study's folder."""
         return (self.folder / path).resolve()
 
     def generator(self) -> LDMGenerator | FolderGenerator:
@@ -214,17 +219,17 @@ class Study:
         if config.kind == "folder":
             from napari_memscan.generators.folder import FolderGenerator
 
-            return FolderGenerator(self._resolve(config.path))
+            return FolderGenerator(self.resolve(config.path))
         from napari_memscan.generators.ldm import LDMGenerator
 
-        return LDMGenerator(self._resolve(config.path))
+        return LDMGenerator(self.resolve(config.path))
 
     @cached_property
     def _embedder(self) -> Embedder:
         from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
 
         spec = self.config.embedder
-        embedder = load_embedder(spec if spec == LOW_RESOLUTION else self._resolve(spec))
+        embedder = load_embedder(spec if spec == LOW_RESOLUTION else self.resolve(spec))
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(

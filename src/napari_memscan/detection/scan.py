@@ -186,9 +186,7 @@ def scan(
     }
     _refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
-        preprocessing = getattr(embed, "preprocessing", None) or Preprocessing(
-            shape=_median_shape(splits["training"]), intensity=Percentile()
-        )
+        preprocessing = default_preprocessing(embed, splits["training"])
     vectors = {
         name: np.stack([_embed(embed, preprocessing, items, i, cache) for i in range(len(items))])
         for name, items in splits.items()
@@ -207,6 +205,15 @@ def scan(
         preprocessing=preprocessing,
         warnings=standing_warnings(embed, len(splits["training"]), len(splits["validation"])),
     )
+
+
+def default_preprocessing(embedder: Embedder, training: Volumes | _Items) -> Preprocessing:
+    """Return what volumes go through where nobody said it; see `scan`."""
+    own: Preprocessing | None = getattr(embedder, "preprocessing", None)
+    if own is not None:
+        return own
+    items = training if isinstance(training, _Items) else _Items(training, "training")
+    return Preprocessing(shape=_median_shape(items), intensity=Percentile())
 
 
 def standing_warnings(embedder: Embedder, n_training: int, n_validation: int) -> list[str]:

@@ -1,0 +1,75 @@
+"""`memscan`: the same jobs without a screen.
+
+Nothing here imports torch, napari, MONAI, Lightning or pandas before a command needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napari_memscan.cli import demo, judge, make, model, new
+from napari_memscan.cli.console import Commands, say
+
+app = typer.Typer(
+    name="memscan",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from napari_memscan import __version__
+
+        say(f"memscan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def memscan(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Find the patients that a 3D latent diffusion model copied into its synthetic volumes.
+
+    \b
+    See the whole job on an embedded example:
+      memscan demo
+    Your own model and patients:
+      memscan new audit --cohort patients/ --ldm checkpoints/ldm
+      memscan generate audit -n 64
+      memscan scan audit
+      memscan review audit
+      memscan report audit
+    Volumes that are there already, without any study:
+      memscan scan --training train/ --validation held-out/ --synthetic generated/
+
+    Exit codes: 0 done, 1 the job failed, 2 the input is not what it should be, 130 stopped by
+    Ctrl+C. Progress and messages go to standard error, results to standard output.
+    """
+
+
+for command in (
+    demo.demo,
+    new.new,
+    new.check,
+    model.train,
+    make.generate,
+    make.scan,
+    judge.review,
+    judge.report,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; the entry point of `memscan`."""
+    app()

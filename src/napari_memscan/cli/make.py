@@ -1,0 +1,171 @@
+"""The commands ``generate`` and ``scan``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_memscan.cli.console import follow, note, say
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_memscan.study import Study
+
+
+class Sampler(StrEnum):
+    """How to walk from noise to a volume."""
+
+    DDIM = "ddim"
+    DDPM = "ddpm"
+
+
+def generate(
+    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Volumes in all.")] = 16,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the first volume. Default: the study's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps. Default: the model's.")
+    ] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="Default: the model's.")] = None,
+) -> None:
+    """Generate synthetic volumes with an LDM.
+
+    Each has its own seed, and the same seed gives the same bytes. Volumes that are there already
+    are not made again: a stopped command goes on, and a larger number adds the missing ones.
+
+    \b
+    Examples:
+      memscan generate audit -n 64
+      memscan generate audit -n 16 --seed 1000 --steps 50
+      memscan generate audit -n 4 --sampler ddpm --steps 1000
+    """
+    from napari_memscan import jobs
+    from napari_memscan.study import Study
+
+    opened = Study.open(study)
+    job = jobs.generate(opened, n, seed=seed, steps=steps, sampler=sampler)
+    made = follow(job, "generate", n)
+    say(f"{opened.synthetic_dir}: {len(made)} new volumes, {len(opened.samples())} in all")
+    note(f"Next: memscan scan {study}")
+
+
+def scan(
+    study: Annotated[
+        Path | None, typer.Argument(help="Folder of a study.", show_default=False)
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="Without a study: folder of the training volumes.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder of volumes the model has not seen.")
+    ] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(help="Folder of the volumes to be scanned.")
+    ] = None,
+    embedder: Annotated[
+        str,
+        typer.Option(help="Without a study: checkpoint folder of an embedder, or low-resolution."),
+    ] = "low-resolution",
+    out: Annotated[
+        Path | None, typer.Option(help="Without a study: make one there, for review and report.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Find copies of training volumes.
+
+    Similarity is the Pearson correlation of two embeddings; the threshold tau is the 95th
+    percentile of the similarity of training volumes to their nearest validation volume. A
+    training-free embedder is used unless another is named.
+
+    \b
+    Examples:
+      memscan scan audit
+      memscan scan audit --json > scan.json
+      memscan scan --training train/ --validation held-out/ --synthetic generated/
+      memscan scan --training train/ --validation held-out/ --synthetic generated/ \\
+          --embedder checkpoints/embedder --out audit
+    """
+    from napari_memscan import jobs
+    from napari_memscan.study import Study
+
+    folders = {"--training": training, "--validation": validation, "--synthetic": synthetic}
+    given = [option for option, folder in folders.items() if folder is not None]
+    if study is not None:
+        if given or out is not None or embedder != "low-resolution":
+            raise BadInput(
+                f"{study}: a study names its own volumes and embedder. Leave the options out, or "
+                "leave the study out."
+            )
+    elif len(given) < 3:
+        missing = [option for option in folders if option not in given]
+        raise BadInput(
+            f"{' and '.join(missing)}: missing. Name a study, or the folders of training, "
+            "validation and synthetic volumes."
+        )
+    # Libraries that print would spoil the JSON.
+    with redirect_stdout(sys.stderr):
+        if study is not None:
+            opened = Study.open(study)
+            result = follow(jobs.scan(opened), "scan")
+        else:
+            assert training is not None
+            assert validation is not None
+            assert synthetic is not None
+            with _study_over(training, validation, synthetic, embedder, out) as opened:
+                result = follow(jobs.scan(opened), "scan")
+    if json:
+        say(result.to_json())
+        return
+    say(str(result))
+    if study is not None or out is not None:
+        note(f"Next: memscan review {study or out}")
+
+
+@contextmanager
+def _study_over(
+    training: Path, validation: Path, synthetic: Path, embedder: str, out: Path | None
+) -> Iterator[Study]:
+    """Give a study over three folders: at `out`, or one that is gone afterwards."""
+    from napari_memscan.config import GeneratorConfig, StudyConfig
+    from napari_memscan.detection.scan import default_preprocessing
+    from napari_memscan.embedders.loading import load_embedder
+    from napari_memscan.study import Study
+    from napari_memscan.volumes.importers import import_folder
+    from napari_memscan.volumes.reader import list_volumes
+
+    list_volumes(synthetic)  # A wrong folder is found before the large ones are read.
+    cohort = import_folder(training, "training").joined(import_folder(validation, "validation"))
+    cohort.check()
+    preprocessing = default_preprocessing(load_embedder(embedder), training)
+    trained = embedder != "low-resolution"
+    config = StudyConfig(
+        name=f"Scan of {synthetic.resolve().name}",
+        generator=GeneratorConfig(kind="folder", path=str(synthetic.resolve())),
+        embedder=str(Path(embedder).resolve()) if trained else embedder,
+        preprocessing=preprocessing,
+    )
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="memscan-") as folder:
+            yield Study.create(folder, config, cohort)
+    elif (out / "study.toml").exists():
+        made = Study.open(out)
+        plan = Study(made.folder, config, cohort)
+        if made.toml() != plan.toml() or made.cohort.rows() != cohort.rows():
+            raise BadInput(
+                f"{out}: holds a study over other volumes or settings. Choose another folder, or "
+                f"scan that one: memscan scan {out}"
+            )
+        yield made
+    else:
+        yield Study.create(out, config, cohort)

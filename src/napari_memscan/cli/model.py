@@ -1,0 +1,147 @@
+"""The command ``train``."""
+
+from __future__ import annotations
+
+import json
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_memscan.cli.console import follow, note, say
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_memscan.study import Study
+    from napari_memscan.training.settings import Settings
+
+
+class Part(StrEnum):
+    """What can be trained."""
+
+    AUTOENCODER = "autoencoder"
+    DENOISER = "denoiser"
+    EMBEDDER = "embedder"
+
+
+def train(
+    part: Annotated[Part, typer.Argument(help="Which network.", show_default=False)],
+    study: Annotated[Path, typer.Argument(help="Its cohort is learned.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the checkpoint. Default: models/PART in the study."),
+    ] = None,
+    autoencoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="For the denoiser: a trained autoencoder. Default: models/autoencoder in the "
+            "study."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(min=0, help="Instead of steps: passes over the cohort.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; can be repeated."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    use: Annotated[
+        bool,
+        typer.Option(
+            "--use/--no-use",
+            help="A study that has no generator, or no trained embedder, takes the new one.",
+        ),
+    ] = True,
+) -> None:
+    """Train a network on the cohort of a study.
+
+    Autoencoder and denoiser, in this order, make an LDM; the embedder stands alone. A training
+    that was stopped goes on with the same command.
+
+    \b
+    Examples:
+      memscan train autoencoder audit
+      memscan train denoiser audit --steps 5000 --set batch=16
+      memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
+    """
+    from napari_memscan.checkpoints.native import describe
+    from napari_memscan.jobs import train as job
+    from napari_memscan.study import Study
+
+    opened = Study.open(study)
+    settings = _settings(part, opened, steps, epochs, set_ or [])
+    models = opened.folder / "models"
+    out = (out or models / part).resolve()
+    if (out / "recipe.json").exists():
+        raise BadInput(
+            f"{out}: holds a finished checkpoint: {describe(out)}. Name another folder with --out."
+        )
+    if part is Part.DENOISER and autoencoder is None:
+        autoencoder = models / "autoencoder"
+        if not (autoencoder / "recipe.json").exists():
+            raise BadInput(
+                f"{autoencoder}: no trained autoencoder there, and a denoiser needs one. Run "
+                f"'memscan train autoencoder {study}' first, or name one with --autoencoder."
+            )
+    follow(job(opened, part.value, out, settings, device=device, autoencoder=autoencoder), part)
+    say(f"{out}: {describe(out)}")
+    if use:
+        _use(opened, part, out)
+
+
+def _use(study: Study, part: Part, out: Path) -> None:
+    if part is Part.DENOISER and study.config.generator is None:
+        study.update(generator={"kind": "ldm", "path": str(out)})
+        note(f"{study.folder}: generates with it now.")
+    elif part is Part.EMBEDDER and study.config.embedder == "low-resolution":
+        study.update(embedder=str(out))
+        note(f"{study.folder}: embeds with it now.")
+
+
+def _settings(
+    part: Part, study: Study, steps: int | None, epochs: float | None, pairs: list[str]
+) -> Settings:
+    from pydantic import ValidationError
+
+    from napari_memscan.config import explained
+    from napari_memscan.training.settings import SETTINGS
+
+    kind = SETTINGS[part]
+    values: dict[str, Any] = {}
+    for text in pairs:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set {text}: KEY=VALUE is expected, such as batch=8.")
+        # scheduler.prediction_type=epsilon reaches into a group of settings.
+        *groups, last = key.strip().split(".")
+        inner = values
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = _value(value)
+    if steps is not None and epochs is not None:
+        raise BadInput("--steps and --epochs: one of the two.")
+    if steps is not None:
+        values["steps"] = steps
+    try:
+        settings = kind.model_validate(values)
+        if epochs is not None:
+            in_epoch = len(study.cohort.rows("training")) / settings.batch
+            values["steps"] = max(1, math.ceil(epochs * in_epoch))
+            settings = kind.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(
+            f"--set: {explained(error)}. Settings of {part}: {', '.join(kind.model_fields)}."
+        ) from error
+    return settings
+
+
+def _value(text: str) -> Any:
+    """Read a number, list or true/false as JSON, anything else as text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
