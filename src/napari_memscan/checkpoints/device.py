@@ -31,6 +31,10 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise BadInput(f"device '{name}' is not known; use auto, cpu or cuda.") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise BadInput(f"device '{name}' cannot be used here; use auto, cpu or cuda.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BadInput("device 'mps': this machine has no such GPU; use auto or cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"device '{name}': this machine has no such GPU; use auto or cpu.")
     return device

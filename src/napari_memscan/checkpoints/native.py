@@ -7,6 +7,7 @@ safetensors; they are read with ``weights_only`` and nothing in them is ever run
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,23 +55,33 @@ def save_checkpoint(
         One state dict for each entry of ``recipe.files``.
     half : bool
         Store float32 tensors as float16: half the size; they are float32 again when loaded.
+        A tensor beyond the range of float16 stays float32.
+
+    Raises
+    ------
+    JobFailed
+        The disk is full, or the folder cannot be written.
     """
-    import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
     for part, name in recipe.files.items():
         tensors = {
-            key: (value.half() if half and value.dtype == torch.float32 else value)
-            .detach()
-            .cpu()
-            .contiguous()
-            .clone()
+            key: (_halved(value) if half else value).detach().cpu().contiguous().clone()
             for key, value in weights[part].items()
         }
         with replacing(folder / name) as temporary:
-            save_file(tensors, temporary)
+            # Not save_file: on a full disk it raises an error of its own that nobody explains.
+            temporary.write_bytes(save(tensors))
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+
+
+def _halved(value: Tensor) -> Tensor:
+    import torch
+
+    if value.dtype != torch.float32 or (value.abs() > torch.finfo(torch.float16).max).any():
+        return value
+    return value.half()
 
 
 def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
@@ -92,7 +103,7 @@ def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
     path = _recipe_path(folder)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{path}: not a readable recipe ({error}). It must be the JSON file that lies beside "
             "the weights and says how to use them."
@@ -163,13 +174,15 @@ def load_weights(folder: str | Path, part: str) -> dict[str, Tensor]:
     recipe = read_recipe(folder)
     path = _weight_path(_recipe_path(folder).parent, recipe, part)
     tensors = _read_tensors(path)
+    # As float32 first: 8-bit floats cannot be asked whether they are finite.
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     bad = [k for k, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if bad:
         raise BadInput(
             f"{path}: tensor '{bad[0]}' holds NaN or infinity ({len(bad)} such tensors). "
             "The training diverged or the file is damaged; use an earlier checkpoint."
         )
-    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    return tensors
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -186,18 +199,42 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             raise BadInput(f"{path}: not a whole safetensors file ({error}).") from error
     try:
         value: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    except (
+        pickle.UnpicklingError,
+        struct.error,
+        OSError,
+        EOFError,
+        # What damaged bytes make of a pickle is any of these.
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        AssertionError,
+    ) as error:
         raise BadInput(
-            f"{path}: cannot be read as a state dict of tensors only ({reason}). Anything else in "
-            "a weight file could run code, so it is refused; save model.state_dict() instead."
+            f"{path}: cannot be read as a state dict of tensors only ({_reason(error)}). Anything "
+            "else in a weight file could run code, so it is refused; save model.state_dict() "
+            "instead."
         ) from error
-    if not isinstance(value, dict) or not all(isinstance(v, torch.Tensor) for v in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) and v.layout == torch.strided
+        for k, v in value.items()
+    ):
         raise BadInput(
             f"{path}: holds {type(value).__name__} with other things than tensors. "
             "A bare state dict is expected: names to tensors."
         )
     return value
+
+
+def _reason(error: Exception) -> str:
+    """Return the cause in one line, without PyTorch's advice to load the file unsafely."""
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    if not text or text.startswith("Weights only load failed"):
+        return type(error).__name__
+    return text.splitlines()[0][:200]
 
 
 def checkpoint_hash(folder: str | Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.checkpoints.recipe import SchedulerRecipe
+from napari_memscan.checkpoints.recipe import LDMRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -57,9 +57,63 @@ def build_scheduler(recipe: SchedulerRecipe, sampler: str) -> Any:
 def _build(network: Any, what: str, arguments: Mapping[str, Any]) -> nn.Module:
     try:
         return network(**arguments).eval()
-    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        ModuleNotFoundError,
+    ) as error:
         raise BadInput(
             f"recipe.json: the arguments under '{what}' do not build a {network.__name__}: {error}"
+        ) from error
+
+
+def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
+    """Refuse a latent shape that denoiser, autoencoder and preprocessing do not agree on.
+
+    Both networks are run once without memory or arithmetic (PyTorch's meta device), so this
+    costs next to nothing at any size and finds the error before the first step, not in it.
+
+    Raises
+    ------
+    BadInput
+        Says which part does not fit, with the shapes.
+    """
+    import torch
+
+    shape = (1, *recipe.latent_shape)
+    with torch.device("meta"), torch.inference_mode():
+        denoiser: Any = build_denoiser(recipe.denoiser)
+        autoencoder: Any = build_autoencoder(recipe.autoencoder)
+        latent = torch.zeros(shape)
+        predicted = _shape_of(denoiser, "denoiser", where, recipe, latent, torch.zeros(1))
+        decode = autoencoder.decode_stage_2_outputs
+        decoded = _shape_of(decode, "autoencoder", where, recipe, latent)
+    if predicted != shape:
+        raise BadInput(
+            f"{where}: latent_shape is {recipe.latent_shape}, but the denoiser makes "
+            f"{predicted[1:]} of it; its in_channels and out_channels must both be "
+            f"{recipe.latent_shape[0]}."
+        )
+    if decoded != (1, 1, *recipe.preprocessing.shape):
+        raise BadInput(
+            f"{where}: a latent of latent_shape {recipe.latent_shape} decodes to {decoded[1:]}, "
+            f"but preprocessing.shape asks for one channel of {recipe.preprocessing.shape}. "
+            "Correct the one that is wrong."
+        )
+
+
+def _shape_of(
+    network: Any, what: str, where: str | Path, recipe: LDMRecipe, *inputs: Tensor
+) -> tuple[int, ...]:
+    try:
+        return tuple(network(*inputs).shape)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise BadInput(
+            f"{where}: latent_shape {recipe.latent_shape} does not fit the {what}: {error}"
         ) from error
 
 

@@ -18,6 +18,9 @@ Shape = tuple[
     Annotated[int, Field(ge=1, le=4096)],
 ]
 
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spacing = tuple[Length, Length, Length]
+
 
 class _Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,11 +75,11 @@ class AutoencoderRecipe(_Recipe):
         How it was made: data, seed, steps, losses, versions. For people, not for the program.
     """
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["autoencoder"] = "autoencoder"
     autoencoder: dict[str, Any]
     preprocessing: Preprocessing
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
     files: dict[str, str] = {"autoencoder": "autoencoder.safetensors"}
     provenance: dict[str, Any] = {}
 
@@ -106,17 +109,17 @@ class LDMRecipe(_Recipe):
         Voxel size in mm of a decoded volume; None when unknown.
     """
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["ldm"] = "ldm"
     autoencoder: dict[str, Any]
     denoiser: dict[str, Any]
     latent_shape: tuple[int, int, int, int]
-    scale_factor: float = Field(gt=0)
+    scale_factor: float = Field(gt=0, allow_inf_nan=False)
     scheduler: SchedulerRecipe = SchedulerRecipe()
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: int = Field(25, ge=1, le=100_000)
     preprocessing: Preprocessing
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
     files: dict[str, str] = {
         "autoencoder": "autoencoder.safetensors",
         "denoiser": "denoiser.safetensors",
@@ -152,7 +155,7 @@ class EmbedderRecipe(_Recipe):
         Length of the vector.
     """
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["embedder"] = "embedder"
     network: Literal["contrastive"] = "contrastive"
     input_shape: Shape

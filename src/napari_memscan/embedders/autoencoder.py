@@ -50,22 +50,30 @@ class AutoencoderEmbedder:
         self.hash = hash_of(
             {"embedder": "autoencoder", "version": 1, "checkpoint": checkpoint_hash(folder)}
         )
-        self.dim = int(self.embed(np.zeros((1, 1, *self.input_shape), np.float32)).shape[1])
+        try:
+            self.dim = len(self._vector(np.zeros((1, *self.input_shape), np.float32)))
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(
+                f"{folder}/recipe.json: the autoencoder does not take volumes of "
+                f"preprocessing.shape {self.input_shape}: {error}"
+            ) from error
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+        batch = checked(batch, self.input_shape)
+        # One at a time: convolutions round differently at other batch sizes.
+        vectors = [self._vector(volume) for volume in batch]
+        return np.array(vectors, np.float32).reshape(-1, self.dim)
+
+    def _vector(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
         from torch.nn.functional import adaptive_avg_pool3d
 
-        batch = checked(batch, self.input_shape)
-        vectors = []
         with torch.inference_mode():
-            # One at a time: convolutions round differently at other batch sizes.
-            for volume in batch:
-                x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
-                # The mean, not a sample: encode_stage_2_inputs would draw one.
-                mean = self._network.encode(x)[0]
-                cells = tuple(min(CELLS, n) for n in mean.shape[2:])
-                pooled = adaptive_avg_pool3d(mean, cells)
-                vectors.append(pooled.flatten().float().cpu().numpy())
-        return np.stack(vectors).astype(np.float32)
+            x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
+            # The mean, not a sample: encode_stage_2_inputs would draw one.
+            mean = self._network.encode(x)[0]
+            cells = tuple(min(CELLS, n) for n in mean.shape[2:])
+            pooled = adaptive_avg_pool3d(mean, cells)
+            vector: NDArray[np.float32] = pooled.flatten().float().cpu().numpy()
+            return vector

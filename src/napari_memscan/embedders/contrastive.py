@@ -73,4 +73,4 @@ class ContrastiveEmbedder:
                 x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
                 x = shrink(scale_to_unit(x), self.recipe.working_shape)
                 vectors.append(self._network(x)[0].float().cpu().numpy())
-        return np.stack(vectors).astype(np.float32)
+        return np.array(vectors, np.float32).reshape(-1, self.dim)

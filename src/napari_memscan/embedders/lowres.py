@@ -52,13 +52,20 @@ class LowResolutionEmbedder:
             raise BadInput(
                 f"volumes of {batch.shape[2:]} are smaller than the embedder's grid {self.size}."
             )
-        cells = batch[:, 0].astype(np.float64)
-        for axis, size in enumerate(self.size, 1):
+        # One at a time, so that nothing can be rounded differently beside other volumes.
+        vectors = [self._vector(volume) for volume in batch[:, 0]]
+        return np.array(vectors, np.float32).reshape(-1, self.dim)
+
+    def _vector(self, volume: NDArray[np.float32]) -> NDArray[np.float64]:
+        cells = volume.astype(np.float64)
+        for axis, size in enumerate(self.size):
             cells = _averaged(cells, axis, size)
-        vectors = cells.reshape(len(cells), -1)
-        vectors = vectors - vectors.mean(axis=1, keepdims=True)
-        spread = vectors.std(axis=1, keepdims=True)
-        result: NDArray[np.float32] = (vectors / np.maximum(spread, 1e-12)).astype(np.float32)
+        vector = cells.ravel() - cells.mean()
+        spread = vector.std()
+        # What is left of a constant volume is rounding: zeros say so, noise would correlate.
+        if spread <= 1e-9 * np.abs(cells).max(initial=1e-3):
+            return np.zeros_like(vector)
+        result: NDArray[np.float64] = vector / spread
         return result
 
 
@@ -69,7 +76,7 @@ def _averaged(data: NDArray[np.float64], axis: int, size: int) -> NDArray[np.flo
     left = np.maximum(np.arange(n)[None], edges[:-1, None])
     right = np.minimum(np.arange(1, n + 1)[None], edges[1:, None])
     weights = np.clip(right - left, 0, None) * size / n
-    # Summed in one fixed order: a matrix product may round differently for another batch.
+    # Summed in one fixed order: a matrix product may round differently elsewhere.
     moved = np.moveaxis(data, axis, 0)
     cells = np.stack(
         [

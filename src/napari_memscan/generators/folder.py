@@ -34,7 +34,18 @@ class FolderGenerator:
     def __init__(self, folder: str | Path) -> None:
         self.files = list_volumes(folder)
 
-    def generate(self, seeds: Sequence[int] = (), *, start: int = 0) -> Iterator[Sample]:
-        """Yield one sample a file from the `start`-th on; seeds mean nothing here."""
+    def generate(
+        self,
+        seeds: Sequence[int] = (),
+        *,
+        steps: int | None = None,
+        sampler: str | None = None,
+        start: int = 0,
+    ) -> Iterator[Sample]:
+        """Yield one sample a file from the `start`-th on.
+
+        `seeds`, `steps` and `sampler` mean nothing here; they are taken so that any generator
+        can stand where another did.
+        """
         for index, path in enumerate(self.files[start:], start):
             yield Sample(index, None, read_volume(path))

@@ -16,12 +16,13 @@ from napari_memscan.checkpoints.native import checkpoint_hash, load_weights, rea
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
     build_denoiser,
-    build_scheduler,
+    check_shapes,
     load_strict,
 )
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import JobFailed
 from napari_memscan.generators.interface import Sample, Step
+from napari_memscan.generators.schedule import Schedule
 from napari_memscan.volumes.preprocessing import Window
 from napari_memscan.volumes.volume import Volume
 
@@ -59,16 +60,11 @@ class LDMGenerator:
         self.recipe_hash = recipe.hash
         self.checkpoint_hash = checkpoint_hash(folder)
         self.device = choose_device(device)
+        check_shapes(recipe, Path(folder) / "recipe.json")
         self._autoencoder: Any = build_autoencoder(recipe.autoencoder)
         self._denoiser: Any = build_denoiser(recipe.denoiser)
         load_strict(self._autoencoder, load_weights(folder, "autoencoder"), folder)
         load_strict(self._denoiser, load_weights(folder, "denoiser"), folder)
-        channels = recipe.denoiser.get("in_channels")
-        if channels != recipe.latent_shape[0]:
-            raise BadInput(
-                f"{folder}/recipe.json: latent_shape {recipe.latent_shape} has "
-                f"{recipe.latent_shape[0]} channels, the denoiser takes {channels}."
-            )
         for network in (self._autoencoder, self._denoiser):
             network.to(self.device).eval()
 
@@ -91,7 +87,8 @@ class LDMGenerator:
         seeds : sequence of int
             One a sample.
         steps : int, optional
-            Denoising steps; default from the recipe.
+            Denoising steps, at most as many as the recipe has noise levels; default from the
+            recipe.
         sampler : {"ddim", "ddpm"}, optional
             Default from the recipe.
         start : int
@@ -112,46 +109,37 @@ class LDMGenerator:
             The decoded volume is not finite.
         """
         steps = self.recipe.steps if steps is None else steps
-        levels = self.recipe.scheduler.num_train_timesteps
-        if not 1 <= steps <= levels:
-            raise BadInput(f"steps {steps}: between 1 and {levels} fit this model.")
-        scheduler = build_scheduler(self.recipe.scheduler, sampler or self.recipe.sampler)
-        scheduler.set_timesteps(steps)
-        return self._run(seeds, scheduler, start)
+        schedule = Schedule(self.recipe.scheduler, sampler or self.recipe.sampler, steps)
+        return self._run(seeds, schedule, start)
 
-    def _run(self, seeds: Sequence[int], scheduler: Any, start: int) -> Iterator[Step | Sample]:
+    def _run(self, seeds: Sequence[int], schedule: Schedule, start: int) -> Iterator[Step | Sample]:
         import torch
 
-        total = len(scheduler.timesteps)
+        total = len(schedule.timesteps)
         for index, seed in enumerate(seeds, start):
             random = torch.Generator().manual_seed(seed)
             latent = torch.randn((1, *self.recipe.latent_shape), generator=random)
             latent = latent.to(self.device)
-            for step, t in enumerate(scheduler.timesteps, 1):
-                latent = self._denoise(latent, t, scheduler, random)
-                yield Step(index, step, total)
+            for step in range(total):
+                latent = self._denoise(latent, step, schedule, random)
+                yield Step(index, step + 1, total)
             yield Sample(
                 index, seed, self._decode(latent, seed), self.recipe_hash, self.checkpoint_hash
             )
 
-    def _denoise(self, latent: Tensor, t: Tensor, scheduler: Any, random: Any) -> Tensor:
+    def _denoise(self, latent: Tensor, step: int, schedule: Schedule, random: Any) -> Tensor:
         import torch
 
+        level = torch.full((1,), schedule.timesteps[step], device=self.device)
         with torch.inference_mode():
-            prediction = self._denoiser(latent, torch.full((1,), int(t), device=self.device))
-            # On the CPU: noise that the scheduler adds then is the same on every device.
-            result: Tensor = scheduler.step(prediction.cpu(), t, latent.cpu(), generator=random)[0]
-            return result.to(self.device)
+            prediction = self._denoiser(latent, level)
+            return schedule.step(step, prediction.cpu(), latent.cpu(), random).to(self.device)
 
     def _decode(self, latent: Tensor, seed: int) -> Volume:
         import torch
 
         with torch.inference_mode():
             image = self._autoencoder.decode_stage_2_outputs(latent / self.recipe.scale_factor)
-        if image.ndim != 5 or image.shape[1] != 1:
-            raise BadInput(
-                f"the autoencoder gives shape {tuple(image.shape)}; one 3D channel is expected."
-            )
         data = image[0, 0].float().cpu().numpy()
         if not np.isfinite(data).all():
             raise JobFailed(

@@ -1,0 +1,77 @@
+"""The way back from noise to a latent, in as many steps as asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.checkpoints.networks import build_scheduler
+from napari_memscan.checkpoints.recipe import SchedulerRecipe
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+class Schedule:
+    """A MONAI scheduler set to a number of steps.
+
+    DDIM is MONAI's as it is. So is DDPM over all noise levels; over fewer, MONAI's step removes
+    the noise of a single level where it should remove that of many, and what it returns is
+    still mostly noise. There the variances are those between the levels that are kept
+    (Nichol & Dhariwal 2021, section 4, "respacing"), which changes nothing when all are kept.
+
+    Parameters
+    ----------
+    recipe : SchedulerRecipe
+        The noise levels the denoiser was trained with.
+    sampler : {"ddim", "ddpm"}
+        How to walk them back.
+    steps : int
+        In how many steps.
+
+    Attributes
+    ----------
+    timesteps : list of int
+        Noise levels as the denoiser knows them, largest first.
+
+    Raises
+    ------
+    BadInput
+        `sampler` is not known, or `steps` is not between 1 and the number of noise levels.
+    """
+
+    def __init__(self, recipe: SchedulerRecipe, sampler: str, steps: int) -> None:
+        levels = recipe.num_train_timesteps
+        if not 1 <= steps <= levels:
+            raise BadInput(f"steps {steps}: between 1 and {levels} fit this model.")
+        self._scheduler: Any = build_scheduler(recipe, sampler)
+        self._scheduler.set_timesteps(steps)
+        self.timesteps: list[int] = self._scheduler.timesteps.tolist()
+        self._positions = self.timesteps
+        if sampler == "ddpm" and steps < levels:
+            self._respace()
+
+    def _respace(self) -> None:
+        import torch
+
+        kept = self._scheduler.alphas_cumprod[self.timesteps[::-1]]
+        before = torch.cat([torch.ones(1), kept[:-1]])
+        self._scheduler.alphas_cumprod = kept
+        self._scheduler.alphas = kept / before
+        self._scheduler.betas = 1 - self._scheduler.alphas
+        self._positions = list(range(len(kept)))[::-1]
+
+    def step(self, index: int, prediction: Tensor, latent: Tensor, random: Generator) -> Tensor:
+        """Return the latent after step `index` (from 0), given the denoiser's prediction.
+
+        Parameters
+        ----------
+        prediction, latent : tensor (1, C, x, y, z)
+            On the CPU, so that the noise DDPM adds is the same on every device.
+        random : torch.Generator
+            Source of that noise.
+        """
+        result: Tensor = self._scheduler.step(
+            prediction, self._positions[index], latent, generator=random
+        )[0]
+        return result
