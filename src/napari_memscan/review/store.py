@@ -188,7 +188,7 @@ class DecisionStore:
         evidence: dict[str, Any],
         withdraws: int | None,
     ) -> Decision:
-        values = {
+        values: dict[str, Any] = {
             "sample": sample,
             "decision": decision,
             "reader": reader,
