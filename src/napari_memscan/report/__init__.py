@@ -1,1 +1,1 @@
-"""TBD."""
+"""Tables, figures, and one HTML page that opens anywhere."""
