@@ -185,6 +185,11 @@ def differing(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def has_source(study: Study) -> bool:
+    """Return whether synthetic volumes can come from anywhere."""
+    return study.config.generator is not None or study.cohort.counts()["synthetic"] > 0
+
+
 def absolute(study: Study, path: str) -> str:
     """Return a path of ``study.toml`` as an absolute one; names stay what they are."""
     return path if path in ("", LOW_RESOLUTION) else str((study.folder / path).resolve())

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QStandardPaths, Qt
+from qtpy.QtCore import QSize, QStandardPaths, Qt
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_memscan.study import Study
+from napari_memscan.widgets.choices import has_source
 from napari_memscan.widgets.generate_controller import GenerateController
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.keys import KEYS, ReviewKeys
@@ -70,7 +71,6 @@ class MemscanWidget(QWidget):
         layout.addWidget(self.steps)
         layout.addWidget(self._stack, 1)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setMinimumWidth(WIDTH)
 
         self.panes = Panes(napari_viewer, self)
         self.study = StudyController(self.study_view, demo_study, self)
@@ -90,6 +90,10 @@ class MemscanWidget(QWidget):
         self._follow_theme()
         napari_viewer.events.theme.connect(self._follow_theme)
         self._update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Ask for a narrow column: the screen belongs to the volumes."""
+        return QSize(WIDTH, 700)
 
     @property
     def step(self) -> int:
@@ -120,7 +124,7 @@ class MemscanWidget(QWidget):
             self.go_to(STUDY)
         elif self.review.ready:
             self.go_to(REVIEW)
-        elif study.config.generator is not None:
+        elif has_source(study):
             self.go_to(GENERATE)
         else:
             self.go_to(STUDY)
@@ -141,7 +145,7 @@ class MemscanWidget(QWidget):
         done = [study is not None, scanned, scanned and read == total]
         self.steps.set_state(
             done,
-            [True, study is not None and study.config.generator is not None, scanned],
+            [True, study is not None and has_source(study), scanned],
             self._next(study, scanned, read, total),
         )
         self._keys.set_active(self.isVisible() and self.step == REVIEW and scanned)
@@ -151,7 +155,7 @@ class MemscanWidget(QWidget):
             return "wait for generation and scan, or Stop"
         if study is None:
             return "open a study, or choose folder, cohort and generator for a new one"
-        if study.config.generator is None:
+        if not has_source(study):
             return "choose a generator, then Keep changes"
         if not scanned:
             return "Generate and scan" if self.step == GENERATE else "2 Generate"

@@ -39,6 +39,7 @@ class GenerateController(QObject):
         super().__init__(parent)
         self._view = view
         self._study: Study | None = None
+        self._sampled = False
         self._runner = Runner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
@@ -60,25 +61,29 @@ class GenerateController(QObject):
                 self._view.seed.setValue(study.config.seed)
         self._study = study
         config = study.config.generator if study else None
-        if study is None or config is None:
-            self._view.set_source("Choose a generator in step 1 first.", sampled=False)
+        if study is None:
+            self._view.set_source("No study is open.", sampled=False)
             self._view.start_button.setEnabled(False)
-            self._view.scan_button.setEnabled(False)
             return
-        sampled = config.kind == "ldm"
-        text = "Samples new volumes from the LDM" if sampled else "Takes the volumes in the folder"
+        self._sampled = config is not None and config.kind == "ldm"
+        text = (
+            "New volumes are sampled from the LDM, then scanned."
+            if self._sampled
+            else "The volumes were made elsewhere; they are scanned as they are."
+        )
         n = len(study.samples())
-        self._view.set_source(f"{text}, then scans them. So far: {n} volumes.", sampled)
+        self._view.set_source(f"{text} So far: {n} volumes.", self._sampled)
         if not self.busy:
             self._view.set_running(False)
             self._view.scan_button.setEnabled(n > 0)
 
     def start(self) -> None:
-        """Generate, then scan."""
-        study = self._study
-        assert study is not None
-        settings = self._view.settings()
-        self._run(partial(generate_and_scan, study, **settings))
+        """Generate, then scan; volumes made elsewhere are only scanned."""
+        assert self._study is not None
+        if self._sampled:
+            self._run(partial(generate_and_scan, self._study, **self._view.settings()))
+        else:
+            self.scan()
 
     def scan(self) -> None:
         """Scan the volumes that exist."""

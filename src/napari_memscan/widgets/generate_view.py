@@ -105,7 +105,8 @@ class GenerateView(QWidget):
         """Say what generates; volumes made elsewhere (`sampled` False) have no settings."""
         self.about.setText(text)
         self._form.setVisible(sampled)
-        self.start_button.setText("Generate and scan" if sampled else "Take volumes and scan")
+        self.start_button.setText("Generate and scan" if sampled else "Scan")
+        self.scan_button.setVisible(sampled)
 
     def set_running(self, running: bool) -> None:
         """Show the bars and Stop while a job runs."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.look import Look
 
@@ -44,7 +44,9 @@ class Histogram(QWidget):
         self.plot.setMouseEnabled(x=False, y=False)
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
-        self.plot.setMinimumHeight(140)
+        # pyqtgraph asks for 640 x 480 by itself: more than the whole dock.
+        self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.setFixedHeight(150)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)
@@ -94,12 +96,13 @@ class Histogram(QWidget):
         synthetic, null, threshold = self._values
         edges, front, behind = densities(synthetic, null)
         legend = item.addLegend(
-            offset=(8, 2), labelTextColor=look.text, brush=look.background, labelTextSize="8pt"
-        )
+            offset=(4, 1), colCount=3, horSpacing=12, labelTextSize="8pt",
+            labelTextColor=look.text, brush=look.background,
+        )  # fmt: skip
         legend.setZValue(20)
         item.plot(
             edges, behind, stepMode="center", fillLevel=0,
-            brush=pg.mkBrush(look.quiet), pen=pg.mkPen(look.text, width=1), name="null: not copies",
+            brush=pg.mkBrush(look.quiet), pen=pg.mkPen(look.text, width=1), name="null (no copies)",
         )  # fmt: skip
         fill = pg.mkColor(look.accent)
         fill.setAlpha(170)
@@ -107,12 +110,9 @@ class Histogram(QWidget):
             edges, front, stepMode="center", fillLevel=0,
             brush=pg.mkBrush(fill), pen=pg.mkPen(look.accent, width=1), name="synthetic",
         )  # fmt: skip
-        tau = pg.InfiniteLine(
-            threshold, angle=90, pen=pg.mkPen(look.alarm, width=2),
-            label=f"tau {threshold:.3f}",
-            labelOpts={"color": look.text, "position": 0.9, "fill": look.background, "anchors": [(1, 0.5), (1, 0.5)]},  # noqa: E501
-        )  # fmt: skip
-        item.addItem(tau)
+        line = pg.mkPen(look.alarm, width=2)
+        item.addItem(pg.InfiniteLine(threshold, angle=90, pen=line))
+        legend.addItem(pg.PlotDataItem(pen=line), f"tau {threshold:.3f}")
         if self._selected is not None:
             style = pg.QtCore.Qt.PenStyle.DashLine
             item.addItem(
@@ -124,4 +124,4 @@ class Histogram(QWidget):
         low, high = min(edges[0], *shown), max(edges[-1], *shown)
         pad = 0.03 * (high - low)
         item.setXRange(low - pad, high + pad, padding=0)
-        item.setYRange(0, 1.25 * max(front.max(), behind.max(), 1), padding=0)
+        item.setYRange(0, 1.4 * max(front.max(), behind.max(), 1), padding=0)

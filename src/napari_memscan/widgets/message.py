@@ -27,6 +27,7 @@ class Message(QFrame):
         self._symbol = QLabel()
         self._text = QLabel()
         self._text.setWordWrap(True)
+        self._text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         # Long paths have no blanks to break at; they must not widen the dock.
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)

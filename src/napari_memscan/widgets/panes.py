@@ -196,7 +196,10 @@ class Panes(QObject):
         self._before = {
             "grid": {n: getattr(grid, n) for n in ("enabled", "shape", "stride", "spacing")},
             "orientation": viewer.scene.camera.orientation2d,
+            "background": viewer.canvas.background_color_override,
         }
+        # Volumes are read on black in both themes: a white surround would dazzle.
+        viewer.canvas.background_color_override = "black"
         grid.spacing = 4
         for edge, position in EDGES.items():
             viewer.canvas.overlays[f"memscan_{edge}"] = TextOverlay(
@@ -252,6 +255,7 @@ class Panes(QObject):
         for name, value in before["grid"].items():
             setattr(viewer.canvas.grid, name, value)
         viewer.scene.camera.orientation2d = before["orientation"]
+        viewer.canvas.background_color_override = before["background"]
         viewer.dims.order = tuple(range(viewer.dims.ndim))
         for layer in self._hidden:
             if layer in viewer.layers:

@@ -11,18 +11,18 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.generators.interface import Step
-from napari_memscan.study import Study
+from napari_memscan.study import SampleRow, Study
 from napari_memscan.widgets.choices import spacing_of
 from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.panes import Pane, Panes
 from napari_memscan.widgets.review_table import Row
 from napari_memscan.widgets.review_view import ReviewView
-from napari_memscan.widgets.wording import detail, summary
+from napari_memscan.widgets.wording import EXPLAINED, detail, summary
 from napari_memscan.widgets.work import Outcome, Runner
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
-    from napari_memscan.review.queue import QueueItem
+    from napari_memscan.review.queue import QueueItem, ReviewQueue
     from napari_memscan.review.store import DecisionStore
 
 DECISIONS = ("copy", "not a copy", "unsure")
@@ -53,7 +53,8 @@ class ReviewController(QObject):
         self._study: Study | None = None
         self._store: DecisionStore | None = None
         self._result: ScanResult | None = None
-        self._queue: Any = None
+        self._samples: list[SampleRow] = []
+        self._queue: ReviewQueue | None = None
         self._items: dict[str, QueueItem] = {}
         self._regenerating = ""
         self._showing = False
@@ -102,42 +103,60 @@ class ReviewController(QObject):
         self.reload()
 
     def reload(self) -> None:
-        """Read the scan and the decisions again."""
-        study, store = self._study, self._store
+        """Read the scan, the samples and the decisions again."""
+        study = self._study
         try:
             self._result = study.result() if study else None
-            if study is not None and store is not None and self._result is not None:
-                self._queue = study.queue(store)
+            self._samples = study.samples() if study else []
         except MemscanError as error:
             self._view.message.say(str(error), "error")
-            self._result = self._queue = None
+            self._result, self._samples = None, []
+        self._show_result()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Read the decisions again; the scan did not change."""
+        from napari_memscan.review.queue import ReviewQueue
+
+        study, store, result = self._study, self._store, self._result
+        self._queue = None
+        if study is not None and store is not None and result is not None:
+            ids = {str(study.sample_path(row)): row.sample for row in self._samples}
+            parents = {row.sample: row.parent for row in self._samples if row.parent}
+            try:
+                self._queue = ReviewQueue(result, ids, parents, store.current())
+            except MemscanError as error:
+                self._view.message.say(str(error), "error")
         items = list(self._queue.items) if self._queue is not None else []
         self._items = {item.sample: item for item in items}
         self._view.set_rows([_row(item) for item in items])
         self._view.set_reading(*self.progress)
+        self._update_buttons()
+
+    def _show_result(self) -> None:
         result = self._result
         if result is None:
             self._view.summary.setText("Nothing is scanned yet. Generate volumes in step 2.")
             self._view.histogram.clear()
-        else:
-            self._view.summary.setText(summary(result))
-            similarities = [sample.similarity for sample in result.samples]
-            self._view.histogram.set_values(similarities, result.null, result.threshold)
-            most = max((len(item.neighbours) for item in items), default=1)
-            # Until somebody chooses, as many as can be read side by side.
-            k = self._view.k.value() if self._showing else min(K_SHOWN, most)
-            self._view.set_neighbours(min(k, most), most)
-        self._update_buttons()
+            return
+        self._view.summary.setText(summary(result))
+        self._view.summary.setToolTip("\n".join((EXPLAINED, *result.warnings)))
+        similarities = [sample.similarity for sample in result.samples]
+        self._view.histogram.set_values(similarities, result.null, result.threshold)
+        most = max((len(sample.neighbours) for sample in result.samples), default=1)
+        # Until somebody chooses, as many as can be read side by side.
+        k = self._view.k.value() if self._showing else K_SHOWN
+        self._view.set_neighbours(min(k, most), most)
 
     def start_reading(self) -> None:
         """Show the panes: the selected volume, else the first unread one, else the first."""
-        if not self._items:
+        if self._queue is None or not self._items:
             return
         self._showing = True
         if self._view.current:
             self._show_current()
             return
-        first = self._queue.next_unread(None) or next(iter(self._items))
+        first = self._queue.next_unread() or next(iter(self._items))
         self._view.select(first)
 
     def act(self, name: str) -> None:
@@ -163,8 +182,8 @@ class ReviewController(QObject):
             self._view.message.say(f"Not recorded. {error}", "error")
             return
         self._view.message.say("")
-        self.reload()
-        following = self._queue.next_unread(sample)
+        self._refresh()
+        following = self._queue.next_unread(sample) if self._queue is not None else None
         if following:
             self._view.select(following)
         else:
@@ -181,7 +200,7 @@ class ReviewController(QObject):
         if withdrawn is None:
             self._view.message.say("Nothing to undo.", "info")
             return
-        self.reload()
+        self._refresh()
         self._view.select(withdrawn.sample)
         self._view.message.say(f"Decision on {withdrawn.sample} withdrawn.", "info")
         self.changed.emit()
@@ -249,7 +268,7 @@ class ReviewController(QObject):
             return
         panes = [Pane(f"Synthetic {item.sample}", item.path)]
         for rank, near in enumerate(item.neighbours[: self._view.k.value()], 1):
-            panes.append(Pane(f"Training #{rank} similarity {near.similarity:.2f}", near.path))
+            panes.append(Pane(f"Training #{rank} similarity {near.similarity:.3f}", near.path))
         self._panes.show(item.sample, panes, study.array, partial(spacing_of, study))
 
     def _update_buttons(self) -> None:
@@ -286,7 +305,7 @@ def _row(item: QueueItem) -> Row:
         sample=item.sample,
         similarity=item.similarity,
         verdict=item.verdict,
-        reason=getattr(item, "reason", ""),
+        reason=item.reason,
         decision=item.decision.decision if item.decision is not None else "",
         parent=item.parent or "",
         replaced_by=item.replaced_by or "",

@@ -215,6 +215,7 @@ class ReviewView(QWidget):
             f"QTableView {{ background: {look.background}; color: {look.text};"
             f" border: 1px solid {look.quiet};"
             f" selection-background-color: {look.accent}; selection-color: {look.text}; }}"
+            f"QTableView::item:selected {{ background: {look.accent}; color: {look.text}; }}"
             f"QHeaderView::section {{ background: {look.foreground}; color: {look.text};"
             " border: none; padding: 3px; }"
         )

@@ -153,8 +153,8 @@ class StudyController(QObject):
         values = {
             "folder": str(study.folder),
             "cohort": str(study.cohort_path),
-            "generator": generator.path if generator else "",
-            "embedder": embedder,
+            "generator": absolute(study, generator.path) if generator else "",
+            "embedder": absolute(study, embedder),
         }
         self._findings = {}
         self._view.set_open(study.config.name, values)
@@ -166,7 +166,7 @@ class StudyController(QObject):
         text = count(cohort) + "".join(f"\n⚠ {w}" for w in cohort.warnings)
         self._view.set_feedback("cohort", text, "warning" if cohort.warnings else "ok")
         for field in ("generator", "embedder"):
-            self._checkers[field].check(absolute(study, values[field]))
+            self._checkers[field].check(values[field])
         self._update_button()
 
     def _on_choice(self, field: str, value: str) -> None:
@@ -191,7 +191,11 @@ class StudyController(QObject):
         elif self._study is not None:
             self._view.set_confirmable(bool(differing(self._study, values)), "Nothing was changed")
         else:
-            missing = [f for f in ("folder", "cohort", "generator") if values.get(f) is None]
+            needed = ["folder", "cohort", "generator"]
+            cohort = values.get("cohort")
+            if cohort is not None and cohort.counts()["synthetic"]:
+                needed.remove("generator")
+            missing = [field for field in needed if values.get(field) is None]
             self._view.set_confirmable(not missing, f"Still to choose: {', '.join(missing)}")
 
     def _on_confirmed(self) -> None:

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from napari_memscan.review.queue import QueueItem
 
 
+EXPLAINED = (
+    "N_copies: synthetic volumes above the threshold tau. N_mem: training volumes with at least "
+    "one copy. CI: 95 % Clopper-Pearson interval. Null floor: the share that this rule flags at "
+    "these sizes if nothing were memorised."
+)
+
+
 def summary(result: ScanResult) -> str:
     """Return N_copies and N_mem with their intervals and null floors, two lines."""
     lines = [
@@ -24,10 +31,8 @@ def summary(result: ScanResult) -> str:
 
 def _line(name: str, k: int, n: int, interval: tuple[float, float], floor: float) -> str:
     low, high = (round(100 * share) for share in interval)
-    return (
-        f"{name}: {k} of {n} = {k / max(n, 1):.0%} (95 % CI {low}–{high} %), "
-        f"null floor {100 * floor:.0f} %"
-    )
+    text = f"{name} {k} of {n} = {k / max(n, 1):.0%}, CI {low}–{high}%, null floor {floor:.0%}"
+    return text.replace("null floor ", "null\u00a0floor\u00a0")
 
 
 def detail(item: QueueItem, result: ScanResult) -> str:

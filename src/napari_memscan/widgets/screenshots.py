@@ -1,0 +1,104 @@
+"""Pictures of the real napari window on a study, for the docs and for `memscan demo`.
+
+``python -m napari_memscan.widgets.screenshots STUDY OUT`` does the same from a shell.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import JobFailed
+
+if TYPE_CHECKING:
+    from napari_memscan.widgets.dock import MemscanWidget
+
+SIZE = (1280, 800)
+NAMES = ("study.png", "generate.png", "review.png", "review-light.png")
+PATIENCE = 120.0
+"""Seconds to wait for a window or for volumes, on a slow machine without a graphics card."""
+
+
+def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[Path]:
+    """Open napari on a study and save pictures of its three steps, the last in both themes.
+
+    Needs a screen, or a virtual one (``xvfb-run``), and no other napari window in this process.
+
+    Parameters
+    ----------
+    study_folder : path
+        A study; without a scan there is no review to show.
+    out_folder : path
+        Made if missing.
+
+    Returns
+    -------
+    list of Path
+        The PNG files, 1280 x 800.
+
+    Raises
+    ------
+    JobFailed
+        The study does not open, or the window takes too long.
+    """
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    try:
+        return _take(viewer, Path(study_folder), Path(out_folder))
+    finally:
+        viewer.close()
+
+
+def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
+    from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY
+    from napari_memscan.widgets.sample import PLUGIN, WIDGET
+
+    out_folder.mkdir(parents=True, exist_ok=True)
+    viewer.window.resize(*SIZE)
+    widget: MemscanWidget
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    widget.open_study(study_folder)
+    _wait(lambda: not widget.study.busy, "opening the study")
+    if widget.study.study is None:
+        raise JobFailed(widget.study_view.message.text)
+    made = []
+    shots: list[tuple[str, int, str]] = [
+        (NAMES[0], STUDY, "dark"),
+        (NAMES[1], GENERATE, "dark"),
+    ]
+    if widget.review.ready:
+        shots += [(NAMES[2], REVIEW, "dark"), (NAMES[3], REVIEW, "light")]
+    for name, step, theme in shots:
+        viewer.theme = theme
+        widget.go_to(step)
+        _wait(lambda: not widget.panes.loading, "showing volumes")
+        _settle()
+        viewer.screenshot(str(out_folder / name), canvas_only=False, flash=False)
+        made.append(out_folder / name)
+    return made
+
+
+def _wait(until: Callable[[], bool], what: str) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + PATIENCE
+    while not until():
+        if time.monotonic() > end:
+            raise JobFailed(f"screenshots: {what} took longer than {PATIENCE:.0f} s.")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def _settle(seconds: float = 0.6) -> None:
+    """Let the window draw: layout, grid and texture uploads come one after the other."""
+    end = time.monotonic() + seconds
+    _wait(lambda: time.monotonic() > end, "drawing")
+
+
+if __name__ == "__main__":
+    for picture in save_screenshots(sys.argv[1], sys.argv[2]):
+        print(picture)
