@@ -34,3 +34,68 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("display"):
                 item.add_marker(pytest.mark.skip(reason="needs Xvfb or a screen"))
+
+
+@pytest.fixture(scope="session")
+def tiny_ldm(tmp_path_factory):
+    """A whole LDM checkpoint for volumes of 16^3 with all weights random, none left at zero."""
+    import torch
+
+    from napari_memscan.checkpoints.native import save_checkpoint
+    from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
+    from napari_memscan.checkpoints.recipe import LDMRecipe
+    from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
+    from napari_memscan.volumes.preprocessing import Preprocessing, Window
+
+    autoencoder = AutoencoderSettings(channels=(8, 8)).arguments()
+    denoiser = DenoiserSettings(channels=(8, 16)).arguments(3)
+    recipe = LDMRecipe(
+        autoencoder=autoencoder,
+        denoiser=denoiser,
+        latent_shape=(3, 8, 8, 8),
+        scale_factor=1.0,
+        steps=3,
+        preprocessing=Preprocessing(shape=(16, 16, 16), intensity=Window(low=-300, high=900)),
+        spacing=(0.6, 0.6, 0.6),
+    )
+    random = torch.Generator().manual_seed(0)
+    weights = {}
+    for part, network in (
+        ("autoencoder", build_autoencoder(autoencoder)),
+        ("denoiser", build_denoiser(denoiser)),
+    ):
+        weights[part] = {
+            key: 0.1 * torch.randn(value.shape, generator=random) + (value.ndim == 1) * 0.1
+            for key, value in network.state_dict().items()
+        }
+    folder = tmp_path_factory.mktemp("tiny-ldm")
+    save_checkpoint(folder, recipe, weights)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """A cohort on disk: 8 training, 6 validation, 5 unseen phantoms of 16^3."""
+    from napari_memscan.demo.phantoms import write_cohort
+
+    return write_cohort(tmp_path_factory.mktemp("phantoms"), 8, 6, 5, shape=(16, 16, 16))
+
+
+@pytest.fixture
+def make_study(phantoms, tiny_ldm):
+    """Return a function that creates a study over the phantoms and the tiny LDM."""
+    from napari_memscan.config import GeneratorConfig, StudyConfig
+    from napari_memscan.study import Study
+    from napari_memscan.volumes.preprocessing import Preprocessing, Window
+
+    def make(folder, cohort=phantoms, **changes):
+        values = {
+            "name": "tiny",
+            "generator": GeneratorConfig(kind="ldm", path=str(tiny_ldm)),
+            "preprocessing": Preprocessing(
+                shape=(16, 16, 16), intensity=Window(low=-300, high=900)
+            ),
+        }
+        return Study.create(folder, StudyConfig(**values | changes), cohort)
+
+    return make
