@@ -107,7 +107,7 @@ def write_report(
                 result.mem_interval,
                 result.null_floor_mem,
             ),
-        ],  # fmt: skip
+        ],
         histogram=_text(histogram(result)),
         pairs=pairs,
         rows=rows,
