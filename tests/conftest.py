@@ -1,8 +1,8 @@
 """What holds for every test process, however it was started.
 
-Each has a virtual screen of its own (pytest-xvfb): on a shared one the windows of two processes take the
-keyboard from each other. Each computes with one thread: threads that wait for a busy core cost more than
-they bring.
+Each has a virtual screen of its own (pytest-xvfb): on a shared one the windows of two processes
+take the keyboard from each other. Each computes with one thread: threads that wait for a busy core
+cost more than they bring.
 """
 
 import os
