@@ -41,14 +41,17 @@ class Message(QFrame):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.hide()
 
-    def say(self, text: str, level: str = "info") -> None:
-        """Show `text` as ``ok``, ``info``, ``warning`` or ``error``; an empty text hides it."""
+    def say(self, text: str, level: str = "info", more: str = "") -> None:
+        """Show `text` as ``ok``, ``info``, ``warning`` or ``error``; an empty text hides it.
+
+        `more` is read on hovering, and copied too.
+        """
         self.level = level if text else ""
-        self.text = text
+        self.text = f"{text}\n{more}" if more else text
         self._symbol.setText(SYMBOLS[level])
         self._text.setText(breakable(text))
-        self._text.setToolTip(text)
-        self.setAccessibleName(f"{level}: {text}" if text else "")
+        self.setToolTip(more or text)
+        self.setAccessibleName(f"{level}: {self.text}" if text else "")
         self._paint()
         self.setVisible(bool(text))
 

@@ -136,11 +136,10 @@ class ReviewController(QObject):
     def _show_result(self) -> None:
         result = self._result
         if result is None:
-            self._view.summary.setText("Nothing is scanned yet. Generate volumes in step 2.")
+            self._view.set_summary("Nothing is scanned yet. Generate volumes in step 2.")
             self._view.histogram.clear()
             return
-        self._view.summary.setText(summary(result))
-        self._view.summary.setToolTip("\n".join((EXPLAINED, *result.warnings)))
+        self._view.set_summary(summary(result), EXPLAINED, result.warnings)
         similarities = [sample.similarity for sample in result.samples]
         self._view.histogram.set_values(similarities, result.null, result.threshold)
         most = max((len(sample.neighbours) for sample in result.samples), default=1)

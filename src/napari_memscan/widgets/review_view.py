@@ -66,6 +66,7 @@ class ReviewView(QWidget):
         super().__init__(parent)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
+        self.warnings = Message()
         self.message = Message()
         self.progress = QLabel()
         self.progress.setStyleSheet("font-weight: bold;")
@@ -139,6 +140,7 @@ class ReviewView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
         layout.addWidget(self.summary)
+        layout.addWidget(self.warnings)
         layout.addWidget(self.message)
         layout.addLayout(reading)
         layout.addWidget(self.table, 1)
@@ -193,6 +195,14 @@ class ReviewView(QWidget):
         self.k.setValue(k)
         self.k.blockSignals(False)
 
+    def set_summary(self, text: str, explained: str = "", warnings: Sequence[str] = ()) -> None:
+        """Show the scan's numbers, what they mean on hovering, and how much is to be known."""
+        self.summary.setText(text)
+        self.summary.setToolTip(explained)
+        n = len(warnings)
+        text = f"{n} warning{'s' if n > 1 else ''} on these numbers: hover to read" if n else ""
+        self.warnings.say(text, "warning", "\n\n".join(warnings))
+
     def set_enabled_actions(self, names: set[str]) -> None:
         """Enable these actions' buttons and no others."""
         for name, button in self.buttons.items():
@@ -210,6 +220,7 @@ class ReviewView(QWidget):
     def set_look(self, look: Look) -> None:
         """Follow the theme."""
         self.message.set_look(look)
+        self.warnings.set_look(look)
         self.histogram.set_look(look)
         self.table.setStyleSheet(
             f"QTableView {{ background: {look.background}; color: {look.text};"

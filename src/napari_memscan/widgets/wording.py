@@ -41,7 +41,8 @@ def detail(item: QueueItem, result: ScanResult) -> str:
         return f"{item.sample}: no neighbours"
     near = item.neighbours[0]
     side = "above" if item.similarity > result.threshold else "not above"
+    why = f". {item.verdict}: {item.reason}" if item.reason else ""
     return (
         f"{item.sample} is nearest to {Path(near.path).name}: similarity {item.similarity:.3f}, "
-        f"{side} tau {result.threshold:.3f}"
+        f"{side} tau {result.threshold:.3f}{why}"
     )

@@ -1,0 +1,141 @@
+"""Tiny studies that the whole house works on: real files, real model, real scan."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
+from napari_memscan.checkpoints.recipe import LDMRecipe
+from napari_memscan.config import GeneratorConfig, StudyConfig
+from napari_memscan.demo.phantoms import phantom
+from napari_memscan.study import Study
+from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.preprocessing import Preprocessing, Window
+from napari_memscan.volumes.reader import write_nifti
+from napari_memscan.volumes.volume import Volume
+
+SHAPE = (16, 16, 16)
+PREPROCESSING = Preprocessing(shape=SHAPE, intensity=Window(low=-300, high=900))
+N_TRAINING, N_MADE = 8, 6
+COPIES = (1, 4)
+"""Which of the volumes made elsewhere are training volumes with a little noise."""
+
+
+def make_cohort(folder: Path) -> Path:
+    for split, first, n in (("training", 0, N_TRAINING), ("validation", 100, 20)):
+        for i in range(n):
+            write_nifti(
+                phantom(first + i, SHAPE), folder / split / f"{split[0].upper()}{i:03d}.nii.gz"
+            )
+    return folder
+
+
+def make_volumes(folder: Path) -> Path:
+    random = np.random.default_rng(0)
+    for i in range(N_MADE):
+        volume = phantom(i if i in COPIES else 200 + i, SHAPE)
+        noise = random.normal(0, 10, SHAPE).astype(np.float32)
+        write_nifti(Volume(volume.data + noise, volume.spacing), folder / f"made{i}.nii.gz")
+    return folder
+
+
+def make_ldm(folder: Path) -> Path:
+    import torch
+
+    common = {"spatial_dims": 3, "num_res_blocks": 1, "norm_num_groups": 4}
+    recipe = LDMRecipe(
+        autoencoder=common
+        | {
+            "in_channels": 1,
+            "out_channels": 1,
+            "channels": (4, 8),
+            "attention_levels": (False, False),
+            "latent_channels": 2,
+            "with_encoder_nonlocal_attn": False,
+            "with_decoder_nonlocal_attn": False,
+        },
+        denoiser=common
+        | {
+            "in_channels": 2,
+            "out_channels": 2,
+            "channels": (4, 8),
+            "attention_levels": (False, False),
+            "num_head_channels": 4,
+        },
+        latent_shape=(2, 8, 8, 8),
+        scale_factor=1.0,
+        steps=5,
+        preprocessing=PREPROCESSING,
+        spacing=(0.6, 0.6, 0.6),
+    )
+    torch.manual_seed(0)
+    weights = {}
+    for part, build in (("autoencoder", build_autoencoder), ("denoiser", build_denoiser)):
+        module = build(getattr(recipe, part))
+        # MONAI starts some layers at zero, with which half of the network would say nothing.
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        weights[part] = module.state_dict()
+    save_checkpoint(folder, recipe, weights)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory) -> Path:
+    """A folder with a cohort, an LDM checkpoint and volumes made elsewhere."""
+    root = tmp_path_factory.mktemp("parts")
+    make_cohort(root / "cohort")
+    make_volumes(root / "made")
+    make_ldm(root / "ldm")
+    return root
+
+
+def _study(folder: Path, parts: Path, generator: GeneratorConfig) -> Study:
+    config = StudyConfig(
+        name="Tiny",
+        generator=generator,
+        preprocessing=PREPROCESSING,
+        k=4,
+        embedder="low-resolution",
+    )
+    return Study.create(folder, config, import_any(parts / "cohort"))
+
+
+@pytest.fixture(scope="session")
+def _scanned(tmp_path_factory, parts) -> Path:
+    folder = tmp_path_factory.mktemp("scanned") / "study"
+    study = _study(folder, parts, GeneratorConfig(kind="ldm", path=str(parts / "ldm")))
+    jobs.run(jobs.generate(study, 3))
+    jobs.run(jobs.scan(study))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _scanned_folder(tmp_path_factory, parts) -> Path:
+    folder = tmp_path_factory.mktemp("folder") / "study"
+    jobs.run(
+        jobs.scan(_study(folder, parts, GeneratorConfig(kind="folder", path=str(parts / "made"))))
+    )
+    return folder
+
+
+@pytest.fixture
+def fresh_study(tmp_path, parts) -> Study:
+    """A study over an LDM: nothing is generated."""
+    return _study(tmp_path / "fresh", parts, GeneratorConfig(kind="ldm", path=str(parts / "ldm")))
+
+
+@pytest.fixture
+def ldm_study(tmp_path, _scanned) -> Path:
+    """Folder of a study over an LDM with three samples, scanned; a copy that a test may change."""
+    return Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
+
+
+@pytest.fixture
+def folder_study(_scanned_folder, tmp_path) -> Path:
+    """Folder of a study over volumes made elsewhere, two of six copies; a test may change it."""
+    return Path(shutil.copytree(_scanned_folder, tmp_path / "folder-study"))

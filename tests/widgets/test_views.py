@@ -1,0 +1,204 @@
+"""Views by themselves: no study, no napari window."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_memscan.widgets.generate_view import GenerateView
+from napari_memscan.widgets.histogram import Histogram, densities
+from napari_memscan.widgets.look import Look, look_of
+from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.path_row import PathRow
+from napari_memscan.widgets.review_table import LINEAGE, ReviewTable, Row
+from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.step_bar import StepBar
+from napari_memscan.widgets.study_view import StudyView
+
+ROWS = [
+    Row("s000003", 0.97, "copy"),
+    Row("s000000", 0.61, "undecided", reason="too few validation volumes"),
+    Row("s000001", 0.32, "novel", decision="not a copy"),
+]
+
+
+def luminance(colour: str) -> float:
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_text_and_alarm_are_seen_in_both_themes(theme):
+    look = look_of(theme)
+    assert look.dark == (theme == "dark")
+    assert contrast(look.text, look.background) > 7
+    assert contrast(look.alarm, look.background) > 3
+    assert contrast(look.text, look.accent) > 4.5
+
+
+def test_message_stays_and_is_not_told_by_colour_alone(qtbot):
+    message = Message()
+    qtbot.addWidget(message)
+    assert message.isHidden()
+    message.say("/data/a_very/long/path.nii.gz: missing.", "error")
+    assert not message.isHidden()
+    assert message.text == "/data/a_very/long/path.nii.gz: missing."
+    assert message._symbol.text() == "✖"
+    assert look_of("dark").alarm in message.styleSheet()
+    message.set_look(look_of("light"))
+    assert look_of("light").alarm in message.styleSheet()
+    message.say("")
+    assert message.isHidden()
+
+
+def test_a_long_path_does_not_widen_the_dock(qtbot):
+    message = Message()
+    qtbot.addWidget(message)
+    message.say("/" + "x" * 400 + ": missing.", "error")
+    assert message.minimumSizeHint().width() < 200
+
+
+def test_path_row_tells_a_change_once(qtbot):
+    row = PathRow("Cohort", file_filter="Table (*.csv)")
+    qtbot.addWidget(row)
+    seen = []
+    row.changed.connect(seen.append)
+    row.choose("/data/cohort.csv")
+    row.edit.editingFinished.emit()
+    row.set_value("/other")
+    row.edit.editingFinished.emit()
+    assert seen == ["/data/cohort.csv"]
+    row.set_fixed(True)
+    assert row.edit.isReadOnly()
+
+
+def test_study_view_emits_choices_and_fixes_what_cannot_change(qtbot):
+    view = StudyView()
+    qtbot.addWidget(view)
+    seen = []
+    view.choice_changed.connect(lambda *args: seen.append(args))
+    view.rows["generator"].choose("/models/ldm")
+    assert seen == [("generator", "/models/ldm")]
+    view.set_open("Audit", {"folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m"})
+    assert view.rows["folder"].edit.isReadOnly()
+    assert not view.rows["embedder"].edit.isReadOnly()
+    assert view.values() == {
+        "folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m", "embedder": ""
+    }  # fmt: skip
+
+
+def test_step_bar_marks_done_steps_and_says_what_is_next(qtbot):
+    bar = StepBar()
+    qtbot.addWidget(bar)
+    bar.set_state([True, False, False], [True, True, False], "2 Generate")
+    assert [bar.button(i).text() for i in range(3)] == ["✔ Study", "2 Generate", "3 Review"]
+    assert not bar.button(2).isEnabled()
+    assert "2 Generate" in bar.next_text
+    with qtbot.waitSignal(bar.chosen) as signal:
+        qtbot.mouseClick(bar.button(1), Qt.MouseButton.LeftButton)
+    assert signal.args == [1]
+
+
+def test_generate_view_settings_and_bars(qtbot):
+    view = GenerateView()
+    qtbot.addWidget(view)
+    assert view.settings() == {"n": 16, "seed": 0, "sampler": None, "steps": None}
+    view.sampler.setCurrentText("DDPM")
+    view.steps.setValue(50)
+    assert view.settings()["sampler"] == "ddpm"
+    assert view.settings()["steps"] == 50
+    assert view.step_bar.isHidden()
+    view.set_running(True)
+    view.set_volumes(3, 16, "generated s000002")
+    view.set_step(12, 25)
+    assert (view.volume_bar.value(), view.volume_bar.maximum()) == (3, 16)
+    assert "12 of 25" in view.step_label.text()
+    assert not view.start_button.isEnabled()
+    assert view.stop_button.isEnabled()
+    view.set_running(False)
+    assert view.volume_bar.isHidden()
+    assert not view.stop_button.isEnabled()
+
+
+def test_table_shows_similarity_verdict_decision_and_lineage(qtmodeltester):
+    model = ReviewTable()
+    model.set_rows([*ROWS, Row("s000004", 0.2, "novel", parent="s000003", replaced_by="s000007")])
+    qtmodeltester.check(model)
+
+    def texts(row: int) -> list[str]:
+        return [model.data(model.index(row, c)) for c in range(model.columnCount())]
+
+    assert texts(0) == ["s000003", "0.970", "▲ copy", "", ""]
+    assert texts(2) == ["s000001", "0.320", "○ novel", "✔ not a copy", ""]
+    assert texts(3)[LINEAGE] == "replaced by s000007, replaces s000003"
+    assert model.data(model.index(1, 2), Qt.ItemDataRole.ToolTipRole) == ROWS[1].reason
+
+
+@pytest.fixture
+def review(qtbot):
+    view = ReviewView(["Axial"])
+    qtbot.addWidget(view)
+    view.set_rows(ROWS)
+    return view
+
+
+def test_review_selection_survives_new_contents_without_a_signal(review):
+    review.select("s000000")
+    seen = []
+    review.selected.connect(seen.append)
+    review.set_rows([Row("s000009", 0.99, "copy", parent="s000001"), *ROWS])
+    assert review.current == "s000000"
+    assert seen == []
+    assert not review.table.isColumnHidden(LINEAGE)
+    review.set_rows(ROWS)
+    assert review.current == "s000000"
+    assert review.table.isColumnHidden(LINEAGE)
+    review.select("s000001")
+    assert seen == ["s000001"]
+
+
+def test_review_buttons_show_their_keys_and_emit_their_action(qtbot, review):
+    seen = []
+    review.action.connect(seen.append)
+    for name, button in review.buttons.items():
+        assert button.text().endswith(")")
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        assert seen[-1] == name
+    assert "(K)" in review.buttons["copy"].text()
+
+
+def test_review_fits_beside_the_volumes(review):
+    assert review.minimumSizeHint().width() <= 420
+
+
+def test_densities_are_percent_on_common_edges():
+    edges, front, behind = densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
+    assert edges[0] == pytest.approx(0.1)
+    assert edges[-1] == pytest.approx(0.9)
+    assert front.sum() == pytest.approx(100)
+    assert behind.sum() == pytest.approx(100)
+    assert front[-1] == 50
+    for degenerate in ([], [0.5]):
+        edges, front, behind = densities(degenerate, degenerate)
+        assert np.all(np.diff(edges) > 0)
+        assert front.sum() == pytest.approx(100 * len(degenerate))
+
+
+def test_histogram_draws_threshold_and_selection_and_says_the_direction(qtbot):
+    histogram = Histogram()
+    qtbot.addWidget(histogram)
+    item = histogram.plot.getPlotItem()
+    assert "larger is nearer" in item.getAxis("bottom").labelText
+    histogram.set_values([0.2, 0.9], [0.3, 0.4, 0.5], 0.6)
+    histogram.set_selected(0.9)
+    lines = [line.value() for line in item.items if hasattr(line, "value")]
+    assert lines == [0.6, 0.9]
+    histogram.set_look(Look(dark=False))
+    assert len([line for line in item.items if hasattr(line, "value")]) == 2
+    histogram.clear()
+    assert item.items == []
