@@ -37,7 +37,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("rb+") as file:  # Windows flushes only what may be written.
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -48,7 +48,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _explained(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return JobFailed(
             f"{path}: the disk is full. Free some space and start again; "
             "what was finished is kept and the job goes on from there."

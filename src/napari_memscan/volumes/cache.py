@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ class ArrayCache:
         except (ValueError, EOFError, OSError):
             path.unlink(missing_ok=True)
         array = compute()
+        # Written from memory: numpy's own writing does not say that a disk is full.
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
         with replacing(path) as temporary:
-            np.save(temporary, array, allow_pickle=False)
+            temporary.write_bytes(buffer.getbuffer())
         return array

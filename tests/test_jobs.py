@@ -1,0 +1,369 @@
+"""Jobs report progress, can be stopped or killed at any moment, and then give the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.detection.scan import scan as scan_folders
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.generators.interface import Step
+from napari_memscan.jobs import Progress
+from napari_memscan.study import Study
+from napari_memscan.training.settings import AutoencoderSettings
+from napari_memscan.volumes.cohort import Cohort, CohortRow
+
+
+@pytest.fixture
+def study(make_study, tmp_path):
+    return make_study(tmp_path / "study")
+
+
+def contents(folder):
+    """Return name to bytes of all whole files below a folder; hidden ones are leftovers."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_generate_reports_each_step_and_each_volume(study):
+    news = list(jobs.generate(study, 2))
+    assert news == [
+        *(Step(0, step, 3) for step in (1, 2, 3)),
+        Progress(1, 2, "generated s000000"),
+        *(Step(1, step, 3) for step in (1, 2, 3)),
+        Progress(2, 2, "generated s000001"),
+    ]
+    rows = study.samples()
+    assert [(r.sample, r.seed, r.sampler, r.steps, r.parent) for r in rows] == [
+        ("s000000", "1", "ddim", "3", ""),
+        ("s000001", "2", "ddim", "3", ""),
+    ]
+    generator = study.generator()
+    assert {r.recipe_hash for r in rows} == {generator.recipe_hash}
+    assert {r.checkpoint_hash for r in rows} == {generator.checkpoint_hash}
+    first, second = (study.volume(study.sample_path(r)) for r in rows)
+    assert first.spacing == pytest.approx((0.6, 0.6, 0.6))
+    assert not np.array_equal(first.data, second.data)
+
+
+def test_a_volume_is_on_disk_before_its_progress_is_reported(study):
+    for news in jobs.generate(study, 2):
+        if isinstance(news, Progress):
+            assert len(Study.open(study.folder).samples()) == news.done
+            assert study.sample_path(study.samples()[-1]).exists()
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_stands_beside_it(study, make_study, tmp_path):
+    jobs.run(jobs.generate(study, 3, seed=10))
+    other = make_study(tmp_path / "other", seed=12)
+    jobs.run(jobs.generate(other, 1))
+    one = study.sample_path(study.samples()[2]).read_bytes()
+    assert other.sample_path(other.samples()[0]).read_bytes() == one
+
+
+def test_more_volumes_are_added_and_none_is_made_twice(study):
+    assert jobs.run(jobs.generate(study, 2)) == ["s000000", "s000001"]
+    before = contents(study.synthetic_dir)
+    news = list(jobs.generate(study, 3))
+    assert news[0] == Step(2, 1, 3)
+    assert news[-1] == Progress(3, 3, "generated s000002")
+    assert jobs.run(jobs.generate(study, 3)) == []
+    after = contents(study.synthetic_dir)
+    assert all(after[name] == before[name] for name in before if name != "samples.csv")
+    # Other settings give other volumes of the same seed.
+    assert jobs.run(jobs.generate(study, 1, steps=2)) == ["s000003"]
+    assert jobs.run(jobs.generate(study, 1, sampler="ddpm")) == ["s000004"]
+    assert [(r.seed, r.sampler, r.steps) for r in study.samples()[3:]] == [
+        ("1", "ddim", "2"),
+        ("1", "ddpm", "3"),
+    ]
+
+
+def test_settings_of_the_study_go_before_those_of_the_recipe(make_study, tiny_ldm, tmp_path):
+    generator = {"kind": "ldm", "path": str(tiny_ldm), "sampler": "ddpm", "steps": 2}
+    study = make_study(tmp_path / "study", generator=generator)
+    jobs.run(jobs.generate(study, 1))
+    assert (study.samples()[0].sampler, study.samples()[0].steps) == ("ddpm", "2")
+
+
+def test_bad_requests_are_named_and_leave_the_study_free(study):
+    for wrong, message in (
+        ({"n": 0}, "at least one volume"),
+        ({"n": 1, "seed": -1}, "seed -1"),
+        ({"n": 1, "steps": 5000}, "between 1 and 1000"),
+        ({"n": 1, "sampler": "euler"}, "choose ddim or ddpm"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            jobs.run(jobs.generate(study, **wrong))
+    with study.lock("scan"):
+        assert study.samples() == []
+
+
+def test_a_stopped_generate_frees_the_study_and_goes_on(study, make_study, tmp_path):
+    job = jobs.generate(study, 3)
+    for news in job:
+        if news == Step(1, 2, 3):
+            break
+    with pytest.raises(JobFailed, match="another memscan"):
+        jobs.run(jobs.generate(Study.open(study.folder), 3))
+    job.close()
+    assert [r.sample for r in study.samples()] == ["s000000"]
+    jobs.run(jobs.generate(study, 3))
+    whole = make_study(tmp_path / "whole")
+    jobs.run(jobs.generate(whole, 3))
+    assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
+
+
+KILLED = """
+import os, signal, sys
+calls, fsync = 0, os.fsync
+def killed(file):
+    # Each file is flushed under its temporary name right before it gets its own.
+    global calls
+    calls += 1
+    if calls == int(sys.argv[1]):
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    fsync(file)
+os.fsync = killed
+from napari_memscan import jobs
+from napari_memscan.study import Study
+jobs.run(eval(sys.argv[3], {"jobs": jobs, "study": Study.open(sys.argv[2])}))
+"""
+
+
+def kill_at(write: int, study, job: str) -> None:
+    """Run a job in a process that is killed in the midst of its n-th write."""
+    command = [sys.executable, "-c", KILLED, str(write), str(study.folder), job]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode not in (0, 1), run.stderr
+
+
+@pytest.mark.parametrize(("write", "volumes"), [(2, 0), (3, 1)])
+def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, make_study, tmp_path):
+    whole = make_study(tmp_path / "whole")
+    jobs.run(jobs.generate(whole, 3))
+    kill_at(write, study, "jobs.generate(study, 3)")
+    again = Study.open(study.folder)
+    assert len(again.samples()) == volumes
+    news = list(jobs.generate(again, 3))
+    assert news[0] == Step(volumes, 1, 3)
+    assert contents(again.synthetic_dir) == contents(whole.synthetic_dir)
+
+
+@pytest.mark.parametrize("write", [1, 8, -2, -1])
+def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
+    jobs.run(jobs.generate(study, 2))
+    jobs.run(jobs.scan(study))
+    whole = contents(study.scan_dir)
+    assert sorted(whole) == ["neighbours.parquet", "summary.json", "verdicts.parquet"]
+    writes = len(contents(study.cache_dir)) + len(whole)
+    shutil.rmtree(study.cache_dir)
+    shutil.rmtree(study.scan_dir)
+    kill_at(write if write > 0 else writes + 1 + write, study, "jobs.scan(study)")
+    again = Study.open(study.folder)
+    assert again.result() is None
+    kept = {path: path.stat().st_mtime_ns for path in again.cache_dir.rglob("[!.]*.npy")}
+    jobs.run(jobs.scan(again))
+    assert contents(again.scan_dir) == whole
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert len(kept) == min(write - 1, writes - 3) if write > 0 else writes - 3
+
+
+def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(study, phantoms):
+    jobs.run(jobs.generate(study, 2))
+    news = list(jobs.scan(study))
+    assert [n.done for n in news] == list(range(1, 17))
+    assert {n.total for n in news} == {16}
+    result = study.result()
+    assert (result.n_training, result.n_validation, result.n_synthetic) == (8, 6, 2)
+    paths = {s: [r.path for r in phantoms.rows(s)] for s in ("training", "validation")}
+    alone = scan_folders(
+        paths["training"],
+        paths["validation"],
+        [str(study.sample_path(r)) for r in study.samples()],
+        preprocessing=study.config.preprocessing,
+    )
+    assert alone.to_dict() == result.to_dict()
+
+
+def test_two_scans_are_equal_to_the_byte_and_the_second_embeds_nothing(study, monkeypatch):
+    jobs.run(jobs.generate(study, 2))
+    jobs.run(jobs.scan(study))
+    first = contents(study.scan_dir)
+    again = Study.open(study.folder)
+    monkeypatch.setattr(
+        type(again.embedder()), "embed", lambda *_: pytest.fail("embedded a second time")
+    )
+    jobs.run(jobs.scan(again))
+    assert contents(study.scan_dir) == first
+
+
+def test_copies_come_first(make_study, phantoms, tmp_path):
+    training = phantoms.rows("training")
+    planted = [CohortRow(training[i].path, "synthetic") for i in (5, 2)]
+    novel = [CohortRow(r.path, "synthetic") for r in phantoms.rows("unseen")]
+    real = [r for r in phantoms.rows() if r.split != "unseen"]
+    cohort = Cohort.from_rows([*real, *novel, *planted])
+    study = make_study(tmp_path / "study", cohort, generator=None, k=3)
+    result = jobs.run(jobs.scan(study))
+    assert [s.path for s in result.samples[:2]] == sorted(r.path for r in planted)
+    assert [s.neighbour for s in result.samples[:2]] == [s.path for s in result.samples[:2]]
+    assert result.samples[0].similarity == pytest.approx(1)
+    assert result.samples[2].similarity < 0.95
+    assert [len(s.neighbours) for s in result.samples] == [3] * 7
+    assert [r.seed for r in study.samples()] == [""] * 7
+
+
+def test_a_folder_made_elsewhere_is_registered_once_and_not_copied(make_study, phantoms, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    unseen = [Path(r.path) for r in phantoms.rows("unseen")]
+    for path in unseen[:2]:
+        shutil.copy(path, folder)
+    study = make_study(tmp_path / "study", generator={"kind": "folder", "path": str(folder)})
+    assert jobs.run(jobs.generate(study, 5)) == ["s000000", "s000001"]
+    assert [study.sample_path(r).parent for r in study.samples()] == [folder] * 2
+    assert list(study.synthetic_dir.glob("*.nii.gz")) == []
+    shutil.copy(unseen[2], folder)
+    assert jobs.run(jobs.scan(study)).n_synthetic == 3
+    assert [r.sample for r in study.samples()] == ["s000000", "s000001", "s000002"]
+    with pytest.raises(BadInput, match="made elsewhere, so it cannot be regenerated"):
+        jobs.run(jobs.regenerate(study, "s000001"))
+    (folder / "broken.nii.gz").write_bytes(b"half")
+    with pytest.raises(BadInput, match=r"broken\.nii\.gz: not a whole NIfTI"):
+        jobs.run(jobs.scan(study))
+    assert len(study.samples()) == 3
+
+
+def test_nothing_to_scan_and_lost_volumes_are_named(study):
+    with pytest.raises(BadInput, match="no synthetic volumes yet"):
+        jobs.run(jobs.scan(study))
+    with pytest.raises(BadInput, match="not scanned yet"):
+        jobs.report(study)
+    jobs.run(jobs.generate(study, 2))
+    study.sample_path(study.samples()[1]).unlink()
+    with pytest.raises(BadInput, match=r"s000001\.nii\.gz: missing"):
+        jobs.run(jobs.scan(study))
+
+
+def test_regenerate_keeps_the_old_volume_and_takes_a_seed_of_its_own(study):
+    jobs.run(jobs.generate(study, 2))
+    old = contents(study.synthetic_dir)
+    jobs.run(jobs.generate(study, 1, seed=90, sampler="ddpm", steps=2))
+    new = jobs.run(jobs.regenerate(study, "s000002"))
+    row = study.samples()[3]
+    assert (new, row.sample, row.parent, row.seed) == ("s000003", "s000003", "s000002", "91")
+    assert (row.sampler, row.steps) == ("ddpm", "2")
+    assert study.lineage() == {"s000003": "s000002"}
+    assert study.result().n_synthetic == 4
+    assert contents(study.synthetic_dir)["s000000.nii.gz"] == old["s000000.nii.gz"]
+    with pytest.raises(BadInput, match="replaced by s000003 already"):
+        jobs.run(jobs.regenerate(study, "s000002"))
+    assert jobs.run(jobs.regenerate(study, "s000003")) == "s000004"
+    with pytest.raises(BadInput, match="no such sample"):
+        jobs.run(jobs.regenerate(study, "s999999"))
+    seeds = [r.seed for r in study.samples()]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_no_job_starts_while_another_works_on_the_study(study):
+    with Study.open(study.folder).lock("generate"):
+        for job in (jobs.generate(study, 1), jobs.scan(study), jobs.regenerate(study, "s000000")):
+            with pytest.raises(JobFailed, match="another memscan is working on this study"):
+                jobs.run(job)
+    assert study.samples() == []
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int):
+    """Mount a file system of a given size, where that is allowed."""
+    folder.mkdir()
+    size = f"size={kilobytes}k"
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here; only root may")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_message_and_room_is_all_it_takes(make_study, tmp_path):
+    whole = make_study(tmp_path / "whole")
+    jobs.run(jobs.generate(whole, 4))
+    jobs.run(jobs.scan(whole))
+    with small_disk(tmp_path / "disk", 1024) as disk:
+        study = make_study(disk / "study")
+        jobs.run(jobs.generate(study, 1))
+        fill = disk / "fill"
+        fill_up(fill, leave=20_000)
+        with pytest.raises(JobFailed, match="the disk is full"):
+            jobs.run(jobs.generate(study, 4))
+        made = Study.open(study.folder).samples()
+        assert 1 <= len(made) < 4
+        for row in made:
+            assert study.volume(study.sample_path(row)).data.shape == (16, 16, 16)
+        fill.unlink()
+        jobs.run(jobs.generate(study, 4))
+        assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
+        fill_up(fill, leave=20_000)
+        with pytest.raises(JobFailed, match="the disk is full"):
+            jobs.run(jobs.scan(study))
+        fill_up(disk / "rest", leave=0)
+        with pytest.raises(JobFailed, match=r"study\.toml: the disk is full"):
+            study.update(k=3)
+        assert Study.open(study.folder).config.k == 5
+        (disk / "rest").unlink()
+        fill.unlink()
+        result = jobs.run(jobs.scan(study))
+        assert result.threshold == whole.result().threshold
+        assert [s.similarity for s in result.samples] == [
+            s.similarity for s in whole.result().samples
+        ]
+
+
+def fill_up(path: Path, leave: int) -> None:
+    """Write until only `leave` bytes of a disk are free."""
+    free = os.statvfs(path.parent)
+    with path.open("wb") as file:
+        file.write(b"\0" * max(0, free.f_bavail * free.f_frsize - leave))
+
+
+def test_training_on_a_study_makes_a_checkpoint_it_can_use(study):
+    settings = AutoencoderSettings(steps=2, channels=(8, 8), batch=2)
+    out = study.folder / "models" / "autoencoder"
+    news = list(jobs.train(study, "autoencoder", out, settings, device="cpu"))
+    assert news[13] == Progress(14, 14, f"read {Path(study.cohort.rows()[13].path).name}")
+    assert [n.step for n in news[14:]] == [1, 2]
+    study.update(embedder=str(out))
+    assert study.embedder().name == "autoencoder of the LDM"
+    from napari_memscan.checkpoints.native import read_recipe
+
+    recipe = read_recipe(out)
+    assert recipe.preprocessing == study.config.preprocessing
+    assert recipe.spacing == pytest.approx((0.6, 0.6, 0.6))
+
+
+def test_the_report_names_what_made_the_volumes(study):
+    jobs.run(jobs.generate(study, 2))
+    jobs.run(jobs.generate(study, 1, seed=9, steps=2))
+    jobs.run(jobs.scan(study))
+    store = study.store()
+    store.record("s000001", "copy", "reader")
+    store.close()
+    page = jobs.report(study)
+    assert page == study.report_dir / "index.html"
+    text = page.read_text(encoding="utf-8")
+    for words in ("1 to 2, 9", "ddim 2 steps", "ddim 3 steps", study.config.preprocessing.hash):
+        assert words in text
