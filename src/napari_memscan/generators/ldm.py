@@ -20,7 +20,7 @@ from napari_memscan.checkpoints.networks import (
     load_strict,
 )
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.errors import JobFailed
+from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.interface import Sample, Step
 from napari_memscan.generators.schedule import Schedule
 from napari_memscan.volumes.preprocessing import Window
@@ -85,7 +85,7 @@ class LDMGenerator:
         Parameters
         ----------
         seeds : sequence of int
-            One a sample.
+            One a sample; each fits 64 bits.
         steps : int, optional
             Denoising steps, at most as many as the recipe has noise levels; default from the
             recipe.
@@ -104,12 +104,15 @@ class LDMGenerator:
         Raises
         ------
         BadInput
-            `steps` or `sampler` does not fit the recipe.
+            `steps` or `sampler` does not fit the recipe, or a seed does not fit 64 bits.
         JobFailed
             The decoded volume is not finite.
         """
         steps = self.recipe.steps if steps is None else steps
         schedule = Schedule(self.recipe.scheduler, sampler or self.recipe.sampler, steps)
+        for seed in seeds:
+            if not -(2**63) <= seed < 2**64:
+                raise BadInput(f"seed {seed}: a seed must fit 64 bits.")
         return self._run(seeds, schedule, start)
 
     def _run(self, seeds: Sequence[int], schedule: Schedule, start: int) -> Iterator[Step | Sample]:
