@@ -14,7 +14,7 @@ help:
 	@echo 'make clean        removes .venv and everything that the other commands made'
 
 demo: system .venv/.ready
-	env -u DISPLAY -u WAYLAND_DISPLAY $(BIN)/memscan demo
+	tools/under-xvfb $(BIN)/memscan demo
 
 napari: .venv/.ready
 	@test -d memscan-demo || $(MAKE) demo
