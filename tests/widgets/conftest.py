@@ -132,7 +132,10 @@ def fresh_study(tmp_path, parts) -> Study:
 @pytest.fixture
 def ldm_study(tmp_path, _scanned) -> Path:
     """Folder of a study over an LDM with three samples, scanned; a copy that a test may change."""
-    return Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
+    folder = Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
+    # The scan names files by their place, which is another one now.
+    jobs.run(jobs.scan(Study.open(folder)))
+    return folder
 
 
 @pytest.fixture

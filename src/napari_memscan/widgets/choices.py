@@ -104,12 +104,10 @@ def _generator(text: str) -> Finding:
             f"{path}: no such folder. Choose the folder of an LDM checkpoint (it holds "
             "recipe.json), or a folder of synthetic volumes."
         )
-    files = list_volumes(path)
-    if not files:
-        raise BadInput(
-            f"{path}: neither a checkpoint (no recipe.json) nor a folder of volumes. Choose the "
-            "folder that holds recipe.json and the weights, or synthetic volumes."
-        )
+    try:
+        files = list_volumes(path)
+    except BadInput as error:
+        raise BadInput(f"No LDM checkpoint, since there is no recipe.json; and {error}") from error
     return Finding(
         f"{len(files)} synthetic volumes made elsewhere; they are scanned as they are.",
         "ok",

@@ -129,6 +129,11 @@ class ReviewController(QObject):
                 self._view.message.say(str(error), "error")
         items = list(self._queue.items) if self._queue is not None else []
         self._items = {item.sample: item for item in items}
+        if result is not None and result.samples and not items:
+            self._view.message.say(
+                "The last scan names files in another place: was the study moved? Scan again.",
+                "error",
+            )
         self._view.set_rows([_row(item) for item in items])
         self._view.set_reading(*self.progress)
         self._update_buttons()

@@ -1,0 +1,196 @@
+"""Step 3 on real tiny studies; the panes are a mock that knows what panes can do."""
+
+from unittest.mock import Mock, create_autospec
+
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.errors import JobFailed
+from napari_memscan.study import Study
+from napari_memscan.widgets.panes import Panes
+from napari_memscan.widgets.review_controller import ReviewController
+from napari_memscan.widgets.review_view import ReviewView
+
+WAIT = 60_000
+
+
+@pytest.fixture
+def reading(qtbot):
+    view = ReviewView(["Axial"])
+    qtbot.addWidget(view)
+    view.reader.setText("R. Reader")
+    panes = create_autospec(Panes, instance=True)
+    panes.failed = Mock(spec=["connect"])
+    return ReviewController(view, panes)
+
+
+@pytest.fixture
+def read_folder(reading, folder_study):
+    reading.set_study(Study.open(folder_study))
+    reading.start_reading()
+    return reading
+
+
+def shown(reading):
+    """The panes last asked for."""
+    return reading._panes.show.call_args.args[1]
+
+
+def decisions(study_folder) -> dict[str, str]:
+    store = Study.open(study_folder).store()
+    try:
+        return {sample: d.decision for sample, d in store.current().items()}
+    finally:
+        store.close()
+
+
+def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(read_folder):
+    view = read_folder._view
+    assert view.current == view.model.rows[0].sample == "s000001"
+    assert [row.verdict for row in view.model.rows][:3] == ["copy", "copy", "novel"]
+    titles = [pane.title for pane in shown(read_folder)]
+    assert titles[0] == "Synthetic s000001"
+    assert titles[1].startswith("Training #1 similarity 1.0")
+    assert len(titles) == 4
+    view.k.setValue(1)
+    assert len(shown(read_folder)) == 2
+    assert "N_copies 2 of 6 = 33%" in view.summary.text()
+    assert view.progress.text() == "0 of 6 read"
+    assert "T001.nii.gz" in view.detail.text()
+
+
+def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(read_folder, folder_study):
+    read_folder.act("copy")
+    assert decisions(folder_study) == {"s000001": "copy"}
+    assert read_folder._view.current == "s000004"
+    assert read_folder._view.progress.text() == "1 of 6 read"
+    read_folder.act("not a copy")
+    read_folder.act("undo")
+    assert decisions(folder_study) == {"s000001": "copy"}
+    assert read_folder._view.current == "s000004"
+    read_folder.act("undo")
+    assert decisions(folder_study) == {}
+    assert read_folder._view.current == "s000001"
+    read_folder.act("undo")
+    assert "Nothing to undo" in read_folder._view.message.text
+
+
+def test_evidence_says_what_was_on_screen(read_folder, folder_study):
+    read_folder._view.k.setValue(2)
+    read_folder.act("unsure")
+    store = Study.open(folder_study).store()
+    (event,) = store.history()
+    store.close()
+    assert event.reader == "R. Reader"
+    assert event.evidence["neighbours"][0]["file"] == "T001.nii.gz"
+    assert len(event.evidence["neighbours"]) == 2
+    assert event.evidence["plane"] == "Axial"
+    assert event.evidence["threshold"] == pytest.approx(Study.open(folder_study).result().threshold)
+
+
+def test_reading_goes_on_where_it_stopped_and_to_the_end(qtbot, read_folder, folder_study):
+    read_folder.act("copy")
+    read_folder.set_study(None)
+    assert read_folder._view.model.rows == ()
+    read_folder.set_study(Study.open(folder_study))
+    read_folder.start_reading()
+    assert read_folder._view.current == "s000004"
+    for _ in range(5):
+        read_folder.act("not a copy")
+    assert read_folder.progress == (6, 6)
+    assert "All volumes are read" in read_folder._view.message.text
+
+
+def test_next_and_previous_stop_at_the_ends(read_folder):
+    samples = [row.sample for row in read_folder._view.model.rows]
+    read_folder.act("previous")
+    assert read_folder._view.current == samples[0]
+    for _ in range(9):
+        read_folder.act("next")
+    assert read_folder._view.current == samples[-1]
+
+
+def test_a_decision_that_cannot_be_written_is_said_and_nothing_moves(read_folder):
+    store = create_autospec(read_folder._store, instance=True)
+    store.record.side_effect = JobFailed("the disk is full")
+    read_folder._store = store
+    read_folder.act("copy")
+    assert "Not recorded. the disk is full" in read_folder._view.message.text
+    assert read_folder._view.current == "s000001"
+
+
+def test_keys_do_nothing_before_reading_starts(reading, folder_study):
+    reading.set_study(Study.open(folder_study))
+    reading.act("copy")
+    assert decisions(folder_study) == {}
+
+
+def test_volumes_made_elsewhere_cannot_be_regenerated(read_folder):
+    assert not read_folder._view.buttons["regenerate"].isEnabled()
+    assert read_folder._view.buttons["copy"].isEnabled()
+
+
+@pytest.fixture
+def read_ldm(reading, ldm_study):
+    reading.set_study(Study.open(ldm_study))
+    reading.start_reading()
+    return reading
+
+
+def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, read_ldm, ldm_study):
+    view = read_ldm._view
+    old = view.current
+    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
+        read_ldm.act("regenerate")
+        assert not view.buttons["regenerate"].isEnabled()
+        assert not view.stop_button.isHidden()
+    assert view.current == "s000003"
+    assert shown(read_ldm)[0].title == "Synthetic s000003"
+    rows = {row.sample: row for row in view.model.rows}
+    assert rows[old].lineage == "replaced by s000003"
+    assert rows["s000003"].lineage == f"replaces {old}"
+    assert f"s000003 replaces {old}" in view.message.text
+    view.select(old)
+    assert not view.buttons["regenerate"].isEnabled()
+    assert Study.open(ldm_study).lineage() == {"s000003": old}
+
+
+def test_a_late_regeneration_leaves_the_reader_where_they_are(qtbot, read_ldm):
+    old = read_ldm._view.current
+    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
+        read_ldm.act("regenerate")
+        read_ldm.act("next")
+        moved = read_ldm._view.current
+    assert moved != old
+    assert read_ldm._view.current == moved
+    assert shown(read_ldm)[0].title == f"Synthetic {moved}"
+    assert f"s000003 replaces {old}" in read_ldm._view.message.text
+
+
+def test_a_regeneration_of_another_study_is_not_shown(qtbot, read_ldm, folder_study):
+    read_ldm.act("regenerate")
+    read_ldm.set_study(Study.open(folder_study))
+    qtbot.waitUntil(lambda: not read_ldm.busy, timeout=WAIT)
+    assert len(read_ldm._view.model.rows) == 6
+    assert "replaces" not in read_ldm._view.message.text
+
+
+def test_a_damaged_scan_is_said_in_words(reading, folder_study):
+    (folder_study / "scan" / "verdicts.parquet").write_bytes(b"half a file")
+    reading.set_study(Study.open(folder_study))
+    assert reading._view.message.level == "error"
+    assert "Scan again" in reading._view.message.text
+    assert not reading.ready
+    jobs.run(jobs.scan(Study.open(folder_study)))
+    reading.reload()
+    assert reading.ready
+
+
+def test_a_study_that_was_moved_asks_for_a_scan(reading, ldm_study, tmp_path):
+    moved = ldm_study.rename(tmp_path / "elsewhere")
+    reading.set_study(Study.open(moved))
+    if not reading.ready:
+        assert "Scan again" in reading._view.message.text
+        jobs.run(jobs.scan(Study.open(moved)))
+        reading.reload()
+    assert len(reading._view.model.rows) == 3
