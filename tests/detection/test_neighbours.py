@@ -1,0 +1,74 @@
+"""Neighbours are those of SciPy's correlation distance, in a fixed order, or a message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.errors import BadInput
+
+
+@pytest.fixture
+def vectors():
+    random = np.random.default_rng(3)
+    return (
+        random.normal(size=(70, 8)).astype(np.float32) + 5,
+        random.normal(size=(33, 8)).astype(np.float32) * 100,
+    )
+
+
+@pytest.mark.parametrize("k", [1, 5, 70])
+@pytest.mark.parametrize("block", [7, 256])
+def test_equals_the_authors_way(vectors, k, block):
+    training, queries = vectors
+    similarities, indices = NeighbourIndex(block).fit(training).kneighbors(queries, k)
+    distances = cdist(queries, training, "correlation")
+    order = np.argsort(distances, axis=1)[:, :k]
+    np.testing.assert_array_equal(indices, order)
+    expected = 1 - np.take_along_axis(distances, order, axis=1)
+    np.testing.assert_allclose(similarities, expected, atol=1e-5)
+    assert (np.diff(similarities, axis=1) <= 0).all()
+
+
+def test_brightness_and_contrast_of_a_vector_do_not_count(vectors):
+    training, _ = vectors
+    similarities, indices = NeighbourIndex().fit(training).kneighbors(3 * training[4:5] - 7, 1)
+    assert indices[0, 0] == 4
+    assert similarities[0, 0] == pytest.approx(1, abs=1e-6)
+
+
+def test_ties_take_the_lower_row_whatever_k(vectors):
+    training = np.repeat(vectors[0][:3], 4, axis=0)
+    for k in (1, 2, 3, 12):
+        _, indices = NeighbourIndex().fit(training).kneighbors(vectors[0][1:2], k)
+        assert indices[0, : min(k, 4)].tolist() == [4, 5, 6, 7][: min(k, 4)]
+
+
+def test_two_runs_agree_to_the_bit(vectors):
+    training, queries = vectors
+    first = NeighbourIndex().fit(training).kneighbors(queries, 5)
+    second = NeighbourIndex().fit(training).kneighbors(queries, 5)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+def test_k_larger_than_the_cohort_gives_all(vectors):
+    similarities, _ = NeighbourIndex().fit(vectors[0][:3]).kneighbors(vectors[1], 10)
+    assert similarities.shape == (33, 3)
+
+
+def test_what_has_no_correlation_is_named(vectors):
+    training, queries = vectors
+    broken = training.copy()
+    broken[12, 3] = np.nan
+    with pytest.raises(BadInput, match="training vector 12 holds NaN"):
+        NeighbourIndex().fit(broken)
+    flat = queries.copy()
+    flat[7] = 2.5
+    with pytest.raises(BadInput, match="query vector 7 has the same value"):
+        NeighbourIndex().fit(training).kneighbors(flat)
+    with pytest.raises(BadInput, match="length 5"):
+        NeighbourIndex().fit(training).kneighbors(queries[:, :5])
+    with pytest.raises(BadInput, match="shape"):
+        NeighbourIndex().fit(training[0])
