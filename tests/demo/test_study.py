@@ -1,0 +1,47 @@
+"""The shipped checkpoints fit the demo, sample live, and are small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.checkpoints.native import describe, read_recipe
+from napari_memscan.demo.phantoms import write_cohort
+from napari_memscan.demo.study import SHAPE, checkpoint_path, create_demo_study
+from napari_memscan.study import Study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    # The whole demo cohort takes long on a busy machine; the first volumes of it do here.
+    write_cohort(folder / "phantoms", n_training=64, n_validation=24, n_unseen=2)
+    return create_demo_study(folder)
+
+
+def test_shipped_checkpoints_are_small_and_say_what_they_are():
+    size = sum(p.stat().st_size for p in checkpoint_path("ldm").parent.rglob("*") if p.is_file())
+    assert size < 12e6
+    assert describe(checkpoint_path("ldm")).startswith("3D LDM")
+    assert read_recipe(checkpoint_path("embedder"), "embedder").input_shape == SHAPE
+
+
+def test_it_samples_live_and_has_memorised(study):
+    """Other seeds give other volumes; some are nearer to a training phantom than any new one."""
+    made = jobs.run(jobs.generate(study, 6, seed=100))
+    assert len(made) == 6
+    result = jobs.run(jobs.scan(study))
+    assert result.n_copies >= 1
+    arrays = np.stack([study.array(s.path) for s in result.samples])
+    flat = arrays.reshape(6, -1)
+    assert np.corrcoef(flat)[np.triu_indices(6, 1)].min() < 0.9
+    best = result.samples[0]
+    near = np.corrcoef(study.array(best.path).ravel(), study.array(best.neighbour).ravel())[0, 1]
+    assert near > 0.8
+
+
+def test_the_same_folder_opens_the_same_study(study):
+    again = create_demo_study(study.folder)
+    assert isinstance(again, Study)
+    assert again.config == study.config

@@ -1,0 +1,186 @@
+"""Cohorts that would make every number wrong are refused; the rest is imported as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_memscan.errors import BadInput
+from napari_memscan.volumes.cohort import Cohort, CohortRow
+from napari_memscan.volumes.importers import (
+    import_any,
+    import_csv,
+    import_folder,
+    import_mrnet,
+    import_msd,
+)
+
+HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd_hippocampus"
+
+
+def volume(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.random.default_rng(seed).random((4, 4, 4)))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, seeds in (("train", range(3)), ("val", range(3, 5)), ("test", range(5, 6))):
+        for seed in seeds:
+            volume(tmp_path / split / f"sub-{seed:02d}_t1.npy", seed)
+    return tmp_path
+
+
+def test_folders_of_splits_with_a_subject_pattern(folder):
+    cohort = import_any(folder, subject_pattern=r"sub-(\d+)")
+    assert cohort.counts() == {"training": 3, "validation": 2, "synthetic": 0, "unseen": 1}
+    assert [r.subject_id for r in cohort.rows("training")] == ["00", "01", "02"]
+    cohort.check()
+    assert cohort.warnings == []
+    with pytest.raises(BadInput, match="finds no subject"):
+        import_any(folder, subject_pattern="patient(.)")
+    with pytest.raises(BadInput, match="no regular expression"):
+        import_any(folder, subject_pattern="(")
+
+
+def test_saved_and_loaded_it_is_the_same_and_may_move(folder, tmp_path):
+    cohort = import_any(folder, subject_pattern=r"(?P<subject>sub-\d+)")
+    cohort.save(folder / "cohort.csv")
+    assert "train/sub-00_t1.npy" in (folder / "cohort.csv").read_text()
+    assert Cohort.load(folder / "cohort.csv").rows() == cohort.rows()
+    moved = folder.rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    again = import_any(moved)
+    assert [r.sha256 for r in again.rows()] == [r.sha256 for r in cohort.rows()]
+    again.check()
+
+
+def test_a_row_reads_its_volume_with_its_axes_and_spacing(tmp_path):
+    array = np.random.default_rng(0).random((3, 4, 5))
+    np.save(tmp_path / "v.npy", array)
+    row = CohortRow(str(tmp_path / "v.npy"), "training", axes="ZYX", spacing="1 2 3")
+    read = row.read()
+    np.testing.assert_allclose(read.data, array.T, rtol=1e-6)
+    assert read.spacing == (1, 2, 3)
+
+
+def rows(tmp_path, *values):
+    return Cohort.from_rows(
+        CohortRow(str(volume(tmp_path / f"{i}.npy", i)), split, subject, sha256=digest)
+        for i, (split, subject, digest) in enumerate(values)
+    )
+
+
+def test_what_cannot_be_calibrated_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no validation"):
+        rows(tmp_path, ("training", "a", ""), ("training", "b", "")).check()
+    with pytest.raises(BadInput, match="at least 2"):
+        rows(tmp_path, ("training", "a", ""), ("validation", "b", "")).check()
+
+
+def test_a_subject_in_two_splits_is_named(tmp_path):
+    cohort = rows(tmp_path, ("training", "a", ""), ("training", "P7", ""), ("validation", "P7", ""))
+    with pytest.raises(BadInput, match=r"subject P7 is in training .* and in validation"):
+        cohort.check()
+
+
+def test_the_same_file_in_training_and_validation_is_named(tmp_path):
+    cohort = rows(
+        tmp_path, ("training", "a", "1"), ("training", "b", "2"), ("validation", "c", "2")
+    )
+    with pytest.raises(BadInput, match=r"2\.npy \(validation\) and .*1\.npy \(training\)"):
+        cohort.check()
+
+
+def test_what_a_reader_should_know_is_a_warning_said_once(tmp_path):
+    cohort = rows(tmp_path, ("training", "", "1"), ("training", "b", "1"), ("validation", "c", "3"))
+    cohort.check()
+    cohort.check()
+    assert len(cohort.warnings) == 2
+    assert "1 volumes have no subject_id" in cohort.warnings[0]
+    assert "identical" in cohort.warnings[1]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    cohort = rows(tmp_path, ("training", "a", ""), ("training", "b", ""), ("validation", "c", ""))
+    (tmp_path / "1.npy").unlink()
+    with pytest.raises(BadInput, match=r"1\.npy: missing"):
+        cohort.check()
+
+
+def test_tables_of_other_people(tmp_path):
+    volume(tmp_path / "v" / "a.npy", 1)
+    table = tmp_path / "list.csv"
+    table.write_text("image,split,subject_id,extra\nv/a.npy,held,S1,x\n")
+    cohort = import_csv(table, splits={"held": "validation"})
+    assert cohort.rows()[0].split == "validation"
+    with pytest.raises(BadInput, match="split 'held' is not known"):
+        import_csv(table)
+    table.write_text("file,split\nv/a.npy,train\n")
+    with pytest.raises(BadInput, match="'path' and 'split' are needed"):
+        import_csv(table)
+    table.write_text("path,split\nv/b.npy,train\n")
+    with pytest.raises(BadInput, match=r"b\.npy: missing"):
+        import_csv(table)
+    with pytest.raises(BadInput, match="not a readable CSV"):
+        import_csv(tmp_path / "nothing.csv")
+    table.write_text("")
+    with pytest.raises(BadInput, match="not a readable CSV"):
+        import_csv(table)
+
+
+def test_decathlon_is_divided_by_subject(tmp_path):
+    names = [f"imagesTr/h_{i}.npy" for i in range(10)]
+    for i, name in enumerate(names):
+        volume(tmp_path / name, i)
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"training": [{"image": f"./{n}", "label": "x"} for n in names]}))
+    cohort = import_any(tmp_path, validation_share=0.3, seed=2)
+    assert cohort.counts()["validation"] == 3
+    assert import_msd(path, 0.3, 2).rows() == cohort.rows()
+    assert import_msd(path, 0.3, 3).rows() != cohort.rows()
+    assert "does not say" in cohort.warnings[0]
+    paired = import_msd(path, 0.4, subject_pattern=r"h_(\d)")
+    paired.check()
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        import_msd(path, 1.5)
+    path.write_text("{}")
+    with pytest.raises(BadInput, match="Decathlon"):
+        import_msd(path)
+
+
+def test_mrnet_has_slices_first(tmp_path):
+    for i in range(5):
+        path = tmp_path / "train" / "sagittal" / f"{i:04d}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.random.default_rng(i).integers(0, 255, (3, 6, 8), dtype=np.uint8))
+    cohort = import_any(tmp_path)
+    assert cohort.counts()["validation"] == 1
+    # Sagittal: slices along X, columns front to back along Y, rows head to feet along Z.
+    assert cohort.rows()[0].read().data.shape == (3, 8, 6)
+    with pytest.raises(BadInput, match="MRNet"):
+        import_mrnet(tmp_path, plane="axial")
+
+
+def test_nothing_to_import_is_said(tmp_path):
+    with pytest.raises(BadInput, match="no such file or folder"):
+        import_any(tmp_path / "x")
+    with pytest.raises(BadInput, match=r"no cohort\.csv"):
+        import_any(tmp_path)
+    with pytest.raises(BadInput, match="holds no volumes"):
+        import_folder(tmp_path, "training")
+
+
+@pytest.mark.hippocampus
+@pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="the real MR volumes are not on this machine")
+def test_real_volumes():
+    cohort = import_any(HIPPOCAMPUS)
+    cohort.check()
+    assert cohort.counts() == {"training": 130, "validation": 73, "synthetic": 0, "unseen": 57}
+    for row in cohort.rows()[::40]:
+        read = row.read()
+        assert read.spacing == pytest.approx((1, 1, 1))
+        assert min(read.data.shape) > 20

@@ -1,0 +1,153 @@
+"""Whatever the file's orientation and scale, a volume comes out in RAS; anything else is named."""
+
+from __future__ import annotations
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_memscan.errors import BadInput
+from napari_memscan.volumes.reader import (
+    is_volume_path,
+    list_volumes,
+    parse_spacing,
+    read_volume,
+    write_nifti,
+)
+from napari_memscan.volumes.volume import Volume
+
+
+@pytest.fixture
+def data():
+    return np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+
+
+def save(path, array, affine=None, **kwargs):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0]) if affine is None else affine
+    nib.save(nib.Nifti1Image(array, affine, **kwargs), path)
+    return path
+
+
+@pytest.mark.parametrize("code", ["RAS", "LPS", "LAS", "SPL", "PIR", "ASR"])
+def test_every_orientation_comes_out_in_ras(code, data, tmp_path):
+    image = nib.Nifti1Image(data, np.diag([1.0, 2.0, 3.0, 1.0]))
+    target = nib.orientations.axcodes2ornt(code)
+    turned = image.as_reoriented(nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), target))  # fmt: skip
+    assert "".join(nib.aff2axcodes(turned.affine)) == code
+    nib.save(turned, tmp_path / "v.nii.gz")
+    volume = read_volume(tmp_path / "v.nii.gz")
+    np.testing.assert_array_equal(volume.data, data)
+    assert volume.spacing == pytest.approx((1, 2, 3))
+
+
+def test_header_scale_is_applied(data, tmp_path):
+    image = nib.Nifti1Image((data * 100).astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, -10)
+    nib.save(image, tmp_path / "v.nii")
+    stored = nib.load(tmp_path / "v.nii")
+    np.testing.assert_allclose(read_volume(tmp_path / "v.nii").data, stored.get_fdata(), rtol=1e-6)
+
+
+def test_a_trailing_axis_of_one_is_dropped_and_others_are_refused(data, tmp_path):
+    assert read_volume(save(tmp_path / "a.nii", data[..., None])).data.shape == (5, 6, 7)
+    with pytest.raises(BadInput, match="single channel"):
+        read_volume(save(tmp_path / "b.nii", np.stack([data, data], -1)))
+    with pytest.raises(BadInput, match="2D image"):
+        read_volume(save(tmp_path / "c.nii", data[:, :, :1]))
+    rgb = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(BadInput, match="colour"):
+        read_volume(save(tmp_path / "d.nii", rgb))
+
+
+def test_writing_is_exact_and_the_same_bytes(data, tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_nifti(Volume(data, (0.5, 1.0, 2.0)), tmp_path / name)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    again = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(again.data, data)
+    assert again.spacing == pytest.approx((0.5, 1, 2))
+    write_nifti(Volume(data, None), tmp_path / "u.nii")
+    assert read_volume(tmp_path / "u.nii").spacing is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "order", "flips"),
+    [("XYZ", (0, 1, 2), ()), ("DHW", (2, 1, 0), ()), ("zYX", (2, 1, 0), (0,))],
+)
+def test_arrays_have_declared_axes(axes, order, flips, data, tmp_path):
+    np.save(tmp_path / "v.npy", np.flip(data.transpose(order), flips))
+    volume = read_volume(tmp_path / "v.npy", axes=axes, spacing=(1, 1, 4))
+    np.testing.assert_array_equal(volume.data, data)
+    assert volume.spacing == (1, 1, 4)
+
+
+def test_archives_hold_one_array(data, tmp_path):
+    np.savez(tmp_path / "one.npz", volume=data)
+    np.testing.assert_array_equal(read_volume(tmp_path / "one.npz").data, data)
+    np.savez(tmp_path / "two.npz", a=data, b=data)
+    with pytest.raises(BadInput, match="exactly one"):
+        read_volume(tmp_path / "two.npz")
+
+
+def test_damaged_files_say_what_to_do(data, tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        read_volume(tmp_path / "missing.nii")
+    (tmp_path / "empty.nii.gz").touch()
+    with pytest.raises(BadInput, match="empty"):
+        read_volume(tmp_path / "empty.nii.gz")
+    whole = gzip.compress(nib.Nifti1Image(np.random.default_rng(0).random((20, 20, 20)),
+                                          np.eye(4)).to_bytes())  # fmt: skip
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match="truncated"):
+        read_volume(tmp_path / "cut.nii.gz")
+    (tmp_path / "text.nii").write_text("hello " * 100)
+    with pytest.raises(BadInput, match="not a whole NIfTI"):
+        read_volume(tmp_path / "text.nii")
+    (tmp_path / "text.npy").write_text("hello")
+    with pytest.raises(BadInput, match="NumPy"):
+        read_volume(tmp_path / "text.npy")
+    np.save(tmp_path / "objects.npy", np.array([{}, 1, None], dtype=object))
+    with pytest.raises(BadInput, match="could run code"):
+        read_volume(tmp_path / "objects.npy")
+    np.save(tmp_path / "words.npy", np.full((3, 3, 3), "x"))
+    with pytest.raises(BadInput, match="real numbers"):
+        read_volume(tmp_path / "words.npy")
+    (tmp_path / "image.png").write_bytes(b"png")
+    with pytest.raises(BadInput, match="not a volume"):
+        read_volume(tmp_path / "image.png")
+    np.save(tmp_path / "v.npy", data)
+    with pytest.raises(BadInput, match="permutation"):
+        read_volume(tmp_path / "v.npy", axes="XXY")
+
+
+def test_nan_and_constant_volumes_are_refused(data, tmp_path):
+    data[1, 2, 3] = np.nan
+    with pytest.raises(BadInput, match="1 voxels are NaN"):
+        read_volume(save(tmp_path / "n.nii", data))
+    with pytest.raises(BadInput, match="every voxel is 3"):
+        read_volume(save(tmp_path / "c.nii", np.full((4, 4, 4), 3, np.float32)))
+
+
+def test_listing_finds_volumes_in_order_and_nothing_else(data, tmp_path):
+    for name in ("b.nii.gz", "a.npy", ".hidden.nii", "notes.txt", "sub/c.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [p.relative_to(tmp_path).as_posix() for p in list_volumes(tmp_path)]
+    assert names == ["a.npy", "b.nii.gz", "sub/c.nii"]
+    assert not is_volume_path(tmp_path / ".hidden.nii")
+    with pytest.raises(BadInput, match="no such folder"):
+        list_volumes(tmp_path / "x")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadInput, match="holds no volumes"):
+        list_volumes(tmp_path / "none")
+
+
+def test_spacing_is_three_numbers():
+    assert parse_spacing("1 2.5 3") == (1, 2.5, 3)
+    assert parse_spacing("1,2,3") == (1, 2, 3)
+    assert parse_spacing(" ") is None
+    with pytest.raises(BadInput, match="three numbers"):
+        parse_spacing("1 2")
