@@ -90,8 +90,9 @@ def test_the_answer_depends_on_what_chance_would_give(scan):
     assert "has memorised" not in answer(weak)
     none = replace(scan, n_copies=0, copies_interval=(0.0, 0.2))
     assert "no proof" in answer(none)
-    few = replace(scan, samples=tuple(replace(s, verdict="undecided", reason="no power at this "
-                                              "validation size") for s in scan.samples))  # fmt: skip
+    reason = "no power at this validation size"
+    samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
+    few = replace(scan, samples=samples)
     assert answer(few).startswith("No answer: no power")
 
 
