@@ -30,11 +30,11 @@ from napari_memscan.training.settings import (
 )
 from napari_memscan.volumes.cohort import Cohort
 
-AUTOENCODER = AutoencoderSettings(steps=700, batch=2, learning_rate=2e-3)
+AUTOENCODER = AutoencoderSettings(steps=700)
 # Twelve of the 64 training phantoms count eight times, as follow-up scans of one patient would:
 # those are the ones the denoiser learns by heart.
-DENOISER = DenoiserSettings(steps=3000, batch=8, learning_rate=1e-3, duplicated=12, times=8)
-EMBEDDER = EmbedderSettings(steps=1400, batch=10)
+DENOISER = DenoiserSettings(steps=2500, duplicated=12, times=8)
+EMBEDDER = EmbedderSettings(steps=1200)
 
 
 def build(folder: Path) -> None:

@@ -54,12 +54,12 @@ class AutoencoderSettings(Settings):
         Weight of the Kullback-Leibler term beside the mean absolute error.
     """
 
-    steps: int = Field(600, ge=1)
+    steps: int = Field(700, ge=1)
     batch: int = Field(2, ge=1)
-    channels: tuple[int, ...] = (16, 32, 32)
+    channels: tuple[int, ...] = (16, 32, 64)
     latent_channels: int = Field(3, ge=1)
     num_res_blocks: int = Field(1, ge=1)
-    kl_weight: float = Field(1e-6, ge=0)
+    kl_weight: float = Field(1e-7, ge=0)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of MONAI's ``AutoencoderKL``."""
