@@ -43,7 +43,7 @@ def test_folders_of_splits_with_a_subject_pattern(folder):
     assert cohort.warnings == []
     with pytest.raises(BadInput, match="finds no subject"):
         import_any(folder, subject_pattern="patient(.)")
-    with pytest.raises(BadInput, match="no regular expression"):
+    with pytest.raises(BadInput, match="regular expression"):
         import_any(folder, subject_pattern="(")
 
 

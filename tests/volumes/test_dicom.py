@@ -74,11 +74,16 @@ def test_mixed_incomplete_and_foreign_folders_are_named(tmp_path):
         read_volume(tmp_path / "none")
 
 
-def test_a_slice_without_pixels_is_named(tmp_path):
+def test_slices_without_all_their_pixels_are_named(tmp_path):
     write_series(tmp_path / "ct")
     path = tmp_path / "ct" / "002.dcm"
     file = pydicom.dcmread(path)
+    pixels = file.PixelData
+    file.PixelData = pixels[:20]
+    file.save_as(path)
+    with pytest.raises(BadInput, match=r"002\.dcm: holds 20 of 60 bytes"):
+        read_volume(tmp_path / "ct")
     del file.PixelData
     file.save_as(path)
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="slices are missing"):
         read_volume(tmp_path / "ct")

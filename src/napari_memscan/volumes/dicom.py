@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,23 +58,35 @@ def read_dicom_series(folder: str | Path) -> Volume:
 
 
 def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
-    """Refuse a series with a hole: it would be squeezed, not shown as missing."""
+    """Refuse holes and missing pixels: the reader would squeeze the one and fill the other."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     positions = []
     for file in files:
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
+            header = pydicom.dcmread(file)
         except (InvalidDicomError, OSError, EOFError) as error:
             raise BadInput(f"{file}: not a readable DICOM file ({error}).") from error
+        _check_pixels(file, header)
         if "ImagePositionPatient" in header and "ImageOrientationPatient" in header:
             o = np.array(header.ImageOrientationPatient, float)
             normal = np.cross(o[:3], o[3:])
             positions.append(float(normal @ np.array(header.ImagePositionPatient, float)))
     gaps = np.abs(np.diff(np.sort(positions)))
-    if len(gaps) and gaps.max() > 1.5 * max(float(np.median(gaps)), 1e-6):
+    if len(gaps) and gaps.max() > 1.5 * max(float(gaps.min()), 1e-6):
         raise BadInput(
-            f"{folder}: slices are missing (a gap of {gaps.max():.2f} mm where "
-            f"{np.median(gaps):.2f} mm is usual). Export the whole series."
+            f"{folder}: slices are missing (gaps between {gaps.min():.2f} and {gaps.max():.2f} "
+            "mm). Export the whole series."
+        )
+
+
+def _check_pixels(file: str, header: Any) -> None:
+    stored = header.get("PixelData")
+    wanted = header.get("Rows", 0) * header.get("Columns", 0) * header.get("BitsAllocated", 0) // 8
+    raw = not header.file_meta.TransferSyntaxUID.is_compressed
+    if not stored or (raw and len(stored) < wanted):
+        raise BadInput(
+            f"{file}: holds {len(stored or b'')} of {wanted} bytes of pixels. It may be "
+            "truncated: export the series again."
         )

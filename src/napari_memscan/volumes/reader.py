@@ -156,7 +156,12 @@ def _read_nifti(path: Path) -> Volume:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        image = nib.as_closest_canonical(nib.load(path))
+        image = nib.load(path)
+        # With both form codes 0 the file does not say how it lies: its axes are taken as they are,
+        # where nibabel would assume that x runs to the left.
+        known = bool(image.header["sform_code"]) or bool(image.header["qform_code"])
+        if known:
+            image = nib.as_closest_canonical(image)
         if image.get_data_dtype().fields is not None:
             raise BadInput(
                 f"{path}: a colour image; one channel is expected. Convert it to grey values."
@@ -172,7 +177,6 @@ def _read_nifti(path: Path) -> Volume:
         raise BadInput(
             f"{path}: not a whole NIfTI file ({error}). It may be truncated: copy it again."
         ) from error
-    known = bool(image.header["sform_code"]) or bool(image.header["qform_code"])
     spacing = (zooms[0], zooms[1], zooms[2]) if known and min(zooms) > 0 else None
     return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
 
@@ -228,11 +232,12 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     """
     import nibabel as nib
 
-    affine = np.diag([*(volume.spacing or (1.0, 1.0, 1.0)), 1.0])
+    # Without an affine both form codes stay 0: "unknown".
+    affine = None if volume.spacing is None else np.diag([*volume.spacing, 1.0])
     image = nib.Nifti1Image(np.asarray(volume.data, np.float32), affine)
-    code = 0 if volume.spacing is None else 1
-    image.set_sform(affine, code)
-    image.set_qform(affine, code)
+    if affine is not None:
+        image.set_sform(affine, 1)
+        image.set_qform(affine, 1)
     image.header.set_xyzt_units("mm")
     data = image.to_bytes()
     if Path(path).suffix == ".gz":
