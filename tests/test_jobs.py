@@ -215,7 +215,10 @@ def test_copies_come_first(make_study, phantoms, tmp_path):
     novel = [CohortRow(r.path, "synthetic") for r in phantoms.rows("unseen")]
     real = [r for r in phantoms.rows() if r.split != "unseen"]
     cohort = Cohort.from_rows([*real, *novel, *planted])
-    study = make_study(tmp_path / "study", cohort, generator=None, k=3)
+    # One of them is in the folder of the generator, too, and counts once.
+    folder = Path(novel[0].path).parent
+    generator = {"kind": "folder", "path": str(folder)}
+    study = make_study(tmp_path / "study", cohort, generator=generator, k=3)
     result = jobs.run(jobs.scan(study))
     assert [s.path for s in result.samples[:2]] == sorted(r.path for r in planted)
     assert [s.neighbour for s in result.samples[:2]] == [s.path for s in result.samples[:2]]

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import tomllib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_paths_below_the_study_are_relative_and_move_with_it(tiny_ldm, make_stud
     moved = Study.open(tmp_path / "new")
     assert moved.generator().recipe.latent_shape == (3, 8, 8, 8)
     assert all(Path(row.path).is_relative_to(tmp_path / "new") for row in moved.cohort.rows())
+
+
+def test_warnings_of_the_import_stay_with_the_study(phantoms, make_study, tmp_path):
+    unknown = [replace(row, subject_id="") for row in phantoms.rows()]
+    made = make_study(tmp_path / "study", Cohort.from_rows(unknown, ["Ask the data set's owner."]))
+    opened = Study.open(made.folder)
+    assert opened.cohort.warnings == made.cohort.warnings
+    assert opened.cohort.warnings[0] == "Ask the data set's owner."
+    assert opened.cohort.warnings[1].startswith("19 volumes have no subject_id")
+    assert len(opened.cohort.warnings) == 2
 
 
 def test_a_study_is_not_overwritten(study, make_study):

@@ -66,6 +66,8 @@ class StudyConfig(_Part):
         Neighbours kept for each sample.
     seed : int
         First seed for generating.
+    warnings : tuple of str
+        What the import of the cohort found and every reader of the numbers must know.
     """
 
     format: int = FORMAT
@@ -76,6 +78,7 @@ class StudyConfig(_Part):
     rule: RuleConfig = RuleConfig()
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
+    warnings: tuple[str, ...] = ()
 
 
 def explained(error: ValidationError) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from napari_memscan.config import FORMAT, GeneratorConfig, RuleConfig, StudyConfig, explained
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of, write_text
+from napari_memscan.samples import SampleRow, read_samples, write_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.volume import Volume
 
 __all__ = ["GeneratorConfig", "RuleConfig", "SampleRow", "Study", "StudyConfig", "explained"]
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One synthetic volume of a study: a row of ``synthetic/samples.csv``.
-
-    Attributes
-    ----------
-    sample : str
-        ``s000000``, in the order they were made.
-    path : str
-        File; relative to ``synthetic/`` for generated ones.
-    seed : str
-        Of its noise; empty for a volume made elsewhere.
-    recipe_hash, checkpoint_hash, sampler, steps : str
-        What made it; empty for a volume made elsewhere.
-    parent : str
-        The sample it replaces; empty for most.
-    """
-
-    sample: str
-    path: str
-    seed: str = ""
-    recipe_hash: str = ""
-    checkpoint_hash: str = ""
-    sampler: str = ""
-    steps: str = ""
-    parent: str = ""
 
 
 class Study:
@@ -101,6 +73,8 @@ class Study:
         if (folder / "study.toml").exists():
             raise BadInput(f"{folder}: holds a study already. Open it, or choose another folder.")
         cohort.check()
+        # A table of volumes has no place for them, and they belong in the report.
+        config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
         study = cls(folder, config, cohort)
         cohort.save(study.cohort_path)
         study._write(config)
@@ -140,6 +114,7 @@ class Study:
         except ValidationError as error:
             raise BadInput(f"{path}: {explained(error)}. Mend study.toml.") from error
         cohort = Cohort.load(path.parent / "cohort.csv")
+        cohort.warnings.extend(config.warnings)
         cohort.check()
         return cls(path.parent, config, cohort)
 
@@ -286,31 +261,11 @@ class Study:
 
     def samples(self) -> list[SampleRow]:
         """Return all synthetic volumes made or registered so far, in order."""
-        import pandas as pd
-
-        if not self.samples_path.exists():
-            return []
-        try:
-            table = pd.read_csv(self.samples_path, dtype=str, keep_default_na=False)
-            return [
-                SampleRow(**{str(name): value for name, value in row.items()})
-                for row in table.to_dict("records")
-            ]
-        except (ValueError, TypeError, OSError) as error:
-            raise BadInput(
-                f"{self.samples_path}: the table of samples cannot be read ({error}). Restore it, "
-                "or delete the folder 'synthetic' and generate again: the seeds give the same "
-                "volumes."
-            ) from error
+        return read_samples(self.samples_path)
 
     def add_sample(self, row: SampleRow) -> None:
         """Append one row to the table of samples, whole or not at all."""
-        import pandas as pd
-
-        names = [f.name for f in fields(SampleRow)]
-        rows = [astuple(r) for r in (*self.samples(), row)]
-        table = pd.DataFrame(rows, columns=names)
-        write_text(self.samples_path, table.to_csv(index=False, lineterminator="\n"))
+        write_samples(self.samples_path, [*self.samples(), row])
 
     def sample_path(self, row: SampleRow) -> Path:
         """Return the absolute path of a sample's file."""

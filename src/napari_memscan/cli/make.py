@@ -160,6 +160,7 @@ def _study_over(
             yield Study.create(folder, config, cohort)
     elif (out / "study.toml").exists():
         made = Study.open(out)
+        config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
         plan = Study(made.folder, config, cohort)
         if made.toml() != plan.toml() or made.cohort.rows() != cohort.rows():
             raise BadInput(

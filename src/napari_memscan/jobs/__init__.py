@@ -1,0 +1,13 @@
+"""Long work on a study, as Python generators.
+
+Whoever runs a job sees its progress in what it yields and stops it by not asking on. What was
+finished is on disk; the same call goes on from there and gives the same bytes.
+"""
+
+from napari_memscan.jobs.generating import generate
+from napari_memscan.jobs.progress import Progress, run
+from napari_memscan.jobs.reporting import report
+from napari_memscan.jobs.scanning import regenerate, scan, vector
+from napari_memscan.jobs.training import train
+
+__all__ = ["Progress", "generate", "regenerate", "report", "run", "scan", "train", "vector"]

@@ -1,0 +1,36 @@
+"""What jobs report, and running one to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Part of a job is done.
+
+    Attributes
+    ----------
+    done, total : int
+        Units done and in all.
+    what : str
+        What the unit was, for people.
+    """
+
+    done: int
+    total: int
+    what: str
+
+
+def run(job: Generator[Any, None, R]) -> R:
+    """Run a job to its end and return what it returns."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result

@@ -1,0 +1,54 @@
+"""The page about a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_memscan.errors import BadInput
+from napari_memscan.study import Study
+
+
+def report(study: Study) -> Path:
+    """Write the report of the last scan and the decisions; return ``report/index.html``."""
+    from napari_memscan import __version__
+    from napari_memscan.report.page import write_report
+
+    result = study.result()
+    if result is None:
+        raise BadInput(f"{study.folder}: not scanned yet. Scan first.")
+    samples = study.samples()
+    seeded = [row for row in samples if row.seed]
+    store = study.store()
+    try:
+        current = store.current()
+    finally:
+        store.close()
+    names = {str(study.sample_path(row)): row.sample for row in samples}
+    return write_report(
+        study.report_dir,
+        result,
+        title=study.config.name,
+        decisions={path: current[name] for path, name in names.items() if name in current},
+        pictures=study.array,
+        provenance={
+            "memscan": __version__,
+            "generator": study.config.generator.kind if study.config.generator else "none",
+            "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
+            "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
+            "sampler": ", ".join(
+                sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})
+            ),
+            "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
+            "preprocessing hash": study.config.preprocessing.hash,
+        },
+    )
+
+
+def _ranges(numbers: list[int]) -> str:
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]} to {p[-1]}" for p in parts)

@@ -1,0 +1,144 @@
+"""Vectors, neighbours, threshold and verdicts of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.jobs.generating import made_elsewhere, register, sample_seeds
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.generators.interface import Step
+
+
+def scan(study: Study) -> Generator[Progress, None, ScanResult]:
+    """Embed all volumes, find neighbours, set the threshold, call verdicts, save the result.
+
+    Synthetic volumes made elsewhere become samples first, where they are not yet. Vectors are
+    kept in the cache: a scan that was stopped goes on, and one after a single new volume reads
+    only that.
+
+    Yields
+    ------
+    Progress
+        After each volume.
+
+    Returns
+    -------
+    ScanResult
+        Also in the study's ``scan/``. Two scans of the same study are equal to the byte.
+    """
+    import numpy as np
+
+    from napari_memscan.detection.scan import scan_vectors, standing_warnings
+
+    with study.lock("scan"):
+        yield from register(study, made_elsewhere(study))
+        samples = study.samples()
+        if not samples:
+            raise BadInput(
+                f"{study.folder}: no synthetic volumes yet. Generate some, or name a folder of "
+                "them as the generator."
+            )
+        paths = {
+            "training": [row.path for row in study.cohort.rows("training")],
+            "validation": [row.path for row in study.cohort.rows("validation")],
+            "synthetic": [str(study.sample_path(row)) for row in samples],
+        }
+        total = sum(map(len, paths.values()))
+        vectors: dict[str, list[Any]] = {split: [] for split in paths}
+        done = 0
+        for split, names in paths.items():
+            for name in names:
+                vectors[split].append(vector(study, name))
+                done += 1
+                yield Progress(done, total, f"embedded {Path(name).name} ({split})")
+        embedder = study.embedder()
+        result = scan_vectors(
+            np.stack(vectors["training"]),
+            np.stack(vectors["validation"]),
+            np.stack(vectors["synthetic"]),
+            training_paths=paths["training"],
+            synthetic_paths=paths["synthetic"],
+            embedder=embedder,
+            k=min(study.config.k, len(paths["training"])),
+            quantile=study.config.rule.quantile,
+            preprocessing=study.config.preprocessing,
+            warnings=[
+                *study.cohort.warnings,
+                *standing_warnings(embedder, len(paths["training"]), len(paths["validation"])),
+            ],
+        )
+        result.save(study.scan_dir)
+        return result
+
+
+def vector(study: Study, path: str) -> Any:
+    """Return a volume's vector (dim,), from the cache where it is there."""
+    from napari_memscan.detection.scan import embedding_key
+
+    if not Path(path).exists():
+        raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
+    embedder = study.embedder()
+    recipe = study.config.preprocessing
+    key = embedding_key(study.sha256(path), recipe, embedder)
+
+    def compute() -> Any:
+        return embedder.embed(recipe.apply(study.volume(path))[None, None])[0]
+
+    return study.cache.get(key, compute)
+
+
+def regenerate(study: Study, sample: str) -> Generator[Step | Progress, None, str]:
+    """Make a replacement for a sample with a new seed, and scan it; the old one is kept.
+
+    Parameters
+    ----------
+    study : Study
+        Its generator must be an LDM.
+    sample : str
+        Such as ``s000003``.
+
+    Yields
+    ------
+    Step, Progress
+        As `generate` and `scan` do.
+
+    Returns
+    -------
+    str
+        The new sample; its row names `sample` as its parent.
+
+    Raises
+    ------
+    BadInput
+        No such sample, it has been replaced already, or the volumes were made elsewhere.
+    """
+    from napari_memscan.generators.folder import FolderGenerator
+
+    with study.lock("regenerate"):
+        rows = study.samples()
+        row = next((r for r in rows if r.sample == sample), None)
+        if row is None:
+            raise BadInput(f"{sample}: no such sample in this study.")
+        child = next((r.sample for r in rows if r.parent == sample), None)
+        if child is not None:
+            raise BadInput(f"{sample}: replaced by {child} already. Regenerate that one.")
+        generator = study.generator()
+        if isinstance(generator, FolderGenerator):
+            raise BadInput(
+                f"{sample}: was made elsewhere, so it cannot be regenerated here. Choose an LDM "
+                "checkpoint as the study's generator."
+            )
+        seed = max((int(r.seed) for r in rows if r.seed), default=study.config.seed) + 1
+        steps = int(row.steps) if row.steps else None
+        made = yield from sample_seeds(
+            study, generator, range(seed, seed + 1), steps, row.sampler or None, sample
+        )
+    yield from scan(study)
+    return made[0]
