@@ -1,0 +1,155 @@
+"""The dock on napari's model of a viewer: no window is opened, so these are quick."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.panes import Pane, Panes
+
+WAIT = 60_000
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def dock(viewer, qtbot):
+    widget = MemscanWidget(viewer)
+    qtbot.addWidget(widget)
+    yield widget
+    qtbot.waitUntil(lambda: idle(widget), timeout=WAIT)
+    widget.review.set_study(None)
+
+
+def idle(dock) -> bool:
+    return not (dock.study.busy or dock.generate.busy or dock.review.busy or dock.panes.loading)
+
+
+def open_study(qtbot, dock, folder) -> None:
+    with qtbot.waitSignal(dock.study.opened, timeout=WAIT):
+        dock.open_study(folder)
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+
+
+def titles(viewer) -> list[str]:
+    return [layer.name for layer in viewer.layers if layer.visible]
+
+
+def test_the_next_step_is_always_said(qtbot, dock, fresh_study):
+    assert dock.step == STUDY
+    assert "open a study" in dock.steps.next_text
+    assert not dock.steps.button(GENERATE).isEnabled()
+    open_study(qtbot, dock, fresh_study.folder)
+    assert dock.step == GENERATE
+    assert "Generate" in dock.steps.next_text
+    assert not dock.steps.button(REVIEW).isEnabled()
+    dock.generate_view.n.setValue(2)
+    with qtbot.waitSignal(dock.generate.changed, timeout=WAIT):
+        dock.generate_view.start_button.click()
+        assert "Stop" in dock.steps.next_text
+    assert "3 Review, 2 to read" in dock.steps.next_text
+    dock.steps.button(REVIEW).click()
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+    assert dock.step == REVIEW
+    assert "decide" in dock.steps.next_text
+
+
+def test_window_level_zoom_and_slice_are_shared_and_stay(qtbot, viewer, dock, folder_study):
+    open_study(qtbot, dock, folder_study)
+    layers = dock.panes.layers
+    assert viewer.canvas.grid.enabled
+    assert np.prod(viewer.canvas.grid.shape) >= len(layers)
+    assert viewer.dims.current_step[2] == 8
+    layers[2].contrast_limits = (0.2, 0.7)
+    assert all(layer.contrast_limits == [0.2, 0.7] for layer in layers)
+    viewer.dims.set_current_step(2, 3)
+    zoom = viewer.scene.camera.zoom = viewer.scene.camera.zoom * 2
+    dock.review.act("next")
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+    assert titles(viewer)[0] == "Synthetic s000004"
+    assert layers[0].contrast_limits == [0.2, 0.7]
+    assert viewer.dims.current_step[2] == 3
+    assert viewer.scene.camera.zoom == zoom
+    # Another number of neighbours keeps the window, too.
+    dock.review_view.k.setValue(1)
+    qtbot.waitUntil(lambda: idle(dock) and len(titles(viewer)) == 2, timeout=WAIT)
+    assert dock.panes.layers[1].contrast_limits == [0.2, 0.7]
+
+
+def test_anterior_is_up_and_the_right_side_is_marked(qtbot, viewer, dock, folder_study):
+    open_study(qtbot, dock, folder_study)
+    assert viewer.dims.order == (2, 1, 0)
+    overlay = viewer.canvas.overlays["memscan_left"]
+    assert (overlay.text, overlay.visible) == ("R", True)
+    assert viewer.canvas.overlays["memscan_bottom"].text == "P"
+    dock.review_view.plane.setCurrentText("Sagittal")
+    assert viewer.dims.order == (0, 2, 1)
+    assert overlay.text == "A"
+    viewer.scene.camera.orientation2d = ("up", "right")  # the reader may turn it: the mark follows
+    assert overlay.text == "P"
+    viewer.dims.ndisplay = 3
+    assert not overlay.visible
+
+
+def test_the_window_is_given_back_as_it_was(qtbot, viewer, dock, folder_study):
+    own = viewer.add_image(np.ones((8, 8)), name="mine")
+    before = viewer.canvas.grid.enabled, viewer.canvas.grid.shape, viewer.canvas.background_color
+    open_study(qtbot, dock, folder_study)
+    assert not own.visible
+    assert "mine" not in titles(viewer)
+    dock.study.new()
+    assert titles(viewer) == ["mine"]
+    after = viewer.canvas.grid.enabled, viewer.canvas.grid.shape, viewer.canvas.background_color
+    assert np.all([np.all(a == b) for a, b in zip(before, after, strict=True)])
+    assert "memscan_left" not in viewer.canvas.overlays
+
+
+def test_a_layer_that_somebody_removed_comes_back(qtbot, viewer, dock, folder_study):
+    open_study(qtbot, dock, folder_study)
+    viewer.layers.remove(viewer.layers[1])
+    dock.review.act("next")
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+    assert len(titles(viewer)) == 4
+
+
+def test_a_fast_reader_sees_only_the_last_volume(qtbot, viewer):
+    panes = Panes(viewer)
+    loaded = []
+
+    def load(path):
+        loaded.append(path)
+        return np.full((8, 8, 8), float(path), np.float32)
+
+    seen = []
+    panes.shown.connect(seen.append)
+    for i in range(20):
+        panes.show(str(i), [Pane(f"volume {i}", str(i))], load, lambda: (1.0, 1.0, 1.0))
+    qtbot.waitUntil(lambda: not panes.loading, timeout=WAIT)
+    assert seen == ["19"]
+    assert titles(viewer) == ["volume 19"]
+    assert loaded in (["0", "19"], ["19"])
+    panes.clear()
+
+
+def test_an_answer_after_the_panes_are_closed_is_dropped(qtbot, viewer):
+    panes = Panes(viewer)
+    load = lambda path: np.zeros((8, 8, 8), np.float32)  # noqa: E731
+    panes.show("late", [Pane("late", "x")], load, lambda: (1.0, 1.0, 1.0))
+    panes.clear()
+    qtbot.waitUntil(lambda: not panes.loading, timeout=WAIT)
+    assert titles(viewer) == []
+
+
+def test_a_volume_that_cannot_be_read_is_said_in_the_dock(qtbot, viewer, dock, ldm_study):
+    for file in (ldm_study / "synthetic").glob("*.nii.gz"):
+        file.unlink()
+    open_study(qtbot, dock, ldm_study)
+    assert dock.review_view.message.level == "error"
+    assert "missing" in dock.review_view.message.text
+    assert titles(viewer) == []
+    # The decision on what was seen earlier can still be made.
+    dock.review.act("copy")
+    assert dock.review.progress[0] == 1
