@@ -16,7 +16,7 @@ from napari_memscan.training.settings import (
     DenoiserSettings,
     EmbedderSettings,
 )
-from napari_memscan.training.views import augmented, nt_xent
+from napari_memscan.training.views import augmented, degraded, nt_xent
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 PREPROCESSING = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
@@ -175,3 +175,18 @@ def test_views_flip_and_rotate_by_at_most_what_is_asked():
     assert kinds == {True, False}
     turned = augmented(batch, torch.Generator().manual_seed(0), (), 90.0)
     assert not torch.allclose(turned, batch, atol=0.05)
+
+
+def test_blur_and_noise_stay_within_what_is_asked():
+    batch = torch.zeros(4, 1, 9, 9, 9)
+    batch[:, 0, 4, 4, 4] = 1
+    still = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.0)
+    assert torch.equal(still, batch)
+    blurred = degraded(batch, torch.Generator().manual_seed(0), 1.0, 0.0)
+    torch.testing.assert_close(blurred.sum((1, 2, 3, 4)), torch.ones(4), atol=1e-4, rtol=0)
+    peaks = blurred[:, 0, 4, 4, 4]
+    # A Gaussian of one voxel leaves 0.063 of a point; each volume has its own sigma.
+    assert (peaks >= 0.06).all()
+    assert peaks.unique().numel() == 4
+    noisy = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.1) - batch
+    assert 0 < noisy.flatten(1).std(1).max() < 0.11

@@ -114,7 +114,8 @@ def train(
     # Convolutions in 3D are faster with channels last on CPUs and GPUs alike.
     task.network.to(memory_format=torch.channels_last_3d)
     network, optimizer = fabric.setup(task.network, optimizer)
-    average = AveragedModel(network, multi_avg_fn=_ema(decay)) if decay else None
+    # Of the bare network: the wrapper around it changes the names of the weights.
+    average = AveragedModel(task.network, multi_avg_fn=_ema(decay)) if decay else None
     state: dict[str, Any] = {
         "step": 0,
         "seconds": 0.0,
@@ -155,7 +156,7 @@ def train(
             optimizer.step()
             schedule.step()
             if average is not None:
-                average.update_parameters(network)
+                average.update_parameters(task.network)
             state["step"] = step + 1
             last = state["step"] == settings.steps
             validation = None
@@ -171,11 +172,8 @@ def train(
         state["seconds"] = time.monotonic() - started
         _save(out, state, parts)
         raise
-    trained = average.module if average is not None else network
-    weights = {
-        k.removeprefix("_forward_module.").removeprefix("module."): v.contiguous()
-        for k, v in trained.state_dict().items()
-    }
+    trained = average.module if average is not None else task.network
+    weights = {key: value.contiguous() for key, value in trained.state_dict().items()}
     provenance = {
         "settings": settings.model_dump(mode="json"),
         "n_training": len(arrays["training"]),
@@ -298,7 +296,7 @@ def _restore(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> None:
         return
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise BadInput(
             f"{path}: the saved state cannot be read. Delete it to start this training again."
         ) from error

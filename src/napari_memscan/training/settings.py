@@ -133,6 +133,10 @@ class EmbedderSettings(Settings):
         Axes that the augmented view flips, each with probability 0.5. The paper flips one.
     degrees : float
         The augmented view is rotated by up to this about each axis. The paper uses 5.
+    blur, noise : float
+        The augmented view is blurred by up to this many voxels of the working shape, and gets
+        noise of up to this standard deviation (volumes span -1 to 1). The paper uses neither, and
+        its embedder misses copies that a generator has blurred.
     """
 
     steps: int = Field(1400, ge=1)
@@ -145,6 +149,8 @@ class EmbedderSettings(Settings):
     temperature: float = Field(0.07, gt=0)
     flip_axes: tuple[int, ...] = (0, 1, 2)
     degrees: float = Field(5.0, ge=0, le=180)
+    blur: float = Field(0.0, ge=0, le=8)
+    noise: float = Field(0.0, ge=0)
 
 
 SETTINGS: dict[str, type[Settings]] = {

@@ -26,7 +26,7 @@ from napari_memscan.training.settings import (
     DenoiserSettings,
     EmbedderSettings,
 )
-from napari_memscan.training.views import augmented, nt_xent
+from napari_memscan.training.views import augmented, degraded, nt_xent
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -194,8 +194,10 @@ class EmbedderTask(Task):
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
         """NT-Xent between each volume and an augmented view of it."""
-        view = augmented(batch, random, self.settings.flip_axes, self.settings.degrees)
-        return nt_xent(network(view), network(batch), self.settings.temperature)
+        chosen = self.settings
+        view = augmented(batch, random, chosen.flip_axes, chosen.degrees)
+        view = degraded(view, random, chosen.blur, chosen.noise)
+        return nt_xent(network(view), network(batch), chosen.temperature)
 
     def result(self, state: dict[str, Tensor], provenance: dict[str, Any]) -> tuple[Recipe, Any]:
         """Return an embedder checkpoint."""

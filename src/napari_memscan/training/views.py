@@ -37,6 +37,41 @@ def augmented(
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
 
 
+def degraded(batch: Tensor, random: torch.Generator, blur: float, noise: float) -> Tensor:
+    """Blur each volume on its own and add noise, as a generator does to what it copies.
+
+    Parameters
+    ----------
+    batch : tensor (N, 1, X, Y, Z)
+        Any scale.
+    random : torch.Generator
+        On the CPU.
+    blur : float
+        Largest standard deviation of the Gaussian in voxels; drawn evenly from 0 on.
+    noise : float
+        Largest standard deviation of the noise, in the volumes' units.
+    """
+    n = len(batch)
+    if blur > 0:
+        reach = max(1, round(3 * blur))
+        offsets = torch.arange(-reach, reach + 1.0)
+        sigma = (torch.rand(n, 1, generator=random) * blur).clamp_min(1e-3)
+        kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        kernel = (kernel / kernel.sum(1, keepdim=True)).to(batch.device)
+        x = batch.transpose(0, 1)  # volumes as channels: each has a kernel of its own
+        for axis in range(3):
+            shape, padding = [n, 1, 1, 1, 1], [0] * 6
+            shape[2 + axis] = 2 * reach + 1
+            padding[4 - 2 * axis] = padding[5 - 2 * axis] = reach
+            x = functional.pad(x, padding, mode="replicate")
+            x = functional.conv3d(x, kernel.reshape(shape), groups=n)
+        batch = x.transpose(0, 1)
+    if noise > 0:
+        level = torch.rand(n, 1, 1, 1, 1, generator=random) * noise
+        batch = batch + (level * torch.randn(batch.shape, generator=random)).to(batch.device)
+    return batch
+
+
 def _rotations(angles: Tensor) -> Tensor:
     result = torch.eye(3).expand(len(angles), 3, 3).clone()
     for axis in range(3):
