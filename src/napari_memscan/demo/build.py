@@ -34,7 +34,7 @@ AUTOENCODER = AutoencoderSettings(steps=700)
 # Twelve of the 64 training phantoms count eight times, as follow-up scans of one patient would:
 # those are the ones the denoiser learns by heart.
 DENOISER = DenoiserSettings(steps=2500, duplicated=12, times=8)
-EMBEDDER = EmbedderSettings(steps=1200)
+EMBEDDER = EmbedderSettings(working_shape=(16, 16, 16))
 
 
 def build(folder: Path) -> None:

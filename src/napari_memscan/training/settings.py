@@ -139,18 +139,18 @@ class EmbedderSettings(Settings):
         its embedder misses copies that a generator has blurred.
     """
 
-    steps: int = Field(1400, ge=1)
-    batch: int = Field(10, ge=2)
-    learning_rate: float = Field(3e-4, gt=0)
+    steps: int = Field(1000, ge=1)
+    batch: int = Field(32, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
     working_shape: tuple[int, int, int] | None = None
-    downsample: tuple[int, int, int] = (8, 8, 8)
+    downsample: tuple[int, int, int] = (4, 4, 4)
     n_hiddens: int = Field(8, ge=1)
     dim: int = Field(32, ge=2)
     temperature: float = Field(0.07, gt=0)
-    flip_axes: tuple[int, ...] = (0, 1, 2)
+    flip_axes: tuple[int, ...] = (0,)
     degrees: float = Field(5.0, ge=0, le=180)
-    blur: float = Field(0.0, ge=0, le=8)
-    noise: float = Field(0.0, ge=0)
+    blur: float = Field(1.2, ge=0, le=8)
+    noise: float = Field(0.05, ge=0)
 
 
 SETTINGS: dict[str, type[Settings]] = {
