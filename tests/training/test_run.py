@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -190,3 +193,40 @@ def test_blur_and_noise_stay_within_what_is_asked():
     assert peaks.unique().numel() > 1
     noisy = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.1) - batch
     assert 0 < noisy.flatten(1).std(1).max() < 0.11
+
+
+def test_kill_9_in_the_middle_ends_with_the_same_weights(arrays, tmp_path):
+    code = """
+        import sys
+        import numpy as np
+        from napari_memscan.training.run import train
+        from napari_memscan.training.settings import EmbedderSettings
+        from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+        stored = np.load(sys.argv[1])
+        settings = EmbedderSettings.model_validate_json(sys.argv[3])
+        recipe = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
+        out = sys.argv[2]
+        for progress in train("embedder", dict(stored), out, settings, preprocessing=recipe):
+            print(progress.step, flush=True)
+    """
+    settings = SMALL["embedder"].model_copy(update={"steps": 40, "save_every": 2})
+    run("embedder", arrays, tmp_path / "whole", settings)
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "arrays.npz"),
+         str(tmp_path / "killed"), settings.model_dump_json()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if int(line) == 7:
+            process.kill()
+            break
+    process.wait()
+    process.stdout.close()
+    assert not (tmp_path / "killed" / "recipe.json").exists()
+    rest = run("embedder", arrays, tmp_path / "killed", settings)
+    assert 2 < rest[0].step <= 40
+    whole = load_weights(tmp_path / "whole", "embedder")
+    again = load_weights(tmp_path / "killed", "embedder")
+    assert all(torch.equal(whole[k], again[k]) for k in whole)

@@ -1,0 +1,78 @@
+"""The whole job in small on real MR volumes, which are not part of the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.config import GeneratorConfig, StudyConfig
+from napari_memscan.study import Study
+from napari_memscan.training.settings import (
+    AutoencoderSettings,
+    DenoiserSettings,
+    EmbedderSettings,
+)
+from napari_memscan.volumes.cohort import Cohort, CohortRow
+from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "msd_hippocampus"
+pytestmark = [
+    pytest.mark.hippocampus,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real MR volumes are not on this machine"),
+]
+RECIPE = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return import_any(DATA)
+
+
+def small(cohort, extra=()):
+    rows = [*cohort.rows("training")[:24], *cohort.rows("validation")[:21], *extra]
+    return Cohort.from_rows(rows)
+
+
+def test_train_generate_scan_and_report(cohort, tmp_path):
+    study = Study.create(
+        tmp_path / "audit", StudyConfig(name="MR", preprocessing=RECIPE), small(cohort)
+    )
+    models = tmp_path / "models"
+    tiny = {
+        "autoencoder": AutoencoderSettings(steps=3, channels=(8, 8, 8)),
+        "denoiser": DenoiserSettings(steps=3, batch=2, channels=(8, 16), sample_steps=3),
+        "embedder": EmbedderSettings(steps=10, n_hiddens=4, working_shape=(8, 12, 8), batch=8),
+    }
+    for part, settings in tiny.items():
+        jobs.run(
+            jobs.train(study, part, models / part, settings, autoencoder=models / "autoencoder")
+        )
+    study.update(
+        generator=GeneratorConfig(kind="ldm", path=str(models / "denoiser")),
+        embedder=str(models / "embedder"),
+    )
+    assert jobs.run(jobs.generate(study, 2)) == ["s000000", "s000001"]
+    made = study.volume(study.sample_path(study.samples()[0]))
+    assert made.data.shape == (32, 48, 32)
+    assert made.spacing == pytest.approx((1, 1, 1))
+    result = jobs.run(jobs.scan(study))
+    assert (result.n_training, result.n_validation, result.n_synthetic) == (24, 21, 2)
+    assert jobs.report(study).stat().st_size > 50_000
+
+
+def test_planted_training_volumes_come_first(cohort, tmp_path):
+    planted = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("training")[:5]]
+    new = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("unseen")[:15]]
+    study = Study.create(
+        tmp_path / "audit",
+        StudyConfig(name="planted", preprocessing=RECIPE),
+        small(cohort, new + planted),
+    )
+    result = jobs.run(jobs.scan(study))
+    first = {s.path: s.neighbour for s in result.samples[:5]}
+    assert first == {r.path: r.path for r in planted}
+    assert all(s.verdict == "copy" for s in result.samples[:5])
+    assert result.samples[5].similarity < 0.99
