@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Vectors = NDArray[np.float32]
 
@@ -14,6 +19,9 @@ class NeighbourIndex:
     """Nearest training vectors of any vectors; similarity is the Pearson correlation.
 
     Vectors are centred and scaled to unit length once, so that a similarity is one dot product.
+    A blocked matrix product finds all rows that can be among the nearest, given its rounding;
+    these few are then computed again, pair by pair in double precision. So a similarity depends on
+    its two vectors alone: not on the block, the number of threads, or what else was asked.
 
     Parameters
     ----------
@@ -71,41 +79,55 @@ class NeighbourIndex:
         indices = np.empty((len(unit), k), np.int64)
         for start in range(0, len(unit), self.block):
             rows = slice(start, start + self.block)
-            block = np.clip(unit[rows] @ self.vectors_.T, -1, 1)
-            indices[rows] = _top(block, k)
-            similarities[rows] = np.take_along_axis(block, indices[rows], axis=1)
+            block = unit[rows] @ self.vectors_.T
+            for i, row in enumerate(block, start):
+                indices[i], similarities[i] = self._nearest(unit[i], row, k)
         return similarities, indices
 
+    def _nearest(
+        self, query: NDArray[np.float32], rough: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return rows and similarities of the k nearest, given all similarities roughly."""
+        n, d = self.vectors_.shape
+        kth = rough.max() if k == 1 else np.partition(rough, n - k)[n - k]
+        # Rounding moves a product of unit vectors by at most d * eps / 2, both this and the kth.
+        candidates = np.flatnonzero(rough >= kth - 2 * d * np.finfo(np.float32).eps)
+        exact = (self.vectors_[candidates].astype(np.float64) * query).sum(axis=1)
+        exact = np.clip(exact, -1, 1).astype(np.float32)
+        order = np.argsort(-exact, kind="stable")[:k]
+        return candidates[order], exact[order]
 
-def _top(block: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return the columns of the k largest values of each row, largest first, ties by column."""
-    if k == 1:
-        return block.argmax(axis=1)[:, None].astype(np.int64)
-    n = block.shape[1]
-    # Everything that ties with the k-th value must compete, or the choice would be arbitrary.
-    kth = np.partition(block, n - k, axis=1)[:, n - k]
-    result = np.empty((len(block), k), np.int64)
-    for i, row in enumerate(block):
-        candidates = np.flatnonzero(row >= kth[i])
-        result[i] = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
-    return result
 
-
-def standardised(vectors: Vectors, what: str = "vector") -> Vectors:
+def standardised(
+    vectors: Vectors, what: str = "vector", names: Sequence[str] | None = None
+) -> Vectors:
     """Return vectors (n, d) centred and scaled to unit length, so that dot products correlate.
+
+    Parameters
+    ----------
+    vectors : array (n, d)
+        As an embedder makes them.
+    what : str
+        For messages: which vectors these are.
+    names : sequence of str, optional
+        For messages: what each row is of.
 
     Raises
     ------
     BadInput
-        Not two-dimensional, not finite, or constant; names the row.
+        Not two-dimensional, not finite, or constant; says which row or name.
     """
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] < 2:
         raise BadInput(f"{what} vectors have shape {vectors.shape}; (n, d) with d >= 2 is needed.")
+
+    def which(row: int) -> str:
+        return f"{what} vector {row}" + (f" ({names[row]})" if names else "")
+
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise BadInput(
-            f"{what} vector {bad[0]} holds NaN or infinity ({len(bad)} such vectors). "
+            f"{which(bad[0])} holds NaN or infinity ({len(bad)} such vectors). "
             "The embedder or that volume is damaged."
         )
     centred = vectors - vectors.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -113,7 +135,7 @@ def standardised(vectors: Vectors, what: str = "vector") -> Vectors:
     flat = np.flatnonzero(length[:, 0] <= 1e-6 * np.abs(vectors).max(axis=1, initial=1e-12))
     if len(flat):
         raise BadInput(
-            f"{what} vector {flat[0]} has the same value everywhere; a correlation with it is "
+            f"{which(flat[0])} has the same value everywhere; a correlation with it is "
             "not defined. The embedder does not fit these volumes."
         )
     result: Vectors = (centred / length).astype(np.float32)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.detection.neighbours import NeighbourIndex, standardised
 from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.sources import Source, Volumes, refuse_overlap
 from napari_memscan.detection.thresholds import PaperRule, null_floor
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of, sha256_of
+from napari_memscan.files import hash_of
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
-from napari_memscan.volumes.volume import Volume
 
 if TYPE_CHECKING:
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.cache import ArrayCache
 
 Vectors = NDArray[np.float32]
-Volumes = str | Path | Sequence[str | Path] | NDArray[Any]
 
 LEAST_VALIDATION = 20
 """With fewer volumes nothing above the threshold is called, only ordered: a 95th percentile of
@@ -38,6 +36,7 @@ def scan_vectors(
     *,
     training_paths: Sequence[str],
     synthetic_paths: Sequence[str],
+    validation_paths: Sequence[str] = (),
     embedder: Embedder,
     k: int = 5,
     quantile: float = 0.95,
@@ -50,8 +49,8 @@ def scan_vectors(
     ----------
     training, validation, synthetic : arrays (n, d)
         Vectors of one embedder.
-    training_paths, synthetic_paths : sequences of str
-        Names of the rows.
+    training_paths, synthetic_paths, validation_paths : sequences of str
+        Names of the rows; those of validation only serve messages.
     embedder : Embedder
         What made the vectors; only its name and hash are used.
     k : int
@@ -68,10 +67,19 @@ def scan_vectors(
     ScanResult
         The same inputs give the same result, to the byte.
 
+    Raises
+    ------
+    BadInput
+        Fewer than 2 training, 1 validation or 1 synthetic volume; a vector that holds NaN or has
+        the same value everywhere, with its name.
+
     Notes
     -----
     N_copies counts synthetic volumes whose nearest training volume is above tau, N_mem training
     volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
+
+    Below `LEAST_VALIDATION` validation volumes both are counted all the same, since that is the
+    rule, but no sample is called: every verdict is ``undecided``.
     """
     if len(training) < 2 or len(validation) < 1:
         raise BadInput(
@@ -80,6 +88,9 @@ def scan_vectors(
         )
     if len(synthetic) < 1:
         raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
+    standardised(training, "training", training_paths)
+    standardised(validation, "validation", validation_paths)
+    standardised(synthetic, "synthetic", synthetic_paths)
     rule = PaperRule(quantile).fit(training, validation)
     similarities, indices = NeighbourIndex().fit(training).kneighbors(synthetic, k)
     copies = rule.is_copy(similarities[:, 0])
@@ -144,7 +155,8 @@ def scan(
     Parameters
     ----------
     training, validation, synthetic : path, list of paths, or array (N, X, Y, Z)
-        A folder is searched for volumes.
+        A folder is searched for volumes; of a CSV table (see `volumes.importers.import_csv`)
+        the rows of that split are taken, so that one table can be given three times.
     embedder : Embedder, path or None
         A checkpoint folder, or None for the training-free low-resolution embedder.
     k : int
@@ -155,7 +167,8 @@ def scan(
     quantile : float
         Of the paper's rule.
     cache : ArrayCache, optional
-        Keeps vectors of files.
+        Keeps vectors of files. Volumes are read one by one: memory holds one of them and the
+        vectors.
 
     Returns
     -------
@@ -165,7 +178,7 @@ def scan(
     Raises
     ------
     BadInput
-        Nothing found, a damaged volume, the same file in training and validation.
+        Nothing found, a damaged volume, the same file or subject in training and validation.
 
     Examples
     --------
@@ -180,17 +193,17 @@ def scan(
         else embedder
     )
     splits = {
-        "training": _Items(training, "training"),
-        "validation": _Items(validation, "validation"),
-        "synthetic": _Items(synthetic, "synthetic"),
+        "training": Source(training, "training"),
+        "validation": Source(validation, "validation"),
+        "synthetic": Source(synthetic, "synthetic"),
     }
-    _refuse_overlap(splits["training"], splits["validation"])
+    refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
         preprocessing = default_preprocessing(embed, splits["training"])
     vectors = {
-        name: np.stack([_embed(embed, preprocessing, items, i, cache) for i in range(len(items))])
-        for name, items in splits.items()
-        if len(items)
+        name: np.stack([_embed(embed, preprocessing, source, i, cache) for i in range(len(source))])
+        for name, source in splits.items()
+        if len(source)
     }
     empty = np.empty((0, embed.dim), np.float32)
     return scan_vectors(
@@ -199,30 +212,39 @@ def scan(
         vectors.get("synthetic", empty),
         training_paths=splits["training"].names,
         synthetic_paths=splits["synthetic"].names,
+        validation_paths=splits["validation"].names,
         embedder=embed,
         k=k,
         quantile=quantile,
         preprocessing=preprocessing,
-        warnings=standing_warnings(embed, len(splits["training"]), len(splits["validation"])),
+        warnings=[
+            *standing_warnings(embed, *(len(source) for source in splits.values())),
+            *_unknown_subjects(splits["training"], splits["validation"]),
+        ],
     )
 
 
-def default_preprocessing(embedder: Embedder, training: Volumes | _Items) -> Preprocessing:
+def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:
     """Return what volumes go through where nobody said it; see `scan`."""
     own: Preprocessing | None = getattr(embedder, "preprocessing", None)
     if own is not None:
         return own
-    items = training if isinstance(training, _Items) else _Items(training, "training")
-    return Preprocessing(shape=_median_shape(items), intensity=Percentile())
+    source = training if isinstance(training, Source) else Source(training, "training")
+    return Preprocessing(shape=_median_shape(source), intensity=Percentile())
 
 
-def standing_warnings(embedder: Embedder, n_training: int, n_validation: int) -> list[str]:
+def standing_warnings(
+    embedder: Embedder, n_training: int, n_validation: int, n_synthetic: int = 0
+) -> list[str]:
     """Return what every reader of a scan with these sizes and this embedder must know."""
     warnings = []
-    if n_training > n_validation:
+    sizes = {"Training": n_training, "synthetic": n_synthetic}
+    larger = [f"{name} ({n})" for name, n in sizes.items() if n > n_validation]
+    if larger:
+        text = f"{' and '.join(larger)} {'are' if len(larger) > 1 else 'is'} larger than"
         warnings.append(
-            f"Training ({n_training}) is larger than validation ({n_validation}): the paper's "
-            "rule then flags volumes by chance; compare each share with its null floor."
+            f"{text[0].upper()}{text[1:]} validation ({n_validation}): the paper's rule then "
+            "flags volumes by chance; compare each share with its null floor."
         )
     if embedder.name.startswith("low-resolution"):
         warnings.append(
@@ -232,51 +254,32 @@ def standing_warnings(embedder: Embedder, n_training: int, n_validation: int) ->
     return warnings
 
 
-class _Items:
-    """Volumes by number: files are read when asked for, so memory does not grow with them."""
-
-    def __init__(self, volumes: Volumes, split: str) -> None:
-        from napari_memscan.volumes.reader import list_volumes
-
-        self.array: NDArray[Any] | None = None
-        self.files: list[Path] = []
-        if isinstance(volumes, str | Path):
-            self.files = list_volumes(volumes)
-        elif isinstance(volumes, np.ndarray):
-            if volumes.ndim != 4:
-                raise BadInput(
-                    f"{split}: array of shape {volumes.shape}; (N, X, Y, Z) is expected."
-                )
-            self.array = volumes
-        else:
-            self.files = [Path(p) for p in volumes]
-        n = len(self.files) if self.array is None else len(self.array)
-        self.names = [str(p) for p in self.files] or [f"{split}[{i}]" for i in range(n)]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, i: int) -> Volume:
-        from napari_memscan.volumes.reader import read_volume
-
-        if self.array is not None:
-            return Volume(np.asarray(self.array[i], np.float32), None, Path(self.names[i]))
-        return read_volume(self.files[i])
+def _unknown_subjects(*sources: Source) -> list[str]:
+    unknown = sum(not subject for source in sources for subject in source.subjects)
+    if not unknown:
+        return []
+    return [
+        f"{unknown} volumes have no subject_id: nobody can tell whether a subject is in two "
+        "splits, which would raise the threshold and hide copies."
+    ]
 
 
 def _embed(
     embedder: Embedder,
     preprocessing: Preprocessing,
-    items: _Items,
+    source: Source,
     i: int,
     cache: ArrayCache | None,
 ) -> NDArray[np.float32]:
     def compute() -> NDArray[np.float32]:
-        return embedder.embed(preprocessing.apply(items.read(i))[None, None])[0]
+        return embedder.embed(preprocessing.apply(source.read(i))[None, None])[0]
 
-    if cache is None or not items.files or items.files[i].is_dir():
+    if cache is None or not source.files:
         return compute()
-    return cache.get(embedding_key(sha256_of(items.files[i]), preprocessing, embedder), compute)
+    content = source.digest(i)
+    if source.reading(i):
+        content = hash_of([content, source.reading(i)])
+    return cache.get(embedding_key(content, preprocessing, embedder), compute)
 
 
 def embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:
@@ -284,25 +287,7 @@ def embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder)
     return hash_of([sha256, preprocessing.hash, embedder.hash])
 
 
-def _median_shape(items: _Items) -> tuple[int, int, int]:
-    shapes = np.array([items.read(i).data.shape for i in range(len(items))] or [(4, 4, 4)])
-    x, y, z = (max(4, int(n)) for n in np.median(shapes, axis=0))
+def _median_shape(source: Source) -> tuple[int, int, int]:
+    shapes = np.array([source.read(i).data.shape for i in range(len(source))] or [(4, 4, 4)])
+    x, y, z = (max(4, round(float(n))) for n in np.median(shapes, axis=0))
     return (x, y, z)
-
-
-def _refuse_overlap(training: _Items, validation: _Items) -> None:
-    def hashes(items: _Items) -> Iterator[tuple[str, str]]:
-        for path in items.files:
-            if path.is_file():
-                yield sha256_of(path), str(path)
-
-    known = dict(hashes(training))
-    for digest, path in hashes(validation):
-        if digest in known:
-            raise BadInput(
-                f"{path} (validation) and {known[digest]} (training) are the same file. "
-                "Validation must hold volumes that the model has not seen."
-            )
-    twice = [name for name, n in Counter(training.names).items() if n > 1]
-    if twice:
-        raise BadInput(f"{twice[0]}: named more than once in training. Name each volume once.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.detection.neighbours import NeighbourIndex, standardised
 from napari_memscan.errors import BadInput
 
 
@@ -37,10 +37,14 @@ class PaperRule:
         """Learn tau from training (n, d) and validation (m, d) vectors."""
         if not 0 < self.quantile < 1:
             raise BadInput(f"rule.quantile {self.quantile}: a number between 0 and 1 is expected.")
+        standardised(validation, "validation")
+        standardised(training, "training")
         nearest, _ = NeighbourIndex().fit(validation).kneighbors(training, 1)
         self.null_ = nearest[:, 0]
         distances = 1.0 - self.null_.astype(np.float64)
-        self.threshold_ = float(1.0 - np.percentile(distances, 100 * (1 - self.quantile)))
+        # Rounded since 100 * (1 - 0.95) is a little more than 5: enough to call a tie a copy.
+        percentile = round(100 * (1 - self.quantile), 9)
+        self.threshold_ = float(1.0 - np.percentile(distances, percentile))
         return self
 
     def is_copy(self, similarities: NDArray[np.float32]) -> NDArray[np.bool_]:

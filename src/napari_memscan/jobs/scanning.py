@@ -65,13 +65,14 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
             np.stack(vectors["synthetic"]),
             training_paths=paths["training"],
             synthetic_paths=paths["synthetic"],
+            validation_paths=paths["validation"],
             embedder=embedder,
             k=min(study.config.k, len(paths["training"])),
             quantile=study.config.rule.quantile,
             preprocessing=study.config.preprocessing,
             warnings=[
                 *study.cohort.warnings,
-                *standing_warnings(embedder, len(paths["training"]), len(paths["validation"])),
+                *standing_warnings(embedder, *(len(names) for names in paths.values())),
             ],
         )
         result.save(study.scan_dir)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     DDL,
+    URL,
     Column,
     Engine,
     Integer,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as events
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from napari_memscan.errors import BadInput, JobFailed
 
@@ -46,15 +48,11 @@ _EVENTS = Table(
     Column("withdraws", Integer, nullable=True),
 )
 # Append-only is kept by the database itself, not by good manners of its users.
-for verb in ("UPDATE", "DELETE"):
-    events.listen(
-        _EVENTS,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER decisions_no_{verb.lower()} BEFORE {verb} ON decisions "
-            "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
-        ).execute_if(dialect="sqlite"),
-    )
+_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions "
+    "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
+    for verb in ("UPDATE", "DELETE")
+)
 
 
 @dataclass(frozen=True)
@@ -110,11 +108,24 @@ class DecisionStore:
     def __init__(self, where: str | Path) -> None:
         text = str(where)
         self.where = text
-        self._engine: Engine = create_engine(text if "://" in text else f"sqlite:///{text}")
+        # Not put together as text: a folder's name may hold '?' or '%'.
+        url = text if "://" in text else URL.create("sqlite", database=text)
+        self._engine: Engine = create_engine(url)
         if self._engine.dialect.name == "sqlite":
             events.listen(self._engine, "connect", _durable)
         with _Explained(text):
-            _METADATA.create_all(self._engine)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        # Each statement says "if not exists": two programs may come first at the same time, and
+        # one that was killed half way leaves the rest to the next.
+        with self._engine.begin() as connection:
+            connection.execute(CreateTable(_EVENTS, if_not_exists=True))
+            for index in sorted(_EVENTS.indexes, key=lambda i: str(i.name)):
+                connection.execute(CreateIndex(index, if_not_exists=True))
+            if self._engine.dialect.name == "sqlite":
+                for trigger in _TRIGGERS:
+                    connection.execute(DDL(trigger))  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Give the file free; everything recorded is on disk already."""

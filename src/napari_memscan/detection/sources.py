@@ -1,0 +1,127 @@
+"""What `scan` is given (folders, tables, lists, arrays), as volumes that are read one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.errors import BadInput
+from napari_memscan.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_memscan.volumes.cohort import CohortRow
+
+Volumes = str | Path | Sequence[str | Path] | NDArray[Any]
+
+
+class Source:
+    """Volumes of one split by number: read when asked for, so memory does not grow with them.
+
+    Parameters
+    ----------
+    volumes : path, list of paths, or array (N, X, Y, Z)
+        A folder is searched for volumes; of a CSV table the rows of this split are taken.
+    split : str
+        ``training``, ``validation`` or ``synthetic``.
+
+    Attributes
+    ----------
+    names : list of str
+        Paths, or for an array such as ``training[3]``.
+    subjects : list of str
+        Who each volume is of; '' where nobody said it.
+
+    Raises
+    ------
+    BadInput
+        Nothing there, an array of another shape, or a volume named twice.
+    """
+
+    def __init__(self, volumes: Volumes, split: str) -> None:
+        from napari_memscan.volumes.reader import list_volumes
+
+        self.split = split
+        self.array: NDArray[Any] | None = None
+        self.files: list[Path] = []
+        self._rows: list[CohortRow] = []
+        if isinstance(volumes, str | Path):
+            if Path(volumes).suffix.lower() == ".csv":
+                self._rows = _rows(Path(volumes), split)
+                self.files = [Path(row.path) for row in self._rows]
+            else:
+                self.files = list_volumes(volumes)
+        elif isinstance(volumes, np.ndarray):
+            if volumes.ndim != 4:
+                raise BadInput(
+                    f"{split}: array of shape {volumes.shape}; (N, X, Y, Z) is expected."
+                )
+            self.array = volumes
+        else:
+            self.files = [Path(p) for p in volumes]
+        n = len(self.files) if self.array is None else len(self.array)
+        self.names = [str(p) for p in self.files] or [f"{split}[{i}]" for i in range(n)]
+        self.subjects = [row.subject_id for row in self._rows] or [""] * n
+        twice = [name for name, times in Counter(self.names).items() if times > 1]
+        if twice:
+            raise BadInput(f"{twice[0]}: named more than once in {split}. Name each volume once.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> Volume:
+        """Read one volume."""
+        from napari_memscan.volumes.reader import read_volume
+
+        if self.array is not None:
+            return Volume(np.asarray(self.array[i], np.float32), None, Path(self.names[i]))
+        return self._rows[i].read() if self._rows else read_volume(self.files[i])
+
+    def reading(self, i: int) -> str:
+        """Return what a table says of how to read one file; '' for nothing."""
+        row = self._rows[i] if self._rows else None
+        return f"{row.axes} {row.spacing}".strip() if row is not None else ""
+
+    def digest(self, i: int) -> str:
+        """Return the SHA-256 of one volume's file, files or array."""
+        from napari_memscan.volumes.importers import content_hash
+
+        if self.array is not None:
+            values = np.ascontiguousarray(self.array[i], np.float32)
+            return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+        if not self.files[i].exists():
+            raise BadInput(f"{self.files[i]} ({self.split}): missing. Restore it, or leave it out.")
+        return content_hash(self.files[i])
+
+
+def _rows(table: Path, split: str) -> list[CohortRow]:
+    from napari_memscan.volumes.importers import import_csv
+
+    rows = import_csv(table).rows(split)
+    if not rows:
+        raise BadInput(f"{table}: no row has the split '{split}'. Name another table or a folder.")
+    return rows
+
+
+def refuse_overlap(training: Source, validation: Source) -> None:
+    """Raise BadInput where a volume or a subject is in both; names it."""
+    known = {training.digest(i): training.names[i] for i in range(len(training))}
+    for i, name in enumerate(validation.names):
+        same = known.get(validation.digest(i))
+        if same is not None:
+            raise BadInput(
+                f"{name} (validation) and {same} (training) are the same "
+                f"{'volume' if validation.array is not None else 'file'}. "
+                "Validation must hold volumes that the model has not seen."
+            )
+    both = sorted(set(training.subjects) & set(validation.subjects) - {""})
+    if both:
+        raise BadInput(
+            f"subject {both[0]} is in training and in validation. Put all volumes of a subject "
+            "into one split; otherwise the threshold would hide copies."
+        )
