@@ -72,3 +72,31 @@ def test_what_has_no_correlation_is_named(vectors):
         NeighbourIndex().fit(training).kneighbors(queries[:, :5])
     with pytest.raises(BadInput, match="shape"):
         NeighbourIndex().fit(training[0])
+
+
+def test_a_similarity_depends_on_its_two_vectors_alone(vectors):
+    training, queries = vectors
+    wide = np.random.default_rng(0).normal(size=(517, 129)).astype(np.float32)
+    for fitted, asked in ((training, queries), (wide, wide[:300] + wide[200:500])):
+        whole, rows = NeighbourIndex().fit(fitted).kneighbors(asked, 3)
+        for i in (0, 7, 31):
+            one, row = NeighbourIndex(block=5).fit(fitted).kneighbors(asked[i : i + 1], 3)
+            assert (one.tobytes(), row.tobytes()) == (whole[i].tobytes(), rows[i].tobytes())
+            back, _ = NeighbourIndex().fit(asked[i : i + 1]).kneighbors(fitted[rows[i]], 1)
+            assert back[:, 0].tobytes() == whole[i].tobytes()
+
+
+def test_equal_rows_far_apart_in_the_matrix_tie():
+    random = np.random.default_rng(9)
+    training = random.normal(size=(1003, 33)).astype(np.float32)
+    training[[400, 1002]] = training[11]
+    near = training[11] + 0.3 * random.normal(size=(50, 33)).astype(np.float32)
+    _, rows = NeighbourIndex().fit(training).kneighbors(near, 3)
+    assert (rows == [11, 400, 1002]).all()
+
+
+def test_messages_name_the_volume_where_they_can():
+    from napari_memscan.detection.neighbours import standardised
+
+    with pytest.raises(BadInput, match=r"validation vector 1 \(b.nii\) has the same value"):
+        standardised(np.array([[1, 2], [3, 3]], np.float32), "validation", ["a.nii", "b.nii"])

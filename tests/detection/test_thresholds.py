@@ -67,3 +67,22 @@ def test_intervals_at_the_ends():
     assert clopper_pearson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="no share"):
         clopper_pearson(3, 2)
+
+
+def test_percentile_is_five_and_not_a_little_more():
+    # 21 nulls: the 5th percentile of the distances is the second smallest, exactly.
+    angles = np.linspace(0.1, 1.1, 21)
+    first, second = np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)
+    training = np.cos(angles)[:, None] * first + np.sin(angles)[:, None] * second
+    rule = PaperRule().fit(training.astype(np.float32), first[None].astype(np.float32))
+    assert rule.threshold_ == pytest.approx(np.cos(angles[1]), abs=1e-6)
+    assert rule.is_copy(rule.null_).tolist() == [True] + [False] * 20
+
+
+def test_what_has_no_correlation_is_named_by_its_split():
+    good = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    flat = np.ones((3, 4), np.float32)
+    with pytest.raises(BadInput, match="validation vector 0"):
+        PaperRule().fit(good, flat)
+    with pytest.raises(BadInput, match="training vector 0"):
+        PaperRule().fit(flat, good)

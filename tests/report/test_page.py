@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -80,8 +81,6 @@ def test_the_same_scan_gives_the_same_bytes(scan, tmp_path):
 
 
 def test_the_answer_depends_on_what_chance_would_give(scan):
-    from dataclasses import replace
-
     assert scan.copies_interval[0] > 0.3
     strong = replace(scan, null_floor_copies=0.1)
     assert "has memorised" in answer(strong)
@@ -108,3 +107,28 @@ def test_planes_show_anterior_and_superior_up():
     assert (shown["coronal"][0] == 1).all()
     assert (shown["sagittal"][0] == 1).all()
     assert re.match("axial", next(iter(shown)))
+
+
+def test_the_answer_gives_its_uncertainty_and_its_limits(scan):
+    text = answer(replace(scan, null_floor_copies=0.1))
+    low, high = scan.copies_interval
+    assert f"95 % interval {low:.0%} to {high:.0%}" in text
+    assert "does not mean" in text
+
+
+def test_a_study_that_cannot_decide_calls_nothing_on_the_page(scan, tmp_path):
+    reason = "no power at this validation size"
+    samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
+    few = replace(scan, samples=samples)
+    page = Page(write_report(tmp_path, few, title="t").read_text("utf-8"))
+    assert "No answer: no power" in page.text
+    assert "none is called a copy here" in page.text
+    assert "synthetic volumes called copies" not in page.text
+
+
+def test_notes_of_readers_are_on_the_page_and_no_empty_heading(scan, tmp_path):
+    decision = Decision(1, "s0", "unsure", "Ann", "2026-01-01T00:00:00+00:00", "motion & <i>", {})
+    decisions = {scan.samples[2].path: decision}
+    page = Page(write_report(tmp_path, scan, title="t", decisions=decisions).read_text("utf-8"))
+    assert "motion & <i>" in page.text
+    assert "Most similar pairs" not in page.text

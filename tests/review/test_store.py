@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -106,8 +108,6 @@ def test_bad_decisions_and_stores_are_messages(store, tmp_path):
 
 
 def test_a_locked_store_is_a_message_and_nothing_is_recorded(store, tmp_path):
-    import sqlite3
-
     other = sqlite3.connect(tmp_path / "review.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(JobFailed, match="decide again"):
@@ -116,3 +116,67 @@ def test_a_locked_store_is_a_message_and_nothing_is_recorded(store, tmp_path):
     other.close()
     assert store.current() == {}
     store.record("s0", "copy", "Ann")
+
+
+def test_two_programs_that_start_at_once_lose_nothing(tmp_path):
+    code = """
+        import sys, time
+        from napari_memscan.review.store import DecisionStore
+        while time.time() < float(sys.argv[3]):
+            pass
+        store = DecisionStore(sys.argv[1])
+        for i in range(15):
+            store.record(f"{sys.argv[2]}{i}", "copy", sys.argv[2])
+    """
+    path, start = tmp_path / "review.sqlite", str(time.time() + 4)
+    programs = [
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(path), name, start])
+        for name in ("a", "b")
+    ]
+    assert [p.wait(timeout=120) for p in programs] == [0, 0]
+    store = DecisionStore(path)
+    assert store.current().keys() == {f"{name}{i}" for name in "ab" for i in range(15)}
+    assert [d.id for d in store.history()] == list(range(1, 31))
+    store.close()
+
+
+def test_a_store_killed_while_it_was_made_is_made_whole(tmp_path):
+    path = tmp_path / "review.sqlite"
+    DecisionStore(path).close()
+    with sqlite3.connect(path) as half:
+        half.execute("DROP TRIGGER decisions_no_update")
+        half.execute("DROP TRIGGER decisions_no_delete")
+    store = DecisionStore(path)
+    store.record("s0", "copy", "Ann")
+    with sqlite3.connect(path) as other, pytest.raises(sqlite3.IntegrityError, match="append"):
+        other.execute("DELETE FROM decisions")
+    store.close()
+
+
+def test_a_folder_may_be_called_anything(tmp_path):
+    folder = tmp_path / "Why? 100% & {all}"
+    folder.mkdir()
+    store = DecisionStore(folder / "review.sqlite")
+    store.record("s0", "copy", "Ann")
+    store.close()
+    assert (folder / "review.sqlite").stat().st_size > 0
+
+
+def test_commits_wait_for_the_disk(store):
+    with store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_a_damaged_database_is_a_message(tmp_path):
+    path = tmp_path / "review.sqlite"
+    store = DecisionStore(path)
+    for i in range(200):
+        store.record(f"s{i}", "copy", "Ann", note="x" * 100)
+    store.close()
+    content = bytearray(path.read_bytes())
+    assert len(content) > 5 * 4096
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="damaged"):
+        DecisionStore(path).history()

@@ -84,16 +84,20 @@ def write_report(
         "Decisions": f"{len(decisions)} of {result.n_synthetic} volumes read",
         **{name[:1].upper() + name[1:]: value for name, value in (provenance or {}).items()},
     }
+    undecided = any(s.verdict == "undecided" for s in result.samples)
+    called = "above tau; none is called a copy here" if undecided else "called copies"
+    above = "above tau" if undecided else "copy"
     source = resources.files("napari_memscan.report").joinpath("page.html").read_text("utf-8")
     template = Environment(autoescape=True).from_string(source)
     text = template.render(
         title=title,
         result=result,
         answer=answer(result),
+        alarm=bool(result.n_copies) and not undecided,
         shares=[
             (
                 "N_copies",
-                "synthetic volumes called copies",
+                f"synthetic volumes {called}",
                 result.n_copies,
                 result.n_synthetic,
                 result.copies_interval,
@@ -101,7 +105,7 @@ def write_report(
             ),
             (
                 "N_mem",
-                "training volumes with at least one copy",
+                f"training volumes with at least one {above}",
                 result.n_mem,
                 result.n_training,
                 result.mem_interval,
@@ -127,24 +131,28 @@ def answer(result: ScanResult) -> str:
             "same; look at its first pairs."
         )
     k, n = result.n_copies, result.n_synthetic
-    low, _ = result.copies_interval
+    low, high = result.copies_interval
     floor = result.null_floor_copies
+    found = (
+        f"{k} of {n} synthetic volumes ({k / n:.0%}, 95 % interval {low:.0%} to {high:.0%}) are "
+        "called copies."
+    )
+    if not k:
+        return (
+            f"{found} That is no proof that none is a copy: the embedder sees only what it was "
+            "made to see."
+        )
     if low > floor:
-        meaning = (
-            f"That is more than the {floor:.0%} this rule calls by chance: this model has "
-            "memorised training volumes. Do not release the called volumes."
+        return (
+            f"{found} That is more than the {floor:.0%} this rule calls by chance: this model has "
+            "memorised training volumes. Do not release the called volumes. It does not mean that "
+            "each of them is a copy, nor that the others are free of copies."
         )
-    elif k:
-        meaning = (
-            f"About {floor:.0%} would be called by chance at these sizes, so this alone does not "
-            "show memorisation. A person should read the called pairs before a release."
-        )
-    else:
-        meaning = (
-            "None lies above the threshold. That is no proof that none is a copy: the embedder "
-            "sees only what it was made to see."
-        )
-    return f"{k} of {n} synthetic volumes ({k / n:.0%}) are called copies. {meaning}"
+    return (
+        f"{found} About {floor:.0%} would be called by chance at these sizes, so this count alone "
+        "does not show memorisation; single pairs may. A person should read the called pairs "
+        "before a release. It does not mean that the others are free of copies."
+    )
 
 
 def _short(path: str) -> str:
