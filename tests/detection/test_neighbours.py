@@ -100,3 +100,17 @@ def test_messages_name_the_volume_where_they_can():
 
     with pytest.raises(BadInput, match=r"validation vector 1 \(b.nii\) has the same value"):
         standardised(np.array([[1, 2], [3, 3]], np.float32), "validation", ["a.nii", "b.nii"])
+
+
+def test_neighbours_in_a_tight_crowd_are_exact():
+    random = np.random.default_rng(2)
+    base = random.normal(size=700)
+    crowd = (base + 1e-3 * random.normal(size=(400, 700))).astype(np.float32)
+    index = NeighbourIndex().fit(crowd[:380])
+    similarities, rows = index.kneighbors(crowd[380:], 4)
+    unit = NeighbourIndex().fit(crowd[380:]).vectors_
+    for query, found, row in zip(unit, similarities, rows, strict=True):
+        exact = (index.vectors_.astype(np.float64) * query).sum(axis=1).astype(np.float32)
+        order = np.argsort(-exact, kind="stable")[:4]
+        np.testing.assert_array_equal(row, order)
+        np.testing.assert_array_equal(found, np.minimum(exact[order], 1))

@@ -152,3 +152,21 @@ def test_a_damaged_result_is_a_message(folders, tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"surprise": 1}))
     with pytest.raises(BadInput, match="surprise"):
         ScanResult.load(tmp_path)
+
+
+def test_a_long_result_prints_its_first_twenty(arrays):
+    training, validation, _ = arrays
+    result = napari_memscan.scan(training, validation, volumes(23, 9))
+    assert str(result) == repr(result)
+    assert str(result).rstrip().endswith("and 3 more")
+
+
+def test_a_constant_vector_is_named_by_its_volume(arrays):
+    class Blind:
+        name, hash, dim, input_shape = "blind", "0" * 16, 4, None
+
+        def embed(self, batch):
+            return np.ones((len(batch), 4), np.float32)
+
+    with pytest.raises(BadInput, match=r"training vector 0 \(training\[0\]\) has the same value"):
+        napari_memscan.scan(*arrays, embedder=Blind())
