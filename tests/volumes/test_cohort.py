@@ -132,6 +132,63 @@ def test_tables_of_other_people(tmp_path):
         import_csv(table)
 
 
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    for seed in range(3):
+        volume(tmp_path / f"{seed}.npy", seed)
+    table = tmp_path / "list.csv"
+    # A byte order mark, blanks after commas, a short line, numbers with leading zeros.
+    table.write_text("path, split, subject_id\n0.npy, Train, 007\n1.npy,train\n", "utf-8-sig")
+    assert [(r.split, r.subject_id) for r in import_csv(table).rows()] == [
+        ("training", "007"),
+        ("training", ""),
+    ]
+    table.write_text("path,split\n0.npy,test\n")
+    assert import_csv(table, {"unseen": "synthetic"}).rows()[0].split == "synthetic"
+    table.write_text("path,split\n0.npy,train\n,train\n")
+    with pytest.raises(BadInput, match="line 3 names no file"):
+        import_csv(table)
+    table.write_text("path;split\n0.npy;train\n")
+    with pytest.raises(BadInput, match="separated by commas"):
+        import_csv(table)
+
+
+def test_a_subject_that_the_pattern_leaves_empty_is_no_subject(folder):
+    with pytest.raises(BadInput, match="finds no subject"):
+        import_any(folder, subject_pattern=r"(patient)?.*")
+
+
+def test_a_link_keeps_its_own_name(tmp_path):
+    store = volume(tmp_path / "store" / "a.npy", 1)
+    store.rename(store.with_name("d41d8c"))
+    (tmp_path / "data").mkdir()
+    try:
+        (tmp_path / "data" / "a.npy").symlink_to(tmp_path / "store" / "d41d8c")
+    except OSError:
+        pytest.skip("this system makes no symbolic links")
+    row = import_folder(tmp_path / "data", "training").rows()[0]
+    assert row.path.endswith("a.npy")
+    assert row.read().data.shape == (4, 4, 4)
+
+
+def test_a_dicom_series_has_one_hash_over_its_slices(tmp_path):
+    (tmp_path / "ct").mkdir()
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / "ct" / name).write_text(name)
+    first = import_folder(tmp_path, "training").rows()[0]
+    (tmp_path / "ct" / "2.dcm").write_text("other")
+    assert first.sha256 != import_folder(tmp_path, "training").rows()[0].sha256
+
+
+def test_files_are_chosen_by_what_they_are(tmp_path):
+    volume(tmp_path / "a.npy", 1)
+    (tmp_path / "list.csv").write_text("path,split\na.npy,train\n")
+    (tmp_path / "d.json").write_text(json.dumps({"training": ["a.npy"]}))
+    assert import_any(tmp_path / "list.csv").counts()["training"] == 1
+    assert import_any(tmp_path / "d.json").counts()["validation"] == 1
+    (tmp_path / "cohort.csv").write_text("path,split\na.npy,val\n")
+    assert import_any(tmp_path).counts()["validation"] == 1
+
+
 def test_decathlon_is_divided_by_subject(tmp_path):
     names = [f"imagesTr/h_{i}.npy" for i in range(10)]
     for i, name in enumerate(names):

@@ -91,6 +91,8 @@ def test_hash_follows_the_recipe():
         {"shape": (4, 4, 4), "intensity": {"rule": "window", "low": 3, "high": 3}},
         {"shape": (4, 4, 4), "intensity": {"rule": "percentile", "low": 60, "high": 40}},
         {"shape": (4, 4, 4), "intensity": {"rule": "minmax"}, "blur": 1},
+        {"shape": (4, 4, 4), "intensity": {"rule": "window", "low": float("-inf"), "high": 3}},
+        {"shape": (4, 4, 4), "spacing": (float("inf"), 1, 1), "intensity": {"rule": "minmax"}},
         {"shape": (4, 4, 4), "spacing": (0, 1, 1), "intensity": {"rule": "minmax"}},
     ],
 )
@@ -126,3 +128,16 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         ArrayCache(tmp_path).get("ab", fail)
     assert not list(tmp_path.rglob("*"))
+
+
+def test_a_volume_smaller_than_one_new_voxel_is_a_message():
+    recipe = Preprocessing(shape=(6, 6, 6), spacing=(100, 1, 1), intensity=MinMax())
+    with pytest.raises(BadInput, match="smaller than one voxel"):
+        recipe.apply(Volume(ramp(), (1.0, 1.0, 1.0)))
+
+
+def test_the_hash_says_which_version_of_the_arithmetic(monkeypatch):
+    recipe = Preprocessing(shape=(6, 6, 6), intensity=MinMax())
+    before = recipe.hash
+    monkeypatch.setattr("napari_memscan.volumes.preprocessing.VERSION", 999)
+    assert recipe.hash != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 
 import nibabel as nib
 import numpy as np
@@ -151,3 +152,59 @@ def test_spacing_is_three_numbers():
     assert parse_spacing(" ") is None
     with pytest.raises(BadInput, match="three numbers"):
         parse_spacing("1 2")
+    for wrong in ("0 1 1", "1 -1 1", "nan 1 1", "1 1 inf"):
+        with pytest.raises(BadInput, match="above 0 mm"):
+            parse_spacing(wrong)
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.npy", "v.npz"])
+def test_whatever_the_damage_it_is_a_message(name, data, tmp_path):
+    path = tmp_path / name
+    if name == "v.npy":
+        np.save(path, data)
+    elif name == "v.npz":
+        np.savez_compressed(path, data)
+    else:
+        write_nifti(Volume(data, (1, 2, 3)), path)
+    whole, random, messages = path.read_bytes(), np.random.default_rng(0), []
+    for i in range(150):
+        damaged = bytearray(whole)
+        if i % 5 == 0:
+            damaged = damaged[: random.integers(1, len(whole))]
+        for place in random.integers(0, min(len(damaged), 360), 3):
+            damaged[place] = random.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            volume = read_volume(path)
+        except BadInput as error:
+            messages.append(str(error))
+        else:
+            assert volume.data.ndim == 3
+    assert len(messages) > 20
+    assert all(name in message for message in messages)
+
+
+def test_headers_that_do_not_say_directions_are_refused(data, tmp_path):
+    image = nib.Nifti1Image(data, np.eye(4))
+    raw = image.to_bytes()
+    header = nib.Nifti1Header(raw[:348])
+    header["srow_y"] = 0
+    (tmp_path / "v.nii").write_bytes(header.binaryblock + raw[348:])
+    with pytest.raises(BadInput, match="left and right are unknown"):
+        read_volume(tmp_path / "v.nii")
+
+
+def test_complex_values_and_archives_without_arrays_are_refused(data, tmp_path):
+    with pytest.raises(BadInput, match="real numbers"):
+        read_volume(save(tmp_path / "c.nii", data.astype(np.complex64)))
+    with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    with pytest.raises(BadInput, match="holds no array"):
+        read_volume(tmp_path / "z.npz")
+
+
+def test_a_folder_that_is_hidden_is_not_searched(data, tmp_path):
+    (tmp_path / ".checkpoints").mkdir()
+    np.save(tmp_path / ".checkpoints" / "a.npy", data)
+    np.save(tmp_path / "b.npy", data)
+    assert [p.name for p in list_volumes(tmp_path)] == ["b.npy"]

@@ -34,17 +34,24 @@ def read_dicom_series(folder: str | Path) -> Volume:
     folder = Path(folder)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        what = "no DICOM series" if not series else f"{len(series)} DICOM series"
-        raise BadInput(f"{folder}: holds {what}; one is expected. Put each series into a folder.")
+    if not series:
+        raise BadInput(f"{folder}: holds no DICOM series. Choose the folder of its slices.")
+    if len(series) > 1:
+        raise BadInput(
+            f"{folder}: holds {len(series)} DICOM series ({', '.join(series)}); one is expected. "
+            "Put each series into a folder of its own."
+        )
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     _check_slices(folder, files)
+    _check_unused(folder, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     try:
         image = reader.Execute()
         if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:
             raise BadInput(f"{folder}: a colour or multi-frame series; one grey value is expected.")
+        if min(image.GetSize()) < 2:
+            raise BadInput(f"{folder}: holds one slice; a 3D volume is expected. Export them all.")
         # RAS here is the direction in which an axis grows; SimpleITK calls that LPS reversed.
         image = sitk.DICOMOrient(image, "RAS")
     except RuntimeError as error:
@@ -71,20 +78,62 @@ def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
         _check_pixels(file, header)
         if "ImagePositionPatient" in header and "ImageOrientationPatient" in header:
             o = np.array(header.ImageOrientationPatient, float)
-            normal = np.cross(o[:3], o[3:])
-            positions.append(float(normal @ np.array(header.ImagePositionPatient, float)))
+            p = np.array(header.ImagePositionPatient, float)
+            if o.shape != (6,) or p.shape != (3,):
+                raise BadInput(f"{file}: does not say where its slice lies. Export it again.")
+            positions.append(float(np.cross(o[:3], o[3:]) @ p))
     gaps = np.abs(np.diff(np.sort(positions)))
-    if len(gaps) and gaps.max() > 1.5 * max(float(gaps.min()), 1e-6):
+    if len(gaps) and gaps.min() < 1e-3:
+        raise BadInput(
+            f"{folder}: two slices lie at the same place. One time point or echo is expected; "
+            "put each into a folder of its own."
+        )
+    if len(gaps) and gaps.max() > 1.5 * gaps.min():
         raise BadInput(
             f"{folder}: slices are missing (gaps between {gaps.min():.2f} and {gaps.max():.2f} "
             "mm). Export the whole series."
         )
 
 
+def _check_unused(folder: Path, files: tuple[str, ...]) -> None:
+    """Refuse slices that were passed over: a truncated one at either end leaves no gap."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    def kind(path: Path) -> Any:
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        except (InvalidDicomError, OSError, EOFError):
+            return None
+        return header.file_meta.get("MediaStorageSOPClassUID")
+
+    used = {Path(file).name for file in files}
+    images = kind(Path(files[0]))
+    for path in sorted(folder.iterdir()):
+        if path.name in used or path.name.startswith(".") or not is_dicom(path):
+            continue
+        if kind(path) in (None, images):
+            raise BadInput(
+                f"{path}: a slice that cannot be used. It may be truncated: export the series "
+                "again."
+            )
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its name or its first bytes."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def _check_pixels(file: str, header: Any) -> None:
     stored = header.get("PixelData")
     wanted = header.get("Rows", 0) * header.get("Columns", 0) * header.get("BitsAllocated", 0) // 8
-    raw = not header.file_meta.TransferSyntaxUID.is_compressed
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    raw = syntax is not None and not syntax.is_compressed
     if not stored or (raw and len(stored) < wanted):
         raise BadInput(
             f"{file}: holds {len(stored or b'')} of {wanted} bytes of pixels. It may be "

@@ -33,7 +33,10 @@ def content_hash(path: str | Path) -> str:
 def _row(path: Path, split: str, **values: str) -> CohortRow:
     if not path.exists():
         raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
-    return CohortRow(str(path.resolve()), split, sha256=content_hash(path), **values)
+    # A link keeps its own name: what it points to may have none that says its format.
+    return CohortRow(
+        str(path.parent.resolve() / path.name), split, sha256=content_hash(path), **values
+    )
 
 
 def import_any(path: str | Path, **options: Any) -> Cohort:
@@ -113,12 +116,13 @@ def _subject(name: str, pattern: str) -> str:
         raise BadInput(
             f"subject pattern '{pattern}': not a regular expression ({error})."
         ) from error
-    if match is None or not match.re.groups:
+    subject = match and match.re.groups and (match.groupdict().get("subject") or match.group(1))
+    if not subject:
         raise BadInput(
             f"{name}: the subject pattern '{pattern}' finds no subject in this name. "
             "It needs a group, such as 'sub-([^_]+)'."
         )
-    return str(match.groupdict().get("subject") or match.group(1))
+    return str(subject)
 
 
 def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Cohort:
@@ -145,20 +149,29 @@ def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Coh
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise BadInput(f"{path}: not a readable CSV table ({error}).") from error
+    table.columns = [str(c).strip() for c in table.columns]
     name = next((c for c in PATH_COLUMNS if c in table.columns), None)
     if name is None or "split" not in table.columns:
         raise BadInput(
-            f"{path}: columns {', '.join(table.columns)}; 'path' and 'split' are needed."
+            f"{path}: columns {', '.join(table.columns)}; 'path' and 'split' are needed, "
+            "separated by commas."
         )
+    renames = dict(splits or {})
     rows = []
-    for values in table.to_dict("records"):
-        split = _split_name(str(dict(splits or {}).get(values["split"], values["split"])))
+    for line, values in enumerate(table.to_dict("records"), start=2):
+        given = str(values["split"]).strip()
+        split = _split_name(str(renames.get(given, renames.get(_split_name(given), given))))
         if split not in SPLITS:
-            raise BadInput(
-                f"{path}: split '{values['split']}' is not known; use {', '.join(SPLITS)}."
-            )
-        extra = {c: str(values.get(c, "")) for c in COLUMNS if c not in ("path", "split", "sha256")}
-        rows.append(_row(path.parent / str(values[name]), split, **extra))
+            raise BadInput(f"{path}: split '{given}' is not known; use {', '.join(SPLITS)}.")
+        file = str(values[name]).strip()
+        if not file:
+            raise BadInput(f"{path}: line {line} names no file. Fill in '{name}' or remove it.")
+        extra = {
+            c: str(values.get(c, "")).strip()
+            for c in COLUMNS
+            if c not in ("path", "split", "sha256")
+        }
+        rows.append(_row(path.parent / file, split, **extra))
     return Cohort.from_rows(rows)
 
 

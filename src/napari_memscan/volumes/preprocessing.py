@@ -20,7 +20,7 @@ Length = Annotated[int, Field(ge=4, le=1024)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Window(_Part):
@@ -147,6 +147,11 @@ def _resample(volume: Volume, spacing: tuple[float, float, float]) -> Array:
     factors = [old / new for old, new in zip(volume.spacing, spacing, strict=True)]
     if np.allclose(factors, 1, atol=1e-3):
         return volume.data
+    if any(n * factor < 1 for n, factor in zip(volume.data.shape, factors, strict=True)):
+        raise BadInput(
+            f"{volume.path or 'volume'}: shape {volume.data.shape} at {volume.spacing} mm is "
+            f"smaller than one voxel of {spacing} mm. Make preprocessing.spacing finer."
+        )
     return zoom(volume.data, factors, order=1, mode="nearest", grid_mode=True).astype(np.float32)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import replacing
+from napari_memscan.volumes.dicom import is_dicom, read_dicom_series
 from napari_memscan.volumes.volume import Volume
 
 Spacing = tuple[float, float, float]
@@ -33,14 +36,7 @@ def is_volume_path(path: str | Path) -> bool:
 def _holds_dicom(path: Path) -> bool:
     if not path.is_dir():
         return False
-    for child in sorted(path.iterdir()):
-        if child.is_file() and not child.name.startswith("."):
-            if child.suffix.lower() in (".dcm", ".ima"):
-                return True
-            with child.open("rb") as file:
-                if file.read(132)[128:] == b"DICM":
-                    return True
-    return False
+    return any(is_dicom(p) for p in sorted(path.iterdir()) if not p.name.startswith("."))
 
 
 def list_volumes(folder: str | Path) -> list[Path]:
@@ -54,7 +50,12 @@ def list_volumes(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder. Choose the folder that holds the volumes.")
-    found = [p for p in sorted(folder.rglob("*")) if is_volume_path(p)]
+    found = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if is_volume_path(p)
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    ]
     if _holds_dicom(folder):
         found.insert(0, folder)
     if not found:
@@ -70,6 +71,8 @@ def parse_spacing(text: str) -> Spacing | None:
         x, y, z = (float(part) for part in text.replace(",", " ").split())
     except ValueError as error:
         raise BadInput(f"spacing '{text}': three numbers in mm are expected, 'x y z'.") from error
+    if not all(0 < value < math.inf for value in (x, y, z)):
+        raise BadInput(f"spacing '{text}': voxel sizes are above 0 mm. Correct them.")
     return (x, y, z)
 
 
@@ -107,8 +110,6 @@ def read_volume(
     if path.is_file() and path.stat().st_size == 0:
         raise BadInput(f"{path}: the file is empty. Copy or export it again.")
     if path.is_dir():
-        from napari_memscan.volumes.dicom import read_dicom_series
-
         volume = read_dicom_series(path)
     elif name.endswith(NIFTI):
         volume = _read_nifti(path)
@@ -153,6 +154,7 @@ def _squeezed(data: NDArray[Any], path: Path) -> NDArray[Any]:
 def _read_nifti(path: Path) -> Volume:
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.orientations import OrientationError
     from nibabel.spatialimages import HeaderDataError
 
     try:
@@ -166,18 +168,25 @@ def _read_nifti(path: Path) -> Volume:
             raise BadInput(
                 f"{path}: a colour image; one channel is expected. Convert it to grey values."
             )
-        data = _squeezed(np.asarray(image.dataobj), path)
+        data = _squeezed(_real(np.asarray(image.dataobj), path), path)
         zooms = [float(z) for z in image.header.get_zooms()[:3]]
     except (
         ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, OverflowError,
-        zlib.error, MemoryError,
+        zlib.error, MemoryError, OrientationError,
     ) as error:  # fmt: skip
         if isinstance(error, BadInput):
             raise
+        if isinstance(error, OrientationError):
+            raise BadInput(
+                f"{path}: its header gives an axis no direction, so left and right are unknown. "
+                "Correct the affine matrix, or export the file again."
+            ) from error
         raise BadInput(
             f"{path}: not a whole NIfTI file ({error}). It may be truncated: copy it again."
         ) from error
-    spacing = (zooms[0], zooms[1], zooms[2]) if known and min(zooms) > 0 else None
+    spacing = (
+        (zooms[0], zooms[1], zooms[2]) if known and all(0 < z < math.inf for z in zooms) else None
+    )
     return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
 
 
@@ -192,16 +201,28 @@ def _read_array(path: Path) -> NDArray[Any]:
                         "exactly one is expected."
                     )
                 value = value[value.files[0]]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (
+        ValueError, EOFError, OSError, KeyError, OverflowError, MemoryError, NotImplementedError,
+        tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         if isinstance(error, BadInput):
             raise
         raise BadInput(
             f"{path}: not a whole NumPy file of plain numbers ({error}). Save it again with "
             "numpy.save; object arrays are refused because they could run code."
         ) from error
-    if value.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: values of type {value.dtype}; real numbers are expected.")
-    return value
+    if not isinstance(value, np.ndarray):
+        raise BadInput(f"{path}: holds no array. Save it again with numpy.savez.")
+    return _real(value, path)
+
+
+def _real(data: NDArray[Any], path: Path) -> NDArray[Any]:
+    if data.dtype.kind not in "fiub":
+        raise BadInput(
+            f"{path}: values of type {data.dtype}; real numbers are expected. "
+            "Save the magnitude, or convert them."
+        )
+    return data
 
 
 _MEANING = {"X": 0, "Y": 1, "Z": 2, "W": 0, "H": 1, "D": 2}
