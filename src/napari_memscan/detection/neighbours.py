@@ -90,7 +90,7 @@ class NeighbourIndex:
         """Return rows and similarities of the k nearest, given all similarities roughly."""
         n, d = self.vectors_.shape
         kth = rough.max() if k == 1 else np.partition(rough, n - k)[n - k]
-        # Rounding moves a product of unit vectors by at most d * eps / 2, this and the kth; doubled.
+        # Rounding moves this and the kth product by at most d * eps / 2 each; twice that is safe.
         candidates = np.flatnonzero(rough >= kth - 2 * d * np.finfo(np.float32).eps)
         exact = (self.vectors_[candidates].astype(np.float64) * query).sum(axis=1)
         exact = np.clip(exact, -1, 1).astype(np.float32)

@@ -218,8 +218,8 @@ def scan(
         quantile=quantile,
         preprocessing=preprocessing,
         warnings=[
-            *standing_warnings(embed, *(len(source) for source in splits.values())),
             *_unknown_subjects(splits["training"], splits["validation"]),
+            *standing_warnings(embed, *(len(source) for source in splits.values())),
         ],
     )
 
