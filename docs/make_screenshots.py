@@ -1,8 +1,11 @@
-"""Makes the pictures in docs/images from a demo study: ``make screenshots``."""
+"""Makes the pictures in docs/screenshots from the demo study.
 
-from __future__ import annotations
+Run with ``make screenshots``, or on a screen of your own with
+``python docs/make_screenshots.py [STUDY]``. Without a study the demo is made first, in a
+temporary folder: about three minutes on two cores.
+"""
 
-import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,19 +13,21 @@ from napari_memscan import jobs
 from napari_memscan.demo.study import N_SAMPLES, create_demo_study
 from napari_memscan.widgets.screenshots import save_screenshots
 
+OUT = Path(__file__).parent / "screenshots"
+
 
 def main() -> None:
-    """Make a demo study in a temporary folder, and take pictures of the window on it."""
-    images = Path(__file__).parent / "images"
-    # A name without a user's folders in it: the pictures show paths.
-    folder = Path(tempfile.gettempdir()) / "memscan-demo"
-    shutil.rmtree(folder, ignore_errors=True)
-    study = create_demo_study(folder)
-    jobs.run(jobs.generate(study, N_SAMPLES))
-    jobs.run(jobs.scan(study))
-    for path in save_screenshots(folder, images):
-        print(path)
-    shutil.rmtree(folder)
+    """Make the demo where no study is named, then take the pictures."""
+    with tempfile.TemporaryDirectory() as temporary:
+        if len(sys.argv) > 1:
+            folder = Path(sys.argv[1])
+        else:
+            study = create_demo_study(Path(temporary) / "memscan-demo")
+            jobs.run(jobs.generate(study, N_SAMPLES))
+            jobs.run(jobs.scan(study))
+            folder = study.folder
+        for picture in save_screenshots(folder, OUT):
+            print(picture)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
 
 from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.panes import Pane, Panes
 
 WAIT = 60_000
+# napari's layers and viewer take these; what the dock takes must not be among them.
+BOUND = set("1234567ABCDEFILMOPRSTVXYZ-=[]")
 
 
 @pytest.fixture
@@ -17,11 +21,13 @@ def viewer():
 
 @pytest.fixture
 def dock(viewer, qtbot):
+    def settle(widget):
+        qtbot.waitUntil(lambda: idle(widget), timeout=WAIT)
+        widget.review.set_study(None)
+
     widget = MemscanWidget(viewer)
-    qtbot.addWidget(widget)
-    yield widget
-    qtbot.waitUntil(lambda: idle(widget), timeout=WAIT)
-    widget.review.set_study(None)
+    qtbot.addWidget(widget, before_close_func=settle)
+    return widget
 
 
 def idle(dock) -> bool:
@@ -153,3 +159,52 @@ def test_a_volume_that_cannot_be_read_is_said_in_the_dock(qtbot, viewer, dock, l
     # The decision on what was seen earlier can still be made.
     dock.review.act("copy")
     assert dock.review.progress[0] == 1
+
+
+def test_keys_are_free_and_given_back(qtbot, viewer, dock, folder_study):
+    assert not {key for key in KEYS.values() if len(key) == 1} & BOUND
+    theirs = []
+    viewer.bind_key("K", lambda viewer: theirs.append(1))
+    mine = viewer.keymap.copy()
+    dock.show()
+    open_study(qtbot, dock, folder_study)
+    assert viewer.keymap != mine
+    dock.go_to(STUDY)
+    assert viewer.keymap == mine
+
+
+def test_keys_decide_in_the_dock_and_on_the_canvas(qtbot, viewer, dock, folder_study):
+    dock.show()
+    dock.activateWindow()
+    qtbot.waitUntil(dock.isActiveWindow, timeout=WAIT)
+    open_study(qtbot, dock, folder_study)
+    table = dock.review_view.table
+    qtbot.keyClick(table, Qt.Key.Key_K)
+    assert dock.review.progress[0] == 1
+    canvas_key(viewer, "N")
+    assert dock.review.progress[0] == 2
+    qtbot.keyClick(table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert dock.review.progress[0] == 1
+    canvas_key(viewer, "Control-Z")
+    assert dock.review.progress[0] == 0
+    at = dock.review_view.current
+    canvas_key(viewer, "J")
+    qtbot.keyClick(table, Qt.Key.Key_H)
+    assert dock.review_view.current == at
+    # A name that is typed is no decision.
+    dock.review_view.reader.clear()
+    qtbot.keyClicks(dock.review_view.reader, "NUK")
+    assert dock.review_view.reader.text() == "NUK"
+    assert dock.review.progress[0] == 0
+    dock.hide()
+    canvas_key(viewer, "K")
+    assert dock.review.progress[0] == 0
+
+
+def canvas_key(viewer, key: str) -> None:
+    """Press a key as the canvas does: through the viewer's keymap."""
+    from napari.utils.key_bindings import coerce_keybinding
+
+    function = viewer.keymap.get(coerce_keybinding(key))
+    if function is not None:
+        function(viewer)

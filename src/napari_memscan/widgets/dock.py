@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import napari
 
 STUDY, GENERATE, REVIEW = range(3)
-WIDTH = 400
+WIDTH = 404
 """Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
 
 
@@ -71,6 +71,7 @@ class MemscanWidget(QWidget):
         layout.addWidget(self.steps)
         layout.addWidget(self._stack, 1)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(WIDTH)
 
         self.panes = Panes(napari_viewer, self)
         self.study = StudyController(self.study_view, demo_study, self)

@@ -46,7 +46,7 @@ class Histogram(QWidget):
         self.plot.hideButtons()
         # pyqtgraph asks for 640 x 480 by itself: more than the whole dock.
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.setFixedHeight(150)
+        self.setFixedHeight(140)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)

@@ -6,7 +6,6 @@ Only keys that napari 0.9 leaves free are taken, and what was bound before is pu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt
@@ -69,7 +68,7 @@ class ReviewKeys(QObject):
         if active:
             self._before = {}
             for name, key in KEYS.items():
-                call = partial(_without_viewer, self._actions[name])
+                call = _for_viewer(self._actions[name])
                 self._before[key] = self._viewer.bind_key(_napari(key), call, overwrite=True)
         else:
             before, self._before = self._before or {}, None
@@ -77,8 +76,12 @@ class ReviewKeys(QObject):
                 self._viewer.bind_key(_napari(key), function, overwrite=True)
 
 
-def _without_viewer(action: Callable[[], Any], viewer: Any) -> None:
-    action()
+def _for_viewer(action: Callable[[], Any]) -> Callable[[Any], None]:
+    # A function with a name: napari asks for it at every key, which a partial has not.
+    def call(viewer: Any) -> None:
+        action()
+
+    return call
 
 
 def _napari(key: str) -> str:

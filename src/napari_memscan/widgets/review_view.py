@@ -98,7 +98,7 @@ class ReviewView(QWidget):
         self.table.setTabKeyNavigation(False)
         self.table.setShowGrid(False)
         self.table.setWordWrap(False)
-        self.table.setMinimumHeight(150)
+        self.table.setMinimumHeight(120)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(22)
         header = self.table.horizontalHeader()
@@ -110,6 +110,7 @@ class ReviewView(QWidget):
         self.buttons: dict[str, QPushButton] = {}
         for name, (text, _, _) in BUTTONS.items():
             button = QPushButton(f"{text} ({KEYS[name]})")
+            button.setStyleSheet("padding: 4px 2px;")  # three fit side by side
             button.setAccessibleName(f"{name}, key {KEYS[name]}")
             # The focus stays in the table, and Space never presses a button by accident.
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_memscan.errors import MemscanError
 
@@ -45,8 +46,8 @@ class Outcome:
 def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]:
     """Run a job to its end, to its failure, or until `stop` is set.
 
-    Failures are returned, not raised: napari's worker would take a RuntimeError for a result
-    and show any other error with its traceback. Stopping goes by `stop` and not by the worker's
+    Failures are returned, not raised: napari's worker would show them with their traceback.
+    Stopping goes by `stop` and not by the worker's
     own `quit`, because the job must be closed in the thread that runs it: it may hold the
     study's lock.
 
@@ -82,6 +83,31 @@ def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]
         )
 
 
+POLL = 10
+"""Milliseconds between two looks for news of a job."""
+
+
+def _report(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Generator[None]:
+    """Run a job in the worker's thread and put what it yields, and last its outcome, in a queue.
+
+    A queue that the main thread looks into, because signals of a worker that ends while another
+    one starts were seen to be lost: the window would wait for ever.
+    """
+    outcome = Outcome(stopped=True)
+    job = drive(make, stop)
+    try:
+        while True:
+            try:
+                news.put(next(job))
+            except StopIteration as end:
+                outcome = end.value
+                return
+            yield  # napari stops its workers here when the window is closed
+    finally:
+        job.close()
+        news.put(outcome)
+
+
 class Runner(QObject):
     """Runs one job at a time.
 
@@ -100,6 +126,10 @@ class Runner(QObject):
         super().__init__(parent)
         self._worker: Any = None
         self._stop = Event()
+        self._news: SimpleQueue[Any] = SimpleQueue()
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL)
+        self._timer.timeout.connect(self._look)
 
     @property
     def busy(self) -> bool:
@@ -111,27 +141,23 @@ class Runner(QObject):
         if self.busy:
             return False
         self._stop = Event()
-        worker = create_worker(drive, make, self._stop, _ignore_errors=True)
-        self._worker = worker
-        worker.yielded.connect(self._on_progress)
-        worker.returned.connect(self._on_returned)
-        worker.aborted.connect(self._on_aborted)
-        worker.start()
+        self._news = SimpleQueue()
+        self._worker = create_worker(_report, make, self._stop, self._news, _ignore_errors=True)
+        self._worker.start()
+        self._timer.start()
         return True
 
     def stop(self) -> None:
         """Ask the job to end at its next yield: within one denoising step."""
         self._stop.set()
 
-    def _on_progress(self, news: Any) -> None:
-        if not self._stop.is_set():
-            self.progressed.emit(news)
-
-    def _on_returned(self, outcome: Any) -> None:
-        self._worker = None
-        if not isinstance(outcome, Outcome):  # napari hands over a RuntimeError as a result
-            outcome = Outcome(failure=f"Something unexpected went wrong: {outcome}")
-        self.finished.emit(outcome)
-
-    def _on_aborted(self) -> None:
-        self._on_returned(Outcome(stopped=True))
+    def _look(self) -> None:
+        while self.busy and not self._news.empty():
+            news = self._news.get_nowait()
+            if isinstance(news, Outcome):
+                self._timer.stop()
+                self._worker = None
+                self.finished.emit(news)
+                return
+            if not self._stop.is_set():
+                self.progressed.emit(news)
