@@ -1,4 +1,4 @@
-"""Makes the pictures in docs/screenshots from the demo study.
+"""Makes the pictures in docs/images from the demo study.
 
 Run with ``make screenshots``, or on a screen of your own with
 ``python docs/make_screenshots.py [STUDY]``. Without a study the demo is made first, in a
@@ -13,7 +13,7 @@ from napari_memscan import jobs
 from napari_memscan.demo.study import N_SAMPLES, create_demo_study
 from napari_memscan.widgets.screenshots import save_screenshots
 
-OUT = Path(__file__).parent / "screenshots"
+OUT = Path(__file__).parent / "images"
 
 
 def main() -> None:
