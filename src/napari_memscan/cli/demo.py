@@ -30,7 +30,7 @@ def demo(
     \b
     Examples:
       memscan demo
-      memscan demo /tmp/demo -n 32 --no-screenshots
+      memscan demo my-demo -n 32 --no-screenshots
     """
     from napari_memscan import jobs
     from napari_memscan.demo.study import create_demo_study
