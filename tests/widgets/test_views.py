@@ -9,7 +9,7 @@ from napari_memscan.widgets.histogram import Histogram, densities
 from napari_memscan.widgets.look import Look, look_of
 from napari_memscan.widgets.message import Message
 from napari_memscan.widgets.path_row import PathRow
-from napari_memscan.widgets.review_table import LINEAGE, ReviewTable, Row
+from napari_memscan.widgets.review_table import ReviewTable, Row
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_view import StudyView
@@ -133,9 +133,9 @@ def test_table_shows_similarity_verdict_decision_and_lineage(qtmodeltester):
     def texts(row: int) -> list[str]:
         return [model.data(model.index(row, c)) for c in range(model.columnCount())]
 
-    assert texts(0) == ["s000003", "0.970", "▲ copy", "", ""]
-    assert texts(2) == ["s000001", "0.320", "○ novel", "✔ not a copy", ""]
-    assert texts(3)[LINEAGE] == "replaced by s000007, replaces s000003"
+    assert texts(0) == ["s000003", "0.970", "▲ copy", ""]
+    assert texts(2) == ["s000001", "0.320", "○ novel", "✔ not a copy"]
+    assert texts(3)[3] == "replaced by s000007, replaces s000003"
     assert model.data(model.index(1, 2), Qt.ItemDataRole.ToolTipRole) == ROWS[1].reason
 
 
@@ -154,12 +154,24 @@ def test_review_selection_survives_new_contents_without_a_signal(review):
     review.set_rows([Row("s000009", 0.99, "copy", parent="s000001"), *ROWS])
     assert review.current == "s000000"
     assert seen == []
-    assert not review.table.isColumnHidden(LINEAGE)
     review.set_rows(ROWS)
     assert review.current == "s000000"
-    assert review.table.isColumnHidden(LINEAGE)
     review.select("s000001")
     assert seen == ["s000001"]
+
+
+def test_the_selected_row_stays_in_sight(qtbot, review):
+    review.set_rows([Row(f"s{i:06d}", 1 - i / 50, "novel") for i in range(50)])
+    review.resize(400, 760)
+    with qtbot.waitExposed(review):
+        review.show()
+    last_in_sight = review.table.rowAt(review.table.viewport().height() - 1)
+    review.select(f"s{last_in_sight:06d}")
+    review.message.say("a message that takes its room from the table\nand another line", "error")
+    qtbot.waitUntil(lambda: review.table.viewport().height() > 0)
+    qtbot.wait(50)
+    row = review.table.visualRect(review.table.currentIndex())
+    assert review.table.viewport().rect().contains(row)
 
 
 def test_review_buttons_show_their_keys_and_emit_their_action(qtbot, review):

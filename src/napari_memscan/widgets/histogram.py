@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.look import Look
 
@@ -46,9 +47,18 @@ class Histogram(QWidget):
         self.plot.hideButtons()
         # pyqtgraph asks for 640 x 480 by itself: more than the whole dock.
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.setFixedHeight(140)
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.legend.setToolTip(
+            "Similarity of each volume to its nearest training volume. Null: of volumes known not "
+            "to be copies. Tau: the threshold; above it a volume is called a copy."
+        )
+        self.setFixedHeight(150)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.legend)
         layout.addWidget(self.plot)
         self._look = Look()
         self._values: tuple[Sequence[float], Sequence[float], float] | None = None
@@ -87,34 +97,28 @@ class Histogram(QWidget):
     def _draw(self) -> None:
         item = self.plot.getPlotItem()
         item.clear()
-        if item.legend is not None:
-            item.legend.scene().removeItem(item.legend)
-            item.legend = None
+        self.legend.clear()
         if self._values is None:
             return
         look = self._look
         synthetic, null, threshold = self._values
         edges, front, behind = densities(synthetic, null)
-        legend = item.addLegend(
-            offset=(4, 1), colCount=3, horSpacing=12, labelTextSize="8pt",
-            labelTextColor=look.text, brush=look.background,
-        )  # fmt: skip
-        legend.setZValue(20)
-        item.plot(
-            edges, behind, stepMode="center", fillLevel=0,
-            brush=pg.mkBrush(look.quiet), pen=pg.mkPen(look.text, width=1), name="null (no copies)",
-        )  # fmt: skip
+        item.plot(edges, behind, stepMode="center", fillLevel=0, brush=look.quiet, pen=look.quiet)
         fill = pg.mkColor(look.accent)
         fill.setAlpha(170)
-        item.plot(
-            edges, front, stepMode="center", fillLevel=0,
-            brush=pg.mkBrush(fill), pen=pg.mkPen(look.accent, width=1), name="synthetic",
-        )  # fmt: skip
-        line = pg.mkPen(look.alarm, width=2)
-        item.addItem(pg.InfiniteLine(threshold, angle=90, pen=line))
-        legend.addItem(pg.PlotDataItem(pen=line), f"tau {threshold:.3f}")
+        item.plot(edges, front, stepMode="center", fillLevel=0, brush=fill, pen=look.text)
+        item.addItem(pg.InfiniteLine(threshold, angle=90, pen=pg.mkPen(look.alarm, width=2)))
+        marks = {
+            "■": (look.accent, "synthetic"),
+            "█": (look.quiet, "null"),
+            "┃": (look.alarm, f"tau {threshold:.3f}"),
+            "┇": (look.text, "selected"),
+        }
+        self.legend.setText(
+            " &nbsp;".join(f'<span style="color:{c}">{m}</span> {t}' for m, (c, t) in marks.items())
+        )
         if self._selected is not None:
-            style = pg.QtCore.Qt.PenStyle.DashLine
+            style = Qt.PenStyle.DashLine
             item.addItem(
                 pg.InfiniteLine(
                     self._selected, angle=90, pen=pg.mkPen(look.text, width=2, style=style)
@@ -124,4 +128,4 @@ class Histogram(QWidget):
         low, high = min(edges[0], *shown), max(edges[-1], *shown)
         pad = 0.03 * (high - low)
         item.setXRange(low - pad, high + pad, padding=0)
-        item.setYRange(0, 1.4 * max(front.max(), behind.max(), 1), padding=0)
+        item.setYRange(0, 1.1 * max(front.max(), behind.max(), 1), padding=0)

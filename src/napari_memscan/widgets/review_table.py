@@ -10,8 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
 
 VERDICTS = {"copy": "▲ copy", "near-duplicate": "△ near-duplicate", "novel": "○ novel"}
 DECISIONS = {"copy": "✖ copy", "not a copy": "✔ not a copy", "unsure": "? unsure"}
-COLUMNS = ("Volume", "Similarity", "Verdict", "Decision", "Lineage")
-LINEAGE = COLUMNS.index("Lineage")
+COLUMNS = ("Volume", "Similarity", "Verdict", "Decision")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ class Row:
         parts = [f"replaced by {self.replaced_by}"] if self.replaced_by else []
         parts += [f"replaces {self.parent}"] if self.parent else []
         return ", ".join(parts)
+
+    @property
+    def status(self) -> str:
+        """What was decided, and what it replaces or is replaced by."""
+        decision = DECISIONS.get(self.decision, self.decision)
+        return ", ".join(part for part in (decision, self.lineage) if part)
 
 
 class ReviewTable(QAbstractTableModel):
@@ -104,11 +109,10 @@ class ReviewTable(QAbstractTableModel):
                 row.sample,
                 f"{row.similarity:.3f}",
                 VERDICTS.get(row.verdict, f"? {row.verdict}"),
-                DECISIONS.get(row.decision, row.decision),
-                row.lineage,
+                row.status,
             )[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return row.reason or row.lineage or None
+            return row.reason or row.status or None
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() == 1:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None

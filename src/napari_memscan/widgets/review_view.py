@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -25,7 +26,7 @@ from napari_memscan.widgets.histogram import Histogram
 from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.look import Look
 from napari_memscan.widgets.message import Message
-from napari_memscan.widgets.review_table import LINEAGE, ReviewTable, Row
+from napari_memscan.widgets.review_table import ReviewTable, Row
 
 # Action: its button's text, row and column.
 BUTTONS = {
@@ -37,6 +38,14 @@ BUTTONS = {
     "undo": ("↶ Undo", 1, 2),
     "regenerate": ("⟳ Regenerate", 2, 0),
 }
+
+
+class _Table(QTableView):
+    """A table that never loses its selected row from sight."""
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 (Qt's name)
+        super().resizeEvent(event)
+        self.scrollTo(self.currentIndex())
 
 
 class ReviewView(QWidget):
@@ -90,7 +99,7 @@ class ReviewView(QWidget):
 
     def _make_table(self) -> None:
         self.model = ReviewTable(self)
-        self.table = QTableView()
+        self.table = _Table()
         self.table.setModel(self.model)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -168,7 +177,6 @@ class ReviewView(QWidget):
         selection.blockSignals(False)
         # What was drawn of the selection while its signals were held back.
         self.table.viewport().update()
-        self.table.setColumnHidden(LINEAGE, not any(row.lineage for row in rows))
 
     def select(self, sample: str) -> None:
         """Select a sample and scroll to it; `selected` follows if it was another one."""
