@@ -63,6 +63,7 @@ def settle(qtbot, widget) -> None:
     )
 
 
+@pytest.mark.display
 def test_a_study_is_opened_like_a_file(qtbot, make_napari_viewer, folder_study):
     viewer = make_napari_viewer()
     viewer.open(str(folder_study), plugin=PLUGIN)
@@ -73,6 +74,7 @@ def test_a_study_is_opened_like_a_file(qtbot, make_napari_viewer, folder_study):
     widget.review.set_study(None)
 
 
+@pytest.mark.display
 def test_the_sample_opens_the_demo_study(qtbot, make_napari_viewer, monkeypatch, fresh_study):
     # The demo itself has its own tests; here the way to it.
     monkeypatch.setattr("napari_memscan.demo.study.create_demo_study", lambda folder: fresh_study)
@@ -91,6 +93,7 @@ def test_the_demo_study_lies_in_the_cache_of_the_user():
     assert folder.parent.name == "napari-memscan"
 
 
+@pytest.mark.display
 def test_launch_opens_the_window_on_a_study(qtbot, make_napari_viewer, monkeypatch, folder_study):
     import napari
 

@@ -40,6 +40,7 @@ def titles(viewer) -> list[str]:
     return [layer.name for layer in viewer.layers if layer.visible]
 
 
+@pytest.mark.display
 def test_a_radiologist_reads_a_study(qtbot, viewer, dock, ldm_study):
     """Opens, decides, undoes, regenerates, reopens, and finds the decisions."""
     open_study(qtbot, dock, ldm_study)

@@ -121,6 +121,9 @@ class MemscanWidget(QWidget):
     def _on_opened(self, study: Study | None) -> None:
         self.generate.set_study(study)
         self.review.set_study(study)
+        if not self.review.ready and len(self._viewer.layers):
+            # What is there was fitted to the canvas before the dock took its part.
+            self._viewer.fit_to_view()
         if study is None:
             self.go_to(STUDY)
         elif self.review.ready:

@@ -31,10 +31,10 @@ def demo_study() -> list[tuple[Any, dict[str, Any], str]]:
     # Shown slice by slice from feet to head, anterior up, before the dock arranges its panes.
     data = volume.data.transpose(2, 1, 0)[:, ::-1, ::-1]
     spacing = volume.spacing or (1.0, 1.0, 1.0)
-    return [
-        (
-            data,
-            {"name": "Demo phantom", "scale": spacing[::-1], "contrast_limits": HU_WINDOW},
-            "image",
-        )
-    ]
+    look = {
+        "name": "Demo phantom",
+        "scale": spacing[::-1],
+        "contrast_limits": HU_WINDOW,
+        "interpolation2d": "linear",
+    }
+    return [(data, look, "image")]
