@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -15,9 +14,8 @@ from napari_memscan.study import SampleRow, Study
 from napari_memscan.widgets.choices import spacing_of
 from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.panes import Pane, Panes
-from napari_memscan.widgets.review_table import Row
 from napari_memscan.widgets.review_view import ReviewView
-from napari_memscan.widgets.wording import EXPLAINED, detail, summary
+from napari_memscan.widgets.wording import EXPLAINED, detail, evidence, row, summary
 from napari_memscan.widgets.work import Outcome, Runner
 
 if TYPE_CHECKING:
@@ -134,7 +132,7 @@ class ReviewController(QObject):
                 "The last scan names files in another place: was the study moved? Scan again.",
                 "error",
             )
-        self._view.set_rows([_row(item) for item in items])
+        self._view.set_rows([row(item) for item in items])
         self._view.set_reading(*self.progress)
         self._update_buttons()
 
@@ -178,10 +176,12 @@ class ReviewController(QObject):
 
     def _decide(self, decision: str) -> None:
         sample = self._view.current
-        if not sample or self._store is None:
+        if not sample or self._store is None or self._result is None:
             return
+        k, plane = self._view.k.value(), self._view.plane.currentText()
+        seen = evidence(self._items[sample], self._result, k, plane)
         try:
-            self._store.record(sample, decision, self._reader(), evidence=self._evidence(sample))
+            self._store.record(sample, decision, self._reader(), evidence=seen)
         except MemscanError as error:
             self._view.message.say(f"Not recorded. {error}", "error")
             return
@@ -286,31 +286,3 @@ class ReviewController(QObject):
 
     def _reader(self) -> str:
         return self._view.reader.text().strip() or "unnamed reader"
-
-    def _evidence(self, sample: str) -> dict[str, Any]:
-        """Return what the reader had before their eyes."""
-        item, result = self._items[sample], self._result
-        assert result is not None
-        return {
-            "similarity": item.similarity,
-            "verdict": item.verdict,
-            "threshold": result.threshold,
-            "embedder_hash": result.embedder_hash,
-            "neighbours": [
-                {"file": Path(n.path).name, "similarity": n.similarity}
-                for n in item.neighbours[: self._view.k.value()]
-            ],
-            "plane": self._view.plane.currentText(),
-        }
-
-
-def _row(item: QueueItem) -> Row:
-    return Row(
-        sample=item.sample,
-        similarity=item.similarity,
-        verdict=item.verdict,
-        reason=item.reason,
-        decision=item.decision.decision if item.decision is not None else "",
-        parent=item.parent or "",
-        replaced_by=item.replaced_by or "",
-    )

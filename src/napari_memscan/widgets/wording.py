@@ -1,9 +1,11 @@
-"""The numbers of a scan in words, as short as a dock is narrow."""
+"""What a scan and its samples are in words, as short as a dock is narrow."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.widgets.review_table import Row
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
@@ -46,3 +48,30 @@ def detail(item: QueueItem, result: ScanResult) -> str:
         f"{item.sample} is nearest to {Path(near.path).name}: similarity {item.similarity:.3f}, "
         f"{side} tau {result.threshold:.3f}{why}"
     )
+
+
+def row(item: QueueItem) -> Row:
+    """Return a sample as the table shows it."""
+    return Row(
+        sample=item.sample,
+        similarity=item.similarity,
+        verdict=item.verdict,
+        reason=item.reason,
+        decision=item.decision.decision if item.decision is not None else "",
+        parent=item.parent or "",
+        replaced_by=item.replaced_by or "",
+    )
+
+
+def evidence(item: QueueItem, result: ScanResult, k: int, plane: str) -> dict[str, Any]:
+    """Return what a reader has before their eyes: stored with the decision."""
+    return {
+        "similarity": item.similarity,
+        "verdict": item.verdict,
+        "threshold": result.threshold,
+        "embedder_hash": result.embedder_hash,
+        "neighbours": [
+            {"file": Path(n.path).name, "similarity": n.similarity} for n in item.neighbours[:k]
+        ],
+        "plane": plane,
+    }
