@@ -1,0 +1,1 @@
+"""Networks of published latent diffusion models that MONAI has no counterpart for."""
