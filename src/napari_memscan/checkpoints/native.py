@@ -1,38 +1,32 @@
 """The project's own format: a folder with recipe.json and safetensors files.
 
-Plain PyTorch state dicts (``.pt``, ``.pth``, ``.ckpt`` of tensors only) are accepted in place of
-safetensors; they are read with ``weights_only`` and nothing in them is ever run.
+Plain PyTorch state dicts are accepted in place of safetensors.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_memscan.checkpoints.recipe import (
-    FORMAT,
-    AnyRecipe,
-    AutoencoderRecipe,
-    EmbedderRecipe,
-    LDMRecipe,
-)
+from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe
+from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of, replacing, sha256_of, write_json
+from napari_memscan.files import replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Recipe = LDMRecipe | AutoencoderRecipe | EmbedderRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(AnyRecipe)
 _NAMES = {
     "ldm": "a 3D latent diffusion model",
     "autoencoder": "an autoencoder alone",
     "embedder": "an embedder",
+    "backbone": "an embedder",
 }
 
 
@@ -145,7 +139,9 @@ def _recipe_path(folder: str | Path) -> Path:
     return path
 
 
-def _weight_path(folder: Path, recipe: Recipe, part: str) -> Path:
+def weight_path(folder: str | Path, recipe: Recipe, part: str) -> Path:
+    """Return the weight file of one part; BadInput when it is missing or outside the folder."""
+    folder = _recipe_path(folder).parent
     root = folder.resolve()
     name = recipe.files.get(part)
     if name is None:
@@ -161,112 +157,22 @@ def _weight_path(folder: Path, recipe: Recipe, part: str) -> Path:
     return path
 
 
-def load_weights(folder: str | Path, part: str) -> dict[str, Tensor]:
-    """Load one part's tensors as float32, never running anything in the file.
+def read_state(path: Path) -> State:
+    """Read a bare state dict: names to tensors and nothing else.
 
     Raises
     ------
     BadInput
-        The file is missing, truncated, holds anything but tensors, or holds NaN or infinity.
+        The file is truncated, or holds anything but tensors.
     """
     import torch
 
-    recipe = read_recipe(folder)
-    path = _weight_path(_recipe_path(folder).parent, recipe, part)
-    tensors = _read_tensors(path)
-    # As float32 first: 8-bit floats cannot be asked whether they are finite.
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-    bad = [k for k, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()]
-    if bad:
-        raise BadInput(
-            f"{path}: tensor '{bad[0]}' holds NaN or infinity ({len(bad)} such tensors). "
-            "The training diverged or the file is damaged; use an earlier checkpoint."
-        )
-    return tensors
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, ValueError, OSError) as error:
-            raise BadInput(f"{path}: not a whole safetensors file ({error}).") from error
-    try:
-        value: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        struct.error,
-        OSError,
-        EOFError,
-        # What damaged bytes make of a pickle is any of these.
-        RuntimeError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        raise BadInput(
-            f"{path}: cannot be read as a state dict of tensors only ({_reason(error)}). Anything "
-            "else in a weight file could run code, so it is refused; save model.state_dict() "
-            "instead."
-        ) from error
-    if not isinstance(value, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) and v.layout == torch.strided
-        for k, v in value.items()
+    content = open_weights(path).content
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()
     ):
         raise BadInput(
-            f"{path}: holds {type(value).__name__} with other things than tensors. "
+            f"{path}: holds {type(content).__name__} with other things than tensors. "
             "A bare state dict is expected: names to tensors."
         )
-    return value
-
-
-def _reason(error: Exception) -> str:
-    """Return the cause in one line, without PyTorch's advice to load the file unsafely."""
-    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-    if not text or text.startswith("Weights only load failed"):
-        return type(error).__name__
-    return text.splitlines()[0][:200]
-
-
-def checkpoint_hash(folder: str | Path) -> str:
-    """Return 16 hexadecimal digits over the recipe and the bytes of all weight files."""
-    recipe = read_recipe(folder)
-    root = _recipe_path(folder).parent
-    files = {part: sha256_of(_weight_path(root, recipe, part)) for part in sorted(recipe.files)}
-    return hash_of({"recipe": recipe.hash, "files": files})
-
-
-def describe(folder: str | Path) -> str:
-    """Say in one line what a checkpoint is.
-
-    Examples
-    --------
-    ``3D LDM: latent 3 x 12 x 12 x 12, v_prediction, DDIM 25 steps, volumes 48 x 48 x 48``
-    """
-    recipe = read_recipe(folder)
-    root = _recipe_path(folder).parent
-    size = sum(_weight_path(root, recipe, part).stat().st_size for part in recipe.files) / 1e6
-    if isinstance(recipe, LDMRecipe):
-        text = (
-            f"3D LDM: latent {_by(recipe.latent_shape)}, {recipe.scheduler.prediction_type}, "
-            f"{recipe.sampler.upper()} {recipe.steps} steps, volumes "
-            f"{_by(recipe.preprocessing.shape)}"
-        )
-    elif isinstance(recipe, EmbedderRecipe):
-        text = f"contrastive embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
-    else:
-        text = f"autoencoder alone: volumes {_by(recipe.preprocessing.shape)}; not an LDM yet"
-    return f"{text} ({size:.1f} MB, {checkpoint_hash(folder)[:8]})"
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    return State(dict(content))

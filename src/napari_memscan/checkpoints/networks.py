@@ -3,58 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.checkpoints.recipe import LDMRecipe, SchedulerRecipe
+from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+AUTOENCODERS = {
+    "AutoencoderKL": "monai.networks.nets",
+    "VQVAE": "monai.networks.nets",
+    "AutoencoderKlMaisi": "monai.apps.generation.maisi.networks.autoencoderkl_maisi",
+    "VQGAN3D": "napari_memscan.checkpoints.nets.vqgan3d",
+}
+DENOISERS = {
+    "DiffusionModelUNet": "monai.networks.nets",
+    "DiffusionModelUNetMaisi": "monai.apps.generation.maisi.networks.diffusion_model_unet_maisi",
+    "VideoUNet": "napari_memscan.checkpoints.nets.unet3d",
+}
+
+
 def build_autoencoder(arguments: Mapping[str, Any]) -> nn.Module:
-    """Build MONAI's AutoencoderKL in evaluation mode; BadInput when an argument does not fit."""
-    from monai.networks.nets import AutoencoderKL
-
-    return _build(AutoencoderKL, "autoencoder", arguments)
-
-
-def build_denoiser(arguments: Mapping[str, Any]) -> nn.Module:
-    """Build MONAI's DiffusionModelUNet in evaluation mode; BadInput for a bad argument."""
-    from monai.networks.nets import DiffusionModelUNet
-
-    return _build(DiffusionModelUNet, "denoiser", arguments)
-
-
-def build_scheduler(recipe: SchedulerRecipe, sampler: str) -> Any:
-    """Build MONAI's DDIM or DDPM scheduler for a noise schedule.
+    """Build an autoencoder in evaluation mode.
 
     Parameters
     ----------
-    recipe : SchedulerRecipe
-        The schedule the denoiser was trained with.
-    sampler : {"ddim", "ddpm"}
-        How to walk it back.
-    """
-    from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
+    arguments : dict
+        Of the network; ``network`` names it, by default MONAI's AutoencoderKL.
 
-    classes = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
-    if sampler not in classes:
-        raise BadInput(f"sampler '{sampler}' is not known; choose ddim or ddpm.")
+    Raises
+    ------
+    BadInput
+        The network is not known, or an argument does not fit.
+    """
+    return _build(AUTOENCODERS, "AutoencoderKL", "autoencoder", arguments)
+
+
+def build_denoiser(arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a denoiser in evaluation mode; by default MONAI's DiffusionModelUNet."""
+    return _build(DENOISERS, "DiffusionModelUNet", "denoiser", arguments)
+
+
+def build_scheduler(recipe: SchedulerRecipe | FlowRecipe, sampler: str) -> Any:
+    """Build MONAI's DDIM, DDPM or rectified flow scheduler for a noise schedule.
+
+    Parameters
+    ----------
+    recipe : SchedulerRecipe or FlowRecipe
+        The schedule the denoiser was trained with.
+    sampler : {"ddim", "ddpm", "rflow"}
+        How to walk it back.
+
+    Raises
+    ------
+    BadInput
+        The sampler is not known, or does not go with the schedule.
+    """
+    from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowScheduler
+
+    if sampler not in ("ddim", "ddpm", "rflow"):
+        raise BadInput(f"sampler '{sampler}' is not known; choose ddim, ddpm or rflow.")
+    if isinstance(recipe, FlowRecipe) != (sampler == "rflow"):
+        fitting = "rflow" if isinstance(recipe, FlowRecipe) else "ddim or ddpm"
+        raise BadInput(f"sampler '{sampler}' does not go with this model; choose {fitting}.")
+    if isinstance(recipe, FlowRecipe):
+        return RFlowScheduler(**recipe.model_dump(exclude={"schedule"}))
     betas: dict[str, float] = {}
     if recipe.schedule != "cosine":
         betas = {"beta_start": recipe.beta_start, "beta_end": recipe.beta_end}
-    return classes[sampler](
+    extra = {}
+    if sampler == "ddim":
+        extra = {"steps_offset": recipe.steps_offset, "set_alpha_to_one": recipe.set_alpha_to_one}
+    scheduler = (DDIMScheduler if sampler == "ddim" else DDPMScheduler)(
         num_train_timesteps=recipe.num_train_timesteps,
         schedule=recipe.schedule,
         prediction_type=recipe.prediction_type,
         clip_sample=recipe.clip_sample,
+        **extra,
         **betas,
     )
+    if recipe.betas is not None:
+        _set_betas(scheduler, recipe)
+    return scheduler
 
 
-def _build(network: Any, what: str, arguments: Mapping[str, Any]) -> nn.Module:
+def _set_betas(scheduler: Any, recipe: SchedulerRecipe) -> None:
+    import torch
+
+    scheduler.betas = torch.tensor(recipe.betas, dtype=torch.float64).float()
+    scheduler.alphas = 1 - scheduler.betas
+    scheduler.alphas_cumprod = torch.cumprod(scheduler.alphas, dim=0)
+    if hasattr(scheduler, "final_alpha_cumprod") and not recipe.set_alpha_to_one:
+        scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
+
+
+def _build(
+    known: Mapping[str, str], default: str, what: str, arguments: Mapping[str, Any]
+) -> nn.Module:
+    arguments = dict(arguments)
+    name = str(arguments.pop("network", default))
+    if name not in known:
+        raise BadInput(
+            f"recipe.json: network '{name[:60]}' under '{what}' is not known; known are "
+            f"{', '.join(known)}."
+        )
+    network = getattr(import_module(known[name]), name)
     try:
         return network(**arguments).eval()
     except (
@@ -64,56 +121,11 @@ def _build(network: Any, what: str, arguments: Mapping[str, Any]) -> nn.Module:
         LookupError,
         ArithmeticError,
         AttributeError,
+        AssertionError,
         ModuleNotFoundError,
     ) as error:
         raise BadInput(
-            f"recipe.json: the arguments under '{what}' do not build a {network.__name__}: {error}"
-        ) from error
-
-
-def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
-    """Refuse a latent shape that denoiser, autoencoder and preprocessing do not agree on.
-
-    Both networks are run once without memory or arithmetic (PyTorch's meta device), so this
-    costs next to nothing at any size and finds the error before the first step, not in it.
-
-    Raises
-    ------
-    BadInput
-        Says which part does not fit, with the shapes.
-    """
-    import torch
-
-    shape = (1, *recipe.latent_shape)
-    with torch.device("meta"), torch.inference_mode():
-        denoiser: Any = build_denoiser(recipe.denoiser)
-        autoencoder: Any = build_autoencoder(recipe.autoencoder)
-        latent = torch.zeros(shape)
-        predicted = _shape_of(denoiser, "denoiser", where, recipe, latent, torch.zeros(1))
-        decode = autoencoder.decode_stage_2_outputs
-        decoded = _shape_of(decode, "autoencoder", where, recipe, latent)
-    if predicted != shape:
-        raise BadInput(
-            f"{where}: latent_shape is {recipe.latent_shape}, but the denoiser makes "
-            f"{predicted[1:]} of it; its in_channels and out_channels must both be "
-            f"{recipe.latent_shape[0]}."
-        )
-    if decoded != (1, 1, *recipe.preprocessing.shape):
-        raise BadInput(
-            f"{where}: a latent of latent_shape {recipe.latent_shape} decodes to {decoded[1:]}, "
-            f"but preprocessing.shape asks for one channel of {recipe.preprocessing.shape}. "
-            "Correct the one that is wrong."
-        )
-
-
-def _shape_of(
-    network: Any, what: str, where: str | Path, recipe: LDMRecipe, *inputs: Tensor
-) -> tuple[int, ...]:
-    try:
-        return tuple(network(*inputs).shape)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise BadInput(
-            f"{where}: latent_shape {recipe.latent_shape} does not fit the {what}: {error}"
+            f"recipe.json: the arguments under '{what}' do not build a {name}: {error}"
         ) from error
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-FORMAT = 1
+FORMAT = 2
 """Version of `recipe.json`; a larger number in a file means that a newer memscan wrote it."""
 
 Shape = tuple[
@@ -20,10 +30,39 @@ Shape = tuple[
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = tuple[Length, Length, Length]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _orientation(value: str) -> str:
+    if len(value) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
+        frozenset(pair) for letter in value for pair in ("RL", "AP", "SI") if letter in pair
+    }:
+        raise ValueError(
+            f"axes '{value}': three letters say where the axes of the network point to, one of "
+            "R/L, one of A/P, one of S/I, such as RAS, or SRA for depth first"
+        )
+    return value
+
+
+Axes = Annotated[str, AfterValidator(_orientation)]
+"""Where the three axes of an array point to, as nibabel's axis codes: RAS, LPS, SRA ..."""
 
 
 class _Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that format 1 did not have: written only where they differ from their default, so
+    that recipes which do not need them keep their hash."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        unused = {
+            name
+            for name in self._later
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return {key: value for key, value in handler(self).items() if key not in unused}
 
     @property
     def hash(self) -> str:
@@ -46,7 +85,13 @@ class SchedulerRecipe(_Recipe):
         What the network predicts: ``epsilon``, ``v_prediction`` or ``sample``.
     clip_sample : bool
         Clip the predicted clean latent to [-1, 1]; off for latents that are not bounded.
+    steps_offset, set_alpha_to_one
+        Of MONAI's DDIM scheduler.
+    betas : tuple of float or None
+        The schedule itself, where the checkpoint holds it; goes before the formula.
     """
+
+    _later: ClassVar[frozenset[str]] = frozenset({"steps_offset", "set_alpha_to_one", "betas"})
 
     num_train_timesteps: int = Field(1000, ge=1, le=100_000)
     schedule: Literal["linear_beta", "scaled_linear_beta", "sigmoid_beta", "cosine"] = (
@@ -56,6 +101,98 @@ class SchedulerRecipe(_Recipe):
     beta_end: float = Field(0.0195, gt=0, lt=1)
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
     clip_sample: bool = False
+    steps_offset: int = Field(0, ge=0, le=1000)
+    set_alpha_to_one: bool = True
+    betas: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _lengths(self) -> SchedulerRecipe:
+        if self.betas is not None and len(self.betas) != self.num_train_timesteps:
+            raise ValueError(
+                f"betas are {len(self.betas)}, num_train_timesteps {self.num_train_timesteps}; "
+                "one for each is needed"
+            )
+        return self
+
+
+class FlowRecipe(_Recipe):
+    """A rectified flow (Liu et al. 2022), as MONAI's ``RFlowScheduler`` walks it.
+
+    Attributes
+    ----------
+    num_train_timesteps : int
+        Number of levels in training.
+    use_discrete_timesteps, use_timestep_transform, base_img_size_numel
+        Of MONAI's scheduler: how the levels are spread over the steps for a latent of this size.
+    """
+
+    schedule: Literal["rectified_flow"] = "rectified_flow"
+    num_train_timesteps: int = Field(1000, ge=1, le=100_000)
+    use_discrete_timesteps: bool = True
+    use_timestep_transform: bool = False
+    base_img_size_numel: int = Field(32 * 32 * 32, ge=1)
+
+    @property
+    def prediction_type(self) -> str:
+        """A rectified flow always predicts the velocity."""
+        return "velocity"
+
+
+def _schedule_of(value: Any) -> str:
+    schedule = value.get("schedule") if isinstance(value, dict) else getattr(value, "schedule", "")
+    return "flow" if schedule == "rectified_flow" else "noise"
+
+
+AnySchedule = Annotated[
+    Annotated[SchedulerRecipe, Tag("noise")] | Annotated[FlowRecipe, Tag("flow")],
+    Discriminator(_schedule_of),
+]
+
+
+class Conditioning(_Recipe):
+    """What the denoiser is told besides latent and noise level; the same for every sample.
+
+    Attributes
+    ----------
+    context : tuple of float or None
+        Values for cross-attention, given to the network as (N, 1, len(context)).
+    names : tuple of str
+        What the values of `context` are, for people.
+    concatenate : bool
+        `context` is also appended to the latent, one constant channel a value.
+    class_label : int or None
+        Class embedding, such as the modality of NVIDIA's MAISI models.
+    spacing : bool
+        The network is told the voxel size, in mm times 100 (MAISI).
+    regions : tuple of two tuples of four float, or None
+        Top and bottom body region, one-hot (MAISI with DDPM).
+    guidance : float or None
+        Classifier-free guidance: prediction = without + guidance * (with - without), where
+        "without" has class label 0, or `fill` for every value of `context`.
+    fill : float
+        Stands for "no condition" in `context`.
+    """
+
+    context: tuple[Number, ...] | None = None
+    names: tuple[str, ...] = ()
+    concatenate: bool = False
+    class_label: int | None = Field(None, ge=0)
+    spacing: bool = False
+    regions: (
+        tuple[tuple[Number, Number, Number, Number], tuple[Number, Number, Number, Number]] | None
+    ) = None
+    guidance: Number | None = None
+    fill: Number = -1.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Conditioning:
+        if self.concatenate and not self.context:
+            raise ValueError("concatenate: there is no context to append")
+        if self.names and len(self.names) != len(self.context or ()):
+            raise ValueError("names and context must be equally many")
+        if self.guidance is not None and self.class_label is None and self.context is None:
+            raise ValueError("guidance: there is neither class_label nor context to guide by")
+        return self
 
 
 class AutoencoderRecipe(_Recipe):
@@ -90,33 +227,54 @@ class LDMRecipe(_Recipe):
     Attributes
     ----------
     autoencoder, denoiser : dict
-        Arguments of ``monai.networks.nets.AutoencoderKL`` and ``DiffusionModelUNet``.
+        Arguments of the networks; ``network`` names another one than ``AutoencoderKL`` and
+        ``DiffusionModelUNet`` of MONAI (see `checkpoints.networks`).
     latent_shape : (int, int, int, int)
-        Channels, x, y, z of a latent as the denoiser sees it.
-    scale_factor : float
+        Channels and three axes of a latent as the denoiser makes it.
+    latent_scaling : {"factor", "codebook"}
+        How latents are scaled for the denoiser: by a factor, or so that the smallest and largest
+        value of the codebook become -1 and 1 (Khader et al. 2023).
+    scale_factor : float or None
         Latents are multiplied by it for the denoiser: 1 / std of the training latents
-        (Rombach et al. 2022, appendix G).
-    scheduler : SchedulerRecipe
+        (Rombach et al. 2022, appendix G). None for ``codebook`` only.
+    decode_shape : (int, int, int) or None
+        The latent is cropped to it, about the centre, before it is decoded.
+    scheduler : SchedulerRecipe or FlowRecipe
         The noise schedule.
     sampler : str
-        ``ddim`` or ``ddpm``: the default for sampling.
+        ``ddim``, ``ddpm`` or ``rflow``: the default for sampling.
+    conditioning : Conditioning or None
+        What else the denoiser is told.
+    decoded_range : (float, float) or None
+        Decoded values that become 0 and 1; None when unknown: volumes stay as they are decoded.
+    axes : str
+        Where the axes of latents and decoded arrays point to; volumes are turned to RAS.
     steps : int
         Default number of denoising steps.
     preprocessing : Preprocessing
         What training volumes went through. A decoded volume in [0, 1] is brought back to the
         units of its intensity window where the rule is a window.
     spacing : (float, float, float) or None
-        Voxel size in mm of a decoded volume; None when unknown.
+        Voxel size in mm of a volume along X, Y, Z; None when unknown.
     """
+
+    _later: ClassVar[frozenset[str]] = frozenset(
+        {"latent_scaling", "decode_shape", "conditioning", "decoded_range", "axes"}
+    )
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["ldm"] = "ldm"
     autoencoder: dict[str, Any]
     denoiser: dict[str, Any]
     latent_shape: tuple[int, int, int, int]
-    scale_factor: float = Field(gt=0, allow_inf_nan=False)
-    scheduler: SchedulerRecipe = SchedulerRecipe()
-    sampler: Literal["ddim", "ddpm"] = "ddim"
+    latent_scaling: Literal["factor", "codebook"] = "factor"
+    scale_factor: float | None = Field(None, gt=0, allow_inf_nan=False)
+    decode_shape: Shape | None = None
+    scheduler: AnySchedule = SchedulerRecipe()
+    sampler: Literal["ddim", "ddpm", "rflow"] = "ddim"
+    conditioning: Conditioning | None = None
+    decoded_range: tuple[Number, Number] | None = (0.0, 1.0)
+    axes: Axes = "RAS"
     steps: int = Field(25, ge=1, le=100_000)
     preprocessing: Preprocessing
     spacing: Spacing | None = None
@@ -130,6 +288,14 @@ class LDMRecipe(_Recipe):
     def _fits(self) -> LDMRecipe:
         if min(self.latent_shape) < 1:
             raise ValueError(f"latent_shape {self.latent_shape} must be positive")
+        if (self.latent_scaling == "factor") != (self.scale_factor is not None):
+            raise ValueError("scale_factor: needed with latent_scaling 'factor', and only there")
+        if isinstance(self.scheduler, FlowRecipe) != (self.sampler == "rflow"):
+            raise ValueError("sampler: rflow is for the schedule rectified_flow, and only that")
+        if self.decoded_range is not None and not self.decoded_range[0] < self.decoded_range[1]:
+            raise ValueError(f"decoded_range {self.decoded_range}: the first must be smaller")
+        if self.conditioning is not None and self.conditioning.spacing and self.spacing is None:
+            raise ValueError("spacing: the denoiser is told the voxel size, so it must be known")
         if self.steps > self.scheduler.num_train_timesteps:
             raise ValueError(
                 f"steps ({self.steps}) exceed num_train_timesteps "
@@ -153,7 +319,11 @@ class EmbedderRecipe(_Recipe):
         Channels after the first convolution.
     dim : int
         Length of the vector.
+    axes : str
+        Where the axes of the network's input point to; volumes are turned to it.
     """
+
+    _later: ClassVar[frozenset[str]] = frozenset({"axes"})
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["embedder"] = "embedder"
@@ -163,9 +333,44 @@ class EmbedderRecipe(_Recipe):
     downsample: Shape
     n_hiddens: int = Field(16, ge=1)
     dim: int = Field(32, ge=2)
+    axes: Axes = "RAS"
     preprocessing: Preprocessing
     files: dict[str, str] = {"embedder": "embedder.safetensors"}
     provenance: dict[str, Any] = {}
 
 
-AnyRecipe = Annotated[LDMRecipe | AutoencoderRecipe | EmbedderRecipe, Field(discriminator="kind")]
+class BackboneRecipe(_Recipe):
+    """A network trained for something else, whose pooled features are the vector.
+
+    Attributes
+    ----------
+    network : str
+        ``ResNet`` (MedicalNet), ``SwinViT`` (SwinUNETR, VoCo), ``SegResEncoder`` (CT-FM), ``ViT``.
+    arguments : dict
+        Of the network.
+    input_shape : (int, int, int)
+        Shape of the preprocessed volumes it takes, X, Y, Z.
+    axes : str
+        Where the axes of the network's input point to; volumes are turned to it.
+    normalisation : {"none", "zscore-nonzero"}
+        What preprocessed volumes in [0, 1] go through before the network; z-score over the voxels
+        that are not 0 is MedicalNet's.
+    pooling : {"mean", "first"}
+        Average over all positions of the last feature map, or the first token.
+    """
+
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
+    kind: Literal["backbone"] = "backbone"
+    network: Literal["ResNet", "SwinViT", "SegResEncoder", "ViT"]
+    arguments: dict[str, Any]
+    input_shape: Shape
+    axes: Axes = "RAS"
+    normalisation: Literal["none", "zscore-nonzero"] = "none"
+    pooling: Literal["mean", "first"] = "mean"
+    preprocessing: Preprocessing
+    files: dict[str, str] = {"backbone": "backbone.safetensors"}
+    provenance: dict[str, Any] = {}
+
+
+Recipe = LDMRecipe | AutoencoderRecipe | EmbedderRecipe | BackboneRecipe
+AnyRecipe = Annotated[Recipe, Field(discriminator="kind")]

@@ -55,7 +55,7 @@ def _is_cohort(folder: Path) -> bool:
 
 
 def _study(study: Study) -> Iterator[str]:
-    from napari_memscan.checkpoints.native import describe
+    from napari_memscan.checkpoints.loading import describe
     from napari_memscan.cli.new import counted
 
     config = study.config
@@ -87,7 +87,8 @@ def _study(study: Study) -> Iterator[str]:
 
 
 def _checkpoint(path: Path, study: Study | None) -> Iterator[str]:
-    from napari_memscan.checkpoints.native import describe, read_recipe
+    from napari_memscan.checkpoints.loading import describe
+    from napari_memscan.checkpoints.native import read_recipe
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.generators.ldm import LDMGenerator
 

@@ -68,7 +68,7 @@ def train(
       memscan train denoiser audit --steps 5000 --set batch=16
       memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
     """
-    from napari_memscan.checkpoints.native import describe
+    from napari_memscan.checkpoints.loading import describe
     from napari_memscan.jobs import train as job
     from napari_memscan.study import Study
 

@@ -69,7 +69,7 @@ def new(
       memscan new audit --cohort patients/ --subject 'sub-([^_]+)' --synthetic generated/
       memscan new audit --cohort ct.csv --shape 64,64,64 --intensity window:-300:900
     """
-    from napari_memscan.checkpoints.native import describe
+    from napari_memscan.checkpoints.loading import describe
     from napari_memscan.config import suggested_preprocessing
     from napari_memscan.study import GeneratorConfig, Study, StudyConfig
 

@@ -13,12 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.native import (
-    checkpoint_hash,
-    load_weights,
-    read_recipe,
-    save_checkpoint,
-)
+from napari_memscan.checkpoints.loading import checkpoint_hash, load_weights
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.demo.phantoms import SPACING_MM, write_cohort
 from napari_memscan.demo.study import preprocessing
 from napari_memscan.training.run import train

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.native import checkpoint_hash, load_weights, read_recipe
+from napari_memscan.checkpoints.latent_model import Codec
+from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
-from napari_memscan.checkpoints.recipe import EmbedderRecipe
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
+from napari_memscan.volumes.orientation import from_ras
 
 CELLS = 4
 """Latents are averaged to at most this many cells along each axis."""
@@ -36,19 +40,26 @@ class AutoencoderEmbedder:
         A checkpoint without autoencoder, or recipe and weights that do not fit.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
-        recipe = read_recipe(folder)
-        if isinstance(recipe, EmbedderRecipe):
-            raise BadInput(f"{folder}: this is an embedder; an LDM or autoencoder is needed here.")
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str = "auto",
+        declared: Mapping[str, Any] | Declared | None = None,
+    ) -> None:
+        checkpoint = load(folder, declared, kind="autoencoder")
+        recipe = checkpoint.recipe
+        assert isinstance(recipe, LDMRecipe | AutoencoderRecipe)
         network: Any = build_autoencoder(recipe.autoencoder)
-        load_strict(network, load_weights(folder, "autoencoder"), folder)
+        load_strict(network, checkpoint.weights("autoencoder"), folder)
         self.device = choose_device(device)
-        self._network: Any = network.to(self.device).eval()
+        self._codec = Codec(recipe, network.to(self.device).eval())
+        self._axes = recipe.axes if isinstance(recipe, LDMRecipe) else "RAS"
+        self._range = recipe.decoded_range if isinstance(recipe, LDMRecipe) else None
         self.preprocessing = recipe.preprocessing
         self.input_shape = recipe.preprocessing.shape
         self.name = "autoencoder of the LDM"
         self.hash = hash_of(
-            {"embedder": "autoencoder", "version": 1, "checkpoint": checkpoint_hash(folder)}
+            {"embedder": "autoencoder", "version": 1, "checkpoint": checkpoint.hash}
         )
         try:
             self.dim = len(self._vector(np.zeros((1, *self.input_shape), np.float32)))
@@ -70,10 +81,12 @@ class AutoencoderEmbedder:
         from torch.nn.functional import adaptive_avg_pool3d
 
         with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
+            x = torch.from_numpy(from_ras(volume[0], self._axes))[None, None].to(self.device)
+            if self._range is not None:
+                x = x * (self._range[1] - self._range[0]) + self._range[0]
             # The mean, not a sample: encode_stage_2_inputs would draw one.
-            mean = self._network.encode(x)[0]
-            cells = tuple(min(CELLS, n) for n in mean.shape[2:])
-            pooled = adaptive_avg_pool3d(mean, cells)
+            mean = self._codec.encode_mean(x)
+            x_cells, y_cells, z_cells = (min(CELLS, n) for n in mean.shape[2:])
+            pooled = adaptive_avg_pool3d(mean, (x_cells, y_cells, z_cells))
             vector: NDArray[np.float32] = pooled.flatten().float().cpu().numpy()
             return vector

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.native import checkpoint_hash, load_weights, read_recipe
+from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import load_strict
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
+from napari_memscan.volumes.orientation import from_ras
 
 
 class ContrastiveEmbedder:
@@ -36,10 +39,16 @@ class ContrastiveEmbedder:
         Not an embedder checkpoint, or recipe and weights do not fit.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str = "auto",
+        declared: Mapping[str, Any] | Declared | None = None,
+    ) -> None:
         from napari_memscan.embedders.encoder import ContrastiveEncoder
 
-        recipe = read_recipe(folder, "embedder")
+        checkpoint = load(folder, declared, kind="embedder")
+        recipe = checkpoint.recipe
         assert isinstance(recipe, EmbedderRecipe)
         try:
             network = ContrastiveEncoder(
@@ -47,14 +56,14 @@ class ContrastiveEmbedder:
             )
         except ValueError as error:
             raise BadInput(f"{folder}/recipe.json: {error}.") from error
-        load_strict(network, load_weights(folder, "embedder"), folder)
+        load_strict(network, checkpoint.weights("embedder"), folder)
         self.recipe = recipe
         self.preprocessing = recipe.preprocessing
         self.name = f"contrastive, {recipe.dim} numbers"
         self.input_shape = recipe.input_shape
         self.dim = recipe.dim
         self.hash = hash_of(
-            {"embedder": "contrastive", "version": 1, "checkpoint": checkpoint_hash(folder)}
+            {"embedder": "contrastive", "version": 1, "checkpoint": checkpoint.hash}
         )
         self.device = choose_device(device)
         self._network: Any = network.to(self.device).eval()
@@ -70,7 +79,8 @@ class ContrastiveEmbedder:
         with torch.inference_mode():
             # One at a time: convolutions round differently at other batch sizes.
             for volume in batch:
-                x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
+                x = torch.from_numpy(from_ras(volume[0], self.recipe.axes))[None, None]
+                x = x.to(self.device)
                 x = shrink(scale_to_unit(x), self.recipe.working_shape)
                 vectors.append(self._network(x)[0].float().cpu().numpy())
         return np.array(vectors, np.float32).reshape(-1, self.dim)

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe
 from napari_memscan.embedders.interface import Embedder
 
 LOW_RESOLUTION = "low-resolution"
 """Name of the training-free embedder."""
 
 
-def load_embedder(spec: str | Path | None = None, device: str = "auto") -> Embedder:
+def load_embedder(
+    spec: str | Path | None = None,
+    device: str = "auto",
+    declared: Mapping[str, Any] | Declared | None = None,
+) -> Embedder:
     """Load an embedder.
 
     Parameters
     ----------
     spec : str, path or None
-        None or ``low-resolution`` for the training-free one; else the folder of a checkpoint:
-        an embedder is taken as such, of an LDM the autoencoder.
+        None or ``low-resolution`` for the training-free one; else a checkpoint of any known
+        family: an embedder is taken as such, of an LDM the autoencoder.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
+    declared : Declared or mapping, optional
+        What the checkpoint's files do not say.
 
     Raises
     ------
     BadInput
-        The folder is no checkpoint, or does not fit its recipe.
+        No family knows the checkpoint, or recipe and weights do not fit.
     """
     if spec is None or str(spec) == LOW_RESOLUTION:
         from napari_memscan.embedders.lowres import LowResolutionEmbedder
 
         return LowResolutionEmbedder()
-    if read_recipe(spec).kind == "embedder":
+    recipe = load(spec, declared).recipe
+    if isinstance(recipe, EmbedderRecipe):
         from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 
-        return ContrastiveEmbedder(spec, device)
+        return ContrastiveEmbedder(spec, device, declared)
+    if isinstance(recipe, BackboneRecipe):
+        from napari_memscan.embedders.backbone import BackboneEmbedder
+
+        return BackboneEmbedder(spec, device, declared)
     from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
 
-    return AutoencoderEmbedder(spec, device)
+    return AutoencoderEmbedder(spec, device, declared)

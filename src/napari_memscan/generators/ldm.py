@@ -5,24 +5,22 @@ MONAI's ``sample()`` runs to its end once called; its networks and schedulers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.native import checkpoint_hash, load_weights, read_recipe
-from napari_memscan.checkpoints.networks import (
-    build_autoencoder,
-    build_denoiser,
-    check_shapes,
-    load_strict,
-)
+from napari_memscan.checkpoints.latent_model import LatentModel
+from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.interface import Sample, Step
 from napari_memscan.generators.schedule import Schedule
+from napari_memscan.volumes.orientation import to_ras
 from napari_memscan.volumes.preprocessing import Window
 from napari_memscan.volumes.volume import Volume
 
@@ -35,15 +33,21 @@ class LDMGenerator:
 
     Parameters
     ----------
-    folder : path
-        Of the checkpoint: recipe.json and weights.
+    path : path
+        Of a checkpoint of any known family; see `checkpoints.loading.load`.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
+    declared : Declared or mapping, optional
+        What the checkpoint's files do not say.
 
     Attributes
     ----------
     recipe : LDMRecipe
         All that the weights do not say.
+    report : LoadReport
+        How the checkpoint was loaded.
+    model : LatentModel
+        The networks.
     recipe_hash, checkpoint_hash : str
         Written beside every sample.
 
@@ -53,20 +57,20 @@ class LDMGenerator:
         Not an LDM checkpoint, or recipe and weights do not fit.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
-        recipe = read_recipe(folder, "ldm")
-        assert isinstance(recipe, LDMRecipe)
-        self.recipe = recipe
-        self.recipe_hash = recipe.hash
-        self.checkpoint_hash = checkpoint_hash(folder)
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "auto",
+        declared: Mapping[str, Any] | Declared | None = None,
+    ) -> None:
+        checkpoint = load(path, declared, kind="ldm")
+        assert isinstance(checkpoint.recipe, LDMRecipe)
+        self.recipe = checkpoint.recipe
+        self.report = checkpoint.report
+        self.recipe_hash = self.recipe.hash
+        self.checkpoint_hash = checkpoint.hash
         self.device = choose_device(device)
-        check_shapes(recipe, Path(folder) / "recipe.json")
-        self._autoencoder: Any = build_autoencoder(recipe.autoencoder)
-        self._denoiser: Any = build_denoiser(recipe.denoiser)
-        load_strict(self._autoencoder, load_weights(folder, "autoencoder"), folder)
-        load_strict(self._denoiser, load_weights(folder, "denoiser"), folder)
-        for network in (self._autoencoder, self._denoiser):
-            network.to(self.device).eval()
+        self.model = LatentModel.of(checkpoint, self.device)
 
     def generate(
         self,
@@ -89,7 +93,7 @@ class LDMGenerator:
         steps : int, optional
             Denoising steps, at most as many as the recipe has noise levels; default from the
             recipe.
-        sampler : {"ddim", "ddpm"}, optional
+        sampler : {"ddim", "ddpm", "rflow"}, optional
             Default from the recipe.
         start : int
             Index of the first sample.
@@ -109,7 +113,12 @@ class LDMGenerator:
             The decoded volume is not finite.
         """
         steps = self.recipe.steps if steps is None else steps
-        schedule = Schedule(self.recipe.scheduler, sampler or self.recipe.sampler, steps)
+        schedule = Schedule(
+            self.recipe.scheduler,
+            sampler or self.recipe.sampler,
+            steps,
+            prod(self.recipe.latent_shape[1:]),
+        )
         for seed in seeds:
             if not -(2**63) <= seed < 2**64:
                 raise BadInput(f"seed {seed}: a seed must fit 64 bits.")
@@ -135,25 +144,34 @@ class LDMGenerator:
 
         level = torch.full((1,), schedule.timesteps[step], device=self.device)
         with torch.inference_mode():
-            prediction = self._denoiser(latent, level)
+            prediction = self.model.denoise(latent, level)
             return schedule.step(step, prediction.cpu(), latent.cpu(), random).to(self.device)
 
     def _decode(self, latent: Tensor, seed: int) -> Volume:
         import torch
 
         with torch.inference_mode():
-            image = self._autoencoder.decode_stage_2_outputs(latent / self.recipe.scale_factor)
+            image = self.model.decode(latent)
         data = image[0, 0].float().cpu().numpy()
         if not np.isfinite(data).all():
             raise JobFailed(
                 f"seed {seed}: the generated volume holds NaN or infinity. The checkpoint may be "
                 "damaged or the scale_factor in its recipe wrong."
             )
-        return Volume(self._to_units(np.clip(data, 0, 1)), self.recipe.spacing)
+        return Volume(to_ras(self._to_units(data), self.recipe.axes), self.recipe.spacing)
 
     def _to_units(self, data: Any) -> Any:
-        """Undo a fixed intensity window; other rules have no inverse and stay in [0, 1]."""
+        """Bring decoded values to the units of the training volumes.
+
+        Clipped to the range the autoencoder was trained on, and a fixed intensity window is
+        undone; other intensity rules have no inverse, and the volume stays in [0, 1]. Where the
+        range is not known, nothing is guessed: values stay as they are decoded.
+        """
+        if self.recipe.decoded_range is None:
+            return data
+        low, high = self.recipe.decoded_range
+        data = (np.clip(data, low, high) - low) / (high - low)
         intensity = self.recipe.preprocessing.intensity
         if isinstance(intensity, Window):
             data = intensity.low + data * (intensity.high - intensity.low)
-        return np.ascontiguousarray(data, dtype=np.float32)
+        return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.networks import build_scheduler
-from napari_memscan.checkpoints.recipe import SchedulerRecipe
+from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,16 +22,18 @@ class Schedule:
 
     Parameters
     ----------
-    recipe : SchedulerRecipe
+    recipe : SchedulerRecipe or FlowRecipe
         The noise levels the denoiser was trained with.
-    sampler : {"ddim", "ddpm"}
+    sampler : {"ddim", "ddpm", "rflow"}
         How to walk them back.
     steps : int
         In how many steps.
+    cells : int
+        Spatial positions of a latent: a rectified flow may spread its steps by it.
 
     Attributes
     ----------
-    timesteps : list of int
+    timesteps : list of int or float
         Noise levels as the denoiser knows them, largest first.
 
     Raises
@@ -40,12 +42,18 @@ class Schedule:
         `sampler` is not known, or `steps` is not between 1 and the number of noise levels.
     """
 
-    def __init__(self, recipe: SchedulerRecipe, sampler: str, steps: int) -> None:
+    def __init__(
+        self, recipe: SchedulerRecipe | FlowRecipe, sampler: str, steps: int, cells: int = 1
+    ) -> None:
         levels = recipe.num_train_timesteps
         if not 1 <= steps <= levels:
             raise BadInput(f"steps {steps}: between 1 and {levels} fit this model.")
         self._scheduler: Any = build_scheduler(recipe, sampler)
-        self._scheduler.set_timesteps(steps)
+        self._flow = isinstance(recipe, FlowRecipe)
+        if self._flow:
+            self._scheduler.set_timesteps(steps, input_img_size_numel=cells)
+        else:
+            self._scheduler.set_timesteps(steps)
         self.timesteps: list[int] = self._scheduler.timesteps.tolist()
         self._positions = self.timesteps
         if sampler == "ddpm" and steps < levels:
@@ -71,7 +79,12 @@ class Schedule:
         random : torch.Generator
             Source of that noise.
         """
-        result: Tensor = self._scheduler.step(
-            prediction, self._positions[index], latent, generator=random
-        )[0]
+        result: Tensor
+        if self._flow:
+            following = self.timesteps[index + 1] if index + 1 < len(self.timesteps) else 0
+            result = self._scheduler.step(prediction, self.timesteps[index], latent, following)[0]
+            return result
+        result = self._scheduler.step(prediction, self._positions[index], latent, generator=random)[
+            0
+        ]
         return result

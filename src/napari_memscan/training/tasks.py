@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_memscan.checkpoints.native import Recipe, load_weights, read_recipe
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
     build_denoiser,
     build_scheduler,
     load_strict,
 )
-from napari_memscan.checkpoints.recipe import AutoencoderRecipe, EmbedderRecipe, LDMRecipe
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe, EmbedderRecipe, LDMRecipe, Recipe
 from napari_memscan.embedders.encoder import ContrastiveEncoder, scale_to_unit, shrink
 from napari_memscan.errors import BadInput
 from napari_memscan.training.settings import (

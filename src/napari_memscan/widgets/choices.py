@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.native import describe, read_recipe
+from napari_memscan.checkpoints.loading import describe
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
 from napari_memscan.embedders.loading import LOW_RESOLUTION

@@ -1,0 +1,383 @@
+"""Configurations of MONAI bundles and their kin, read as data and never as code.
+
+A published model is weights plus a JSON or YAML file that says which networks they belong to.
+MONAI runs such a file; here it is only read. Values are worked out when they are asked for, so
+the code in other places of a file does no harm and is no error.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_memscan.checkpoints.expressions import (
+    MAX_DEPTH,
+    MAX_STEPS,
+    META,
+    REFERENCE,
+    Resolver,
+    parse,
+)
+from napari_memscan.errors import BadInput
+
+_MAX_BYTES = 2_000_000
+# PyYAML reads 1:30 as sixty-based, in time that grows with the square of the length.
+_MAX_SCALAR = 10_000
+
+_NETWORKS = frozenset({"AutoencoderKL", "VQVAE", "DiffusionModelUNet", "ControlNet"})
+_SCHEDULERS = frozenset({"DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowScheduler"})
+_MAISI = frozenset({"AutoencoderKlMaisi", "DiffusionModelUNetMaisi", "ControlNetMaisi"})
+_ALLOWED = {
+    "monai.networks.nets": _NETWORKS,
+    "monai.networks.schedulers": _SCHEDULERS,
+    "monai.apps.generation.maisi.networks": _MAISI,
+    "generative.networks.nets": _NETWORKS,
+    "generative.networks.schedulers": _SCHEDULERS,
+    # MONAI finds its own classes without their module too.
+    "": _NETWORKS | _SCHEDULERS | _MAISI,
+}
+# One bundle brought a copy of this scheduler along; MONAI has the same since 1.4.
+_COPIES = {"scripts.rectified_flow.RFlowScheduler": "RFlowScheduler"}
+
+_SUFFIXES = (".pt", ".pth", ".safetensors")
+_WEIGHT_KEY = re.compile("load|path|file|checkpoint|ckpt|weight", re.IGNORECASE)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file as plain data.
+
+    Parameters
+    ----------
+    path : path
+        JSON, or YAML where the name ends in ``.yaml`` or ``.yml``; at most 2 MB.
+
+    Raises
+    ------
+    BadInput
+        Not a readable file of that kind, its top level is no object, too large or too deep, or
+        YAML with aliases or tags.
+    """
+    path = Path(path)
+    kind = "YAML" if path.suffix.lower() in (".yaml", ".yml") else "JSON"
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError("larger than 2 MB")
+        text = content.decode("utf-8-sig")
+        value = _yaml(text) if kind == "YAML" else json.loads(text)
+        _check_size(value)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"{path}: not a readable {kind} configuration ({reason}). Choose the file that came "
+            "with the weights, such as configs/inference.json."
+        ) from error
+    if not isinstance(value, dict):
+        raise BadInput(
+            f"{path}: holds a {type(value).__name__} where an object of names and values is "
+            "expected. Choose the file that describes the networks."
+        )
+    return value
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads 1e-5 as a number, as YAML 1.2 and OmegaConf do."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
+    depth = 0
+    try:
+        for count, event in enumerate(yaml.parse(text, Loader)):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # Aliases multiply, and tags ask for other types than plain data.
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+                raise ValueError(f"an alias or a tag, {str(event.start_mark).strip()}")
+            if len(getattr(event, "value", "")) > _MAX_SCALAR:
+                raise ValueError(f"a value longer than {_MAX_SCALAR:,} characters")
+            if depth > MAX_DEPTH or count > 2 * MAX_STEPS:
+                raise ValueError("too deep or too large")
+        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_size(value: Any) -> None:
+    todo = [(value, 1)]
+    count = 0
+    while todo:
+        item, depth = todo.pop()
+        count += 1
+        if depth > MAX_DEPTH or count > MAX_STEPS:
+            raise ValueError(f"deeper than {MAX_DEPTH} or more than {MAX_STEPS:,} values")
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        todo.extend((part, depth + 1) for part in inner)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network or scheduler as a configuration asks for it.
+
+    Parameters
+    ----------
+    name : str
+        The class, without its module.
+    arguments : dict
+        Plain values, under the names that MONAI's class uses.
+    legacy : bool
+        Written for `monai-generative`, whose weights have other names in places.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    legacy: bool = False
+
+
+class Config:
+    """A configuration from which values are worked out on demand.
+
+    Parameters
+    ----------
+    data : dict
+        As `read_config` returns it.
+    path : path
+        Of the file, for messages and for finding the weights.
+    """
+
+    def __init__(self, data: dict[str, Any], path: str | Path) -> None:
+        self.data = data
+        self.path = Path(path)
+
+    @classmethod
+    def read(cls, path: str | Path, *more: str | Path) -> Config:
+        """Read a file, and others whose keys are added or take the place of earlier ones."""
+        data = read_config(path)
+        for other in more:
+            data |= read_config(other)
+        return cls(data, path)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.data
+
+    def resolve(self, key: str) -> Any:
+        """Work out the value of a key: ``"latent_shape"``, ``"train#lr"``, ``"output_size::0"``.
+
+        Raises
+        ------
+        BadInput
+            No such key, a reference that leads nowhere or to itself, or anything that would need
+            code to run.
+        """
+        return Resolver(self.data, self.path).reference(key)
+
+    def target(self, key: str, default: str | None = None) -> Target:
+        """Read which network or scheduler a key describes, and with which arguments.
+
+        Parameters
+        ----------
+        key : str
+            Of an object with a ``_target_``, or of a reference to one.
+        default : str, optional
+            The class, where the object names none.
+
+        Raises
+        ------
+        BadInput
+            Not such an object, a class that is not on the list, or an argument that would need
+            code to run.
+        """
+        resolver = Resolver(self.data, self.path, plain=True)
+        raw = _followed(resolver, key)
+        name = raw.get("_target_", default) if isinstance(raw, dict) else None
+        bare = _class_of(name) if isinstance(name, str) else None
+        if bare is None:
+            raise BadInput(
+                f"{self.path}: key '{key}' describes no network or scheduler that memscan knows "
+                f"({name!r}). From a configuration it builds only the diffusion networks and "
+                "schedulers of MONAI and monai-generative: "
+                f"{', '.join(sorted(_ALLOWED['']))}."
+            )
+        arguments = {
+            k: resolver.under(key, v) for k, v in raw.items() if k not in META | {"_target_"}
+        }
+        return Target(bare, _renamed(bare, arguments), str(name).startswith("generative."))
+
+    def weight_files(self) -> dict[str, Path]:
+        """Find the weight files that the configuration names, by key.
+
+        They are looked for below the bundle's folder, whatever its ``bundle_root`` says, and
+        need not exist.
+
+        Raises
+        ------
+        BadInput
+            A path leads out of the bundle's folder.
+        """
+        root = bundle_root(self.path)
+        resolver = Resolver(self.data | {"bundle_root": "."}, self.path)
+        found = {}
+        for key, raw in self.data.items():
+            if isinstance(key, str) and _WEIGHT_KEY.search(key):
+                for text in _strings(raw):
+                    name = _weight_name(resolver, text)
+                    if name is not None:
+                        found[key] = self._placed(resolver, root, key, name)
+                        break
+        return found
+
+    def _placed(self, resolver: Resolver, root: Path, key: str, name: str) -> Path:
+        path = confined(root, name, f"{self.path}: key '{key}'")
+        if path.parent == root.resolve() and "model_dir" in self and not path.exists():
+            folder = _attempt(resolver.reference, "model_dir")
+            if isinstance(folder, str):
+                return confined(root, f"{folder}/{name}", f"{self.path}: key '{key}'")
+        return path
+
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """Return the latents' shape (channels first, no batch axis), or None if it is not told."""
+        resolver = Resolver(self.data, self.path)
+        if "latent_shape" in self:
+            shape = _shape(_attempt(resolver.reference, "latent_shape"), 4)
+            if shape is not None:
+                return shape
+        noise = self.data.get("noise")
+        for value in _parts(resolver, noise) if isinstance(noise, str) else ():
+            shape = _shape(value, 5)
+            if shape is not None:
+                return shape[1:]
+        return None
+
+
+def _followed(resolver: Resolver, key: str) -> Any:
+    """Return what stands under a key, or where a bare reference there leads, unresolved."""
+    raw = resolver.raw(key)
+    for _ in range(MAX_DEPTH):
+        match = REFERENCE.fullmatch(re.sub(r"^\$?[@%]", "@", raw)) if isinstance(raw, str) else None
+        if match is None:
+            break
+        raw = resolver.raw(match[1])
+    return raw
+
+
+def _class_of(name: str) -> str | None:
+    module, _, bare = name.rpartition(".")
+    packages = (module, module.rpartition(".")[0]) if module else ("",)
+    if any(bare in _ALLOWED.get(package, ()) for package in packages if package or not module):
+        return bare
+    return _COPIES.get(name)
+
+
+def _renamed(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    # The names of monai-generative; the Maisi classes have kept them.
+    new = {"num_channels": "channels"} if name in _NETWORKS else {}
+    if name == "AutoencoderKL":
+        new["use_checkpointing"] = "use_checkpoint"
+    return {new.get(key, key): value for key, value in arguments.items()}
+
+
+def _attempt(work: Any, *arguments: Any) -> Any:
+    try:
+        return work(*arguments)
+    except BadInput:
+        return None
+
+
+def _shape(value: Any, length: int) -> tuple[int, ...] | None:
+    if not isinstance(value, tuple | list) or len(value) != length:
+        return None
+    return tuple(value) if all(type(size) is int and size > 0 for size in value) else None
+
+
+def _parts(resolver: Resolver, text: str) -> Iterator[Any]:
+    """Yield the values of an expression's parts, from the outside in; code has none."""
+    try:
+        tree, names = parse(text)
+    except ValueError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr):
+            yield _attempt(resolver.node, node, names, text)
+        if isinstance(node, ast.Call):
+            yield [_attempt(resolver.node, part, names, text) for part in node.args]
+
+
+def _strings(raw: Any) -> Iterator[str]:
+    todo = [raw]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list):
+            todo.extend(item.values() if isinstance(item, dict) else item)
+
+
+def _weight_name(resolver: Resolver, text: str) -> str | None:
+    if not any(suffix in text for suffix in _SUFFIXES) or "://" in text:
+        return None
+    for value in _parts(resolver, text) if text.startswith("$") else (text,):
+        if isinstance(value, str) and value.endswith(_SUFFIXES) and Path(value).suffix:
+            return value
+    return None
+
+
+def confined(root: Path, name: str, where: str) -> Path:
+    """Return the path of a file below a folder, links followed.
+
+    Raises
+    ------
+    BadInput
+        It lies elsewhere; `where` begins the message.
+    """
+    outside = BadInput(
+        f"{where} names '{name[:160]}', which leads out of the folder {root}. Weights must lie "
+        "inside it: copy the file there (itself, not a link) and write its path from there."
+    )
+    if re.match(r"[/\\~]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+        raise outside
+    try:
+        path = (root.resolve() / name).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise outside from error
+    if not path.is_relative_to(root.resolve()):
+        raise outside
+    return path
+
+
+def bundle_root(path: str | Path) -> Path:
+    """Return a bundle's folder: the one that holds ``configs``, or else the file's own."""
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    for ancestor in (folder, *folder.parents[:1]):
+        if ancestor.name in ("configs", "config"):
+            return ancestor.parent
+    return folder
+
+
+def md5_of_large_files(root: str | Path) -> dict[str, str]:
+    """Return the MD5 sums that a bundle's ``large_files.yml`` promises, by path in the bundle.
+
+    Raises
+    ------
+    BadInput
+        The file is there but cannot be read.
+    """
+    names = ("large_files.yml", "large_files.yaml")
+    path = next((Path(root) / name for name in names if (Path(root) / name).is_file()), None)
+    entries = [] if path is None else read_config(path).get("large_files")
+    sums = {}
+    for entry in entries if isinstance(entry, list) else ():
+        if isinstance(entry, dict) and entry.get("hash_type") == "md5":
+            name, value = entry.get("path"), str(entry.get("hash_val")).lower()
+            if isinstance(name, str) and re.fullmatch("[0-9a-f]{32}", value):
+                sums[Path(name).as_posix()] = value
+    return sums

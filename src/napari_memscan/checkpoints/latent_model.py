@@ -1,0 +1,224 @@
+"""A latent diffusion model whose networks are loaded: denoise, decode, encode; nothing else."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.checkpoints.checkpoint import Checkpoint
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, load_strict
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Conditioning, LDMRecipe
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Codec:
+    """An autoencoder, with latents scaled as the denoiser wants them.
+
+    Parameters
+    ----------
+    recipe : LDMRecipe or AutoencoderRecipe
+        Says which network, and how latents are scaled.
+    network : nn.Module
+        Of `build_autoencoder`.
+    """
+
+    def __init__(self, recipe: LDMRecipe | AutoencoderRecipe, network: Any) -> None:
+        self.recipe, self.network = recipe, network
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Map latents (N, C, x, y, z) as the denoiser makes them to volumes (N, 1, X, Y, Z)."""
+        return self.decode_unscaled(self.unscaled(latent))
+
+    def decode_unscaled(self, latent: Tensor) -> Tensor:
+        """Map latents as the autoencoder makes them to volumes; a window of them does as well."""
+        if hasattr(self.network, "decode_stage_2_outputs"):
+            image: Tensor = self.network.decode_stage_2_outputs(latent)
+        else:
+            image = self.network.decode(latent)
+        return image
+
+    def unscaled(self, latent: Tensor) -> Tensor:
+        """Undo the scaling, and crop to the shape the autoencoder knows."""
+        recipe = self.recipe
+        if not isinstance(recipe, LDMRecipe):
+            return latent
+        if recipe.decode_shape is not None:
+            latent = _centre(latent, recipe.decode_shape)
+        if recipe.latent_scaling == "codebook":
+            low, high = self.network.codebook_range
+            return (latent + 1) / 2 * (high - low) + low
+        assert recipe.scale_factor is not None
+        return latent / recipe.scale_factor
+
+    def encode_mean(self, volumes: Tensor) -> Tensor:
+        """Map volumes (N, 1, X, Y, Z) to the mean of their latents, unscaled; nothing is drawn."""
+        encoded = self.network.encode(volumes)
+        latent: Tensor = encoded[0] if isinstance(encoded, tuple) else encoded
+        return latent
+
+
+def _centre(latent: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Crop about the centre; MONAI's CenterSpatialCrop takes the same voxels."""
+    for axis, (have, want) in enumerate(zip(latent.shape[2:], shape, strict=True), 2):
+        latent = latent.narrow(axis, max(have // 2 - want // 2, 0), min(want, have))
+    return latent
+
+
+class LatentModel:
+    """The networks of an LDM, told what they are conditioned on.
+
+    Parameters
+    ----------
+    recipe : LDMRecipe
+        Says all that the weights do not.
+    autoencoder, denoiser : nn.Module
+        Of `build_autoencoder` and `build_denoiser`.
+    """
+
+    def __init__(self, recipe: LDMRecipe, autoencoder: Any, denoiser: Any) -> None:
+        self.recipe = recipe
+        self.codec = Codec(recipe, autoencoder)
+        self.denoiser = denoiser
+        self.decode = self.codec.decode
+        self.encode_mean = self.codec.encode_mean
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, device: torch.device) -> LatentModel:
+        """Build the networks of a checkpoint and load its weights.
+
+        Raises
+        ------
+        BadInput
+            Recipe and weights do not fit each other; says which tensors.
+        """
+        recipe = checkpoint.recipe
+        assert isinstance(recipe, LDMRecipe)
+        check_shapes(recipe, checkpoint.path)
+        networks = []
+        for part, build in (("autoencoder", build_autoencoder), ("denoiser", build_denoiser)):
+            network = build(getattr(recipe, part))
+            load_strict(network, checkpoint.weights(part), checkpoint.report.files[part])
+            networks.append(network.to(device).eval())
+        return cls(recipe, *networks)
+
+    def denoise(self, latent: Tensor, level: Tensor) -> Tensor:
+        """Return the denoiser's prediction for latents at a noise level.
+
+        Parameters
+        ----------
+        latent : tensor (N, C, x, y, z)
+            Noisy latents, scaled.
+        level : tensor (N,)
+            Their noise level, from 0 to the number of levels in training.
+        """
+        condition = self.recipe.conditioning
+        if condition is None:
+            return self._predict(latent, level, {})
+        with_ = self._predict(latent, level, self._arguments(latent, condition, True))
+        if condition.guidance is None:
+            return with_
+        without = self._predict(latent, level, self._arguments(latent, condition, False))
+        return without + condition.guidance * (with_ - without)
+
+    def _predict(self, latent: Tensor, level: Tensor, arguments: dict[str, Tensor]) -> Tensor:
+        import torch
+
+        extra = arguments.pop("concatenated", None)
+        if extra is not None:
+            latent = torch.cat([latent, extra], dim=1)
+        prediction: Tensor = self.denoiser(latent, level, **arguments)
+        return prediction
+
+    def _arguments(self, latent: Tensor, condition: Conditioning, stated: bool
+                   ) -> dict[str, Tensor]:  # fmt: skip
+        """Return what the denoiser takes besides latent and level; `stated` or "no condition"."""
+        import torch
+
+        n, device = len(latent), latent.device
+        arguments: dict[str, Tensor] = {}
+        if condition.context is not None:
+            values = torch.tensor(condition.context, device=device)
+            if not stated:
+                values = torch.full_like(values, condition.fill)
+            arguments["context"] = values.expand(n, 1, -1)
+            if condition.concatenate:
+                shape = (n, len(values), *latent.shape[2:])
+                arguments["concatenated"] = values[None, :, None, None, None].expand(shape)
+        if condition.class_label is not None:
+            label = condition.class_label if stated else 0
+            arguments["class_labels"] = torch.full((n,), label, device=device)
+        if condition.spacing and self.recipe.spacing is not None:
+            # In the order of the network's axes, times 100: MAISI, Guo et al. 2025, section 3.2.
+            values = torch.tensor(self.recipe.spacing, device=device) * 1e2
+            arguments["spacing_tensor"] = values.expand(n, -1)
+        for name, region in zip(("top", "bottom"), condition.regions or (), strict=False):
+            values = torch.tensor(region, device=device) * 1e2
+            arguments[f"{name}_region_index_tensor"] = values.expand(n, -1)
+        return arguments
+
+
+def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
+    """Refuse a latent shape that denoiser, autoencoder and preprocessing do not agree on.
+
+    Both networks are run once without memory or arithmetic (PyTorch's meta device), so this
+    costs next to nothing at any size and finds the error before the first step, not in it.
+
+    Raises
+    ------
+    BadInput
+        Says which part does not fit, with the shapes.
+    """
+    import torch
+
+    shape = (1, *recipe.latent_shape)
+    with torch.device("meta"), torch.inference_mode():
+        model = LatentModel(
+            recipe, build_autoencoder(recipe.autoencoder), build_denoiser(recipe.denoiser)
+        )
+        latent = torch.zeros(shape)
+        predicted = _shape_of(model.denoise, "denoiser", where, recipe, latent, torch.zeros(1))
+        if recipe.decode_shape is not None:
+            latent = _centre(latent, recipe.decode_shape)
+        decoded = _shape_of(model.codec.decode_unscaled, "autoencoder", where, recipe, latent)
+    if predicted != shape:
+        raise BadInput(
+            f"{where}: latent_shape is {recipe.latent_shape}, but the denoiser makes "
+            f"{predicted[1:]} of it; its in_channels and out_channels must both be "
+            f"{recipe.latent_shape[0]}."
+        )
+    wanted = recipe.preprocessing.shape
+    if (
+        decoded[:2] != (1, 1)
+        or prod(decoded) != prod(wanted)
+        or in_ras(decoded[2:], recipe.axes) != tuple(wanted)
+    ):
+        raise BadInput(
+            f"{where}: a latent of latent_shape {recipe.latent_shape} decodes to {decoded[1:]}"
+            f"{'' if recipe.axes == 'RAS' else f' in {recipe.axes}'}, "
+            f"but preprocessing.shape asks for one channel of {wanted}. "
+            "Correct the one that is wrong."
+        )
+
+
+def in_ras(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    """Return the lengths along X, Y, Z of an array whose axes point to `axes`."""
+    pairs = ("RL", "AP", "SI")
+    return tuple(shape[next(i for i, c in enumerate(axes) if c in pair)] for pair in pairs)
+
+
+def _shape_of(
+    network: Any, what: str, where: str | Path, recipe: LDMRecipe, *inputs: Tensor
+) -> tuple[int, ...]:
+    try:
+        return tuple(network(*inputs).shape)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+            NotImplementedError) as error:  # fmt: skip
+        raise BadInput(
+            f"{where}: latent_shape {recipe.latent_shape} does not fit the {what}: "
+            f"{str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
+        ) from error

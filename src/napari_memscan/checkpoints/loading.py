@@ -1,0 +1,186 @@
+"""From a path to a checkpoint, whoever wrote it: the registry of families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.checkpoints.checkpoint import Checkpoint
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.families.interface import Candidate, Family
+from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.recipe import (
+    AutoencoderRecipe,
+    BackboneRecipe,
+    EmbedderRecipe,
+    LDMRecipe,
+    Recipe,
+)
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FAMILIES = ("native",)
+"""Modules of `checkpoints.families`; to add a format, write one and name it here."""
+
+NEEDED = {
+    "ldm": (LDMRecipe, "a 3D latent diffusion model"),
+    "autoencoder": (LDMRecipe | AutoencoderRecipe, "an autoencoder"),
+    "embedder": (EmbedderRecipe | BackboneRecipe, "an embedder"),
+}
+
+
+def families() -> dict[str, Family]:
+    """Return all families by their names."""
+    modules = (import_module(f"napari_memscan.checkpoints.families.{name}") for name in FAMILIES)
+    return {family.name: family for family in (module.FAMILY for module in modules)}
+
+
+def detect(path: str | Path, declared: Mapping[str, Any] | Declared | None = None
+           ) -> list[Candidate]:  # fmt: skip
+    """Say what a path may be, likeliest first. Nothing in it is run.
+
+    Parameters
+    ----------
+    path : path
+        Weight file, configuration or folder.
+    declared : Declared or mapping, optional
+        What the user states about it.
+
+    Returns
+    -------
+    list of Candidate
+        Empty where no family knows it.
+
+    Raises
+    ------
+    BadInput
+        A file there is damaged, or would have to be run.
+    """
+    return _detect(Found(path, Declared.of(declared)))
+
+
+def _detect(found: Found) -> list[Candidate]:
+    known = families()
+    wanted = found.declared.family
+    if wanted is not None and wanted not in known:
+        raise BadInput(f"family '{wanted}' is not known; known are {', '.join(known)}.")
+    candidates = []
+    for name, family in known.items():
+        candidate = family.recognise(found) if wanted in (None, name) else None
+        if candidate is not None:
+            candidates.append(candidate)
+            if candidate.score == 1.0 and name == "native":
+                break
+    return sorted(candidates, key=lambda c: -c.score)
+
+
+def load(
+    path: str | Path,
+    declared: Mapping[str, Any] | Declared | None = None,
+    kind: str | None = None,
+) -> Checkpoint:
+    """Load a checkpoint of any known family, without running anything in it.
+
+    Parameters
+    ----------
+    path : path
+        Weight file, configuration or folder.
+    declared : Declared or mapping, optional
+        What the files do not say; goes before what they say.
+    kind : {"ldm", "autoencoder", "embedder"}, optional
+        What is wanted here; another kind is an error.
+
+    Returns
+    -------
+    Checkpoint
+        Recipe, tensors that are read when touched, and the account of loading.
+
+    Raises
+    ------
+    BadInput
+        No family knows it, something is missing or does not fit, or it would have to be run.
+    """
+    found = Found(path, Declared.of(declared))
+    candidates = _detect(found)
+    if not candidates:
+        raise BadInput(unknown(found))
+    # A weight file that could be several things is what is wanted here, if it can be.
+    chosen = next((c for c in candidates if kind is None or c.kind == kind), candidates[0])
+    checkpoint = families()[chosen.family].load(found)
+    if kind is not None and not isinstance(checkpoint.recipe, NEEDED[kind][0]):
+        what = next(text for recipe, text in (*NEEDED.values(), (object, "something else"))
+                    if isinstance(checkpoint.recipe, recipe))  # fmt: skip
+        if isinstance(checkpoint.recipe, AutoencoderRecipe):
+            what = "an autoencoder alone"
+        raise BadInput(f"{path}: this is {what}, but {NEEDED[kind][1]} is needed here.")
+    return checkpoint
+
+
+def unknown(found: Found) -> str:
+    """Say that no family knows a path, and what was seen in it."""
+    seen = []
+    for path in found.weight_files[:5]:
+        names = [name for state in found.states(path) for name in list(state.tensors)[:3]]
+        seen.append(f"{path.name} holds {', '.join(names[:3])} ...")
+    if not seen:
+        return (
+            f"{found.path}: holds neither weight files nor recipe.json. Choose the weight file, "
+            "or the folder of the model."
+        )
+    return (
+        f"{found.path}: weights of a network that memscan does not know ({'; '.join(seen)}). "
+        "Known are listed in docs/checkpoints.md; a network of your own can be used through a "
+        "plug-in (--trust)."
+    )
+
+
+def recipe_of(path: str | Path, kind: str | None = None) -> Recipe:
+    """Return what a checkpoint's weights do not say; see `load`."""
+    return load(path, kind=kind).recipe
+
+
+def load_weights(path: str | Path, part: str) -> dict[str, Tensor]:
+    """Return one part's tensors as float32; see `load` and `Checkpoint.weights`."""
+    checkpoint = load(path)
+    if part not in checkpoint.parts:
+        raise BadInput(f"{path}: names no weights for '{part}'.")
+    return checkpoint.weights(part)
+
+
+def checkpoint_hash(path: str | Path) -> str:
+    """Return 16 hexadecimal digits over the recipe and the bytes of all weight files."""
+    return load(path).hash
+
+
+def describe(checkpoint: Checkpoint | str | Path) -> str:
+    """Say in one line what a checkpoint is.
+
+    Examples
+    --------
+    ``3D LDM: latent 3 x 12 x 12 x 12, v_prediction, DDIM 25 steps, volumes 48 x 48 x 48``
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = load(checkpoint)
+    recipe = checkpoint.recipe
+    size = sum(path.stat().st_size for path in set(checkpoint.report.files.values())) / 1e6
+    if isinstance(recipe, LDMRecipe):
+        text = (
+            f"3D LDM: latent {_by(recipe.latent_shape)}, {recipe.scheduler.prediction_type}, "
+            f"{recipe.sampler.upper()} {recipe.steps} steps, volumes "
+            f"{_by(recipe.preprocessing.shape)}"
+        )
+    elif isinstance(recipe, EmbedderRecipe):
+        text = f"contrastive embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
+    elif isinstance(recipe, BackboneRecipe):
+        text = f"embedder, pooled features of a {recipe.network}: {_by(recipe.input_shape)}"
+    else:
+        text = f"autoencoder alone: volumes {_by(recipe.preprocessing.shape)}; not an LDM yet"
+    return f"{text} ({size:.1f} MB, {checkpoint.hash[:8]})"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
