@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.native import load_weights, read_recipe
+from napari_memscan.checkpoints.latent_model import check_shapes
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
     build_denoiser,
     build_scheduler,
-    check_shapes,
     load_strict,
 )
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
@@ -122,7 +123,7 @@ def test_a_cosine_schedule_takes_no_betas():
 
 
 def test_an_unknown_sampler_is_a_message():
-    with pytest.raises(BadInput, match="sampler 'euler' is not known; choose ddim or ddpm"):
+    with pytest.raises(BadInput, match="sampler 'euler' is not known; choose ddim, ddpm or rflow"):
         build_scheduler(SchedulerRecipe(), "euler")
 
 

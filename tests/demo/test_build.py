@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from napari_memscan.checkpoints.native import describe, read_recipe
+from napari_memscan.checkpoints.loading import describe
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.demo import build
 
 

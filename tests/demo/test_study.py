@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import describe, read_recipe
+from napari_memscan.checkpoints.loading import describe
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.demo.study import SHAPE, checkpoint_path, create_demo_study
 from napari_memscan.study import Study

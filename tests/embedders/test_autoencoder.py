@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.native import load_weights, read_recipe, save_checkpoint
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
@@ -63,7 +64,7 @@ def test_no_volumes_give_no_vectors(embedder):
 
 
 def test_an_embedder_is_refused_by_name(tiny_embedder):
-    with pytest.raises(BadInput, match="this is an embedder; an LDM or autoencoder is needed"):
+    with pytest.raises(BadInput, match="this is an embedder, but an autoencoder is needed"):
         AutoencoderEmbedder(tiny_embedder)
 
 

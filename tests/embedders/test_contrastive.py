@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.native import load_weights, read_recipe, save_checkpoint
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 from napari_memscan.embedders.interface import Embedder
 from napari_memscan.errors import BadInput

@@ -23,9 +23,9 @@ def test_a_checkpoint_gives_the_embedder_of_its_kind(tiny_embedder, tiny_ldm):
 
 
 def test_what_is_no_checkpoint_is_a_message(tmp_path):
-    with pytest.raises(BadInput, match="no such folder"):
+    with pytest.raises(BadInput, match="no such file or folder"):
         load_embedder(tmp_path / "nowhere")
-    with pytest.raises(BadInput, match=r"no recipe\.json"):
+    with pytest.raises(BadInput, match=r"neither weight files nor recipe\.json"):
         load_embedder(tmp_path)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.native import load_weights, read_recipe
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import (

@@ -247,6 +247,7 @@ def _plain_list(*_: Any) -> list[Any]:
 def _short(error: BaseException) -> str:
     """Return the cause in one line, without PyTorch's advice to load the file unsafely."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    text = text.partition(" was not an allowed global")[0]
     if not text or text.startswith("Weights only load failed") or "add_safe_globals" in text:
         return type(error).__name__
     return text.splitlines()[0][:160]
