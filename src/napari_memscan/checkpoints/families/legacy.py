@@ -1,0 +1,69 @@
+"""Names of monai-generative's networks to those of MONAI >= 1.4.
+
+The old attention block holds a projection ``proj_attn`` that it never applies. MONAI's own
+conversion puts it to use in some versions and with some flags, and then the network computes
+something else without any error. So here: an own table, the flag that fits (``include_fc``), and
+nothing may be left over but ``proj_attn``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from napari_memscan.checkpoints.states import State
+
+_UNUSED = re.compile(r"(^|\.)(attentions\.\d+|attention|blocks\.\d+)\.proj_attn\.(weight|bias)$")
+_AUTOENCODER = (
+    (r"^((?:encoder|decoder)\.blocks\.\d+)\.(to_[qkv])\.", r"\1.attn.\2."),
+    (r"^(decoder\.blocks\.\d+)\.conv\.conv\.", r"\1.postconv.conv."),
+)
+_DENOISER = (
+    (r"((?:attentions\.\d+|middle_block\.attention))\.(to_[qkv])\.", r"\1.attn.\2."),
+    (r"(transformer_blocks\.\d+\.attn\d)\.to_out\.0\.", r"\1.out_proj."),
+    (r"(upsampler)\.conv\.conv\.", r"\1.postconv.conv."),
+    # medlord's networks have their output convolution one place earlier.
+    (r"^out\.1\.conv\.", r"out.2.conv."),
+)
+
+
+def is_legacy(state: State) -> bool:
+    """Return whether any name is monai-generative's and not MONAI's."""
+    return any(
+        _UNUSED.search(name)
+        or re.search(r"\.to_out\.0\.|upsampler\.conv\.conv\.", name)
+        or re.search(r"^decoder\.blocks\.\d+\.conv\.conv\.", name)
+        for name in state.tensors
+    )
+
+
+def rename_autoencoder(state: State, arguments: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
+    """Return an AutoencoderKL's state under MONAI's names, and the arguments that fit it.
+
+    Parameters
+    ----------
+    state : State
+        Legacy or current names; current ones stay.
+    arguments : dict
+        Of ``AutoencoderKL``.
+    """
+    arguments = dict(arguments)
+    if is_legacy(state):
+        arguments |= {"include_fc": False, "use_combined_linear": False}
+        state = state.rename(_AUTOENCODER).without(filter(_UNUSED.search, state.tensors))
+    elif "include_fc" not in arguments:
+        arguments["include_fc"] = any(".attn.out_proj." in name for name in state.tensors)
+    return state, arguments
+
+
+def rename_denoiser(state: State, arguments: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
+    """Return a DiffusionModelUNet's state under MONAI's names, and the arguments that fit it."""
+    arguments = dict(arguments)
+    if is_legacy(state):
+        conditioned = bool(arguments.get("with_conditioning", False))
+        arguments |= {"include_fc": conditioned, "use_combined_linear": False}
+        state = state.rename(_DENOISER).without(filter(_UNUSED.search, state.tensors))
+    elif "include_fc" not in arguments:
+        arguments["include_fc"] = any(".out_proj." in name for name in state.tensors)
+    return state, arguments
