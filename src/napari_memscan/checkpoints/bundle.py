@@ -8,26 +8,17 @@ the code in other places of a file does no harm and is no error.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.expressions import (
-    MAX_DEPTH,
-    MAX_STEPS,
-    META,
-    REFERENCE,
-    Resolver,
-    parse,
-)
+from napari_memscan.checkpoints.configfile import read_config
+from napari_memscan.checkpoints.expressions import MAX_DEPTH, META, REFERENCE, Resolver, parse
 from napari_memscan.errors import BadInput
 
-_MAX_BYTES = 2_000_000
-# PyYAML reads 1:30 as sixty-based, in time that grows with the square of the length.
-_MAX_SCALAR = 10_000
+__all__ = ["Config", "Target", "bundle_root", "confined", "md5_of_large_files", "read_config"]
 
 _NETWORKS = frozenset({"AutoencoderKL", "VQVAE", "DiffusionModelUNet", "ControlNet"})
 _SCHEDULERS = frozenset({"DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowScheduler"})
@@ -46,82 +37,6 @@ _COPIES = {"scripts.rectified_flow.RFlowScheduler": "RFlowScheduler"}
 
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _WEIGHT_KEY = re.compile("load|path|file|checkpoint|ckpt|weight", re.IGNORECASE)
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a configuration file as plain data.
-
-    Parameters
-    ----------
-    path : path
-        JSON, or YAML where the name ends in ``.yaml`` or ``.yml``; at most 2 MB.
-
-    Raises
-    ------
-    BadInput
-        Not a readable file of that kind, its top level is no object, too large or too deep, or
-        YAML with aliases or tags.
-    """
-    path = Path(path)
-    kind = "YAML" if path.suffix.lower() in (".yaml", ".yml") else "JSON"
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError("larger than 2 MB")
-        text = content.decode("utf-8-sig")
-        value = _yaml(text) if kind == "YAML" else json.loads(text)
-        _check_size(value)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(
-            f"{path}: not a readable {kind} configuration ({reason}). Choose the file that came "
-            "with the weights, such as configs/inference.json."
-        ) from error
-    if not isinstance(value, dict):
-        raise BadInput(
-            f"{path}: holds a {type(value).__name__} where an object of names and values is "
-            "expected. Choose the file that describes the networks."
-        )
-    return value
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Reads 1e-5 as a number, as YAML 1.2 and OmegaConf do."""
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-    )
-    depth = 0
-    try:
-        for count, event in enumerate(yaml.parse(text, Loader)):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            # Aliases multiply, and tags ask for other types than plain data.
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-                raise ValueError(f"an alias or a tag, {str(event.start_mark).strip()}")
-            if len(getattr(event, "value", "")) > _MAX_SCALAR:
-                raise ValueError(f"a value longer than {_MAX_SCALAR:,} characters")
-            if depth > MAX_DEPTH or count > 2 * MAX_STEPS:
-                raise ValueError("too deep or too large")
-        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
-def _check_size(value: Any) -> None:
-    todo = [(value, 1)]
-    count = 0
-    while todo:
-        item, depth = todo.pop()
-        count += 1
-        if depth > MAX_DEPTH or count > MAX_STEPS:
-            raise ValueError(f"deeper than {MAX_DEPTH} or more than {MAX_STEPS:,} values")
-        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        todo.extend((part, depth + 1) for part in inner)
 
 
 @dataclass(frozen=True)
@@ -203,13 +118,11 @@ class Config:
         if bare is None:
             raise BadInput(
                 f"{self.path}: key '{key}' describes no network or scheduler that memscan knows "
-                f"({name!r}). From a configuration it builds only the diffusion networks and "
-                "schedulers of MONAI and monai-generative: "
-                f"{', '.join(sorted(_ALLOWED['']))}."
+                f"(_target_: {str(name)[:80]}). From a configuration it builds only these classes "
+                f"of MONAI and monai-generative: {', '.join(sorted(_ALLOWED['']))}."
             )
-        arguments = {
-            k: resolver.under(key, v) for k, v in raw.items() if k not in META | {"_target_"}
-        }
+        taken = {k: v for k, v in raw.items() if k not in META | {"_target_"}}
+        arguments = resolver.under(key, taken)
         return Target(bare, _renamed(bare, arguments), str(name).startswith("generative."))
 
     def weight_files(self) -> dict[str, Path]:
@@ -260,19 +173,20 @@ class Config:
 
 def _followed(resolver: Resolver, key: str) -> Any:
     """Return what stands under a key, or where a bare reference there leads, unresolved."""
-    raw = resolver.raw(key)
     for _ in range(MAX_DEPTH):
-        match = REFERENCE.fullmatch(re.sub(r"^\$?[@%]", "@", raw)) if isinstance(raw, str) else None
+        raw = resolver.raw(key)
+        text = re.sub(r"^(\$@|%)", "@", raw) if isinstance(raw, str) else ""
+        match = REFERENCE.fullmatch(text)
         if match is None:
-            break
-        raw = resolver.raw(match[1])
-    return raw
+            return raw
+        key = match[1]
+    raise resolver.refused(f"'{key[:80]}' refers to itself.")
 
 
 def _class_of(name: str) -> str | None:
-    module, _, bare = name.rpartition(".")
-    packages = (module, module.rpartition(".")[0]) if module else ("",)
-    if any(bare in _ALLOWED.get(package, ()) for package in packages if package or not module):
+    module, dot, bare = name.rpartition(".")
+    packages = {module, module.rpartition(".")[0]} - {""} if dot else {""}
+    if any(bare in _ALLOWED.get(package, ()) for package in packages):
         return bare
     return _COPIES.get(name)
 
@@ -313,8 +227,7 @@ def _parts(resolver: Resolver, text: str) -> Iterator[Any]:
 
 def _strings(raw: Any) -> Iterator[str]:
     todo = [raw]
-    while todo:
-        item = todo.pop()
+    for item in todo:  # It grows meanwhile.
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict | list):
@@ -326,7 +239,9 @@ def _weight_name(resolver: Resolver, text: str) -> str | None:
         return None
     for value in _parts(resolver, text) if text.startswith("$") else (text,):
         if isinstance(value, str) and value.endswith(_SUFFIXES) and Path(value).suffix:
-            return value
+            # What follows a folder that only code could tell is no absolute path.
+            appended = re.search(rf"\+\s*['\"]{re.escape(value)}", text)
+            return value.removeprefix("/") if appended else value
     return None
 
 
@@ -373,9 +288,9 @@ def md5_of_large_files(root: str | Path) -> dict[str, str]:
     """
     names = ("large_files.yml", "large_files.yaml")
     path = next((Path(root) / name for name in names if (Path(root) / name).is_file()), None)
-    entries = [] if path is None else read_config(path).get("large_files")
+    listed: Any = None if path is None else read_config(path).get("large_files")
     sums = {}
-    for entry in entries if isinstance(entry, list) else ():
+    for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, dict) and entry.get("hash_type") == "md5":
             name, value = entry.get("path"), str(entry.get("hash_val")).lower()
             if isinstance(name, str) and re.fullmatch("[0-9a-f]{32}", value):

@@ -7,7 +7,6 @@ numbers, lists, references to other keys and sums of them are worked out; the re
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import re
 from collections.abc import Mapping
@@ -124,8 +123,8 @@ class Resolver:
                 value = value[int(part[:9])]
             else:
                 raise self.refused(
-                    f"there is no '{name}' in this configuration. Check the spelling; if another "
-                    "file holds it, give both files."
+                    f"there is no '{name[:80]}' in this configuration. Check the spelling; if "
+                    "another file holds it, give both files."
                 )
         return value
 
@@ -136,7 +135,10 @@ class Resolver:
             raise self.refused(f"refers to itself: {' -> '.join([*self.chain, name])}.")
         if len(self.chain) >= MAX_DEPTH:
             raise self.refused(f"more than {MAX_DEPTH} references, each to the next.")
-        raw = self.raw(name)
+        return self.under(name, self.raw(name))
+
+    def under(self, name: str, raw: Any) -> Any:
+        """Work out a value as it was written under a key."""
         self.chain.append(name)
         try:
             return self.value(raw)
@@ -156,7 +158,7 @@ class Resolver:
             if self.plain and "_target_" in raw:
                 raise self.refused("has a component as an argument; numbers and texts may be.")
             return {key: self.value(item) for key, item in raw.items() if key not in META}
-        return self._checked(raw, repr(type(raw).__name__))
+        return self._checked(raw)
 
     def expression(self, text: str) -> Any:
         """Work out one expression."""
@@ -170,11 +172,12 @@ class Resolver:
         """Work out one part of an expression; `text` is the whole of it, for messages."""
         self._step()
         try:
-            return self._checked(self._node(node, names, text), text)
-        except (TypeError, ArithmeticError, LookupError, NotImplementedError) as error:
+            return self._checked(self._node(node, names, text))
+        except BadInput:
+            raise
+        # What is not worked out raises NotImplementedError, a RuntimeError as RecursionError is.
+        except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
             raise self._no_code(text) from error
-        except ValueError as error:
-            raise error if isinstance(error, BadInput) else self._no_code(text) from error
 
     def _step(self) -> None:
         self.steps += 1
@@ -194,12 +197,14 @@ class Resolver:
             )
         return self.reference(match[1])
 
-    def _checked(self, value: Any, text: str) -> Any:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value) or abs(value) >= _MAX_NUMBER:
-                raise self.refused(f"a number beyond every sensible size ('{text[:80]}').")
-        elif not isinstance(value, str | bool | tuple | list | dict | None):
-            raise self.refused(f"holds a {text}; numbers, texts, lists and objects are expected.")
+    def _checked(self, value: Any) -> Any:
+        # "not <" holds for NaN too.
+        if isinstance(value, int | float) and not abs(value) < _MAX_NUMBER:
+            raise self.refused("a number that is not finite or beyond 2 to the power of 63.")
+        if not isinstance(value, str | int | float | tuple | list | dict | None):
+            raise self.refused(
+                f"holds a {type(value).__name__}; numbers, texts, lists and objects are expected."
+            )
         return value
 
     def _no_code(self, text: str) -> BadInput:
@@ -223,7 +228,8 @@ class Resolver:
                 return tuple(inner(part) for part in parts)
             case ast.List(elts=parts):
                 return [inner(part) for part in parts]
-            case ast.Dict(keys=keys, values=values):
+            # The key of ** is None, which is no node.
+            case ast.Dict(keys=keys, values=values) if all(keys):
                 return {inner(k): inner(v) for k, v in zip(keys, values, strict=True) if k}
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=part):
                 number = _number(inner(part))
