@@ -56,9 +56,15 @@ class Codec:
         return latent / recipe.scale_factor
 
     def encode_mean(self, volumes: Tensor) -> Tensor:
-        """Map volumes (N, 1, X, Y, Z) to the mean of their latents, unscaled; nothing is drawn."""
+        """Map volumes (N, 1, X, Y, Z) to the mean of their latents, unscaled; nothing is drawn.
+
+        Latents of MONAI's VQVAE are quantised, as its `encode_stage_2_inputs` gives them to the
+        denoiser in training.
+        """
         encoded = self.network.encode(volumes)
         latent: Tensor = encoded[0] if isinstance(encoded, tuple) else encoded
+        if hasattr(self.network, "quantize"):
+            latent = self.network.quantize(latent)[0]
         return latent
 
 

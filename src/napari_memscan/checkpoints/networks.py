@@ -23,6 +23,7 @@ AUTOENCODERS = {
 DENOISERS = {
     "DiffusionModelUNet": "monai.networks.nets",
     "DiffusionModelUNetMaisi": "monai.apps.generation.maisi.networks.diffusion_model_unet_maisi",
+    "MedlordUNet": "napari_memscan.checkpoints.nets.medlord_unet",
     "VideoUNet": "napari_memscan.checkpoints.nets.unet3d",
 }
 
@@ -94,9 +95,11 @@ def build_scheduler(recipe: SchedulerRecipe | FlowRecipe, sampler: str) -> Any:
 def _set_betas(scheduler: Any, recipe: SchedulerRecipe) -> None:
     import torch
 
-    scheduler.betas = torch.tensor(recipe.betas, dtype=torch.float64).float()
-    scheduler.alphas = 1 - scheduler.betas
-    scheduler.alphas_cumprod = torch.cumprod(scheduler.alphas, dim=0)
+    # In double precision: the last beta of a cosine is 0.9999, and 1 - beta what matters.
+    betas = torch.tensor(recipe.betas, dtype=torch.float64)
+    scheduler.betas = betas.float()
+    scheduler.alphas = (1 - betas).float()
+    scheduler.alphas_cumprod = torch.cumprod(1 - betas, dim=0).float()
     if hasattr(scheduler, "final_alpha_cumprod") and not recipe.set_alpha_to_one:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
 
@@ -135,6 +138,23 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     Raises
     ------
     BadInput
+        As `check_fit`.
+    """
+    check_fit(module, state, where)
+    module.load_state_dict(dict(state), strict=True)
+
+
+def check_fit(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str | Path,
+    advice: str = "Use the recipe that belongs to these weights.",
+) -> None:
+    """Compare names and shapes of `state` with those of `module`, which may be on the meta device.
+
+    Raises
+    ------
+    BadInput
         Names the tensors that are missing, left over or of another shape, with both shapes.
     """
     wanted = module.state_dict()
@@ -151,7 +171,5 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     if problems:
         shown = "; ".join(problems[:5]) + ("; ..." if len(problems) > 5 else "")
         raise BadInput(
-            f"{where}: recipe and weights do not fit ({len(problems)} tensors): {shown}. "
-            "Use the recipe that belongs to these weights."
+            f"{where}: recipe and weights do not fit ({len(problems)} tensors): {shown}. {advice}"
         )
-    module.load_state_dict(dict(state), strict=True)

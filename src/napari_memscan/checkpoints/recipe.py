@@ -206,17 +206,23 @@ class AutoencoderRecipe(_Recipe):
         What training volumes went through; also the inverse for intensities.
     spacing : (float, float, float) or None
         Voxel size in mm of the volumes it was trained on; None when unknown.
+    decoded_range, axes
+        See `LDMRecipe`: what the network takes and gives.
     files : dict
         Part of the model to its weight file, inside the checkpoint's folder.
     provenance : dict
         How it was made: data, seed, steps, losses, versions. For people, not for the program.
     """
 
+    _later: ClassVar[frozenset[str]] = frozenset({"decoded_range", "axes"})
+
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["autoencoder"] = "autoencoder"
     autoencoder: dict[str, Any]
     preprocessing: Preprocessing
     spacing: Spacing | None = None
+    decoded_range: tuple[Number, Number] | None = (0.0, 1.0)
+    axes: Axes = "RAS"
     files: dict[str, str] = {"autoencoder": "autoencoder.safetensors"}
     provenance: dict[str, Any] = {}
 

@@ -53,8 +53,7 @@ class AutoencoderEmbedder:
         load_strict(network, checkpoint.weights("autoencoder"), folder)
         self.device = choose_device(device)
         self._codec = Codec(recipe, network.to(self.device).eval())
-        self._axes = recipe.axes if isinstance(recipe, LDMRecipe) else "RAS"
-        self._range = recipe.decoded_range if isinstance(recipe, LDMRecipe) else None
+        self._axes, self._range = recipe.axes, recipe.decoded_range
         self.preprocessing = recipe.preprocessing
         self.input_shape = recipe.preprocessing.shape
         self.name = "autoencoder of the LDM"
