@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import count, islice
 from pathlib import Path
 
 from napari_memscan.errors import BadInput
@@ -26,6 +27,9 @@ class SampleRow:
         What made it; empty for a volume made elsewhere.
     parent : str
         The sample it replaces; empty for most.
+    settings : str
+        Of `generators.interface.Settings`; empty for a volume made elsewhere, and for those made
+        before settings were written.
     """
 
     sample: str
@@ -36,6 +40,17 @@ class SampleRow:
     sampler: str = ""
     steps: str = ""
     parent: str = ""
+    settings: str = ""
+
+
+def free_names(rows: Iterable[SampleRow], n: int) -> list[str]:
+    """Return the `n` smallest names that no row has, in order.
+
+    A run of several processes that was killed leaves gaps; they are filled first, so that it goes
+    on with the names it would have given.
+    """
+    taken = {row.sample for row in rows}
+    return list(islice((s for s in map("s{:06d}".format, count()) if s not in taken), n))
 
 
 def read_samples(path: Path) -> list[SampleRow]:
@@ -61,6 +76,16 @@ def read_samples(path: Path) -> list[SampleRow]:
             f"{path}: the table of samples cannot be read ({error}). Restore it, or delete the "
             "folder 'synthetic' and generate again: the seeds give the same volumes."
         ) from error
+
+
+def add_row(path: Path, row: SampleRow) -> None:
+    """Put one row into a table, sorted by name; several processes may do so at the same time."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        rows = [*read_samples(path), row]
+        write_samples(path, sorted(rows, key=lambda r: (len(r.sample), r.sample)))
 
 
 def write_samples(path: Path, rows: Sequence[SampleRow]) -> None:

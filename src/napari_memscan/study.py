@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from napari_memscan.config import FORMAT, GeneratorConfig, RuleConfig, StudyConfig, explained
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of, write_text
-from napari_memscan.samples import SampleRow, read_samples, write_samples
+from napari_memscan.samples import SampleRow, add_row, read_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -264,8 +264,8 @@ class Study:
         return read_samples(self.samples_path)
 
     def add_sample(self, row: SampleRow) -> None:
-        """Append one row to the table of samples, whole or not at all."""
-        write_samples(self.samples_path, [*self.samples(), row])
+        """Put one row into the table of samples, whole or not at all; kept sorted by name."""
+        add_row(self.samples_path, row)
 
     def sample_path(self, row: SampleRow) -> Path:
         """Return the absolute path of a sample's file."""
