@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
 from napari_memscan.demo.phantoms import write_cohort
@@ -312,10 +312,12 @@ def test_suggested_preprocessing_follows_models_then_the_cohort(phantoms, tiny_l
     finer = suggested_preprocessing(cohort, spacing=(2.0, 1.0, 0.5))
     assert finer.shape == (16, 32, 40)
     assert finer.spacing == (2, 1, 0.5)
-    of_model = suggested_preprocessing(cohort, ldm=tiny_ldm)
+    of_model = suggested_preprocessing(cohort, trained=[read_recipe(tiny_ldm).preprocessing])
     assert of_model.shape == (16, 16, 16)
     assert of_model.intensity == Window(low=-300, high=900)
-    said = suggested_preprocessing(cohort, ldm=tiny_ldm, shape=(8, 8, 8), intensity=MinMax())
+    said = suggested_preprocessing(
+        cohort, trained=[read_recipe(tiny_ldm).preprocessing], shape=(8, 8, 8), intensity=MinMax()
+    )
     assert said == Preprocessing(shape=(8, 8, 8), intensity=MinMax())
     with pytest.raises(BadInput, match=r"preprocessing: shape\.0"):
         suggested_preprocessing(cohort, shape=(2, 8, 8))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,15 +29,21 @@ class GeneratorConfig(_Part):
     kind : {"ldm", "folder"}
         A latent diffusion model, or a folder of volumes made elsewhere.
     path : str
-        Checkpoint folder, or folder of volumes.
+        Checkpoint of any known family, or folder of volumes.
     sampler, steps
         Override the recipe's where set.
+    declared : dict
+        What the checkpoint's files do not say; see `checkpoints.declared.Declared`.
+    trust : bool
+        Code that comes with the checkpoint may be run, in a process of its own.
     """
 
     kind: Literal["ldm", "folder"]
     path: str
-    sampler: Literal["ddim", "ddpm"] | None = None
+    sampler: Literal["ddim", "ddpm", "rflow"] | None = None
     steps: int | None = Field(None, ge=1)
+    declared: dict[str, Any] = {}
+    trust: bool = False
 
 
 class RuleConfig(_Part):
@@ -57,7 +63,11 @@ class StudyConfig(_Part):
     generator : GeneratorConfig or None
         None: nothing to scan yet.
     embedder : str
-        ``low-resolution`` or the folder of a checkpoint.
+        ``low-resolution`` or a checkpoint of any known family.
+    embedder_declared : dict
+        What its files do not say.
+    embedder_trust : bool
+        Code that comes with it may be run, in a process of its own.
     preprocessing : Preprocessing
         What real and synthetic volumes go through.
     rule : RuleConfig
@@ -74,6 +84,8 @@ class StudyConfig(_Part):
     name: str
     generator: GeneratorConfig | None = None
     embedder: str = "low-resolution"
+    embedder_declared: dict[str, Any] = {}
+    embedder_trust: bool = False
     preprocessing: Preprocessing
     rule: RuleConfig = RuleConfig()
     k: int = Field(5, ge=1, le=50)
@@ -91,8 +103,7 @@ def explained(error: ValidationError) -> str:
 def suggested_preprocessing(
     cohort: Cohort,
     *,
-    ldm: str | Path | None = None,
-    embedder: str | Path | None = None,
+    trained: Sequence[Preprocessing] = (),
     shape: tuple[int, int, int] | None = None,
     spacing: tuple[float, float, float] | None = None,
     intensity: Window | Percentile | MinMax | None = None,
@@ -104,15 +115,12 @@ def suggested_preprocessing(
     cohort : Cohort
         Its training volumes give the shape where no model does: the median of each axis, to the
         nearest multiple of 8, which networks can halve three times.
-    ldm, embedder : path, optional
-        Folders of checkpoints; what the LDM was trained with goes before what the embedder was.
+    trained : sequence of Preprocessing
+        What the models were trained with; the first goes before the others.
     shape, spacing, intensity : optional
-        Go before both. Without any model the intensity rule is the 1st to 99th percentile.
+        Go before all. Without any model the intensity rule is the 1st to 99th percentile.
     """
-    from napari_memscan.checkpoints.native import read_recipe
-
-    found = [read_recipe(path).preprocessing for path in (ldm, embedder) if path is not None]
-    model = found[0] if found else None
+    model = trained[0] if trained else None
     if model is not None:
         spacing = spacing or model.spacing
     if shape is None:

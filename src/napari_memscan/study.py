@@ -126,6 +126,14 @@ class Study:
         import tomli_w
 
         value = (config or self.config).model_dump(mode="json", exclude_none=True)
+        for part, name, unused in (
+            (value, "embedder_declared", {}),
+            (value, "embedder_trust", False),
+            (value.get("generator", {}), "declared", {}),
+            (value.get("generator", {}), "trust", False),
+        ):
+            if part.get(name) == unused:
+                part.pop(name, None)
         value["embedder"] = self._portable(value["embedder"])
         if "generator" in value:
             value["generator"]["path"] = self._portable(value["generator"]["path"])
@@ -183,6 +191,10 @@ class Study:
         """Return a path of ``study.toml`` as an absolute one: it starts at the study's folder."""
         return (self.folder / path).resolve()
 
+    def _model(self, path: str, trust: bool) -> str | Path:
+        """Return where a model lies; a plug-in may be named as package.module:function."""
+        return path if trust and ":" in path else self.resolve(path)
+
     def generator(self) -> LDMGenerator | FolderGenerator:
         """Load the generator; BadInput where there is none or it does not load."""
         config = self.config.generator
@@ -197,14 +209,22 @@ class Study:
             return FolderGenerator(self.resolve(config.path))
         from napari_memscan.generators.ldm import LDMGenerator
 
-        return LDMGenerator(self.resolve(config.path))
+        return LDMGenerator(
+            self._model(config.path, config.trust),
+            declared=config.declared,
+            trust=config.trust,
+        )
 
     @cached_property
     def _embedder(self) -> Embedder:
         from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
 
         spec = self.config.embedder
-        embedder = load_embedder(spec if spec == LOW_RESOLUTION else self.resolve(spec))
+        embedder = load_embedder(
+            spec if spec == LOW_RESOLUTION else self._model(spec, self.config.embedder_trust),
+            declared=self.config.embedder_declared,
+            trust=self.config.embedder_trust,
+        )
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(

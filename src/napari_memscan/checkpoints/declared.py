@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -102,6 +103,15 @@ class Declared(BaseModel):
         if isinstance(values.get("intensity"), str):
             values["intensity"] = _intensity(values["intensity"])
         return cls.of(values)
+
+    def absolute(self) -> Declared:
+        """Return it with absolute paths: a study may lie elsewhere than where it is made."""
+        paths = {
+            name: str(Path(value).expanduser().resolve())
+            for name in ("autoencoder", "denoiser", "config")
+            if (value := getattr(self, name)) is not None
+        }
+        return self.model_copy(update=paths)
 
     def given(self) -> dict[str, Any]:
         """Return only what was stated, as JSON knows it."""

@@ -28,12 +28,15 @@ class Inspection:
         Loaded, where nothing is missing and everything fits.
     problem : str
         Why it cannot be used as it is; empty otherwise.
+    declared : Declared or None
+        What was stated about it.
     """
 
     path: Path
     candidates: tuple[Candidate, ...]
     checkpoint: Checkpoint | None = None
     problem: str = ""
+    declared: Declared | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -96,19 +99,19 @@ def inspect(
     """
     path = Path(path)
     candidates: tuple[Candidate, ...] = ()
+    checkpoint, problem = None, ""
     try:
         candidates = tuple(detect(path, declared))
         if not candidates:
-            return Inspection(path, (), None, unknown(Found(path, declared)))
+            raise BadInput(unknown(Found(path, declared)))
         if kind is not None:
             candidates = tuple(sorted(candidates, key=lambda c: c.kind != kind))
         if candidates[0].missing:
-            needed = "; ".join(candidates[0].missing)
-            return Inspection(
-                path, candidates, None,
+            raise BadInput(
                 f"{path}: {candidates[0].title}; the files do not say everything. State it with "
-                f"--set NAME=VALUE. Missing: {needed}.",
-            )  # fmt: skip
-        return Inspection(path, candidates, load(path, declared, kind))
+                f"--set NAME=VALUE. Missing: {'; '.join(candidates[0].missing)}."
+            )
+        checkpoint = load(path, declared, kind)
     except BadInput as error:
-        return Inspection(path, candidates, None, str(error))
+        problem = str(error)
+    return Inspection(path, candidates, checkpoint, problem, declared)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli import demo, judge, make, model, new
+from napari_memscan.cli import checkpoints, demo, judge, make, model, new
 from napari_memscan.cli.console import Commands, say
 
 app = typer.Typer(
@@ -60,7 +60,8 @@ def memscan(
 for command in (
     demo.demo,
     new.new,
-    new.check,
+    checkpoints.check,
+    checkpoints.convert,
     model.train,
     make.generate,
     make.scan,

@@ -3,25 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari_memscan.checkpoints.inspection import inspect
 from napari_memscan.cli.console import note
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
+    from napari_memscan.checkpoints.checkpoint import Checkpoint
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.inspection import Inspection
+    from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.study import Study
 
 
-def check_path(path: Path, study: Path | None = None) -> Iterator[str]:
+@dataclass
+class Report:
+    """What scripts want to know of a path, beside the lines for people.
+
+    Attributes
+    ----------
+    values : dict
+        ``what`` it is and, for a checkpoint, candidates, load report, recipe, self-test.
+    warnings : list of str
+        What must be known, though it can be used.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning, and say it on standard error."""
+        self.warnings.append(text)
+        note(f"warning: {text}")
+
+
+def check_path(
+    path: str | Path,
+    study: Path | None = None,
+    *,
+    declared: Declared | None = None,
+    trust: bool = False,
+    report: Report | None = None,
+) -> Iterator[str]:
     """Yield lines that say what `path` is.
 
     Parameters
     ----------
-    path : Path
-        Study, checkpoint, cohort, volume, or folder of volumes.
+    path : path
+        Study, checkpoint, weight file, cohort, volume, or folder of volumes; a plug-in with
+        `trust`.
     study : Path, optional
         Also say whether it fits.
+    declared : Declared, optional
+        What the files of a checkpoint do not say.
+    trust : bool
+        Code that comes with a checkpoint may be run.
+    report : Report, optional
+        Filled on the way.
 
     Raises
     ------
@@ -31,19 +72,48 @@ def check_path(path: Path, study: Path | None = None) -> Iterator[str]:
     from napari_memscan.study import Study
     from napari_memscan.volumes.reader import is_volume_path
 
+    report = report or Report()
+    fits = None if study is None else Study.open(study)
+    spec, path = str(path), Path(path)
+    if trust:
+        yield from trusted(spec, declared, fits, report)
+        return
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder. Check the path.")
-    fits = None if study is None else Study.open(study)
     if path.name == "study.toml" or (path / "study.toml").is_file():
-        yield from _study(Study.open(path))
-    elif path.name == "recipe.json" or (path / "recipe.json").is_file():
-        yield from _checkpoint(path, fits)
+        report.values["what"] = "study"
+        yield from _study(Study.open(path), report)
     elif is_volume_path(path):
+        report.values["what"] = "volume"
         yield from _volume(path, fits)
-    elif path.is_dir() and not _is_cohort(path):
-        yield from _folder(path, fits)
+    elif _is_table(path):
+        report.values["what"] = "cohort"
+        yield from _cohort(path, report)
     else:
-        yield from _cohort(path)
+        found = inspect(path, declared)
+        if found.candidates or path.is_file():
+            report.values |= found.as_dict()
+            yield from checkpoint(found, fits, report)
+        elif _is_cohort(path):
+            report.values["what"] = "cohort"
+            yield from _cohort(path, report)
+        elif _has_weights(path):
+            raise BadInput(found.problem)
+        else:
+            report.values["what"] = "volumes"
+            yield from _folder(path, fits)
+
+
+def _is_table(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    return path.suffix.lower() == ".csv" or path.name.lower() == "dataset.json"
+
+
+def _has_weights(folder: Path) -> bool:
+    from napari_memscan.checkpoints.found import WEIGHT_SUFFIXES
+
+    return any(child.suffix.lower() in WEIGHT_SUFFIXES for child in folder.iterdir())
 
 
 def _is_cohort(folder: Path) -> bool:
@@ -54,22 +124,16 @@ def _is_cohort(folder: Path) -> bool:
     return bool(names & {"cohort.csv", "dataset.json", *SPLITS, *ALIASES})
 
 
-def _study(study: Study) -> Iterator[str]:
-    from napari_memscan.checkpoints.loading import describe
-    from napari_memscan.cli.new import counted
+def _study(study: Study, report: Report) -> Iterator[str]:
+    from napari_memscan.cli.new import counted, models_of
 
     config = study.config
     yield f"{study.folder}: study '{config.name}'"
     yield f"cohort      {counted(study.cohort)}"
     yield f"volumes     {config.preprocessing}"
-    if config.generator is None:
-        yield "generator   none yet"
-    elif config.generator.kind == "folder":
-        yield f"generator   volumes made elsewhere: {config.generator.path}"
-    else:
+    if config.generator is not None:
         study.generator()
-        yield f"generator   {describe(study.resolve(config.generator.path))}"
-    yield f"embedder    {study.embedder().name}"
+    yield from models_of(study)
     missing = [row.sample for row in study.samples() if not study.sample_path(row).exists()]
     if missing:
         raise BadInput(
@@ -83,35 +147,7 @@ def _study(study: Study) -> Iterator[str]:
     else:
         yield f"scan        {result.n_copies} of {result.n_synthetic} called copies"
     for warning in study.cohort.warnings:
-        note(f"warning: {warning}")
-
-
-def _checkpoint(path: Path, study: Study | None) -> Iterator[str]:
-    from napari_memscan.checkpoints.loading import describe
-    from napari_memscan.checkpoints.native import read_recipe
-    from napari_memscan.embedders.loading import load_embedder
-    from napari_memscan.generators.ldm import LDMGenerator
-
-    recipe = read_recipe(path)
-    yield f"{path}: {describe(path)}"
-    if recipe.kind == "ldm":
-        LDMGenerator(path, "cpu")
-    else:
-        load_embedder(path, "cpu")
-    yield "recipe and weights fit"
-    if study is not None:
-        made, wanted = recipe.preprocessing, study.config.preprocessing
-        if made.shape != wanted.shape:
-            raise BadInput(
-                f"{path}: is for volumes of {made.shape}, the study's are {wanted.shape}. "
-                "Create a study with this shape, or train the model anew."
-            )
-        if made != wanted:
-            note(
-                f"warning: it was trained with ({made}), the study has ({wanted}): shapes fit, "
-                "intensities may not."
-            )
-        yield f"fits the study {study.folder}"
+        report.warn(warning)
 
 
 def _volume(path: Path, study: Study | None) -> Iterator[str]:
@@ -149,7 +185,7 @@ def _folder(path: Path, study: Study | None) -> Iterator[str]:
         yield f"fit the study {study.folder}"
 
 
-def _cohort(path: Path) -> Iterator[str]:
+def _cohort(path: Path, report: Report) -> Iterator[str]:
     from napari_memscan.cli.new import counted
     from napari_memscan.volumes.importers import import_any
 
@@ -159,4 +195,90 @@ def _cohort(path: Path) -> Iterator[str]:
     subjects = {row.subject_id for row in cohort.rows()} - {""}
     yield f"subjects    {len(subjects)} known"
     for warning in cohort.warnings:
-        note(f"warning: {warning}")
+        report.warn(warning)
+
+
+def checkpoint(found: Inspection, study: Study | None, report: Report) -> Iterator[str]:
+    """Yield what a checkpoint is, put its weights into networks, and ask them for a step."""
+    yield from found.lines()
+    if found.checkpoint is None:
+        raise BadInput(found.problem)
+    for warning in found.checkpoint.report.warnings:
+        report.warn(warning)
+    recipe = found.checkpoint.recipe
+    if recipe.kind == "ldm":
+        from napari_memscan.generators.ldm import LDMGenerator
+
+        yield from _self_test(LDMGenerator(found.path, "cpu", found.declared), report)
+    else:
+        from napari_memscan.embedders.loading import load_embedder
+
+        load_embedder(found.path, "cpu", found.declared)
+    yield "fits        recipe and weights fit each other"
+    if study is not None:
+        yield from _fits(found.checkpoint, study, report)
+
+
+def _self_test(generator: LDMGenerator, report: Report) -> Iterator[str]:
+    from napari_memscan.generators.selftest import require, self_test
+
+    checks = self_test(generator)
+    report.values["self_test"] = [vars(check) for check in checks]
+    for warning in require(checks, str(generator.path)):
+        report.warn(warning)
+    yield "self-test   " + "; ".join(check.text for check in checks if check.passed)
+
+
+def _fits(checkpoint: Checkpoint, study: Study, report: Report) -> Iterator[str]:
+    from napari_memscan.checkpoints.recipe import LDMRecipe
+    from napari_memscan.cli.console import follow
+    from napari_memscan.jobs.creating import doubted
+
+    made, wanted = checkpoint.recipe.preprocessing, study.config.preprocessing
+    if made.shape != wanted.shape:
+        raise BadInput(
+            f"{checkpoint.path}: is for volumes of {made.shape}, the study's are {wanted.shape}. "
+            "Create a study with this shape, or train the model anew."
+        )
+    if made != wanted:
+        report.warn(
+            f"it was trained with ({made}), the study has ({wanted}): shapes fit, intensities "
+            "may not."
+        )
+    if isinstance(checkpoint.recipe, LDMRecipe):
+        rows = study.cohort.rows("training")
+        warning = follow(doubted(checkpoint, rows, wanted), "encode training volumes")
+        if warning:
+            report.warn(warning)
+        else:
+            yield "scale       agrees with 1/std of the latents of training volumes"
+    yield f"fits the study {study.folder}"
+
+
+def trusted(
+    spec: str, declared: Declared | None, study: Study | None, report: Report
+) -> Iterator[str]:
+    """Yield what a model is whose code is run, in a process of its own, since the user said so."""
+    from napari_memscan.embedders.loading import load_embedder
+    from napari_memscan.generators.ldm import LDMGenerator
+
+    report.values |= {"what": "checkpoint", "ran_code": True}
+    try:
+        generator = LDMGenerator(spec, "cpu", declared, trust=True)
+    except BadInput as problem:
+        try:
+            embedder = load_embedder(spec, "cpu", declared, trust=True)
+        except BadInput:
+            raise problem from None
+        yield f"{spec}: {embedder.name}"
+        yield f"embeds      {embedder.input_shape} to {embedder.dim} numbers"
+        return
+    yield f"{spec}: LDM of its own code"
+    yield from _self_test(generator, report)
+    if study is not None and generator.recipe.preprocessing.shape != (
+        study.config.preprocessing.shape
+    ):
+        raise BadInput(
+            f"{spec}: makes volumes of {generator.recipe.preprocessing.shape}, the study's are "
+            f"{study.config.preprocessing.shape}."
+        )

@@ -1,16 +1,19 @@
-"""Commands that look at what is there: ``new`` and ``check``."""
+"""The command ``new``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import note, say
+from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
+    from napari_memscan.study import Study
     from napari_memscan.volumes.cohort import Cohort
     from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
@@ -25,14 +28,21 @@ def new(
         ),
     ],
     ldm: Annotated[
-        Path | None, typer.Option(help="Checkpoint folder of the latent diffusion model.")
+        str | None,
+        typer.Option(help="Latent diffusion model: a checkpoint folder, bundle or weight file."),
     ] = None,
     synthetic: Annotated[
         Path | None, typer.Option(help="Folder of synthetic volumes made elsewhere.")
     ] = None,
     embedder: Annotated[
-        str, typer.Option(help="Checkpoint folder of an embedder, or low-resolution.")
+        str, typer.Option(help="Checkpoint of an embedder, or low-resolution.")
     ] = "low-resolution",
+    set_: SetOption = None,
+    embedder_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What the files of the embedder do not say."),
+    ] = None,
+    trust: TrustOption = False,
     shape: Annotated[
         str | None, typer.Option(metavar="X,Y,Z", help="Voxels after preprocessing.")
     ] = None,
@@ -66,54 +76,76 @@ def new(
     \b
     Examples:
       memscan new audit --cohort patients/cohort.csv --ldm checkpoints/ldm
+      memscan new audit --cohort patients/ --ldm bundle/ --set latent_shape=8,36,44,28
       memscan new audit --cohort patients/ --subject 'sub-([^_]+)' --synthetic generated/
       memscan new audit --cohort ct.csv --shape 64,64,64 --intensity window:-300:900
     """
-    from napari_memscan.checkpoints.loading import describe
-    from napari_memscan.config import suggested_preprocessing
-    from napari_memscan.study import GeneratorConfig, Study, StudyConfig
+    from napari_memscan import jobs
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.config import GeneratorConfig
 
     if ldm is not None and synthetic is not None:
         raise BadInput("--ldm and --synthetic: one of the two. Make a study for each.")
     volumes = read_cohort(cohort, subject, rename or [])
-    volumes.check()
-    trained = None if embedder == "low-resolution" else Path(embedder)
-    preprocessing = suggested_preprocessing(
-        volumes,
-        ldm=ldm,
-        embedder=trained,
-        shape=None if shape is None else _three(shape, "--shape", int),
-        spacing=None if spacing is None else _three(spacing, "--spacing", float),
-        intensity=None if intensity is None else _intensity(intensity),
-    )
+    stated = {
+        "shape": None if shape is None else _three(shape, "--shape", int),
+        "spacing": None if spacing is None else _three(spacing, "--spacing", float),
+        "intensity": None if intensity is None else _intensity(intensity),
+    }
     generator = None
-    for kind, path in (("ldm", ldm), ("folder", synthetic)):
-        if path is not None:
-            generator = GeneratorConfig.model_validate({"kind": kind, "path": str(path.resolve())})
-    config = StudyConfig(
+    if ldm is not None:
+        generator = GeneratorConfig(
+            kind="ldm",
+            path=_absolute(ldm),
+            declared=Declared.parsed(set_ or []).given(),
+            trust=trust,
+        )
+    elif synthetic is not None:
+        generator = GeneratorConfig(kind="folder", path=str(synthetic.resolve()))
+    job = jobs.create(
+        study,
+        volumes,
         name=name or study.resolve().name,
         generator=generator,
-        embedder=embedder if trained is None else str(trained.resolve()),
-        preprocessing=preprocessing,
+        embedder=embedder if embedder == "low-resolution" else _absolute(embedder),
+        embedder_declared=Declared.parsed(embedder_set or []).given(),
+        embedder_trust=trust and embedder != "low-resolution",
+        **stated,
     )
-    # Models that do not load or do not fit are found before anything is written.
-    plan = Study(study.resolve(), config, volumes)
-    plan.embedder()
-    if generator is not None:
-        plan.generator()
-    made = Study.create(study, config, volumes)
+    made = follow(job, "new")
     say(f"{made.folder}: a new study")
     say(f"cohort      {counted(volumes)}")
-    if ldm is not None:
-        say(f"generator   {describe(ldm)}")
-    if synthetic is not None:
-        say(f"generator   volumes made elsewhere: {synthetic}")
-    say(f"embedder    {embedder if trained is None else describe(trained)}")
-    say(f"volumes     {preprocessing}")
+    for line in models_of(made):
+        say(line)
+    say(f"volumes     {made.config.preprocessing}")
     for warning in volumes.warnings:
         note(f"warning: {warning}")
     following = {None: "memscan train autoencoder", "ldm": "memscan generate -n 64"}
     say(f"Next: {following.get(generator.kind if generator else None, 'memscan scan')} {study}")
+
+
+def models_of(study: Study) -> Iterator[str]:
+    """Say what a study generates and embeds with."""
+    from napari_memscan.checkpoints.loading import describe, load
+
+    config = study.config.generator
+    if config is None:
+        yield "generator   none yet"
+    elif config.kind == "folder":
+        yield f"generator   volumes made elsewhere: {config.path}"
+    elif config.trust:
+        yield f"generator   trusted, runs code in a process of its own: {config.path}"
+    else:
+        checkpoint = load(study.resolve(config.path), config.declared, "ldm")
+        yield f"generator   {describe(checkpoint)}"
+        yield from (f"            {fact}" for fact in checkpoint.report.lines())
+        yield from (f"            warning: {text}" for text in checkpoint.report.warnings)
+    yield f"embedder    {study.embedder().name}"
+
+
+def _absolute(path: str) -> str:
+    """Return a path as an absolute one; a plug-in named as module:function stays."""
+    return path if ":" in path and not Path(path).exists() else str(Path(path).resolve())
 
 
 def read_cohort(path: Path, subject: str | None, renames: list[str]) -> Cohort:
@@ -173,25 +205,3 @@ def _intensity(text: str) -> Window | Percentile | MinMax:
         f"--intensity {text}: window:LOW:HIGH, percentile:LOW:HIGH or minmax is expected, "
         "such as window:-300:900."
     )
-
-
-def check(
-    path: Annotated[
-        Path, typer.Argument(help="Study, checkpoint, cohort, volume, or folder of volumes.")
-    ],
-    study: Annotated[Path | None, typer.Option(help="Also say whether it fits this study.")] = None,
-) -> None:
-    """Say what a path is and whether it can be used.
-
-    Reads everything: weights are loaded into the recipe's networks, volumes to the last voxel.
-
-    \b
-    Examples:
-      memscan check checkpoints/ldm
-      memscan check scan.nii.gz --study audit
-      memscan check patients/cohort.csv
-    """
-    from napari_memscan.cli.checks import check_path
-
-    for line in check_path(path, study):
-        say(line)

@@ -19,6 +19,7 @@ def load_embedder(
     spec: str | Path | None = None,
     device: str = "auto",
     declared: Mapping[str, Any] | Declared | None = None,
+    trust: bool = False,
 ) -> Embedder:
     """Load an embedder.
 
@@ -31,6 +32,8 @@ def load_embedder(
         ``auto``, ``cpu``, ``cuda`` ...
     declared : Declared or mapping, optional
         What the checkpoint's files do not say.
+    trust : bool
+        Code that comes with the checkpoint may be run, in a process of its own.
 
     Raises
     ------

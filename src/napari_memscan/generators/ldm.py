@@ -39,6 +39,8 @@ class LDMGenerator:
         ``auto``, ``cpu``, ``cuda`` ...
     declared : Declared or mapping, optional
         What the checkpoint's files do not say.
+    trust : bool
+        Code that comes with the checkpoint may be run, in a process of its own.
 
     Attributes
     ----------
@@ -62,9 +64,11 @@ class LDMGenerator:
         path: str | Path,
         device: str = "auto",
         declared: Mapping[str, Any] | Declared | None = None,
+        trust: bool = False,
     ) -> None:
         checkpoint = load(path, declared, kind="ldm")
         assert isinstance(checkpoint.recipe, LDMRecipe)
+        self.path = path
         self.recipe = checkpoint.recipe
         self.report = checkpoint.report
         self.recipe_hash = self.recipe.hash

@@ -19,9 +19,6 @@ from napari_memscan.volumes.orientation import from_ras
 if TYPE_CHECKING:
     import torch
 
-ENOUGH = 32
-"""Training volumes that are encoded: the standard deviation of latents hardly changes with more."""
-
 TOLERANCE = 0.2
 """Further off than this share, a scale factor is doubted (checkpoints often lost theirs)."""
 

@@ -4,10 +4,23 @@ Whoever runs a job sees its progress in what it yields and stops it by not askin
 finished is on disk; the same call goes on from there and gives the same bytes.
 """
 
+from napari_memscan.jobs.converting import convert
+from napari_memscan.jobs.creating import create
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import regenerate, scan, vector
 from napari_memscan.jobs.training import train
 
-__all__ = ["Progress", "generate", "regenerate", "report", "run", "scan", "train", "vector"]
+__all__ = [
+    "Progress",
+    "convert",
+    "create",
+    "generate",
+    "regenerate",
+    "report",
+    "run",
+    "scan",
+    "train",
+    "vector",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.loading import describe
+from napari_memscan.checkpoints.loading import describe, recipe_of
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
@@ -150,12 +150,13 @@ def configuration(values: Mapping[str, Any], cohort: Cohort, name: str) -> Study
     embedder: str = values.get("embedder") or LOW_RESOLUTION
     ldm = generator.path if generator is not None and generator.kind == "ldm" else None
     trained = None if embedder == LOW_RESOLUTION else embedder
-    check_shapes([read_recipe(path).preprocessing for path in (ldm, trained) if path])
+    recipes = [recipe_of(path).preprocessing for path in (ldm, trained) if path]
+    check_shapes(recipes)
     return StudyConfig(
         name=name,
         generator=generator,
         embedder=embedder,
-        preprocessing=suggested_preprocessing(cohort, ldm=ldm, embedder=trained),
+        preprocessing=suggested_preprocessing(cohort, trained=recipes),
     )
 
 

@@ -1,0 +1,97 @@
+"""The commands ``check`` and ``convert``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_memscan.cli.console import note, say
+from napari_memscan.cli.options import SetOption, TrustOption
+from napari_memscan.errors import BadInput, JobFailed
+
+
+def check(
+    path: Annotated[
+        str, typer.Argument(help="Weight file, checkpoint, study, cohort, or volumes.")
+    ],
+    study: Annotated[Path | None, typer.Option(help="Also say whether it fits this study.")] = None,
+    set_: SetOption = None,
+    trust: TrustOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Say what a path is, what is missing, and whether it is safe and can be used.
+
+    Reads everything and runs nothing that comes with it: weights are put into the networks and
+    asked for one step, volumes are read to the last voxel. Exit code 0: can be used as it is.
+
+    \b
+    Examples:
+      memscan check checkpoints/ldm
+      memscan check results/model-60.pt --set downsample=4,4,4 --set shape=256,256,32
+      memscan check bundle/ --study audit --json
+      memscan check scan.nii.gz --study audit
+    """
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.cli.checks import Report, check_path
+
+    declared = Declared.parsed(set_ or [])
+    if not as_json:
+        for line in check_path(path, study, declared=declared, trust=trust):
+            say(line)
+        return
+    report = Report()
+    failure: BadInput | JobFailed | None = None
+    # Libraries that print would spoil the JSON.
+    with redirect_stdout(sys.stderr):
+        try:
+            lines = list(check_path(path, study, declared=declared, trust=trust, report=report))
+        except (BadInput, JobFailed) as error:
+            failure, lines = error, []
+    value = {"path": str(path), "usable": failure is None, **report.values}
+    value |= {"lines": lines, "warnings": report.warnings}
+    value["error"] = None if failure is None else str(failure)
+    say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    if failure is not None:
+        raise typer.Exit(2 if isinstance(failure, BadInput) else 1)
+
+
+def convert(
+    path: Annotated[str, typer.Argument(help="Checkpoint of any known family.")],
+    out: Annotated[Path, typer.Argument(help="Folder to be made.")],
+    set_: SetOption = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Estimate a scale factor that nobody states from its training volumes."),
+    ] = None,
+    half: Annotated[bool, typer.Option(help="Store float16: half the size.")] = False,
+) -> None:
+    """Turn a checkpoint into memscan's own format, once: safetensors and a complete recipe.
+
+    \b
+    Examples:
+      memscan convert bundle/ checkpoints/brats --set scale_factor=1.0
+      memscan convert bundle/ checkpoints/brats --study audit
+      memscan convert results/model-60.pt ldm --set downsample=4,4,4 --set shape=256,256,32
+    """
+    from napari_memscan import jobs
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.loading import describe
+    from napari_memscan.cli.console import follow
+    from napari_memscan.study import Study
+
+    opened = None if study is None else Study.open(study)
+    declared = Declared.parsed(set_ or [])
+    made = follow(jobs.convert(path, out, declared, study=opened, half=half), "convert")
+    say(f"{out}: {describe(out)}")
+    for line in made.report.lines():
+        say(f"            {line}")
+    for warning in made.report.warnings:
+        note(f"warning: {warning}")
+    note(f"Next: memscan check {out}")

@@ -1,0 +1,206 @@
+"""A new study, with models that were seen to work on its cohort before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.checkpoints.checkpoint import Checkpoint
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.inspection import inspect
+from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.recipe import LDMRecipe
+from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
+from napari_memscan.errors import BadInput
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.generators.scale import LatentScale
+    from napari_memscan.volumes.cohort import Cohort, CohortRow
+    from napari_memscan.volumes.preprocessing import Preprocessing
+
+LOW_RESOLUTION = "low-resolution"
+A_FEW, ENOUGH = 8, 32
+"""Training volumes that are encoded to doubt a known scale factor, and to estimate one: the
+standard deviation of latents hardly changes with more."""
+
+
+def create(
+    folder: str | Path,
+    cohort: Cohort,
+    *,
+    name: str,
+    generator: GeneratorConfig | None = None,
+    embedder: str = LOW_RESOLUTION,
+    embedder_declared: dict[str, Any] | None = None,
+    embedder_trust: bool = False,
+    **preprocessing: Any,
+) -> Generator[Progress, None, Study]:
+    """Create a study: load and test its models, estimate what they do not say, write it.
+
+    Parameters
+    ----------
+    folder : path
+        Of the new study.
+    cohort : Cohort
+        Checked here.
+    name : str
+        For people.
+    generator, embedder, embedder_declared, embedder_trust
+        See `StudyConfig`. A scale factor that neither the checkpoint nor the user states is
+        estimated from training volumes and written into the study.
+    **preprocessing
+        ``shape``, ``spacing``, ``intensity`` where they are stated; see
+        `suggested_preprocessing`.
+
+    Yields
+    ------
+    Progress
+        After each training volume that was encoded.
+
+    Raises
+    ------
+    BadInput
+        A model does not load, does not work, or does not fit the other; nothing is written.
+    """
+    cohort.check()
+    declared = Declared() if generator is None else Declared.of(generator.declared).absolute()
+    ldm: Checkpoint | None = None
+    trained: list[Preprocessing] = []
+    unscaled = False
+    if generator is not None and generator.kind == "ldm":
+        if generator.trust:
+            from napari_memscan.generators.ldm import LDMGenerator
+
+            foreign = LDMGenerator(generator.path, declared=declared, trust=True)
+            trained.append(foreign.recipe.preprocessing)
+        else:
+            ldm, unscaled = _loaded(generator.path, declared)
+            trained.append(ldm.recipe.preprocessing)
+    if embedder != LOW_RESOLUTION:
+        from napari_memscan.embedders.loading import load_embedder
+
+        loaded = load_embedder(embedder, declared=embedder_declared, trust=embedder_trust)
+        trained += [p for p in [getattr(loaded, "preprocessing", None)] if p is not None]
+    recipe = suggested_preprocessing(cohort, trained=trained, **preprocessing)
+    if unscaled and generator is not None:
+        if recipe.shape != trained[0].shape:
+            raise BadInput(_other_shape(trained[0].shape, recipe.shape))
+        scaled = yield from estimated(
+            generator.path, declared, cohort.rows("training"), recipe.intensity
+        )
+        declared = declared.model_copy(update=_scale_of(scaled))
+    elif ldm is not None and recipe.shape == trained[0].shape:
+        rows = cohort.rows("training")
+        warning = yield from doubted(ldm, rows, recipe)
+        cohort.warnings.extend({warning} - {"", *cohort.warnings})
+    if generator is not None:
+        generator = generator.model_copy(update={"declared": declared.given()})
+    config = StudyConfig(
+        name=name,
+        generator=generator,
+        embedder=embedder,
+        embedder_declared=Declared.of(embedder_declared).absolute().given(),
+        embedder_trust=embedder_trust,
+        preprocessing=recipe,
+    )
+    # Models that do not load or do not fit are found before anything is written.
+    plan = Study(Path(folder).resolve(), config, cohort)
+    plan.embedder()
+    if generator is not None:
+        cohort.warnings.extend(tested(plan))
+    return Study.create(folder, config, cohort)
+
+
+def tested(study: Study) -> list[str]:
+    """Load a study's generator and put it to the self-test; return its warnings."""
+    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.selftest import require, self_test
+
+    generator = study.generator()
+    if isinstance(generator, FolderGenerator):
+        return []
+    made, wanted = generator.recipe.preprocessing.shape, study.config.preprocessing.shape
+    if made != wanted:
+        raise BadInput(_other_shape(made, wanted))
+    assert study.config.generator is not None
+    return require(self_test(generator), study.config.generator.path)
+
+
+def _scale_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint's scale factor and where it comes from, as one declares them."""
+    assert isinstance(checkpoint.recipe, LDMRecipe)
+    origin = next(fact.origin for fact in checkpoint.report.facts if fact.name == "scale_factor")
+    return {"scale_factor": checkpoint.recipe.scale_factor, "scale_factor_from": origin}
+
+
+def _other_shape(made: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return (
+        f"the LDM makes volumes of {made}, the study's are {wanted}. Leave the shape out, so that "
+        "it follows the LDM."
+    )
+
+
+def _loaded(path: str | Path, declared: Declared) -> tuple[Checkpoint, bool]:
+    """Load an LDM; where only its scale factor is not known, with 1 in its place."""
+    found = inspect(path, declared, "ldm")
+    if found.checkpoint is not None:
+        return found.checkpoint, False
+    if len(found.missing) != 1 or not found.missing[0].startswith("scale_factor:"):
+        raise BadInput(found.problem)
+    return load(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm"), True
+
+
+def estimated(
+    path: str | Path, declared: Declared, rows: list[CohortRow], intensity: Any
+) -> Generator[Progress, None, Checkpoint]:
+    """Load an LDM with a scale factor estimated from training volumes.
+
+    Raises
+    ------
+    BadInput
+        More than the scale factor is missing.
+    """
+    ldm, unscaled = _loaded(path, declared)
+    if not unscaled:
+        return ldm
+    recipe = ldm.recipe.preprocessing.model_copy(update={"intensity": intensity})
+    scale = yield from _measured(ldm, rows, recipe, ENOUGH)
+    found = {"scale_factor": scale.factor, "scale_factor_from": scale.origin}
+    return load(path, declared.model_copy(update=found), "ldm")
+
+
+def doubted(
+    ldm: Checkpoint, rows: list[CohortRow], recipe: Preprocessing
+) -> Generator[Progress, None, str]:
+    """Return a warning where an LDM's scale factor is far from 1/std of the latents."""
+    assert isinstance(ldm.recipe, LDMRecipe)
+    if ldm.recipe.latent_scaling != "factor":
+        return ""
+    scale = yield from _measured(ldm, rows, recipe, A_FEW)
+    return scale.warning(ldm.recipe)
+
+
+def _measured(
+    ldm: Checkpoint, rows: list[CohortRow], recipe: Preprocessing, n: int
+) -> Generator[Progress, None, LatentScale]:
+    from napari_memscan.checkpoints.device import choose_device
+    from napari_memscan.generators.scale import measure
+
+    # Spread over the cohort: its order may be by hospital or by date.
+    rows = rows[:: max(1, len(rows) // n)][:n]
+    encoding = measure(ldm, [partial(_read, row, recipe) for row in rows], choose_device())
+    while True:
+        try:
+            done = next(encoding)
+        except StopIteration as stop:
+            scale: LatentScale = stop.value
+            return scale
+        yield Progress(done, len(rows), "encoded a training volume")
+
+
+def _read(row: CohortRow, recipe: Preprocessing) -> Any:
+    return recipe.apply(row.read())
