@@ -75,6 +75,13 @@ class Opaque:
     def __init__(self, *_: Any, **__: Any) -> None:
         self.args: tuple[Any, ...]
 
+    def __setstate__(self, state: Any) -> None:
+        """Keep what the real one would be filled with; attributes as attributes."""
+        if isinstance(state, dict):
+            self.__dict__.update((str(key), value) for key, value in state.items())
+        else:
+            self.__dict__["state"] = state
+
     def __repr__(self) -> str:
         return f"<{self.what}>"
 
