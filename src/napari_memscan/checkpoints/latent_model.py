@@ -48,7 +48,7 @@ class Codec:
         if not isinstance(recipe, LDMRecipe):
             return latent
         if recipe.decode_shape is not None:
-            latent = _centre(latent, recipe.decode_shape)
+            latent = _cropped(latent, recipe.decode_shape, recipe.decode_start)
         if recipe.latent_scaling == "codebook":
             low, high = self.network.codebook_range
             return (latent + 1) / 2 * (high - low) + low
@@ -68,10 +68,13 @@ class Codec:
         return latent
 
 
-def _centre(latent: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Crop about the centre; MONAI's CenterSpatialCrop takes the same voxels."""
-    for axis, (have, want) in enumerate(zip(latent.shape[2:], shape, strict=True), 2):
-        latent = latent.narrow(axis, max(have // 2 - want // 2, 0), min(want, have))
+def _cropped(
+    latent: Tensor, shape: tuple[int, ...], start: tuple[int, ...] | None = None
+) -> Tensor:
+    """Crop from `start`, or about the centre as MONAI's CenterSpatialCrop does."""
+    for axis, (have, want) in enumerate(zip(latent.shape[2:], shape, strict=True)):
+        first = max(have // 2 - want // 2, 0) if start is None else start[axis]
+        latent = latent.narrow(axis + 2, first, min(want, have))
     return latent
 
 
@@ -160,7 +163,8 @@ class LatentModel:
             arguments["class_labels"] = torch.full((n,), label, device=device)
         if condition.spacing and self.recipe.spacing is not None:
             # In the order of the network's axes, times 100: MAISI, Guo et al. 2025, section 3.2.
-            values = torch.tensor(self.recipe.spacing, device=device) * 1e2
+            spacing = from_ras_order(self.recipe.spacing, self.recipe.axes)
+            values = torch.tensor(spacing, device=device) * 1e2
             arguments["spacing_tensor"] = values.expand(n, -1)
         for name, region in zip(("top", "bottom"), condition.regions or (), strict=False):
             values = torch.tensor(region, device=device) * 1e2
@@ -189,7 +193,7 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
         latent = torch.zeros(shape)
         predicted = _shape_of(model.denoise, "denoiser", where, recipe, latent, torch.zeros(1))
         if recipe.decode_shape is not None:
-            latent = _centre(latent, recipe.decode_shape)
+            latent = _cropped(latent, recipe.decode_shape, recipe.decode_start)
         decoded = _shape_of(model.codec.decode_unscaled, "autoencoder", where, recipe, latent)
     if predicted != shape:
         raise BadInput(
@@ -211,10 +215,17 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
         )
 
 
+_PAIRS = ("RL", "AP", "SI")
+
+
 def in_ras(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     """Return the lengths along X, Y, Z of an array whose axes point to `axes`."""
-    pairs = ("RL", "AP", "SI")
-    return tuple(shape[next(i for i, c in enumerate(axes) if c in pair)] for pair in pairs)
+    return tuple(shape[next(i for i, c in enumerate(axes) if c in pair)] for pair in _PAIRS)
+
+
+def from_ras_order(values: tuple[float, ...], axes: str) -> tuple[float, ...]:
+    """Return values along X, Y, Z in the order of an array whose axes point to `axes`."""
+    return tuple(values[next(i for i, pair in enumerate(_PAIRS) if c in pair)] for c in axes)
 
 
 def _shape_of(

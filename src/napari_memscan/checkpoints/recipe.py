@@ -28,9 +28,13 @@ Shape = tuple[
     Annotated[int, Field(ge=1, le=4096)],
 ]
 
+Start = Annotated[int, Field(ge=0, le=4096)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = tuple[Length, Length, Length]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Region = tuple[Number, Number, Number, Number]
+Regions = tuple[Region, Region]
+"""Top and bottom body region of MAISI, one-hot: head and neck, chest, abdomen, pelvis and legs."""
 
 
 def _orientation(value: str) -> str:
@@ -178,9 +182,7 @@ class Conditioning(_Recipe):
     concatenate: bool = False
     class_label: int | None = Field(None, ge=0)
     spacing: bool = False
-    regions: (
-        tuple[tuple[Number, Number, Number, Number], tuple[Number, Number, Number, Number]] | None
-    ) = None
+    regions: Regions | None = None
     guidance: Number | None = None
     fill: Number = -1.0
 
@@ -245,6 +247,9 @@ class LDMRecipe(_Recipe):
         (Rombach et al. 2022, appendix G). None for ``codebook`` only.
     decode_shape : (int, int, int) or None
         The latent is cropped to it, about the centre, before it is decoded.
+    decode_start : (int, int, int) or None
+        First voxel that cropping keeps. None is that of MONAI's CenterSpatialCrop; padding of
+        one voxel at the far end, as MONAI's own DivisiblePad does it, asks for 0.
     scheduler : SchedulerRecipe or FlowRecipe
         The noise schedule.
     sampler : str
@@ -265,7 +270,7 @@ class LDMRecipe(_Recipe):
     """
 
     _later: ClassVar[frozenset[str]] = frozenset(
-        {"latent_scaling", "decode_shape", "conditioning", "decoded_range", "axes"}
+        {"latent_scaling", "decode_shape", "decode_start", "conditioning", "decoded_range", "axes"}
     )
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
@@ -276,6 +281,7 @@ class LDMRecipe(_Recipe):
     latent_scaling: Literal["factor", "codebook"] = "factor"
     scale_factor: float | None = Field(None, gt=0, allow_inf_nan=False)
     decode_shape: Shape | None = None
+    decode_start: tuple[Start, Start, Start] | None = None
     scheduler: AnySchedule = SchedulerRecipe()
     sampler: Literal["ddim", "ddpm", "rflow"] = "ddim"
     conditioning: Conditioning | None = None
@@ -294,6 +300,16 @@ class LDMRecipe(_Recipe):
     def _fits(self) -> LDMRecipe:
         if min(self.latent_shape) < 1:
             raise ValueError(f"latent_shape {self.latent_shape} must be positive")
+        if self.decode_start is not None and (
+            self.decode_shape is None
+            or any(
+                start + kept > have
+                for start, kept, have in zip(
+                    self.decode_start, self.decode_shape, self.latent_shape[1:], strict=True
+                )
+            )
+        ):
+            raise ValueError("decode_start: with decode_shape, and inside the latent")
         if (self.latent_scaling == "factor") != (self.scale_factor is not None):
             raise ValueError("scale_factor: needed with latent_scaling 'factor', and only there")
         if isinstance(self.scheduler, FlowRecipe) != (self.sampler == "rflow"):
