@@ -173,7 +173,7 @@ def test_new_says_what_is_wrong_and_makes_nothing(folders, phantoms, tiny_ldm, t
         ([csv, "--rename", "unseen"], "OLD=NEW is expected"),
         ([csv, "--rename", "unseen=later"], "split"),
         ([csv, "--ldm", tiny_ldm, "--synthetic", folders["unseen"]], "one of the two"),
-        ([csv, "--ldm", tmp_path], "no recipe.json in this folder"),
+        ([csv, "--ldm", tmp_path], "neither weight files nor recipe.json"),
         ([csv, "--embedder", tmp_path / "e"], "no such folder"),
         ([csv, "--embedder", tiny_ldm, "--shape", "24,24,24"], "the study makes (24, 24, 24)"),
         ([csv, "--synthetic", tmp_path / "none"], "no such folder"),
@@ -227,7 +227,7 @@ def test_check_says_what_does_not_fit(study, make_study, tiny_ldm, folders, tmp_
     np.save(tmp_path / "rgb.npy", np.random.default_rng(0).random((4, 4, 4, 3)))
     assert "single channel" in refused("check", tmp_path / "rgb.npy")
     (tmp_path / "notes.txt").write_text("hello")
-    assert "'path' and 'split' are needed" in refused("check", tmp_path / "notes.txt")
+    assert "not a weight file" in refused("check", tmp_path / "notes.txt")
     result = memscan("check", tmp_path, code=2)
     for name in ("empty.nii", "flat.npy", "rgb.npy"):
         assert name in result.stdout

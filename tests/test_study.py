@@ -184,7 +184,7 @@ def test_an_embedder_of_another_shape_is_refused(study, tmp_path):
 
 def test_a_checkpoint_of_another_kind_is_refused(study, tmp_path, tiny_ldm):
     study.update(generator={"kind": "ldm", "path": str(tmp_path)})
-    with pytest.raises(BadInput, match=r"no recipe\.json in this folder"):
+    with pytest.raises(BadInput, match=r"neither weight files nor recipe\.json"):
         study.generator()
     study.update(generator={"kind": "folder", "path": str(tmp_path / "none")})
     with pytest.raises(BadInput, match="no such folder"):

@@ -158,6 +158,11 @@ def open_weights(path: str | Path) -> WeightFile:
     container = sniff(path)
     if container == "safetensors":
         return _safetensors(path)
+    if path.suffix.lower() == ".safetensors":
+        raise BadInput(
+            f"{path}: its name says safetensors, but it is a pickle as torch.save writes it. "
+            "Rename it to .pt if that is what you expect."
+        )
     if container == "zip":
         check_archive(path)
     found = _pickled(path, container)
