@@ -23,7 +23,7 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-FAMILIES = ("native",)
+FAMILIES = ("native", "medicaldiffusion")
 """Modules of `checkpoints.families`; to add a format, write one and name it here."""
 
 NEEDED = {

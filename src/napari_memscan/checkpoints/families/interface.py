@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact
 from napari_memscan.checkpoints.found import Found
@@ -12,6 +15,7 @@ from napari_memscan.errors import BadInput
 
 Kind = Literal["ldm", "autoencoder", "embedder"]
 T = TypeVar("T")
+R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -128,3 +132,14 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return " x ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def built(path: Path, recipe: type[R], **fields: Any) -> R:
+    """Return a recipe; BadInput that names `path` and the fields that do not fit it."""
+    try:
+        return recipe(**fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
+        )
+        raise BadInput(f"{path}: what is known of it makes no recipe: {problems}.") from error

@@ -212,10 +212,11 @@ class VQGAN3D(nn.Module):
         self.codebook = _Codebook(n_codes, embedding_dim)
 
     @property
-    def codebook_range(self) -> tuple[float, float]:
+    def codebook_range(self) -> tuple[Tensor, Tensor]:
         """Smallest and largest number in the codes; diffusion takes them to -1 and 1."""
         low, high = self.codebook.embeddings.aminmax()
-        return float(low), float(high)
+        # Tensors, not numbers: those cannot be had where a decoding is only tried for its size.
+        return low, high
 
     def encode(self, x: Tensor) -> Tensor:
         """Map volumes to latents that are not quantised yet.

@@ -1,0 +1,46 @@
+"""Settings that PyTorch Lightning keeps in a checkpoint, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_memscan.checkpoints.weights import Opaque
+
+_DEEPEST = 12
+
+
+def hyper_parameters(content: Any) -> dict[str, Any]:
+    """Return the hyper-parameters of a Lightning checkpoint; empty where there are none.
+
+    Parameters
+    ----------
+    content : object
+        Of a `WeightFile`. Configurations of OmegaConf are there as `Opaque`, which keep what the
+        file says of them: ``_content`` of a dictionary or list, ``_val`` of a value. References
+        such as ``${model.size}`` stay text.
+    """
+    if not isinstance(content, dict):
+        return {}
+    plain = _plain(content.get("hyper_parameters"), 0)
+    return plain if isinstance(plain, dict) else {}
+
+
+def setting(values: Any, dotted: str) -> Any:
+    """Return the value at names such as ``cfg.model.downsample``; None where it is not there."""
+    for name in dotted.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, Opaque):
+        kept = vars(value)
+        value = kept["_content"] if "_content" in kept else kept.get("_val")
+    # A file may nest itself; what a training states is never deep.
+    if depth > _DEEPEST or isinstance(value, Opaque):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, depth + 1) for inner in value]
+    return value if isinstance(value, str | int | float | bool) else None
