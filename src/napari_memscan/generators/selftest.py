@@ -51,7 +51,7 @@ def self_test(generator: LDMGenerator) -> list[Check]:
 
     first, again, other = (_one_step(generator, seed) for seed in (1, 1, 2))
     checks = [
-        Check("finite", bool(torch.isfinite(first).all()), "the denoiser's prediction is finite"),
+        Check("finite", bool(torch.isfinite(first).all()), "the denoiser predicts finite numbers"),
         Check("not constant", float(first.std()) > 1e-6,
               f"its standard deviation is {float(first.std()):.3g}"),
         Check("seeds differ", not torch.equal(first, other), "two seeds give two predictions"),
@@ -60,7 +60,9 @@ def self_test(generator: LDMGenerator) -> list[Check]:
     with torch.inference_mode():
         noise = _noise(generator, 1)
         image = generator.model.decode(noise).float().cpu()
-    checks.append(Check("decodes", bool(torch.isfinite(image).all()), "a decoded volume is finite"))
+    checks.append(
+        Check("decodes", bool(torch.isfinite(image).all()), "noise decodes to finite numbers")
+    )
     checks.append(
         Check("not constant when decoded", float(image.std()) > 1e-6,
               f"its standard deviation is {float(image.std()):.3g}")
@@ -106,9 +108,8 @@ def require(checks: list[Check], where: str) -> list[str]:
     fatal = [check for check in failed if check.fatal]
     if fatal:
         raise BadInput(
-            f"{where}: the model loads but does not work: {fatal[0].name}: not so; "
-            f"{fatal[0].text.replace(' is ', ' is not ') if 'finite' in fatal[0].name else ''}"
-            "The weights may be untrained (a new network predicts only zeros) or damaged, or the "
-            "recipe does not belong to them."
+            f"{where}: the model loads but does not work. Self-test failed: {fatal[0].name} "
+            f"(asked: {fatal[0].text}). The weights may be untrained (a new network predicts only "
+            "zeros) or damaged, or the recipe does not belong to them."
         )
     return [f"self-test: {check.name}: {check.text}" for check in failed]
