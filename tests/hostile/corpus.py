@@ -125,6 +125,11 @@ def new(what: str, *args: Ops) -> Ops:
     return glob(what) + tup(*args) + b"\x81"
 
 
+def latin(value: bytes) -> Ops:
+    """Bytes as protocol 2 writes them, which has no opcode for them."""
+    return call("_codecs.encode", text(value.decode("latin-1")), text("latin1"))
+
+
 def dumped(*ops: Ops) -> bytes:
     return b"\x80\x02" + b"".join(ops) + STOP
 
@@ -2178,12 +2183,12 @@ _foreign(
         call("numpy.dtype", text("f8"), FALSE, TRUE)
         + tup(num(3), text("<"), NONE, NONE, NONE, num(-1), num(-1), num(0))
         + b"b",
-        raw(struct.pack("<d", 0.5)),
+        latin(struct.pack("<d", 0.5)),
     ),
 )
 _foreign("posix-path", lambda _: call("pathlib.PosixPath", text("/"), text("data")))
 _foreign(
-    "datetime", lambda _: call("datetime.datetime", raw(b"\x07\xe8\x01\x02\x03\x04\x05\0\0\0"))
+    "datetime", lambda _: call("datetime.datetime", latin(b"\x07\xe8\x01\x02\x03\x04\x05\0\0\0"))
 )
 _foreign("defaultdict", lambda _: call("collections.defaultdict", glob("builtins.list")))
 _foreign("unknown-class", lambda _: new("their_project.config.Settings") + EMPTY + b"b")

@@ -35,7 +35,9 @@ def import_all() -> None:
     torch.set_num_threads(1)
     package = napari_memscan.checkpoints
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        import_module(module.name)
+        # What cannot be imported fails where it is needed.
+        with suppress(ImportError):
+            import_module(module.name)
     for name in ("monai.networks.nets", "monai.networks.schedulers", "pandas", "nibabel"):
         import_module(name)
     for name in ("cli.checks", "embedders.loading", "generators.ldm", "study", "volumes.importers"):
@@ -191,13 +193,11 @@ def answer(request: dict) -> dict:
 
 def main() -> None:
     """Answer requests until the pipe is closed."""
-    began = time.monotonic()
     # Answers go where standard output went; whatever is printed while importing does not.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import_all()
-    hello = {"peak": resident(os.getpid()), "seconds": time.monotonic() - began}
-    print(json.dumps(hello), file=answers, flush=True)
+    print(json.dumps({"resident": resident(os.getpid())}), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
 
