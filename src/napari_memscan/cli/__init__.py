@@ -64,6 +64,7 @@ for command in (
     checkpoints.convert,
     model.train,
     make.generate,
+    make.embed,
     make.scan,
     judge.review,
     judge.report,

@@ -1,4 +1,4 @@
-"""The commands ``generate`` and ``scan``."""
+"""The commands ``generate``, ``embed`` and ``scan``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class Sampler(StrEnum):
 
     DDIM = "ddim"
     DDPM = "ddpm"
+    RFLOW = "rflow"
+
+
+class Precision(StrEnum):
+    """What networks compute in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 def generate(
@@ -36,26 +46,82 @@ def generate(
         int | None, typer.Option(min=1, help="Denoising steps. Default: the model's.")
     ] = None,
     sampler: Annotated[Sampler | None, typer.Option(help="Default: the model's.")] = None,
+    batch: Annotated[
+        str, typer.Option(help="Volumes denoised at once; auto goes by processor and memory.")
+    ] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="auto takes another than float32 only where it is much faster."),
+    ] = Precision.AUTO,
+    threads: Annotated[str, typer.Option(help="Of the processor, in each process.")] = "auto",
+    decode: Annotated[
+        str, typer.Option(help="whole, window, or auto: windows only where memory needs them.")
+    ] = "auto",
 ) -> None:
     """Generate synthetic volumes with an LDM.
 
-    Each has its own seed, and the same seed gives the same bytes. Volumes that are there already
-    are not made again: a stopped command goes on, and a larger number adds the missing ones.
+    Each has its own seed, and the same seed and settings give the same bytes. Volumes that are
+    there already are not made again: a stopped command goes on, and a larger number adds the
+    missing ones. A study goes on with the settings it was begun with. Under torchrun or srun
+    the processes share the work.
 
     \b
     Examples:
       memscan generate audit -n 64
       memscan generate audit -n 16 --seed 1000 --steps 50
       memscan generate audit -n 4 --sampler ddpm --steps 1000
+      torchrun --nproc-per-node 4 --no-python memscan generate audit -n 64
     """
     from napari_memscan import jobs
     from napari_memscan.study import Study
 
     opened = Study.open(study)
-    job = jobs.generate(opened, n, seed=seed, steps=steps, sampler=sampler)
-    made = follow(job, "generate", n)
-    say(f"{opened.synthetic_dir}: {len(made)} new volumes, {len(opened.samples())} in all")
-    note(f"Next: memscan scan {study}")
+    settings = {"batch": batch, "precision": str(precision), "threads": threads, "decode": decode}
+    job = jobs.generate(opened, n, seed=seed, steps=steps, sampler=sampler, tell=note, **settings)
+    with _first_speaks() as first:
+        made = follow(job, "generate", n) if first else jobs.run(job)
+    if first:
+        say(f"{opened.synthetic_dir}: {len(made)} new volumes, {len(opened.samples())} in all")
+        note(f"Next: memscan scan {study}")
+
+
+def embed(
+    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+) -> None:
+    """Embed the volumes of a study ahead of the scan, with several processes.
+
+    The vectors are kept in the study's cache, and the scan then only compares them. Volumes that
+    have a vector are not read again.
+
+    \b
+    Examples:
+      memscan embed audit
+      torchrun --nproc-per-node 4 --no-python memscan embed audit
+    """
+    from napari_memscan import jobs
+    from napari_memscan.study import Study
+
+    opened = Study.open(study)
+    job = jobs.embed(opened)
+    with _first_speaks() as first:
+        n = follow(job, "embed") if first else jobs.run(job)
+    if first:
+        say(f"{opened.cache_dir}: vectors of {n} volumes")
+        note(f"Next: memscan scan {study}")
+
+
+@contextmanager
+def _first_speaks() -> Iterator[bool]:
+    """Say whether this is the first process of a job; let a failure be told once, by its own."""
+    from napari_memscan.jobs import processes
+
+    rank, _ = processes.place()
+    try:
+        yield rank == 0
+    except processes.OtherFailed as error:
+        if rank == 0:
+            raise
+        raise typer.Exit(1) from error
 
 
 def scan(

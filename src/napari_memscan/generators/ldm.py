@@ -6,6 +6,8 @@ MONAI's ``sample()`` runs to its end once called; its networks and schedulers ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,11 @@ from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.generators.interface import Sample, Step
+from napari_memscan.generators import decoding, machine, needs
+from napari_memscan.generators.interface import Sample, Settings, Step
 from napari_memscan.generators.schedule import Schedule
 from napari_memscan.volumes.orientation import to_ras
 from napari_memscan.volumes.preprocessing import Window
@@ -75,6 +79,7 @@ class LDMGenerator:
         self.checkpoint_hash = checkpoint.hash
         self.device = choose_device(device)
         self.model = LatentModel.of(checkpoint, self.device)
+        self._memory = "contiguous"
 
     def generate(
         self,
@@ -83,12 +88,14 @@ class LDMGenerator:
         steps: int | None = None,
         sampler: str | None = None,
         start: int = 0,
+        **settings: Any,
     ) -> Iterator[Step | Sample]:
         """Draw one volume for each seed.
 
-        Each sample is denoised on its own, all its noise drawn from its own seed on the CPU.
-        Convolutions round differently at other batch sizes; so the same seed gives the same
-        bytes whatever is drawn before, after or beside it.
+        All noise of a sample is drawn from its own seed, on the CPU. Convolutions round
+        differently at other batch sizes; so batches are always full, the last one filled by
+        repeating a seed, and the same seed with the same settings gives the same bytes whatever
+        is drawn before, after or beside it.
 
         Parameters
         ----------
@@ -101,20 +108,23 @@ class LDMGenerator:
             Default from the recipe.
         start : int
             Index of the first sample.
+        **settings
+            See `choose`.
 
         Yields
         ------
         Step
-            After each denoising step; not asking on stops there.
+            After each denoising step of a batch; not asking on stops there.
         Sample
-            After decoding.
+            After decoding; of a batch one after the other.
 
         Raises
         ------
         BadInput
-            `steps` or `sampler` does not fit the recipe, or a seed does not fit 64 bits.
+            `steps` or `sampler` does not fit the recipe, a setting the machine, or a seed does not
+            fit 64 bits.
         JobFailed
-            The decoded volume is not finite.
+            The decoded volume is not finite, or memory does not suffice.
         """
         steps = self.recipe.steps if steps is None else steps
         schedule = Schedule(
@@ -126,37 +136,140 @@ class LDMGenerator:
         for seed in seeds:
             if not -(2**63) <= seed < 2**64:
                 raise BadInput(f"seed {seed}: a seed must fit 64 bits.")
-        return self._run(seeds, schedule, start)
+        return self._run(seeds, schedule, start, self.choose(**settings))
 
-    def _run(self, seeds: Sequence[int], schedule: Schedule, start: int) -> Iterator[Step | Sample]:
+    def choose(
+        self,
+        *,
+        batch: int | str = "auto",
+        precision: str = "auto",
+        memory: str = "auto",
+        threads: int | str = "auto",
+        decode: str = "auto",
+    ) -> Settings:
+        """Choose how to run the networks: what is ``auto``, by asking the machine.
+
+        Parameters
+        ----------
+        batch : int or "auto"
+            Samples denoised at once; see `machine.batch`.
+        precision : {"auto", "float32", "bfloat16", "float16"}
+            See `machine.precision`.
+        memory : {"auto", "contiguous", "channels_last"}
+            See `machine.memory`.
+        threads : int or "auto"
+            Of the processor; ``auto`` takes PyTorch's number. 0 on a GPU.
+        decode : str
+            ``auto``, ``whole``, ``window``, or a given window; see `decoding.choose`.
+
+        Raises
+        ------
+        BadInput
+            A setting that does not exist or does not go with the device.
+        """
+        import torch
+
+        on_cpu = self.device.type == "cpu"
+        if threads == "auto":
+            threads = torch.get_num_threads()
+        n = machine.number("threads", threads) if on_cpu and threads != 0 else 0
+        named = machine.precision(self.device, n, precision)
+        return Settings(
+            machine.batch(self._need_of_a_step, self.device)
+            if batch == "auto"
+            else machine.number("batch", batch),
+            named,
+            machine.memory(self.device, n, named, memory),
+            n,
+            decoding.choose(self._on_meta, self.device, decode),
+        )
+
+    @cached_property
+    def _on_meta(self) -> LatentModel:
+        """The networks without memory or arithmetic, to count what they would need."""
+        import torch
+
+        recipe = self.recipe
+        with torch.device("meta"):
+            networks = build_autoencoder(recipe.autoencoder), build_denoiser(recipe.denoiser)
+            return LatentModel(recipe, *networks)
+
+    @cached_property
+    def _need_of_a_step(self) -> needs.Need:
+        import torch
+
+        with torch.device("meta"):
+            latent, level = torch.zeros((1, *self.recipe.latent_shape)), torch.zeros(1)
+            return needs.need(self._on_meta.denoise, latent, level)
+
+    def _run(
+        self, seeds: Sequence[int], schedule: Schedule, start: int, settings: Settings
+    ) -> Iterator[Step | Sample]:
         import torch
 
         total = len(schedule.timesteps)
-        for index, seed in enumerate(seeds, start):
-            random = torch.Generator().manual_seed(seed)
-            latent = torch.randn((1, *self.recipe.latent_shape), generator=random)
-            latent = latent.to(self.device)
+        for first in range(0, len(seeds), settings.batch):
+            own = seeds[first : first + settings.batch]
+            full = [*own, *[own[-1]] * (settings.batch - len(own))]
+            randoms = [torch.Generator().manual_seed(seed) for seed in full]
+            noise = [torch.randn((1, *self.recipe.latent_shape), generator=r) for r in randoms]
+            latent = torch.cat(noise).to(self.device)
             for step in range(total):
-                latent = self._denoise(latent, step, schedule, random)
-                yield Step(index, step + 1, total)
-            yield Sample(
-                index, seed, self._decode(latent, seed), self.recipe_hash, self.checkpoint_hash
-            )
+                with self._computing(settings):
+                    latent = self._denoise(latent, step, schedule, randoms, settings)
+                yield Step(start + first, step + 1, total)
+            for place, seed in enumerate(own):
+                with self._computing(settings):
+                    volume = self._decode(latent[place : place + 1], seed, settings)
+                made = (self.recipe_hash, self.checkpoint_hash, str(settings))
+                yield Sample(start + first + place, seed, volume, *made)
 
-    def _denoise(self, latent: Tensor, step: int, schedule: Schedule, random: Any) -> Tensor:
+    @contextmanager
+    def _computing(self, settings: Settings) -> Iterator[None]:
+        """Have all as `settings` say, for one step: between two, others may compute as well."""
         import torch
 
-        level = torch.full((1,), schedule.timesteps[step], device=self.device)
-        with torch.inference_mode():
-            prediction = self.model.denoise(latent, level)
-            return schedule.step(step, prediction.cpu(), latent.cpu(), random).to(self.device)
+        if self._memory != settings.memory:
+            machine.arranged(self.model.denoiser, settings.memory)
+            machine.arranged(self.model.codec.network, settings.memory)
+            self._memory = settings.memory
+        try:
+            with machine.threads_set(settings.threads), torch.inference_mode():
+                yield
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                raise JobFailed(
+                    f"{self.device}: memory does not suffice with {settings}. Choose a smaller "
+                    "batch (--batch 1), windows (--decode window), or another machine."
+                ) from error
+            raise
 
-    def _decode(self, latent: Tensor, seed: int) -> Volume:
+    def _denoise(
+        self,
+        latent: Tensor,
+        step: int,
+        schedule: Schedule,
+        randoms: Sequence[Any],
+        settings: Settings,
+    ) -> Tensor:
         import torch
 
-        with torch.inference_mode():
-            image = self.model.decode(latent)
-        data = image[0, 0].float().cpu().numpy()
+        level = torch.full((len(latent),), schedule.timesteps[step], device=self.device)
+        with machine.computing_in(settings.precision, self.device):
+            prediction = self.model.denoise(machine.arranged(latent, settings.memory), level)
+        prediction, latent = prediction.float().cpu(), latent.cpu()
+        # One by one: each draws from the noise of its own seed.
+        latents = [
+            schedule.step(step, prediction[i : i + 1], latent[i : i + 1], random)
+            for i, random in enumerate(randoms)
+        ]
+        return torch.cat(latents).to(self.device)
+
+    def _decode(self, latent: Tensor, seed: int, settings: Settings) -> Volume:
+        with machine.computing_in(settings.precision, self.device):
+            latent = machine.arranged(latent, settings.memory)
+            image = decoding.decode(self.model, latent, settings.decode)
+        data = image[0, 0].float().cpu().contiguous().numpy()
         if not np.isfinite(data).all():
             raise JobFailed(
                 f"seed {seed}: the generated volume holds NaN or infinity. The checkpoint may be "

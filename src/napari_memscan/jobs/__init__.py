@@ -6,6 +6,7 @@ finished is on disk; the same call goes on from there and gives the same bytes.
 
 from napari_memscan.jobs.converting import convert
 from napari_memscan.jobs.creating import create
+from napari_memscan.jobs.embedding import embed
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.reporting import report
@@ -16,6 +17,7 @@ __all__ = [
     "Progress",
     "convert",
     "create",
+    "embed",
     "generate",
     "regenerate",
     "report",

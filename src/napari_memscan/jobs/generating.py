@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs import processes
 from napari_memscan.jobs.progress import Progress
+from napari_memscan.samples import free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
@@ -21,24 +26,42 @@ def generate(
     seed: int | None = None,
     steps: int | None = None,
     sampler: str | None = None,
+    tell: Callable[[str], None] | None = None,
+    **settings: Any,
 ) -> Generator[Step | Progress, None, list[str]]:
     """Make `n` synthetic volumes with the seeds ``seed, seed + 1, ...``.
 
     Seeds that were made before with the same model and settings are not made again: so a job
     that was stopped goes on, and asking for more adds the missing ones. For a study over a
-    folder of volumes, registers the volumes there.
+    folder of volumes, registers the volumes there. Under torchrun or ``srun`` the processes
+    share the work.
+
+    Parameters
+    ----------
+    study : Study
+        Gets the volumes.
+    n : int
+        Volumes in all, those already there included.
+    seed, steps, sampler
+        Defaults: of the study, then of the model.
+    tell : callable, optional
+        Called once with the settings that were chosen, in words.
+    **settings
+        ``batch``, ``precision``, ``memory``, ``threads``, ``decode``: see `LDMGenerator.choose`.
+        A study goes on with those its samples were made with.
 
     Yields
     ------
     Step
-        After each denoising step.
+        After each denoising step of a batch, of this process.
     Progress
-        After each volume, when it and its row in ``samples.csv`` are on disk.
+        After each volume, when it and its row in ``samples.csv`` are on disk; counts those of
+        all processes.
 
     Returns
     -------
     list of str
-        The samples that are new.
+        The samples that are new, in order.
 
     Raises
     ------
@@ -49,15 +72,78 @@ def generate(
 
     if n < 1:
         raise BadInput(f"n {n}: at least one volume must be asked for.")
-    with study.lock("generate"):
+    together = processes.current()
+    with together.working(study, "generate"):
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
-            return (yield from register(study, made_elsewhere(study)))
+            if together.first:
+                return (yield from register(study, made_elsewhere(study)))
+            return []
         first = study.config.seed if seed is None else seed
         if first < 0:
             raise BadInput(f"seed {first}: seeds are numbers from 0 on.")
-        seeds = range(first, first + n)
-        return (yield from sample_seeds(study, generator, seeds, steps, sampler))
+        plan = together.share(
+            partial(planned, study, generator, range(first, first + n), steps, sampler, settings)
+        )
+        if tell is not None and together.first:
+            tell(f"settings: {plan.settings}")
+        return (yield from sample_seeds(study, generator, plan, together=together))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be drawn: the same in all processes.
+
+    Attributes
+    ----------
+    seeds, names : list
+        Of the samples that are not there yet, each with its name.
+    done : int
+        Samples that are there already.
+    made_with : (str, str, str, str)
+        Recipe hash, checkpoint hash, sampler, steps.
+    settings : Settings
+        How networks are run.
+    """
+
+    seeds: list[int]
+    names: list[str]
+    done: int
+    made_with: tuple[str, str, str, str]
+    settings: Settings
+
+
+def planned(
+    study: Study,
+    generator: Any,
+    seeds: range,
+    steps: int | None,
+    sampler: str | None,
+    wishes: Mapping[str, Any],
+) -> Plan:
+    """Return what is to be drawn for these seeds, and how; `wishes` as for `generate`."""
+    config = study.config.generator
+    assert config is not None
+    steps = steps or config.steps or generator.recipe.steps
+    sampler = sampler or config.sampler or generator.recipe.sampler
+    model = (generator.recipe_hash, generator.checkpoint_hash)
+    made_with = (*model, str(sampler), str(steps))
+    rows = study.samples()
+    mine = [row for row in rows if row.seed and (row.recipe_hash, row.checkpoint_hash) == model]
+    chosen = dict(wishes)
+    if mine:
+        # As before, where nothing else is wished for.
+        before = asdict(Settings.parse(mine[-1].settings))
+        chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
+    settings = generator.choose(**chosen)
+    existing = {
+        int(row.seed)
+        for row in mine
+        if (row.sampler, row.steps) == made_with[2:] and Settings.parse(row.settings) == settings
+    }
+    wanted = [seed for seed in seeds if seed not in existing]
+    names = free_names(rows, len(wanted))
+    return Plan(wanted, names, len(seeds) - len(wanted), made_with, settings)
 
 
 def made_elsewhere(study: Study) -> list[Path]:
@@ -78,57 +164,59 @@ def register(study: Study, files: list[Path]) -> Generator[Progress, None, list[
 
     Nothing is copied. The caller holds the study's lock.
     """
-    known = {str(study.sample_path(row)) for row in study.samples()}
+    rows = study.samples()
+    known = {str(study.sample_path(row)) for row in rows}
     named = dict.fromkeys(path.resolve() for path in files)
     new = [path for path in named if str(path) not in known]
-    made = []
-    for done, path in enumerate(new, 1):
+    names = free_names(rows, len(new))
+    for done, (name, path) in enumerate(zip(names, new, strict=True), 1):
         study.volume(path)  # A file that is no volume is refused before it is in the table.
-        row = SampleRow(f"s{len(study.samples()):06d}", str(path))
-        study.add_sample(row)
-        made.append(row.sample)
+        study.add_sample(SampleRow(name, str(path)))
         yield Progress(done, len(new), f"registered {path.name}")
-    return made
+    return names
 
 
 def sample_seeds(
     study: Study,
     generator: Any,
-    seeds: range,
-    steps: int | None,
-    sampler: str | None,
+    plan: Plan,
     parent: str = "",
+    together: processes.Processes | None = None,
 ) -> Generator[Step | Progress, None, list[str]]:
-    """Draw volumes with these seeds, where they are not there yet; return the new samples.
+    """Draw this process's share of a plan; return the names of all its samples.
 
-    The caller holds the study's lock.
+    Each process takes every so many-th batch. The caller holds the study's lock.
     """
     from napari_memscan.generators.interface import Sample
     from napari_memscan.volumes.reader import write_nifti
 
-    config = study.config.generator
-    assert config is not None
-    steps = steps or config.steps or generator.recipe.steps
-    sampler = sampler or config.sampler or generator.recipe.sampler
-    made_with = (generator.recipe_hash, generator.checkpoint_hash, sampler, str(steps))
-    existing = {
-        int(row.seed)
-        for row in study.samples()
-        if (row.recipe_hash, row.checkpoint_hash, row.sampler, row.steps) == made_with
-    }
-    wanted = [seed for seed in seeds if seed not in existing]
-    done = len(seeds) - len(wanted)
-    made = []
-    for event in generator.generate(wanted, steps=steps, sampler=sampler, start=done):
-        if not isinstance(event, Sample):
-            yield event
-            continue
-        name = f"s{len(study.samples()):06d}"
-        write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
-        study.add_sample(
-            SampleRow(name, f"{name}.nii.gz", str(event.seed), *made_with, parent=parent)
+    together = together or processes.Processes()
+    if (generator.recipe_hash, generator.checkpoint_hash) != plan.made_with[:2]:
+        raise BadInput(
+            f"process {together.rank}: has another checkpoint than the first process. All hosts "
+            "must see the same files."
         )
-        made.append(name)
-        done += 1
-        yield Progress(done, len(seeds), f"generated {name}")
-    return made
+    total = plan.done + len(plan.seeds)
+    size = plan.settings.batch
+    batches = [range(i, i + size)[: len(plan.seeds) - i] for i in range(0, len(plan.seeds), size)]
+    mine = [i for batch in together.mine(batches) for i in batch]
+    drawn = generator.generate(
+        [plan.seeds[i] for i in mine],
+        steps=int(plan.made_with[3]),
+        sampler=plan.made_with[2],
+        **asdict(plan.settings),
+    )
+    for event in drawn:
+        if not isinstance(event, Sample):
+            # Numbered after all that is finished, whoever finished it.
+            yield replace(event, sample=min(plan.done + together.count(), total - 1))
+            continue
+        name = plan.names[mine[event.index]]
+        write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
+        made_with = (str(event.seed), *plan.made_with, parent, event.settings)
+        study.add_sample(SampleRow(name, f"{name}.nii.gz", *made_with))
+        together.done()
+        yield Progress(plan.done + together.count(), total, f"generated {name}")
+    for count in together.rest(len(plan.seeds)):
+        yield Progress(plan.done + count, total, "generated by other processes")
+    return plan.names

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.generating import made_elsewhere, register, sample_seeds
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs.generating import made_elsewhere, planned, register, sample_seeds
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
@@ -50,14 +54,12 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
             "validation": [row.path for row in study.cohort.rows("validation")],
             "synthetic": [str(study.sample_path(row)) for row in samples],
         }
-        total = sum(map(len, paths.values()))
+        every = [(split, name) for split, names in paths.items() for name in names]
         vectors: dict[str, list[Any]] = {split: [] for split in paths}
-        done = 0
-        for split, names in paths.items():
-            for name in names:
-                vectors[split].append(vector(study, name))
-                done += 1
-                yield Progress(done, total, f"embedded {Path(name).name} ({split})")
+        found = embedded(study, [name for _, name in every])
+        for done, ((split, name), row) in enumerate(zip(every, found, strict=True), 1):
+            vectors[split].append(row)
+            yield Progress(done, len(every), f"embedded {Path(name).name} ({split})")
         embedder = study.embedder()
         result = scan_vectors(
             np.stack(vectors["training"]),
@@ -81,18 +83,37 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
 
 def vector(study: Study, path: str) -> Any:
     """Return a volume's vector (dim,), from the cache where it is there."""
+    return next(embedded(study, [path]))
+
+
+def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
+    """Yield the vectors (dim,) of volumes, from the cache where they are there.
+
+    While one is computed, the next is read in another thread: two volumes are in memory, however
+    many there are.
+    """
     from napari_memscan.detection.scan import embedding_key
 
-    if not Path(path).exists():
-        raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
-    embedder = study.embedder()
-    recipe = study.config.preprocessing
-    key = embedding_key(study.sha256(path), recipe, embedder)
+    embedder, recipe = study.embedder(), study.config.preprocessing
 
-    def compute() -> Any:
-        return embedder.embed(recipe.apply(study.volume(path))[None, None])[0]
+    def read(path: str) -> tuple[str, Any]:
+        if not Path(path).exists():
+            raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
+        key = embedding_key(study.sha256(path), recipe, embedder)
+        return key, None if study.cache.has(key) else recipe.apply(study.volume(path))
 
-    return study.cache.get(key, compute)
+    with ThreadPoolExecutor(1, "memscan-reading") as pool:
+        ahead = deque([pool.submit(read, path) for path in paths[:1]])
+        for i, path in enumerate(paths, 1):
+            key, volume = ahead.popleft().result()
+            ahead.extend(pool.submit(read, following) for following in paths[i : i + 1])
+
+            def compute(volume: Any = volume, path: str = path) -> Any:
+                if volume is None:  # What was kept is damaged.
+                    volume = recipe.apply(study.volume(path))
+                return embedder.embed(volume[None, None])[0]
+
+            yield study.cache.get(key, compute)
 
 
 def regenerate(study: Study, sample: str) -> Generator[Step | Progress, None, str]:
@@ -138,8 +159,8 @@ def regenerate(study: Study, sample: str) -> Generator[Step | Progress, None, st
             )
         seed = max((int(r.seed) for r in rows if r.seed), default=study.config.seed) + 1
         steps = int(row.steps) if row.steps else None
-        made = yield from sample_seeds(
-            study, generator, range(seed, seed + 1), steps, row.sampler or None, sample
-        )
+        before = asdict(Settings.parse(row.settings)) if row.seed else {}
+        drawn = planned(study, generator, range(seed, seed + 1), steps, row.sampler or None, before)
+        made = yield from sample_seeds(study, generator, drawn, sample)
     yield from scan(study)
     return made[0]

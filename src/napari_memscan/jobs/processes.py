@@ -1,0 +1,202 @@
+"""One job split over several processes, on one host or many, started by torchrun or SLURM.
+
+Only names and numbers go between the processes (Gloo, through Lightning Fabric); volumes and
+vectors are written to the study's folder by whoever made them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_memscan.errors import JobFailed, MemscanError
+
+if TYPE_CHECKING:
+    from napari_memscan.study import Study
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)
+"""Processes wait for each other so long; one that dies ends the others at once."""
+
+LOOK = 0.2
+"""Seconds between two looks at how far the others are."""
+
+
+class OtherFailed(JobFailed):
+    """Another process of this job failed, and says itself why."""
+
+
+def place() -> tuple[int, int]:
+    """Return rank and number of processes, as torchrun or ``srun`` says; (0, 1) for one alone."""
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
+        if os.environ.get(rank, "").isdecimal() and os.environ.get(size, "").isdecimal():
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
+
+
+class Processes:
+    """The processes that work on one job; by default one alone.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this one, from 0, and of all.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, fabric: Any = None) -> None:
+        self.rank, self.size, self._fabric = rank, size, fabric
+        self._finished = 0
+        self._store: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that plans, and speaks to people."""
+        return self.rank == 0
+
+    def mine(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this process's share: every `size`-th item."""
+        return items[self.rank :: self.size]
+
+    def share(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns in the first process, in all of them.
+
+        Raises
+        ------
+        OtherFailed
+            `make` failed there; the first process raises what it raised.
+        """
+        if self.size == 1:
+            return make()
+        answer: tuple[bool, Any] = (True, None)
+        failure: Exception | None = None
+        if self.first:
+            try:
+                answer = (True, make())
+            except MemscanError as error:
+                answer, failure = (False, str(error)), error
+        with _together():
+            fine, value = self._fabric.broadcast(answer)
+        if failure is not None:
+            raise failure
+        if not fine:
+            raise OtherFailed(str(value))
+        return value
+
+    @contextmanager
+    def working(self, study: Study, what: str) -> Iterator[None]:
+        """Hold the study for a job of all processes: none goes on where one has failed.
+
+        The first holds the lock, and until all are at the end of the block.
+        """
+        with ExitStack() as stack:
+            if self.size == 1:
+                stack.enter_context(study.lock(what))
+                yield
+                return
+            self._store = self._open_store()
+            try:
+                self.share(lambda: stack.enter_context(study.lock(what)))
+                yield
+                with _together():
+                    self._fabric.barrier()
+            except OtherFailed:
+                raise
+            except BaseException:
+                with suppress(RuntimeError):
+                    self._store.add("failed", 1)
+                raise
+
+    def _open_store(self) -> Any:
+        """Open a counter that all reach: of units done, and of failures."""
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        host = os.environ["MASTER_ADDR"]
+        with _together():
+            mine = TCPStore(host, 0, is_master=True) if self.first else None
+            port = self._fabric.broadcast(mine.port if mine else 0)
+            return mine or TCPStore(host, port, is_master=False)
+
+    def done(self) -> None:
+        """Tell the others that one more unit is done."""
+        self._finished += 1
+        if self._store is not None:
+            with _together():
+                self._store.add("done", 1)
+
+    def count(self) -> int:
+        """Return how many units all processes have done.
+
+        Raises
+        ------
+        OtherFailed
+            One of them has failed.
+        """
+        if self._store is None:
+            return self._finished
+        with _together():
+            if self._store.add("failed", 0):
+                raise OtherFailed("another process of this job has failed; see its message.")
+            return int(self._store.add("done", 0))
+
+    def rest(self, total: int) -> Iterator[int]:
+        """Wait until `total` units are done, and yield their number whenever it has changed."""
+        before = last = self.count()
+        while last < total:
+            time.sleep(LOOK)
+            last = self.count()
+            if last != before:
+                yield last
+            before = last
+
+
+def current() -> Processes:
+    """Return the processes this one was started with."""
+    rank, size = place()
+    if size == 1:
+        return Processes()
+    return Processes(rank, size, _fabric(rank, size))
+
+
+@lru_cache
+def _fabric(rank: int, size: int) -> Any:
+    import torch
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
+    here = _on_this_host(size)
+    strategy = DDPStrategy(process_group_backend="gloo", timeout=PATIENCE)
+    with _together():
+        fabric = Fabric(accelerator="cpu", strategy=strategy, devices=here, num_nodes=size // here)
+        fabric.launch()
+    if torch.cuda.is_available():
+        # "cuda" without a number is this one from now on.
+        torch.cuda.set_device(fabric.local_rank % torch.cuda.device_count())
+    return fabric
+
+
+def _on_this_host(size: int) -> int:
+    """Return how many processes each host has."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    hosts = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1)
+    return max(size // hosts, 1)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say what it means when the others cannot be reached."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, MemscanError):
+            raise
+        raise OtherFailed(
+            f"another process of this job has ended or cannot be reached ({error}). See its "
+            "message; the same command goes on where this one stopped."
+        ) from error
