@@ -525,7 +525,7 @@ def _(_, marker):
 
 
 def _in_containers(name: str, make: Callable[[Path, Path], Ops]) -> None:
-    """Register one route bare, in a legacy file, in a zip, and within a whole checkpoint.
+    """Register one route bare and in the zip of a whole checkpoint.
 
     The value of the route is thrown away (POP), so the result of a naive reader is a whole state
     dict: nothing about it is wrong but what happened on the way.
@@ -537,12 +537,6 @@ def _in_containers(name: str, make: Callable[[Path, Path], Ops]) -> None:
         path.write_bytes(dumped(make(folder, marker)))
         return path
 
-    @hostile(f"{name}:legacy", "torch")
-    def _(folder, marker):
-        home = checkpoint(folder)
-        legacy(home / "embedder.pt", state_ops() + make(folder, marker) + b"0")
-        return home
-
     @hostile(f"{name}:checkpoint", "torch")
     def _(folder, marker):
         home = checkpoint(folder)
@@ -550,8 +544,21 @@ def _in_containers(name: str, make: Callable[[Path, Path], Ops]) -> None:
         return home
 
 
+def _in_legacy(name: str, make: Callable[[Path, Path], Ops]) -> None:
+    @hostile(f"{name}:legacy", "torch")
+    def _(folder, marker):
+        home = checkpoint(folder)
+        legacy(home / "embedder.pt", state_ops() + make(folder, marker) + b"0")
+        return home
+
+
+# The older format goes through the same unpickler, so one route of each opcode is enough.
+LEGACY = ("reduce-os-system", "reduce-load-from-bytes", "stack-global", "inst", "obj", "newobj",
+          "newobj-ex", "ext4", "build-setstate")  # fmt: skip
 for _name, _route in ROUTES.items():
     _in_containers(_name, _route)
+    if _name in LEGACY:
+        _in_legacy(_name, _route)
 
 
 # --------------------------------------------------------- code in other places of a torch file

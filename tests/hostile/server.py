@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copyreg
+import gc
 import json
 import os
 import pkgutil
@@ -197,6 +198,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import_all()
+    # Else the collector of each fork writes to, and so copies, all that was imported.
+    gc.collect()
+    gc.freeze()
     print(json.dumps({"resident": resident(os.getpid())}), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
