@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AUTOENCODERS = {
     "AutoencoderKL": "monai.networks.nets",
-    "VQVAE": "monai.networks.nets",
+    "VQVAE": "napari_memscan.checkpoints.nets.vqvae",
     "AutoencoderKlMaisi": "monai.apps.generation.maisi.networks.autoencoderkl_maisi",
     "VQGAN3D": "napari_memscan.checkpoints.nets.vqgan3d",
 }

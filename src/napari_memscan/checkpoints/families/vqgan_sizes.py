@@ -40,7 +40,7 @@ def _triple(value: Any) -> Triple | None:
     return None
 
 
-def _in_order(axes: str, xyz: Triple) -> Triple:
+def in_order(axes: str, xyz: Triple) -> Triple:
     """Return lengths along X, Y, Z in the order of the network's axes."""
     a, b, c = (xyz[_AXES.index(letter) % 3] for letter in axes)
     return a, b, c
@@ -99,11 +99,11 @@ class Sizes:
             f"{order}, and so has its own .ckpt: --set autoencoder=FILE.ckpt",
             *options,
         )
-        downsample = _in_order(axes, factors) if factors else None
+        downsample = in_order(axes, factors) if factors else None
 
         sizes: list[tuple[tuple[int, int, int, int] | None, str]] = []
         if shape and downsample:
-            a, b, c = (n // m for n, m in zip(_in_order(axes, shape), downsample, strict=True))
+            a, b, c = (n // m for n, m in zip(in_order(axes, shape), downsample, strict=True))
             sizes.append(((channels, a, b, c), "declared shape / downsample"))
         if settings.latent:
             sizes.append(((channels, *settings.latent), settings.origin))

@@ -135,6 +135,24 @@ class _Decoder(nn.Module):
         return self.conv_last(self.conv_blocks(self.final_block(x)))
 
 
+def nearest_codes(z: Tensor, embeddings: Tensor) -> Tensor:
+    """Replace every vector of (N, C, D, H, W) by the nearest of `embeddings` (codes, C).
+
+    A part of the vectors at a time: all distances at once would be gigabytes.
+    """
+    vectors = z.movedim(1, -1).flatten(end_dim=-2)
+    codes = embeddings.float()
+    lengths = codes.square().sum(dim=1)
+    rows = max(1, _DISTANCES // len(codes))
+    # |z - e|^2 without |z|^2, which is the same for every code.
+    nearest = [
+        torch.addmm(lengths, part.float(), codes.T, alpha=-2).argmin(dim=1)
+        for part in torch.split(vectors, rows)
+    ]
+    index = torch.cat(nearest).view(z.shape[0], *z.shape[2:])
+    return functional.embedding(index, embeddings).movedim(-1, 1)
+
+
 class _Codebook(nn.Module):
     """The codes, and two running averages that only training needs but the state dict holds."""
 
@@ -149,17 +167,7 @@ class _Codebook(nn.Module):
         self.register_buffer("z_avg", self.embeddings.clone())
 
     def forward(self, z: Tensor) -> Tensor:
-        vectors = z.movedim(1, -1).flatten(end_dim=-2)
-        codes = self.embeddings.float()
-        lengths = codes.square().sum(dim=1)
-        rows = max(1, _DISTANCES // len(codes))
-        # |z - e|^2 without |z|^2, which is the same for every code.
-        nearest = [
-            torch.addmm(lengths, part.float(), codes.T, alpha=-2).argmin(dim=1)
-            for part in torch.split(vectors, rows)
-        ]
-        index = torch.cat(nearest).view(z.shape[0], *z.shape[2:])
-        return functional.embedding(index, self.embeddings).movedim(-1, 1)
+        return nearest_codes(z, self.embeddings)
 
 
 class VQGAN3D(nn.Module):
