@@ -24,7 +24,7 @@ from napari_memscan.jobs import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
 
-COMMANDS = ("demo", "new", "check", "train", "generate", "scan", "review", "report")
+COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "review", "report")
 PROCESS = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
 # Ctrl+C in the midst of the sixth write. A shell that starts tests in the background makes them,
 # and what they start, deaf to it.
@@ -174,9 +174,9 @@ def test_new_says_what_is_wrong_and_makes_nothing(folders, phantoms, tiny_ldm, t
         ([csv, "--rename", "unseen=later"], "split"),
         ([csv, "--ldm", tiny_ldm, "--synthetic", folders["unseen"]], "one of the two"),
         ([csv, "--ldm", tmp_path], "neither weight files nor recipe.json"),
-        ([csv, "--embedder", tmp_path / "e"], "no such folder"),
+        ([csv, "--embedder", tmp_path / "e"], "no such file or folder"),
         ([csv, "--embedder", tiny_ldm, "--shape", "24,24,24"], "the study makes (24, 24, 24)"),
-        ([csv, "--synthetic", tmp_path / "none"], "no such folder"),
+        ([csv, "--synthetic", tmp_path / "none"], "no such file or folder"),
         ([parent / "training"], "no cohort.csv"),
     ):
         assert message in refused(*new, *options), options
@@ -216,6 +216,47 @@ def test_check_says_what_a_path_is(study, phantoms, tiny_ldm, folders, tmp_path)
     assert "of 5 called copies" in out
     study.update(generator=None)
     assert "none yet" in memscan("check", study.folder).stdout
+
+
+def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, tmp_path):
+    table = ["path,split,axes,spacing"]
+    for i, row in enumerate(phantoms.rows("unseen")[:3]):
+        np.save(tmp_path / f"{i}.npy", row.read().data.transpose(2, 1, 0))
+        table.append(f"{i}.npy,synthetic,ZYX,0.6 0.6 0.6")
+    (tmp_path / "made.csv").write_text("\n".join(table))
+    phantoms.save(tmp_path / "cohort.csv")
+    made = memscan("new", tmp_path / "study", "--cohort", tmp_path / "cohort.csv",
+                   "--synthetic", tmp_path / "made.csv", "--shape", "16,16,16")  # fmt: skip
+    assert "Next: memscan scan" in made.stdout
+    memscan("scan", tmp_path / "study")
+    study = Study.open(tmp_path / "study")
+    (first, *others) = study.samples()
+    assert len(others) == 2
+    found = study.volume(study.sample_path(first))
+    assert np.array_equal(found.data, phantoms.rows("unseen")[0].read().data)
+    assert found.spacing == (0.6, 0.6, 0.6)
+    (tmp_path / "made.csv").write_text("path,split\n0.npy,training\n")
+    assert "must have the split 'synthetic'" in refused(
+        "new", tmp_path / "s2", "--cohort", tmp_path / "cohort.csv",
+        "--synthetic", tmp_path / "made.csv",
+    )  # fmt: skip
+
+
+def test_check_and_convert_tell_scripts_everything(tiny_ldm, tmp_path):
+    value = json.loads(memscan("check", tiny_ldm, "--json").stdout)
+    assert value["usable"]
+    assert value["what"] == "checkpoint"
+    assert value["candidates"][0]["family"] == "native"
+    assert {check["name"] for check in value["self_test"]} >= {"finite", "repeats"}
+    assert value["recipe_hash"] == read_recipe(tiny_ldm).hash
+    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04 nothing")
+    value = json.loads(memscan("check", tmp_path / "bad.pt", "--json", code=2).stdout)
+    assert not value["usable"]
+    assert "bad.pt: a damaged or incomplete archive" in value["error"]
+    memscan("convert", tiny_ldm, tmp_path / "half", "--half")
+    assert "3D LDM" in memscan("check", tmp_path / "half").stdout
+    assert "holds a checkpoint already" in refused("convert", tiny_ldm, tmp_path / "half")
+    assert "Known names" in refused("check", tiny_ldm, "--set", "nothing=1")
 
 
 def test_check_says_what_does_not_fit(study, make_study, tiny_ldm, folders, tmp_path):

@@ -17,6 +17,8 @@ from napari_memscan.volumes.importers import (
     import_mrnet,
     import_msd,
 )
+from napari_memscan.volumes.reader import write_nifti
+from napari_memscan.volumes.volume import Volume
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd_hippocampus"
 
@@ -241,3 +243,39 @@ def test_real_volumes():
         read = row.read()
         assert read.spacing == pytest.approx((1, 1, 1))
         assert min(read.data.shape) > 20
+
+
+def test_a_monai_datalist_keeps_splits_subjects_and_geometry(tmp_path):
+    names = ["a.nii", "b.nii", "c.npy", "d.nii", "s.npy"]
+    for name in names:
+        data = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+        if name.endswith(".npy"):
+            np.save(tmp_path / name, data)
+        else:
+            write_nifti(Volume(data, (1.0, 1.0, 1.0)), tmp_path / name)
+    value = {
+        "name": "study",
+        "training": [{"image": "a.nii", "label": "x.nii", "subject_id": "p1"}, "b.nii"],
+        "validation": [{"image": "c.npy", "axes": "ZYX", "spacing": [1, 2, 3]}],
+        "testing": [{"image": "d.nii"}],
+        "synthetic": [{"image": "s.npy", "axes": "ZYX"}],
+    }
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps(value))
+    cohort = import_any(path, subject_pattern=r"^(\w)\.")
+    assert {k: n for k, n in cohort.counts().items() if n} == {
+        "training": 2, "validation": 1, "unseen": 1, "synthetic": 1
+    }  # fmt: skip
+    assert [row.subject_id for row in cohort.rows("training")] == ["p1", "b"]
+    (held_out,) = cohort.rows("validation")
+    assert held_out.read().data.shape == (5, 4, 3)
+    assert held_out.read().spacing == (1, 2, 3)
+    path.write_text(json.dumps(value | {"validation": [{"label": "x"}]}))
+    with pytest.raises(BadInput, match=r'entry 0 of "validation" names no image'):
+        import_any(path)
+    path.write_text(json.dumps(value | {"validation": ["gone.nii"]}))
+    with pytest.raises(BadInput, match=r"gone\.nii: missing"):
+        import_any(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadInput, match="not a readable JSON"):
+        import_any(path)

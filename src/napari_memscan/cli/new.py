@@ -32,7 +32,8 @@ def new(
         typer.Option(help="Latent diffusion model: a checkpoint folder, bundle or weight file."),
     ] = None,
     synthetic: Annotated[
-        Path | None, typer.Option(help="Folder of synthetic volumes made elsewhere.")
+        Path | None,
+        typer.Option(help="Synthetic volumes made elsewhere: a folder, or a CSV table of them."),
     ] = None,
     embedder: Annotated[
         str, typer.Option(help="Checkpoint of an embedder, or low-resolution.")
@@ -100,6 +101,12 @@ def new(
             declared=Declared.parsed(set_ or []).given(),
             trust=trust,
         )
+    elif synthetic is not None and synthetic.is_file():
+        # A table says axes and spacing of arrays, which a folder cannot.
+        made = read_cohort(synthetic, None, [])
+        if len(made.rows("synthetic")) < len(made.rows()):
+            raise BadInput(f"{synthetic}: every row must have the split 'synthetic'.")
+        volumes = volumes.joined(made)
     elif synthetic is not None:
         generator = GeneratorConfig(kind="folder", path=str(synthetic.resolve()))
     job = jobs.create(
@@ -112,16 +119,18 @@ def new(
         embedder_trust=trust and embedder != "low-resolution",
         **stated,
     )
-    made = follow(job, "new")
-    say(f"{made.folder}: a new study")
+    opened = follow(job, "new")
+    say(f"{opened.folder}: a new study")
     say(f"cohort      {counted(volumes)}")
-    for line in models_of(made):
+    for line in models_of(opened):
         say(line)
-    say(f"volumes     {made.config.preprocessing}")
+    say(f"volumes     {opened.config.preprocessing}")
     for warning in volumes.warnings:
         note(f"warning: {warning}")
-    following = {None: "memscan train autoencoder", "ldm": "memscan generate -n 64"}
-    say(f"Next: {following.get(generator.kind if generator else None, 'memscan scan')} {study}")
+    following = "scan" if volumes.rows("synthetic") else "train autoencoder"
+    if generator is not None:
+        following = {"ldm": "generate -n 64"}.get(generator.kind, "scan")
+    say(f"Next: memscan {following} {study}")
 
 
 def models_of(study: Study) -> Iterator[str]:

@@ -40,7 +40,7 @@ def _row(path: Path, split: str, **values: str) -> CohortRow:
 
 
 def import_any(path: str | Path, **options: Any) -> Cohort:
-    """Import a CSV table, an MSD `dataset.json`, an MRNet folder, or a folder of splits.
+    """Import a CSV table, a MONAI datalist, an MSD `dataset.json`, MRNet, or a folder of splits.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ def import_any(path: str | Path, **options: Any) -> Cohort:
     path = Path(path)
     if path.is_file():
         if path.suffix.lower() == ".json":
-            return import_msd(path, **options)
+            return _import_json(path, **options)
         return import_csv(path, **options)
     if not path.is_dir():
         raise BadInput(f"{path}: no such file or folder. Choose a cohort.csv or a folder.")
     if (path / "cohort.csv").is_file():
         return import_csv(path / "cohort.csv", **options)
     if (path / "dataset.json").is_file():
-        return import_msd(path / "dataset.json", **options)
+        return _import_json(path / "dataset.json", **options)
     if (path / "train" / "sagittal").is_dir():
         return import_mrnet(path, **options)
     parts = [
@@ -173,6 +173,66 @@ def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Coh
         }
         rows.append(_row(path.parent / file, split, **extra))
     return Cohort.from_rows(rows)
+
+
+def _import_json(path: Path, **options: Any) -> Cohort:
+    """Take a list with a split besides 'training' as a datalist, else as MSD's single pool."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not a readable JSON file ({error}).") from error
+    held_out = [name for name in value if _split_name(name) in ("validation", "synthetic")]
+    if isinstance(value, dict) and any(isinstance(value[name], list) for name in held_out):
+        return import_datalist(path, **options)
+    return import_msd(path, **options)
+
+
+def import_datalist(path: str | Path, subject_pattern: str | None = None) -> Cohort:
+    """Read a MONAI datalist: lists of ``{"image": path, ...}`` under the names of splits.
+
+    Parameters
+    ----------
+    path : path
+        The JSON file; paths in it start at its folder. Entries may also hold ``subject_id``,
+        ``session_id``, ``axes`` and ``spacing``; other keys, such as labels, are left aside.
+    subject_pattern : str, optional
+        As in `import_folder`, for entries without ``subject_id``.
+
+    Raises
+    ------
+    BadInput
+        An entry without image, or a missing file.
+    """
+    path = Path(path)
+    value = json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    for name, entries in value.items():
+        split = _split_name(name)
+        if split not in SPLITS or not isinstance(entries, list):
+            continue
+        for number, entry in enumerate(entries):
+            entry = {"image": entry} if isinstance(entry, str) else entry
+            if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                raise BadInput(
+                    f'{path}: entry {number} of "{name}" names no image; {{"image": path}} is '
+                    "expected."
+                )
+            file = path.parent / entry["image"]
+            if not file.exists():
+                raise BadInput(f"{file}: missing, though {path.name} names it under '{name}'.")
+            known = {
+                key: _text(entry[key])
+                for key in ("subject_id", "session_id", "axes", "spacing")
+                if entry.get(key) is not None
+            }
+            if subject_pattern is not None and "subject_id" not in known:
+                known["subject_id"] = _subject(entry["image"], subject_pattern)
+            rows.append(_row(file, split, **known))
+    return Cohort.from_rows(rows)
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def import_msd(
