@@ -1,0 +1,313 @@
+"""The parent's side: starts the child, asks it, and ends it whatever it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.trusted import wire
+from napari_memscan.checkpoints.trusted.spec import needs_trust
+from napari_memscan.errors import BadInput, JobFailed, MemscanError
+
+__all__ = ["CALL_SECONDS", "LOAD_SECONDS", "Child", "needs_trust"]
+
+LOAD_SECONDS = 900.0
+"""Until a model must have been loaded; large files on slow disks take minutes."""
+
+CALL_SECONDS = 3600.0
+"""Until a model must have answered; decoding a large volume on a processor takes minutes."""
+
+CLOSE_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Child:
+    """A process that runs foreign code and answers with arrays.
+
+    The process keeps memscan alive when that code crashes or hangs, and keeps its memory clean.
+    It is no sandbox: the code has all the rights of the user.
+
+    Parameters
+    ----------
+    name : str
+        What the user named; begins every message.
+    kind : {"plugin", "torchscript", "bundle"}
+        See `worker`.
+    target : str
+        File or module.
+    options : sequence of str
+        Further arguments of `worker`.
+    load_seconds, call_seconds : float
+        After this time without an answer the child is ended.
+
+    Attributes
+    ----------
+    description : dict
+        What the child says of the model; to be checked like anything from outside.
+    pid : int
+        Of the process.
+
+    Raises
+    ------
+    BadInput
+        The code cannot be loaded: it raises, ends, hangs, or answers with something else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        target: str,
+        options: Sequence[str] = (),
+        *,
+        load_seconds: float = LOAD_SECONDS,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        self.name = name
+        self.call_seconds = call_seconds
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="memscan-", ignore_cleanup_errors=True)
+        command = [sys.executable, "-P", "-m", "napari_memscan.checkpoints.trusted.worker"]
+        try:
+            self._process = subprocess.Popen(
+                [*command, kind, target, "--folder", str(Path.cwd()), *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._folder.name,
+                env=_environment(),
+                # A group of its own: Ctrl-C reaches the parent alone, and what the code starts
+                # is ended with it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BadInput(f"{name}: no process could be started for it ({error}).") from error
+        self.pid = self._process.pid
+        self._said: deque[str] = deque(maxlen=20)
+        threading.Thread(
+            target=_listen, args=(self._process.stderr, self._said), daemon=True
+        ).start()
+        self._threads: list[threading.Thread] = []
+        self._end = weakref.finalize(self, _end, self._process, self._folder, self._threads)
+        answer, _ = self._ask({"do": "describe"}, {}, 0, load_seconds, BadInput)
+        if not isinstance(answer, dict):
+            raise self._failed(BadInput, "answered with something else than a description")
+        self.description: dict[str, Any] = answer
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still answers."""
+        if self._end.alive and self._process.poll() is None:
+            return True
+        self._end()  # At once: its number may soon be another process's.
+        return False
+
+    def call(
+        self,
+        operation: str,
+        arrays: Mapping[str, NDArray[Any]],
+        fits: Callable[[tuple[int, ...]], str],
+        most: int,
+    ) -> NDArray[np.float32]:
+        """Ask the model, and check its answer.
+
+        Parameters
+        ----------
+        operation : str
+            ``denoise``, ``decode``, ``encode_mean`` or ``embed``.
+        arrays : dict of str to array
+            What it is given: float32 or int64.
+        fits : callable
+            Returns what shape is expected where it gets another one, else an empty text.
+        most : int
+            Bytes the answer may have.
+
+        Returns
+        -------
+        array, float32
+            Of a shape that fits, and finite.
+
+        Raises
+        ------
+        JobFailed
+            It raises, ends, hangs, or answers with something else; the process is ended, except
+            where the code raised.
+        """
+        import torch
+
+        # Rounding depends on the number of threads; it is what the caller computes with.
+        message = {"do": operation, "threads": torch.get_num_threads()}
+        _, results = self._ask(message, arrays, most, self.call_seconds, JobFailed)
+        result = results.get("result")
+        if result is None or result.dtype != np.float32:
+            raise self._failed(JobFailed, f"answered '{operation}' without numbers")
+        expected = fits(result.shape)
+        if expected:
+            raise self._failed(
+                JobFailed,
+                f"answered '{operation}' with an array of shape {result.shape}; {expected} is "
+                "expected",
+            )
+        if not np.isfinite(result).all():
+            raise JobFailed(
+                f"{self.name}: '{operation}' gave NaN or infinity. Its weights may be damaged, or "
+                "the scale factor wrong."
+            )
+        return result
+
+    def close(self) -> None:
+        """End the process: asked first, then killed with all it has started. May be repeated."""
+        if self.running and self._lock.acquire(blocking=False):
+            try:
+                with suppress(MemscanError):
+                    self._ask_locked({"do": "close"}, {}, 0, CLOSE_SECONDS, JobFailed)
+            finally:
+                self._lock.release()
+        self._end()
+
+    def _ask(self, *request: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
+        with self._lock:
+            return self._ask_locked(*request)
+
+    def _ask_locked(
+        self,
+        message: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        most: int,
+        seconds: float,
+        kind: type[MemscanError],
+    ) -> tuple[Any, dict[str, NDArray[Any]]]:
+        if not self.running:
+            raise kind(f"{self.name}: its process is not running any more. Load the model again.")
+        process = self._process
+
+        def exchange() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            wire.send(process.stdin, message, arrays)
+            return wire.receive(process.stdout, most)
+
+        try:
+            answer, results = _within(seconds, exchange, self._threads)
+        except TimeoutError:
+            raise self._failed(
+                kind, f"did not answer within {seconds:g} seconds and was ended"
+            ) from None
+        except (EOFError, OSError):
+            raise self._failed(kind, self._last_words()) from None
+        except wire.BadMessage as error:
+            raise self._failed(
+                kind, f"sent something that is no answer and was ended: it {error}"
+            ) from error
+        except BaseException:
+            # Ctrl-C in the middle of an answer: what comes next would be its rest.
+            self._end()
+            raise
+        if "error" in answer:
+            text = " ".join(str(answer["error"]).split())
+            shown = "".join(c for c in text if c.isprintable())[:600]
+            if kind is BadInput:
+                self._end()
+            raise kind(f"{self.name}: its code failed: {shown}")
+        return answer.get("answer"), results
+
+    def _last_words(self) -> str:
+        """Say how the process ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        code = self._process.poll()
+        if code is None:
+            text = "closed its side"
+        elif code < 0:
+            text = f"was ended by signal {-code}" + (
+                " (killed; perhaps memory ran out)" if code == -9 else ""
+            )
+        else:
+            text = f"ended with exit code {code}"
+        last = next((line for line in reversed(self._said) if line.strip()), "")
+        shown = "".join(c for c in last if c.isprintable())[:200]
+        return f"{text} without an answer" + (f"; its last words: {shown}" if shown else "")
+
+    def _failed(self, kind: type[MemscanError], what: str) -> MemscanError:
+        self._end()
+        return kind(f"{self.name}: its code {what}.")
+
+
+def _environment() -> dict[str, str]:
+    """Return the child's: paths hold from its own folder, and no caches appear beside sources."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    if os.environ.get("PYTHONPATH"):
+        parts = os.environ["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts)
+    return environment
+
+
+def _within(seconds: float, work: Callable[[], T], threads: list[threading.Thread]) -> T:
+    """Return what `work` returns; TimeoutError when that takes longer. It may go on unheard.
+
+    `threads` then holds the thread in which it does.
+    """
+    done: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    threads[:] = [thread]
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not done:
+        raise TimeoutError
+    return done[0]
+
+
+def _listen(stream: IO[bytes], said: deque[str]) -> None:
+    """Keep the last lines of what the child prints; a line without end is cut."""
+    with suppress(OSError, ValueError), stream:
+        while line := stream.readline(4096):
+            said.append(line.decode("utf-8", "replace").rstrip())
+
+
+def _end(
+    process: subprocess.Popen[bytes],
+    folder: tempfile.TemporaryDirectory[str],
+    threads: list[threading.Thread],
+) -> None:
+    """Kill the child and its group, and leave neither zombie nor folder."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            # Also where it has ended: what it started may go on.
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    for thread in threads:
+        thread.join(2)
+    # A pipe that a daemon of the child's still holds would block whoever closes it here.
+    if not any(thread.is_alive() for thread in threads):
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+    folder.cleanup()

@@ -1,0 +1,340 @@
+"""From what the user names, and trusts, to a model behind a child process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.checkpoint import Fact, LoadReport
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.trusted.client import CALL_SECONDS, LOAD_SECONDS, Child
+from napari_memscan.checkpoints.trusted.described import (
+    EmbedderFacts,
+    bundle_recipe,
+    embedder_facts,
+    plug_in_recipe,
+)
+from napari_memscan.checkpoints.trusted.model import TrustedCheckpoint, exactly
+from napari_memscan.checkpoints.trusted.spec import (
+    WHAT_IT_MEANS,
+    PlugIn,
+    bundle_config,
+    needs_trust,
+    plug_in,
+)
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+from napari_memscan.volumes.orientation import from_ras
+from napari_memscan.volumes.preprocessing import Preprocessing
+
+MOST_FILES = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class TrustedVectors:
+    """An embedder's network in a child process.
+
+    Attributes
+    ----------
+    name : str
+        What the user named.
+    child : Child
+        The process.
+    facts : EmbedderFacts
+        What it takes and gives.
+    report : LoadReport
+        How it was loaded.
+    """
+
+    name: str
+    child: Child
+    facts: EmbedderFacts
+    report: LoadReport
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What its volumes go through before; None when it does not say."""
+        return self.facts.preprocessing
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits over the bytes of its files, and what it takes and gives."""
+        facts = self.facts.model_dump(mode="json")
+        return hash_of({"facts": facts, "files": self.report.hashes})
+
+    def embed(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vector (dim,) of one volume (X, Y, Z) in RAS.
+
+        Raises
+        ------
+        JobFailed
+            The code raises, ends, hangs, or answers with something else.
+        """
+        turned = from_ras(volume, self.facts.axes)[None, None]
+        dim = self.facts.dim
+        vector: NDArray[np.float32] = self.child.call(
+            "embed", {"batch": turned}, exactly((1, dim)), 4 * dim
+        )[0]
+        return vector
+
+
+def trusted_checkpoint(
+    path: str | Path,
+    declared: Mapping[str, Any] | Declared | None = None,
+    *,
+    trust: bool = False,
+    device: str = "auto",
+    load_seconds: float = LOAD_SECONDS,
+    call_seconds: float = CALL_SECONDS,
+) -> TrustedCheckpoint | None:
+    """Open an LDM that can only be used by running code that comes with it.
+
+    Parameters
+    ----------
+    path : path or str
+        ``package.module:function``, ``path/to/file.py:function``, or a MONAI bundle.
+    declared : Declared or mapping, optional
+        What the model does not say; goes before what it says.
+    trust : bool
+        The user trusts whoever made it. The code then runs in a process of its own, which keeps
+        memscan alive and its memory clean, but has all the rights of the user.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` ...
+    load_seconds, call_seconds : float
+        How long the code may take to load, and for each answer.
+
+    Returns
+    -------
+    TrustedCheckpoint or None
+        None where no code is needed: `checkpoints.loading.load` does it.
+
+    Raises
+    ------
+    BadInput
+        Code is needed and not trusted, or it does not load, or makes something else.
+    """
+    stated = Declared.of(declared)
+    if not _allowed(path, stated, trust, "ldm"):
+        return None
+    limits = {"load_seconds": load_seconds, "call_seconds": call_seconds}
+    spec = plug_in(path)
+    if spec is not None:
+        child = _plug_in_child(path, spec, device, limits)
+        with _closing(child):
+            _require(path, child, "ldm")
+            recipe, facts = plug_in_recipe(path, child.description, stated)
+            files, warnings = _plug_in_files(path, child)
+        report = LoadReport("plug-in", "plug-in", files, facts=facts, warnings=warnings,
+                            trusted=True)  # fmt: skip
+        return TrustedCheckpoint(Path(path), recipe, {}, report, child=child)
+    config = bundle_config(Path(path))
+    if config is None:
+        raise BadInput(
+            f"{path}: a single network can be used as an embedder, but an LDM is needed here. "
+            "Write a plug-in that makes both of its networks (docs/plug-in.md)."
+        )
+    child = Child(str(path), "bundle", str(config.resolve()), ("--device", _device(device)),
+                  **limits)  # fmt: skip
+    with _closing(child):
+        recipe, facts, warnings = bundle_recipe(path, child.description, stated)
+        root = (
+            config.parent.parent if config.parent.name in ("configs", "config") else config.parent
+        )
+        report = LoadReport("bundle", "MONAI bundle, run as its author meant it",
+                            _files_below(root), facts=facts, warnings=warnings,
+                            trusted=True)  # fmt: skip
+    return TrustedCheckpoint(Path(path), recipe, {}, report, child=child)
+
+
+def trusted_embedder(
+    path: str | Path,
+    declared: Mapping[str, Any] | Declared | None = None,
+    *,
+    trust: bool = False,
+    device: str = "auto",
+    load_seconds: float = LOAD_SECONDS,
+    call_seconds: float = CALL_SECONDS,
+) -> TrustedVectors | None:
+    """Open an embedder that can only be used by running code that comes with it.
+
+    Parameters
+    ----------
+    path : path or str
+        ``package.module:function``, ``path/to/file.py:function``, or a TorchScript file, for
+        which `declared` states ``shape``, and ``intensity`` and ``axes`` where they are known.
+    declared, trust, device, load_seconds, call_seconds
+        See `trusted_checkpoint`.
+
+    Returns
+    -------
+    TrustedVectors or None
+        None where no code is needed: `checkpoints.loading.load` does it.
+
+    Raises
+    ------
+    BadInput
+        Code is needed and not trusted, or it does not load, or makes something else.
+    """
+    stated = Declared.of(declared)
+    if not _allowed(path, stated, trust, "embedder"):
+        return None
+    limits = {"load_seconds": load_seconds, "call_seconds": call_seconds}
+    spec = plug_in(path)
+    if spec is not None:
+        child = _plug_in_child(path, spec, device, limits)
+        with _closing(child):
+            _require(path, child, "embedder")
+            files, warnings = _plug_in_files(path, child)
+            made = embedder_facts(path, child.description, stated)
+    elif bundle_config(Path(path)) is not None:
+        raise BadInput(
+            f"{path}: of a bundle that needs its own code, the autoencoder cannot be an embedder. "
+            "Write a plug-in around it (docs/plug-in.md)."
+        )
+    else:
+        if stated.shape is None:
+            raise BadInput(
+                f"{path}: TorchScript does not say which volumes it takes. State their voxels "
+                "along X, Y, Z: --set shape=64,64,64; and, where they are known, "
+                "--set intensity=minmax and --set axes=RAS."
+            )
+        child = _torchscript_child(path, stated, device, limits)
+        with _closing(child):
+            made = embedder_facts(path, child.description, stated)
+            files, warnings = {"torchscript": Path(path)}, ()
+    if made.preprocessing is None:
+        warnings += (
+            f"{path}: it does not say what its training volumes went through; the study's "
+            "preprocessing is used as it is. If intensities were scaled otherwise, state it: "
+            "--set intensity=minmax, percentile:LOW:HIGH or window:LOW:HIGH.",
+        )
+    facts = tuple(
+        Fact(name, str(getattr(made, name)), "declared" if getattr(stated, name, None) else "code")
+        for name in ("input_shape", "dim", "axes")
+    )
+    title = "plug-in" if spec is not None else "TorchScript"
+    report = LoadReport(title.lower(), title, files, facts=facts, warnings=warnings, trusted=True)
+    return TrustedVectors(str(path), child, made, report)
+
+
+def _allowed(path: str | Path, declared: Declared, trust: bool, kind: str) -> bool:
+    """Return whether code must and may be run; BadInput where it must and may not."""
+    reason = needs_trust(path)
+    if reason is None:
+        return False
+    if plug_in(path) is None and bundle_config(Path(path)) is not None:
+        from napari_memscan.checkpoints.loading import load
+
+        # Whoever trusts code still has none run that is not needed.
+        try:
+            load(path, declared, kind=kind)
+        except BadInput:
+            pass
+        else:
+            return False
+    if not trust:
+        raise BadInput(
+            f"{reason} It is refused, since it can only be used with --trust. {WHAT_IT_MEANS}"
+        )
+    if plug_in(path) is None and Path(path).suffix == ".py":
+        raise BadInput(
+            f"{path}: which function makes the model? Name it: {Path(path).name}:FUNCTION."
+        )
+    return True
+
+
+def _device(name: str) -> str:
+    from napari_memscan.checkpoints.device import choose_device
+
+    return str(choose_device(name))
+
+
+def _plug_in_child(path: str | Path, spec: PlugIn, device: str, limits: dict[str, float]) -> Child:
+    target = spec.source
+    if spec.file is not None:
+        if not spec.file.is_file():
+            raise BadInput(f"{spec.file}: no such file; a plug-in is named FILE.py:FUNCTION.")
+        target = str(spec.file.resolve())
+    options = ("--function", spec.function, "--device", _device(device))
+    return Child(str(path), "plugin", target, options, **limits)
+
+
+def _torchscript_child(
+    path: str | Path, stated: Declared, device: str, limits: dict[str, float]
+) -> Child:
+    assert stated.shape is not None
+    lengths = dict(zip("RAS", stated.shape, strict=True)) | dict(
+        zip("LPI", stated.shape, strict=True)
+    )
+    shape = [str(lengths[letter]) for letter in stated.axes or "RAS"]
+    options = ("--device", _device(device), "--shape", *shape)
+    return Child(str(path), "torchscript", str(Path(path).resolve()), options, **limits)
+
+
+class _closing:  # noqa: N801
+    """Ends the child when what it says does not do."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None:
+            self._child.close()
+
+
+def _require(path: str | Path, child: Child, kind: str) -> None:
+    made = child.description.get("kind")
+    if made != kind:
+        names = {"ldm": "an LDM", "embedder": "an embedder"}
+        raise BadInput(
+            f"{path}: the plug-in makes {names.get(str(made), 'something else')}, but "
+            f"{names[kind]} is needed here."
+        )
+
+
+def _plug_in_files(path: str | Path, child: Child) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Return all files a plug-in is known to depend on, by names that hold on other machines."""
+    said = child.description
+    listed = said.get("files")
+    sources = [said.get("source"), *(said.get("sources") or ())]
+    if not isinstance(listed, dict) or not all(isinstance(s, str) for s in sources):
+        raise BadInput(f"{path}: the plug-in has no source file, so what was run is not known.")
+    main = Path(sources[0]).parent
+    files = {f"source {_relative(source, main)}": Path(source) for source in sources}
+    files |= {str(name): main / str(file) for name, file in listed.items()}
+    missing = [file for file in files.values() if not file.is_file()]
+    if missing:
+        raise BadInput(f"{missing[0]}: no such file, though the plug-in {path} depends on it.")
+    if listed:
+        return files, ()
+    return files, (
+        f"{path}: the plug-in lists no files, so weights that it reads are not part of the hash "
+        "of its samples. List them in its attribute 'files'.",
+    )
+
+
+def _relative(file: str, folder: Path) -> str:
+    return Path(os.path.relpath(file, folder)).as_posix()
+
+
+def _files_below(root: Path) -> dict[str, Path]:
+    """Return all files of a bundle by their path inside, but for caches and hidden ones."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root)
+        skipped = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+        if not skipped and path.is_file():
+            found[inside.as_posix()] = path
+        if len(found) > MOST_FILES:
+            raise BadInput(f"{root}: more than {MOST_FILES:,} files; choose the bundle's folder.")
+    return found
