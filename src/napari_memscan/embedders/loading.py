@@ -9,6 +9,7 @@ from typing import Any
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe
+from napari_memscan.checkpoints.trusted.opening import trusted_embedder
 from napari_memscan.embedders.interface import Embedder
 
 LOW_RESOLUTION = "low-resolution"
@@ -44,6 +45,11 @@ def load_embedder(
         from napari_memscan.embedders.lowres import LowResolutionEmbedder
 
         return LowResolutionEmbedder()
+    vectors = trusted_embedder(spec, declared, trust=trust, device=device)
+    if vectors is not None:
+        from napari_memscan.embedders.trusted import TrustedEmbedder
+
+        return TrustedEmbedder(vectors)
     recipe = load(spec, declared).recipe
     if isinstance(recipe, EmbedderRecipe):
         from napari_memscan.embedders.contrastive import ContrastiveEmbedder

@@ -20,6 +20,8 @@ from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
 from napari_memscan.checkpoints.recipe import LDMRecipe
+from napari_memscan.checkpoints.trusted.model import as_it_is
+from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators import decoding, machine, needs
 from napari_memscan.generators.interface import Sample, Settings, Step
@@ -70,15 +72,16 @@ class LDMGenerator:
         declared: Mapping[str, Any] | Declared | None = None,
         trust: bool = False,
     ) -> None:
-        checkpoint = load(path, declared, kind="ldm")
+        self.device = choose_device(device)
+        trusted = trusted_checkpoint(path, declared, trust=trust, device=str(self.device))
+        checkpoint = trusted or load(path, declared, kind="ldm")
         assert isinstance(checkpoint.recipe, LDMRecipe)
         self.path = path
         self.recipe = checkpoint.recipe
         self.report = checkpoint.report
         self.recipe_hash = self.recipe.hash
         self.checkpoint_hash = checkpoint.hash
-        self.device = choose_device(device)
-        self.model = LatentModel.of(checkpoint, self.device)
+        self.model = trusted.model() if trusted else LatentModel.of(checkpoint, self.device)
         self._memory = "contiguous"
 
     def generate(
@@ -169,6 +172,8 @@ class LDMGenerator:
         """
         import torch
 
+        if self.report.trusted:
+            batch, precision, memory, decode = as_it_is(batch, precision, memory, decode)
         on_cpu = self.device.type == "cpu"
         if threads == "auto":
             threads = torch.get_num_threads()
