@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_memscan.checkpoints.recipe import Axes, Number, Shape, Spacing
+from napari_memscan.checkpoints.recipe import Axes, Number, Regions, Shape, Spacing
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
@@ -34,8 +34,10 @@ class Declared(BaseModel):
         ``percentile`` or ``minmax``.
     prediction_type : str
         ``epsilon``, ``v_prediction`` or ``sample``.
-    context, class_label, guidance
+    context, class_label, guidance, regions
         See `Conditioning`.
+    network : dict
+        Arguments of a backbone's network that its weights do not say, as ``{"num_heads": 12}``.
     scale_factor_from : str
         Where `scale_factor` comes from; the program sets it when it estimates.
     """
@@ -62,6 +64,8 @@ class Declared(BaseModel):
     context: tuple[Number, ...] | None = None
     class_label: Annotated[int, Field(ge=0)] | None = None
     guidance: Number | None = None
+    network: dict[str, Any] | None = None
+    regions: Regions | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | Declared | None) -> Declared:

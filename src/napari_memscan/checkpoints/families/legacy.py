@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari_memscan.checkpoints.states import State
+from napari_memscan.errors import BadInput
 
 _UNUSED = re.compile(r"(^|\.)(attentions\.\d+|attention|blocks\.\d+)\.proj_attn\.(weight|bias)$")
 _AUTOENCODER = (
@@ -38,6 +39,25 @@ def is_legacy(state: State) -> bool:
     )
 
 
+def _without_unused(state: State) -> State:
+    """Leave out the projections that were never applied; every attention block has one, or none."""
+    blocks = {
+        name.removesuffix(".to_q.weight")
+        for name in state.tensors
+        if name.endswith(".to_q.weight") and ".transformer_blocks." not in name
+    }
+    unused = [name for name in state.tensors if _UNUSED.search(name)]
+    wanted = {f"{block}.proj_attn.{end}" for block in blocks for end in ("weight", "bias")}
+    if unused and set(unused) != wanted:
+        odd = sorted(wanted.symmetric_difference(unused))
+        raise BadInput(
+            f"these weights are named as monai-generative's, whose attention blocks all have "
+            f"proj_attn, but {odd[0]} is {'missing' if odd[0] in wanted else 'there alone'}. The "
+            "file was changed or is damaged; use it as the training wrote it."
+        )
+    return state.without(unused)
+
+
 def rename_autoencoder(state: State, arguments: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
     """Return an AutoencoderKL's state under MONAI's names, and the arguments that fit it.
 
@@ -51,7 +71,7 @@ def rename_autoencoder(state: State, arguments: Mapping[str, Any]) -> tuple[Stat
     arguments = dict(arguments)
     if is_legacy(state):
         arguments |= {"include_fc": False, "use_combined_linear": False}
-        state = state.rename(_AUTOENCODER).without(filter(_UNUSED.search, state.tensors))
+        state = _without_unused(state).rename(_AUTOENCODER)
     elif "include_fc" not in arguments:
         arguments["include_fc"] = any(".attn.out_proj." in name for name in state.tensors)
     return state, arguments
@@ -63,7 +83,7 @@ def rename_denoiser(state: State, arguments: Mapping[str, Any]) -> tuple[State, 
     if is_legacy(state):
         conditioned = bool(arguments.get("with_conditioning", False))
         arguments |= {"include_fc": conditioned, "use_combined_linear": False}
-        state = state.rename(_DENOISER).without(filter(_UNUSED.search, state.tensors))
+        state = _without_unused(state).rename(_DENOISER)
     elif "include_fc" not in arguments:
         arguments["include_fc"] = any(".out_proj." in name for name in state.tensors)
     return state, arguments
