@@ -61,6 +61,38 @@ def test_brightness_does_not_count(embedder):
     np.testing.assert_allclose(first, second, rtol=1e-2, atol=1e-2)
 
 
+def test_volumes_are_turned_to_the_axes_of_the_network(tmp_path):
+    """RAS volumes and a network that takes depth first: S, R, A."""
+    from napari_memscan.checkpoints.recipe import EmbedderRecipe
+    from napari_memscan.embedders.encoder import ContrastiveEncoder, scale_to_unit
+    from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+
+    recipe = EmbedderRecipe(
+        input_shape=(16, 8, 4),
+        working_shape=(4, 16, 8),
+        downsample=(1, 4, 2),
+        n_hiddens=4,
+        dim=6,
+        axes="SRA",
+        preprocessing=Preprocessing(shape=(16, 8, 4), intensity=MinMax()),
+    )
+    network = ContrastiveEncoder(4, (1, 4, 2), (4, 16, 8), 6).eval()
+    random = torch.Generator().manual_seed(0)
+    weights = {
+        key: 0.3 * torch.randn(value.shape, generator=random)
+        for key, value in network.state_dict().items()
+    }
+    network.load_state_dict(weights)
+    save_checkpoint(tmp_path, recipe, {"embedder": weights})
+    data = np.random.default_rng(0).random((2, 1, 16, 8, 4)).astype(np.float32)
+    with torch.no_grad():
+        transposed = torch.from_numpy(data.transpose(0, 1, 4, 2, 3).copy())
+        expected = network(scale_to_unit(transposed)).numpy()
+    found = ContrastiveEmbedder(tmp_path, "cpu").embed(data)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 def test_no_volumes_give_no_vectors(embedder):
     assert embedder.embed(batch(0)).shape == (0, 6)
 

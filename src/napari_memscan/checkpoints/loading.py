@@ -23,7 +23,10 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-FAMILIES = ("native", "medicaldiffusion")
+FAMILIES = (
+    "native", "medicaldiffusion",
+    "medicalnet", "swinvit", "segres", "vit", "contrastive3d",
+)  # fmt: skip
 """Modules of `checkpoints.families`; to add a format, write one and name it here."""
 
 NEEDED = {

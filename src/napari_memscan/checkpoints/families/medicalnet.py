@@ -1,0 +1,123 @@
+"""3D ResNets: MedicalNet (Chen et al. 2019, MIT licence) and the first BrainIAC.
+
+Both have the same names and shapes as MONAI's ResNet, and both compute something else than it
+does with its default arguments: MedicalNet's last two stages are dilated instead of strided, and
+the stride of the first convolution is 2. Neither is in the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_memscan.checkpoints.families.backbone import (
+    Backbone,
+    Defaults,
+    below,
+    count,
+    family,
+    kernel,
+    size,
+    states,
+)
+from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.states import State
+from napari_memscan.volumes.preprocessing import MinMax
+
+TITLE = "3D ResNet (MedicalNet, BrainIAC V1)"
+HEADS = ("fc.", "conv_seg.")
+MEDICALNET = Defaults(
+    "MedicalNet's settings and data set: 56 x 448 x 448 voxels, depth first, z-score over voxels "
+    "above 0",
+    shape=(448, 448, 56),
+    intensity=MinMax(),
+    axes="SAR",
+    normalisation="zscore-nonzero",
+)
+BRAINIAC = Defaults(
+    "BrainIAC's data set: 128^3, scaled to [0, 1]", shape=(128, 128, 128), intensity=MinMax()
+)
+OTHER = Defaults("nothing is known about this ResNet's training")
+RESIZED = (
+    "these weights were trained on volumes resized to one shape; here they are cropped or padded. "
+    "Declare shape and spacing that suit the cohort."
+)
+NOISE = (
+    "MedicalNet fills voxels that are 0 with random noise of mean 0; here they become 0, so that "
+    "a volume always has the same vector."
+)
+
+
+def _resnet(state: State) -> State | None:
+    for prefix in ("", "backbone."):
+        part = below(state, prefix)
+        if (
+            len(part.shape("conv1.weight")) == 5
+            and part.has("bn1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight")
+        ):  # fmt: skip
+            return part
+    return None
+
+
+def _look(found: Found) -> Backbone | None:
+    for path, state in states(found):
+        part = _resnet(state)
+        if part is not None:
+            return _describe(path, part)
+    return None
+
+
+def _describe(path: Path, state: State) -> Backbone:
+    headed = any(name.startswith("fc.") for name in state.tensors)
+    state = state.without([name for name in state.tensors if name.startswith(HEADS)])
+    _count_batches(state)
+    biased = state.has("layer2.0.downsample.0.bias")
+    shortcut = "B" if state.has("layer2.0.downsample.0.weight") else "A"
+    block = "bottleneck" if state.has("layer1.0.conv3.weight") else "basic"
+    layers = [count(state, rf"layer{i}\.(\d+)\.") for i in range(1, 5)]
+    arguments = {
+        "block": block,
+        "layers": layers,
+        "block_inplanes": [size(state, f"layer{i}.0.conv1.weight") for i in range(1, 5)],
+        "n_input_channels": size(state, "conv1.weight", 1),
+        "conv1_t_size": kernel(state, "conv1.weight"),
+        "shortcut_type": shortcut,
+        "bias_downsample": biased,
+        "feed_forward": False,
+    }
+    depth = 2 + sum(layers) * (3 if block == "bottleneck" else 2)
+    reasons = (f"a 3D ResNet-{depth}: blocks {layers}, {block}, shortcut {shortcut}",)
+    if state.prefix.endswith("backbone."):
+        return Backbone(
+            path, state, "ResNet", arguments, BRAINIAC, (*reasons, "below 'backbone.'"),
+            {"conv1_t_stride": (2, "BrainIAC's"), "dilated": (False, "BrainIAC's")},
+            warnings=(RESIZED,),
+        )  # fmt: skip
+    if biased or headed:
+        why = 'stride of the first convolution, as network={"conv1_t_stride": 1}'
+        return Backbone(
+            path, state, "ResNet", arguments, OTHER,
+            (*reasons, "with a classifier or biases that MedicalNet does not have"),
+            {"conv1_t_stride": (None, why), "dilated": (False, "MONAI's default")},
+        )  # fmt: skip
+    return Backbone(
+        path, state, "ResNet", arguments, MEDICALNET,
+        (*reasons, "without classifier and biases, as MedicalNet"),
+        {
+            "conv1_t_stride": (2, "MedicalNet's"),
+            "dilated": (True, "MedicalNet's: stages 3 and 4 have dilations 2 and 4 and stride 1"),
+        },
+        warnings=(RESIZED, NOISE),
+    )  # fmt: skip
+
+
+def _count_batches(state: State) -> None:
+    """Add what files from before PyTorch 0.4.1 lack; it counts batches in training, no more."""
+    import torch
+
+    if not any(name.endswith(".num_batches_tracked") for name in state.tensors):
+        for name in [n for n in state.tensors if n.endswith(".running_var")]:
+            counter = name.replace(".running_var", ".num_batches_tracked")
+            state.tensors[counter] = torch.tensor(0)
+
+
+FAMILY = family("medicalnet", TITLE, _look)

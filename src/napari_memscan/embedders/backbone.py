@@ -1,0 +1,112 @@
+"""Networks of others as embedders: pooled features of MedicalNet, SwinUNETR, CT-FM, ViT ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.device import choose_device
+from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.networks import load_strict
+from napari_memscan.checkpoints.recipe import BackboneRecipe
+from napari_memscan.embedders.lowres import checked
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+from napari_memscan.volumes.orientation import from_ras
+
+NAMES = {
+    "ResNet": "3D ResNet", "SwinViT": "Swin transformer", "SegResEncoder": "SegResNet encoder",
+    "ViT": "vision transformer",
+}  # fmt: skip
+
+
+class BackboneEmbedder:
+    """Maps volumes to the pooled features of a network that was trained for something else.
+
+    Parameters
+    ----------
+    path : path
+        Of the checkpoint: a weight file of a known family, or a converted folder.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` ...
+    declared : Declared or mapping, optional
+        What the checkpoint's files do not say.
+
+    Raises
+    ------
+    BadInput
+        Not such a checkpoint, or recipe and weights do not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "auto",
+        declared: Mapping[str, Any] | Declared | None = None,
+    ) -> None:
+        from napari_memscan.checkpoints.backbones import (
+            build_backbone,
+            features_of,
+            sketch_backbone,
+        )
+
+        checkpoint = load(path, declared, kind="embedder")
+        recipe = checkpoint.recipe
+        if not isinstance(recipe, BackboneRecipe):
+            raise BadInput(f"{path}: this is a contrastive embedder, not a backbone.")
+        sketch = sketch_backbone(recipe.network, recipe.arguments, path)
+        shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
+        self.dim = features_of(sketch, shape, path)
+        network = build_backbone(recipe.network, recipe.arguments, path)
+        load_strict(network, checkpoint.weights("backbone"), path)
+        self.recipe = recipe
+        self.preprocessing = recipe.preprocessing
+        self.name = f"{NAMES[recipe.network]}, {self.dim} features"
+        self.input_shape = recipe.input_shape
+        self.hash = hash_of({"embedder": "backbone", "version": 1, "checkpoint": checkpoint.hash})
+        self.device = choose_device(device)
+        self._network: Any = network.to(self.device).eval()
+
+    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+        import torch
+
+        from napari_memscan.checkpoints.backbones import pooled
+
+        batch = checked(batch, self.input_shape)
+        vectors = []
+        with torch.inference_mode():
+            # One at a time: convolutions round differently at other batch sizes.
+            for volume in batch:
+                data = from_ras(volume[0], self.recipe.axes)
+                if self.recipe.normalisation == "zscore-nonzero":
+                    data = zscore_nonzero(data)
+                features = self._network(torch.from_numpy(data)[None, None].to(self.device))
+                vectors.append(pooled(features, self.recipe.pooling)[0].float().cpu().numpy())
+        return np.array(vectors, np.float32).reshape(-1, self.dim)
+
+
+def zscore_nonzero(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring voxels that are not 0 to mean 0 and variance 1; zeros stay 0.
+
+    As MedicalNet does, but for the random noise that it puts in the place of zeros; as BrainIAC
+    does.
+
+    Parameters
+    ----------
+    data : array (X, Y, Z)
+        In [0, 1]; 0 is background.
+    """
+    inside = data != 0
+    if not inside.any():
+        return data
+    values = data[inside].astype(np.float64)
+    spread = values.std()
+    result = np.zeros_like(data)
+    result[inside] = (values - values.mean()) / (spread if spread > 0 else 1)
+    return result
