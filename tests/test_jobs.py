@@ -36,8 +36,11 @@ def contents(folder):
     }
 
 
+ONE = {"batch": 1, "precision": "float32"}
+
+
 def test_generate_reports_each_step_and_each_volume(study):
-    news = list(jobs.generate(study, 2))
+    news = list(jobs.generate(study, 2, **ONE))
     assert news == [
         *(Step(0, step, 3) for step in (1, 2, 3)),
         Progress(1, 2, "generated s000000"),
@@ -67,6 +70,7 @@ def test_a_volume_is_on_disk_before_its_progress_is_reported(study):
 def test_the_same_seed_gives_the_same_bytes_whatever_stands_beside_it(study, make_study, tmp_path):
     jobs.run(jobs.generate(study, 3, seed=10))
     other = make_study(tmp_path / "other", seed=12)
+    # Beside itself in a batch that it fills alone, and first instead of last.
     jobs.run(jobs.generate(other, 1))
     one = study.sample_path(study.samples()[2]).read_bytes()
     assert other.sample_path(other.samples()[0]).read_bytes() == one
@@ -102,7 +106,7 @@ def test_bad_requests_are_named_and_leave_the_study_free(study):
         ({"n": 0}, "at least one volume"),
         ({"n": 1, "seed": -1}, "seed -1"),
         ({"n": 1, "steps": 5000}, "between 1 and 1000"),
-        ({"n": 1, "sampler": "euler"}, "choose ddim or ddpm"),
+        ({"n": 1, "sampler": "euler"}, "choose ddim, ddpm or rflow"),
     ):
         with pytest.raises(BadInput, match=message):
             jobs.run(jobs.generate(study, **wrong))
@@ -111,7 +115,7 @@ def test_bad_requests_are_named_and_leave_the_study_free(study):
 
 
 def test_a_stopped_generate_frees_the_study_and_goes_on(study, make_study, tmp_path):
-    job = jobs.generate(study, 3)
+    job = jobs.generate(study, 3, **ONE)
     for news in job:
         if news == Step(1, 2, 3):
             break
@@ -121,7 +125,7 @@ def test_a_stopped_generate_frees_the_study_and_goes_on(study, make_study, tmp_p
     assert [r.sample for r in study.samples()] == ["s000000"]
     jobs.run(jobs.generate(study, 3))
     whole = make_study(tmp_path / "whole")
-    jobs.run(jobs.generate(whole, 3))
+    jobs.run(jobs.generate(whole, 3, **ONE))
     assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
 
 
@@ -177,7 +181,9 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     jobs.run(jobs.scan(again))
     assert contents(again.scan_dir) == whole
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert len(kept) == min(write - 1, writes - 3) if write > 0 else writes - 3
+    # One file is written while the next volume is read: that one may not have its name yet.
+    written = min(write - 1, writes - 3) if write > 0 else writes - 3
+    assert written - 1 <= len(kept) <= written
 
 
 def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(study, phantoms):

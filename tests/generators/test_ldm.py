@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.native import load_weights, read_recipe, save_checkpoint
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.generators.interface import Sample, Step
+from napari_memscan.generators.interface import Sample, Settings, Step
 from napari_memscan.generators.ldm import LDMGenerator
 
 
@@ -29,26 +31,43 @@ def changed(folder, to, **changes):
     return to
 
 
+EXACT = {"batch": 1, "precision": "float32", "decode": "whole"}
+
+
 def volumes(generator, seeds, **options):
     return [s.volume.data for s in generator.generate(seeds, **options) if isinstance(s, Sample)]
 
 
-def by_monai(generator, seed, sampler, steps):
-    """Sample with MONAI's own call, from the same noise, in [0, 1]."""
+def by_monai(generator, seed, sampler, steps, **options):
+    """Sample with MONAI's own call, from the same noise."""
     from monai.inferers import LatentDiffusionInferer
 
     from napari_memscan.checkpoints.networks import build_scheduler
 
-    recipe = generator.recipe
+    recipe, model = generator.recipe, generator.model
     scheduler = build_scheduler(recipe.scheduler, sampler)
-    scheduler.set_timesteps(steps)
+    if sampler == "rflow":
+        cells = int(np.prod(recipe.latent_shape[1:]))
+        scheduler.set_timesteps(steps, input_img_size_numel=cells)
+    else:
+        scheduler.set_timesteps(steps)
+    network = options.pop("network", model.denoiser)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         noise = torch.randn((1, *recipe.latent_shape))
         image = LatentDiffusionInferer(scheduler, recipe.scale_factor).sample(
-            noise, generator._autoencoder, generator._denoiser, scheduler, verbose=False
+            noise, model.codec.network, network, scheduler, verbose=False, **options
         )
     return image[0, 0].numpy()
+
+
+def compare(generator, sampler, steps, **options):
+    ours = (volumes(generator, [5], sampler=sampler, steps=steps, **EXACT)[0] + 300) / 1200
+    monai = by_monai(generator, 5, sampler, steps, **options)
+    # Otherwise clipping would hide a difference.
+    assert ((monai > 0) & (monai < 1)).mean() > 0.1
+    np.testing.assert_allclose(ours, np.clip(monai, 0, 1), atol=1e-5)
+    return monai
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "sample"])
@@ -56,12 +75,190 @@ def by_monai(generator, seed, sampler, steps):
 def test_samples_equal_monais_own(tiny_ldm, tmp_path, sampler, steps, prediction):
     scheduler = {"num_train_timesteps": 20, "prediction_type": prediction, "beta_end": 0.2}
     folder = changed(tiny_ldm, tmp_path / "ldm", scheduler=scheduler, scale_factor=0.7)
+    compare(LDMGenerator(folder, "cpu"), sampler, steps)
+
+
+FLOW = {"schedule": "rectified_flow", "num_train_timesteps": 20}
+SHIFTED = {**FLOW, "use_timestep_transform": True, "base_img_size_numel": 64}
+
+
+@pytest.mark.parametrize("scheduler", [FLOW, SHIFTED, {**FLOW, "use_discrete_timesteps": False}])
+@pytest.mark.parametrize("steps", [6, 20])
+def test_a_rectified_flow_equals_monais_own(tiny_ldm, tmp_path, scheduler, steps):
+    folder = rebuilt(tiny_ldm, tmp_path, scheduler=scheduler, sampler="rflow")
+    compare(LDMGenerator(folder, "cpu"), "rflow", steps)
+
+
+def rebuilt(folder, to, denoiser=None, **changes):
+    """Save a checkpoint with another recipe; all weights of another denoiser are random."""
+    from napari_memscan.checkpoints.networks import build_denoiser
+    from napari_memscan.checkpoints.recipe import LDMRecipe
+
+    recipe = read_recipe(folder).model_dump(mode="json")
+    weights = {part: load_weights(folder, part) for part in ("autoencoder", "denoiser")}
+    if denoiser:
+        recipe["denoiser"] |= denoiser
+        random = torch.Generator().manual_seed(1)
+        weights["denoiser"] = {
+            key: 0.1 * torch.randn(value.shape, generator=random) + (value.ndim == 1) * 0.1
+            for key, value in build_denoiser(recipe["denoiser"]).state_dict().items()
+        }
+    save_checkpoint(to, LDMRecipe.model_validate(recipe | changes), weights)
+    return to
+
+
+ATTENTION = {
+    "with_conditioning": True,
+    "cross_attention_dim": 3,
+    "attention_levels": [False, True],
+    "num_head_channels": [0, 8],
+}
+NOISE = {"num_train_timesteps": 20, "beta_end": 0.2}
+SCHEDULES = [("ddim", NOISE), ("ddpm", NOISE), ("rflow", FLOW)]
+
+
+@pytest.mark.parametrize("guidance", [None, 2.5])
+@pytest.mark.parametrize("way", ["crossattn", "concat"])
+@pytest.mark.parametrize(("sampler", "scheduler"), SCHEDULES)
+def test_conditioned_samples_equal_monais_own(
+    tiny_ldm, tmp_path, sampler, scheduler, way, guidance
+):
+    values = (0.3, -0.9, 0.6)
+    attention = way == "crossattn"
+    condition = {"context": values, "guidance": guidance, "concatenate": not attention}
+    folder = rebuilt(
+        tiny_ldm,
+        tmp_path,
+        ATTENTION | ({} if attention else {"in_channels": 6}),
+        scheduler=scheduler,
+        sampler=sampler,
+        conditioning=condition,
+    )
     generator = LDMGenerator(folder, "cpu")
-    ours = (volumes(generator, [5], sampler=sampler, steps=steps)[0] + 300) / 1200
-    monai = by_monai(generator, 5, sampler, steps)
-    # Otherwise clipping would hide a difference.
-    assert ((monai > 0) & (monai < 1)).mean() > 0.1
-    np.testing.assert_allclose(ours, np.clip(monai, 0, 1), atol=1e-5)
+    options = {"mode": way, "cfg": guidance}
+    given = torch.tensor(values)[None, None]
+    if not attention:
+        given = given.reshape(1, 3, 1, 1, 1).expand(1, 3, 8, 8, 8)
+        # Appended to the latent and attended to, as in MONAI's BraTS bundle; its call does one.
+        options["network"] = lambda x, timesteps, context: generator.model.denoiser(
+            x, timesteps, context=x[:, None, 3:, 0, 0, 0]
+        )
+    with_ = compare(generator, sampler, 20, conditioning=given, **options)
+    other = by_monai(generator, 5, sampler, 20, conditioning=0 * given, **options)
+    assert np.abs(with_ - other).max() > 1e-4
+
+
+@pytest.mark.parametrize(("sampler", "scheduler"), SCHEDULES)
+def test_samples_of_a_class_equal_monais_own(tiny_ldm, tmp_path, sampler, scheduler):
+    folder = rebuilt(
+        tiny_ldm,
+        tmp_path,
+        {"num_class_embeds": 4},
+        scheduler=scheduler,
+        sampler=sampler,
+        conditioning={"class_label": 2},
+    )
+    generator = LDMGenerator(folder, "cpu")
+
+    def of_class(x, timesteps, context=None, label=2):
+        return generator.model.denoiser(x, timesteps, class_labels=torch.tensor([label]))
+
+    monai = compare(generator, sampler, 20, network=of_class)
+    other = by_monai(generator, 5, sampler, 20, network=lambda *a, **k: of_class(*a, **k, label=1))
+    assert np.abs(monai - other).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("batch", "memory", "precision", "attention"),
+    [
+        (2, "contiguous", "float32", False),
+        (3, "contiguous", "float32", True),
+        (2, "channels_last", "float32", True),
+        (3, "channels_last", "bfloat16", True),
+    ],
+)
+def test_place_and_neighbours_in_a_batch_do_not_change_bytes(
+    tiny_ldm, tmp_path, batch, memory, precision, attention
+):
+    heads = {"attention_levels": [True, True], "num_head_channels": [8, 8]}
+    folder = rebuilt(tiny_ldm, tmp_path, heads) if attention else tiny_ldm
+    generator = LDMGenerator(folder, "cpu")
+    options = {"batch": batch, "memory": memory, "precision": precision, "sampler": "ddpm"}
+    alone = volumes(generator, [7], **options)[0]
+    for beside in ([7, 1, 2], [1, 2, 3, 7], [1, 7, 4]):
+        again = volumes(generator, beside, **options)
+        assert again[beside.index(7)].tobytes() == alone.tobytes()
+        assert len({v.tobytes() for v in again}) == len(beside)
+
+
+def test_a_batch_is_seen_step_by_step_then_its_samples(generator):
+    events = list(generator.generate([4, 9, 1], steps=2, start=10, batch=2))
+    assert [(e.sample, e.step) if isinstance(e, Step) else e.seed for e in events] == [
+        *((10, 1), (10, 2), 4, 9),
+        *((12, 1), (12, 2), 1),
+    ]
+    assert [e.index for e in events if isinstance(e, Sample)] == [10, 11, 12]
+
+
+def test_settings_stand_beside_each_sample_and_give_it_again(generator):
+    options = {"batch": 2, "memory": "channels_last", "decode": "window:4x4x4:0.5"}
+    sample = next(s for s in generator.generate([3], **options) if isinstance(s, Sample))
+    settings = Settings.parse(sample.settings)
+    assert (settings.batch, settings.memory) == (2, "channels_last")
+    assert settings.threads == torch.get_num_threads()
+    again = volumes(generator, [3], **asdict(settings))[0]
+    assert again.tobytes() == sample.volume.data.tobytes()
+    plain = volumes(generator, [3], **EXACT)[0]
+    assert not np.array_equal(again, plain)
+    # What was set for one run does not stay for the next.
+    assert volumes(generator, [3], **EXACT)[0].tobytes() == plain.tobytes()
+
+
+def test_the_number_of_threads_is_set_while_computing_only(generator, monkeypatch):
+    before = torch.get_num_threads()
+    seen = []
+    denoise = generator.model.denoise
+
+    def noted(*args):
+        seen.append(torch.get_num_threads())
+        return denoise(*args)
+
+    monkeypatch.setattr(generator.model, "denoise", noted)
+    for _ in generator.generate([1], steps=2, threads=before + 1):
+        seen.append(torch.get_num_threads())
+    assert seen == [before + 1, before, before + 1, before, before]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch": 0}, "batch '0': choose auto, or a number from 1"),
+        ({"batch": "many"}, "batch 'many'"),
+        ({"threads": -1}, "threads '-1'"),
+        ({"precision": "float16"}, "on cpu choose auto, float32 or bfloat16"),
+        ({"memory": "upside-down"}, "choose auto, contiguous or channels_last"),
+        ({"decode": "half"}, "choose auto, whole, window"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused_at_the_call(generator, wrong, message):
+    with pytest.raises(BadInput, match=message):
+        generator.generate([1], **wrong)
+
+
+def test_too_little_memory_is_a_message(generator, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(generator.model, "denoise", full)
+    with pytest.raises(JobFailed, match=r"memory does not suffice with batch=1 .*--batch 1"):
+        list(generator.generate([1], **EXACT))
+
+    def broken(*args):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(generator.model, "denoise", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        list(generator.generate([1], **EXACT))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
@@ -84,7 +281,7 @@ def test_sampling_leaves_the_global_noise_alone(generator):
 
 
 def test_every_step_is_seen_then_the_sample(generator):
-    events = list(generator.generate([4, 9], steps=2, start=10))
+    events = list(generator.generate([4, 9], steps=2, start=10, batch=1))
     steps = [(e.sample, e.step, e.total) for e in events if isinstance(e, Step)]
     assert steps == [(10, 1, 2), (10, 2, 2), (11, 1, 2), (11, 2, 2)]
     first, second = events[2], events[5]
@@ -96,13 +293,13 @@ def test_every_step_is_seen_then_the_sample(generator):
 
 def test_not_asking_on_stops_within_one_step(generator, monkeypatch):
     calls = []
-    denoiser = generator._denoiser
+    denoiser = generator.model.denoiser
 
     def counted(*args):
         calls.append(1)
         return denoiser(*args)
 
-    monkeypatch.setattr(generator, "_denoiser", counted)
+    monkeypatch.setattr(generator.model, "denoiser", counted)
     run = generator.generate([1, 2], steps=20)
     assert not calls
     for _ in range(3):
@@ -162,7 +359,7 @@ def test_another_kind_of_checkpoint_is_named(tmp_path, tiny_ldm):
 
 def test_a_latent_shape_that_does_not_fit_is_told_at_construction(tiny_ldm, tmp_path):
     folder = changed(tiny_ldm, tmp_path / "ldm", latent_shape=[3, 8, 8, 4])
-    with pytest.raises(BadInput, match=r"recipe\.json: a latent .* decodes to \(1, 16, 16, 8\)"):
+    with pytest.raises(BadInput, match=r"ldm: a latent .* decodes to \(1, 16, 16, 8\)"):
         LDMGenerator(folder, "cpu")
 
 

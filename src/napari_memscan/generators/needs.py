@@ -38,7 +38,9 @@ def free_bytes(device: torch.device) -> int:
     import psutil
 
     left = [int(psutil.virtual_memory().available), *_cgroup_room()]
-    return min(left) // max(int(os.environ.get("LOCAL_WORLD_SIZE") or 1), 1)
+    names = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
+    here = next((os.environ[n] for n in names if os.environ.get(n, "").isdecimal()), "1")
+    return min(left) // max(int(here), 1)
 
 
 def _cgroup_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")

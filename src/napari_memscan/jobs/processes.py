@@ -6,6 +6,7 @@ vectors are written to the study's folder by whoever made them.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -167,13 +168,22 @@ def current() -> Processes:
 def _fabric(rank: int, size: int) -> Any:
     import torch
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning.fabric.strategies import DDPStrategy
 
+    # Of no use to who only wants volumes.
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     here = _on_this_host(size)
-    strategy = DDPStrategy(process_group_backend="gloo", timeout=PATIENCE)
     with _together():
-        fabric = Fabric(accelerator="cpu", strategy=strategy, devices=here, num_nodes=size // here)
-        fabric.launch()
+        by = TorchElasticEnvironment() if "RANK" in os.environ else SLURMEnvironment(False)
+        fabric = Fabric(
+            accelerator="cpu",
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=PATIENCE),
+            devices=here,
+            num_nodes=size // here,
+            plugins=[by],
+        )
+        fabric.launch()  # The processes are there already: this only makes them meet.
     if torch.cuda.is_available():
         # "cuda" without a number is this one from now on.
         torch.cuda.set_device(fabric.local_rank % torch.cuda.device_count())
@@ -182,10 +192,9 @@ def _fabric(rank: int, size: int) -> Any:
 
 def _on_this_host(size: int) -> int:
     """Return how many processes each host has."""
-    if "LOCAL_WORLD_SIZE" in os.environ:
-        return int(os.environ["LOCAL_WORLD_SIZE"])
-    hosts = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1)
-    return max(size // hosts, 1)
+    if "RANK" in os.environ:
+        return int(os.environ.get("LOCAL_WORLD_SIZE") or size)
+    return max(size // int(os.environ.get("SLURM_STEP_NUM_NODES") or 1), 1)
 
 
 @contextmanager
