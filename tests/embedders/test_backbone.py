@@ -176,6 +176,11 @@ def test_another_kind_of_checkpoint_is_named(tiny_ldm, tiny_embedder):
         ("SegResEncoder", {"in_channels": 4}, "takes 4 channels at once"),
         ("ViT", {"img_size": [8, 8, 16]}, "does not take volumes of 8 x 12 x 16"),
         ("ViT", {"num_heads": 4}, "do not build a ViT"),
+        ("ViT", {"num_layers": 10**12}, "more than 1000 layers"),
+        ("ViT", {"num_layers": "many"}, "do not build a ViT"),
+        ("ResNet", {"layers": [10**9, 1, 1, 1]}, "more than 1000 layers"),
+        # Would be petabytes if it were built before names and shapes are compared.
+        ("ViT", {"mlp_dim": 10**14}, r"linear1\.bias is \(8,\)"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_a_message(tmp_path, network, changes, message):

@@ -111,6 +111,12 @@ CHANNELS = {
 }  # fmt: skip
 """What each network calls the number of channels of its input."""
 
+LAYERS = {
+    "ResNet": "layers", "SwinViT": "depths", "SegResEncoder": "blocks_down", "ViT": "num_layers",
+}  # fmt: skip
+MOST_LAYERS = 1000
+"""No published backbone comes near; a recipe that asks for a billion would never be built."""
+
 
 def build_backbone(network: str, arguments: Mapping[str, Any], where: object = "recipe.json"
                    ) -> nn.Module:  # fmt: skip
@@ -133,7 +139,8 @@ def build_backbone(network: str, arguments: Mapping[str, Any], where: object = "
     Raises
     ------
     BadInput
-        Not a known network, arguments that do not build it, or more than one input channel.
+        Not a known network, arguments that do not build it, more than one input channel, or
+        layers without end.
     """
     if network not in NETWORKS:
         raise BadInput(
@@ -146,6 +153,9 @@ def build_backbone(network: str, arguments: Mapping[str, Any], where: object = "
             "Use weights that were trained on single volumes."
         )
     try:
+        layers = arguments.get(LAYERS[network], ())
+        if (sum(layers) if isinstance(layers, list | tuple) else layers) > MOST_LAYERS:
+            raise ValueError(f"more than {MOST_LAYERS} layers")
         return NETWORKS[network](**arguments).eval()
     except (
         TypeError,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import load_strict
+from napari_memscan.checkpoints.networks import check_fit, load_strict
 from napari_memscan.checkpoints.recipe import BackboneRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
@@ -62,8 +62,11 @@ class BackboneEmbedder:
         sketch = sketch_backbone(recipe.network, recipe.arguments, path)
         shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
         self.dim = features_of(sketch, shape, path)
+        weights = checkpoint.weights("backbone")
+        # On the sketch first: a recipe may ask for more memory than there is.
+        check_fit(sketch, weights, path)
         network = build_backbone(recipe.network, recipe.arguments, path)
-        load_strict(network, checkpoint.weights("backbone"), path)
+        load_strict(network, weights, path)
         self.recipe = recipe
         self.preprocessing = recipe.preprocessing
         self.name = f"{NAMES[recipe.network]}, {self.dim} features"
