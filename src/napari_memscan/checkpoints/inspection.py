@@ -43,6 +43,11 @@ class Inspection:
         """What the files do not say and nobody has stated."""
         return self.candidates[0].missing if self.candidates and not self.checkpoint else ()
 
+    @property
+    def only_scale_missing(self) -> bool:
+        """Whether training volumes are all that is needed: they tell the scale factor."""
+        return len(self.missing) == 1 and self.missing[0].startswith("scale_factor:")
+
     def lines(self) -> list[str]:
         """Return it for people, one finding a line."""
         lines = []

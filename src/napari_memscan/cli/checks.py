@@ -201,6 +201,9 @@ def _cohort(path: Path, report: Report) -> Iterator[str]:
 def checkpoint(found: Inspection, study: Study | None, report: Report) -> Iterator[str]:
     """Yield what a checkpoint is, put its weights into networks, and ask them for a step."""
     yield from found.lines()
+    if found.checkpoint is None and study is not None and found.only_scale_missing:
+        found = _estimated(found, study)
+        yield from found.lines()
     if found.checkpoint is None:
         raise BadInput(found.problem)
     for warning in found.checkpoint.report.warnings:
@@ -217,6 +220,19 @@ def checkpoint(found: Inspection, study: Study | None, report: Report) -> Iterat
     yield "fits        recipe and weights fit each other"
     if study is not None:
         yield from _fits(found.checkpoint, study, report)
+
+
+def _estimated(found: Inspection, study: Study) -> Inspection:
+    """Return it with the scale factor that the study's training volumes have."""
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.cli.console import follow
+    from napari_memscan.jobs.creating import estimated, scale_of
+
+    declared = found.declared or Declared()
+    rows = study.cohort.rows("training")
+    job = estimated(found.path, declared, rows, study.config.preprocessing.intensity)
+    scale = scale_of(follow(job, "encode training volumes"))
+    return inspect(found.path, declared.model_copy(update=scale))
 
 
 def _self_test(generator: LDMGenerator, report: Report) -> Iterator[str]:

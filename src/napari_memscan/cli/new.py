@@ -127,10 +127,10 @@ def new(
     say(f"volumes     {opened.config.preprocessing}")
     for warning in volumes.warnings:
         note(f"warning: {warning}")
-    following = "scan" if volumes.rows("synthetic") else "train autoencoder"
+    following = "scan {}" if volumes.rows("synthetic") else "train autoencoder {}"
     if generator is not None:
-        following = {"ldm": "generate -n 64"}.get(generator.kind, "scan")
-    say(f"Next: memscan {following} {study}")
+        following = {"ldm": "generate {} -n 64"}.get(generator.kind, "scan {}")
+    say(f"Next: memscan {following.format(study)}")
 
 
 def models_of(study: Study) -> Iterator[str]:

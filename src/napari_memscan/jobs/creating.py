@@ -92,7 +92,7 @@ def create(
         scaled = yield from estimated(
             generator.path, declared, cohort.rows("training"), recipe.intensity
         )
-        declared = declared.model_copy(update=_scale_of(scaled))
+        declared = declared.model_copy(update=scale_of(scaled))
     elif ldm is not None and recipe.shape == trained[0].shape:
         rows = cohort.rows("training")
         warning = yield from doubted(ldm, rows, recipe)
@@ -130,7 +130,7 @@ def tested(study: Study) -> list[str]:
     return require(self_test(generator), study.config.generator.path)
 
 
-def _scale_of(checkpoint: Checkpoint) -> dict[str, Any]:
+def scale_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return a checkpoint's scale factor and where it comes from, as one declares them."""
     assert isinstance(checkpoint.recipe, LDMRecipe)
     origin = next(fact.origin for fact in checkpoint.report.facts if fact.name == "scale_factor")
@@ -149,7 +149,7 @@ def _loaded(path: str | Path, declared: Declared) -> tuple[Checkpoint, bool]:
     found = inspect(path, declared, "ldm")
     if found.checkpoint is not None:
         return found.checkpoint, False
-    if len(found.missing) != 1 or not found.missing[0].startswith("scale_factor:"):
+    if not found.only_scale_missing:
         raise BadInput(found.problem)
     return load(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm"), True
 
