@@ -26,8 +26,7 @@ from napari_memscan.volumes.preprocessing import MinMax
 TITLE = "3D ResNet (MedicalNet, BrainIAC V1)"
 HEADS = ("fc.", "conv_seg.")
 MEDICALNET = Defaults(
-    "MedicalNet's settings and data set: 56 x 448 x 448 voxels, depth first, z-score over voxels "
-    "above 0",
+    "MedicalNet's settings and data set",
     shape=(448, 448, 56),
     intensity=MinMax(),
     axes="SAR",
