@@ -43,6 +43,8 @@ CLEAN: dict[str, Make] = {}
 NAIVE: dict[str, str] = {}
 POSIX: set[str] = set()
 """Entries that need symbolic links, FIFOs or /dev."""
+OPTIONS = {"bundle": ["--set", "scale_factor=1.0"]}
+"""Beginnings of names, and what a user states of such files, so that nothing else is missing."""
 EXTENSIONS = {0x71: "os.system", 0x7171: "posix.system", 0x71717171: "subprocess.getoutput"}
 """Codes of `copyreg` that the tests register before a file that refers to them is read."""
 
@@ -481,8 +483,8 @@ def _(_, marker):
 
 @route("stack-global-from-memo")
 def _(_, marker):
-    """The names come from the memo and through a DUP, so no opcode stands beside a name."""
-    hidden = text("system") + b"q\xf0" + b"0" + text("os") + b"2" + b"0" + b"h\xf0"
+    """The name comes from the memo, so it does not stand beside the opcode."""
+    hidden = text("system") + b"q\xf0" + text("os") + b"h\xf0"
     return hidden + b"\x93" + tup(text(shell(marker))) + b"R"
 
 
@@ -512,7 +514,7 @@ def _(_, marker):
 def _(_, marker):
     """BUILD on a class sets its attributes: here of the whole process."""
     poison = tup(NONE, mapping(text("__setstate__"), glob("os.system")))
-    before = glob("argparse.Namespace") + poison + b"b0"
+    before = glob("argparse.Namespace") + poison + b"b"
     return before + new("argparse.Namespace") + text(shell(marker)) + b"b"
 
 
@@ -527,8 +529,8 @@ def _(_, marker):
 def _in_containers(name: str, make: Callable[[Path, Path], Ops]) -> None:
     """Register one route bare and in the zip of a whole checkpoint.
 
-    The value of the route is thrown away (POP), so the result of a naive reader is a whole state
-    dict: nothing about it is wrong but what happened on the way.
+    The value of the route stays unused at the bottom of the stack, so the result of a naive reader
+    is a whole state dict: nothing about it is wrong but what happened on the way.
     """
 
     @hostile(f"{name}:bare", "pickle")
@@ -540,7 +542,7 @@ def _in_containers(name: str, make: Callable[[Path, Path], Ops]) -> None:
     @hostile(f"{name}:checkpoint", "torch")
     def _(folder, marker):
         home = checkpoint(folder)
-        torch_zip(home / "embedder.pt", dumped(state_ops(), make(folder, marker), b"0"))
+        torch_zip(home / "embedder.pt", dumped(make(folder, marker), state_ops()))
         return home
 
 
@@ -548,7 +550,7 @@ def _in_legacy(name: str, make: Callable[[Path, Path], Ops]) -> None:
     @hostile(f"{name}:legacy", "torch")
     def _(folder, marker):
         home = checkpoint(folder)
-        legacy(home / "embedder.pt", state_ops() + make(folder, marker) + b"0")
+        legacy(home / "embedder.pt", make(folder, marker) + state_ops())
         return home
 
 
@@ -572,7 +574,7 @@ def _system(marker: Path) -> Ops:
 def _(folder, marker):
     """The first of the five pickles is read before anything is known about the file."""
     home = checkpoint(folder)
-    magic = dumped(_system(marker), b"0", MAGIC[2:-1])
+    magic = dumped(_system(marker), MAGIC[2:-1])
     legacy(home / "embedder.pt", state_ops(), magic=magic)
     return home
 
@@ -580,14 +582,14 @@ def _(folder, marker):
 @hostile("legacy-code-in-system-info", "torch")
 def _(folder, marker):
     home = checkpoint(folder)
-    legacy(home / "embedder.pt", state_ops(), system=dumped(_system(marker), b"0", EMPTY))
+    legacy(home / "embedder.pt", state_ops(), system=dumped(_system(marker), EMPTY))
     return home
 
 
 @hostile("legacy-code-in-storage-keys", "torch")
 def _(folder, marker):
     home = checkpoint(folder)
-    keys = dumped(_system(marker), b"0", lst(*map(text, sorted(storages()))))
+    keys = dumped(_system(marker), lst(*map(text, sorted(storages()))))
     legacy(home / "embedder.pt", state_ops(), keys=keys)
     return home
 
@@ -638,7 +640,7 @@ def _(folder, marker):
 
 @hostile("torch-zip-named-safetensors")
 def _(folder, marker):
-    data = dumped(state_ops(), _system(marker), b"0")
+    data = dumped(_system(marker), state_ops())
     return torch_zip(folder / "model.safetensors", data)
 
 
@@ -691,7 +693,7 @@ def _(folder, marker):
     """The same name twice: one reader takes the first, another the last."""
     home = checkpoint(folder)
     with zipfile.ZipFile(home / "embedder.pt", "w") as archive:
-        for data in (dumped(state_ops()), dumped(state_ops(), _system(marker), b"0")):
+        for data in (dumped(state_ops()), dumped(_system(marker), state_ops())):
             _quietly(archive, "archive/data.pkl", data)
         for key, value in storages().items():
             archive.writestr(f"archive/data/{key}", value)
@@ -1123,10 +1125,7 @@ _bomb("key-is-nan", dumped(b"}G" + struct.pack(">d", float("nan")) + num(1) + b"
 @functools.cache
 def _doubling(levels: int = 64) -> Ops:
     """(x, x) of (x, x) of ...: 64 small objects, 2**64 of them when walked or printed."""
-    ops = b")q\x00"
-    for level in range(1, levels):
-        ops += b"0" + (b"h" + bytes([level - 1])) * 2 + b"\x86q" + bytes([level])
-    return ops
+    return b")" + b"".join(b"q%ch%c\x86" % (level, level) for level in range(levels))
 
 
 _bomb("doubling-tuples", lambda: dumped(_doubling()))
@@ -1134,7 +1133,9 @@ _bomb("doubling-tuples-in-dict", lambda: dumped(b"}" + text("weight") + _doublin
 # The hash of a tuple is that of its parts: setting this key never ends.
 _bomb("doubling-tuples-as-key", lambda: dumped(b"}" + _doubling() + num(1) + b"s"))
 _bomb("doubling-tuples-in-set", lambda: b"\x80\x04\x8f(" + _doubling() + b"\x90.")
-_bomb("doubling-shape", lambda: dumped(tensor(_HERE, ())[:-1] + b"0" + _doubling() + b"R"))
+_bomb(
+    "doubling-shape", lambda: dumped(glob("torch._utils._rebuild_tensor_v2") + _doubling() + b"R")
+)
 
 
 @hostile("dict-in-itself")
@@ -1157,7 +1158,7 @@ def _(folder, marker):
     home = checkpoint(folder)
     one = tensor(stored("0", 108), _SHAPE)
     keys = b"".join(text(f"module.{i:x}.weight") + b"h\x00" for i in range(100_000))
-    torch_zip(home / "embedder.pt", dumped(one + b"q\x000" + b"}(" + keys + b"u"))
+    torch_zip(home / "embedder.pt", dumped(one + b"q\x00" + b"}(" + keys + b"u"))
     return home
 
 
@@ -1173,7 +1174,7 @@ def _(folder, marker):
 @hostile("class-name-of-a-megabyte")
 def _(folder, marker):
     home = checkpoint(folder)
-    torch_zip(home / "embedder.pt", dumped(state_ops(), call("m" * 10**6 + ".f"), b"0"))
+    torch_zip(home / "embedder.pt", dumped(call("m" * 10**6 + ".f"), state_ops()))
     return home
 
 
@@ -1202,7 +1203,7 @@ def _(folder, marker):
 def _(folder, marker):
     home = checkpoint(folder)
     foreign = text("m" + ESCAPES) + text("f" + ESCAPES) + b"\x93)R"
-    torch_zip(home / "embedder.pt", dumped(state_ops(), foreign, b"0"))
+    torch_zip(home / "embedder.pt", dumped(foreign, state_ops()))
     return home
 
 
@@ -1804,6 +1805,8 @@ _recipe("path-empty", lambda _: _files(""))
 _recipe("path-is-itself", lambda _: _files("recipe.json"))
 _recipe("path-is-address", lambda _: _files("https://example.org/model.pt"))
 _recipe("path-is-home", lambda _: _files("~/model.pt"))
+_recipe("without-files", lambda _: recipe() | {"files": {}})
+_recipe("files-of-other-parts", lambda _: recipe({"denoiser": "embedder.pt"}))
 _recipe("huge-network", lambda _: recipe(n_hiddens=2**30))
 _recipe("huge-vector", lambda _: recipe(dim=2**40))
 _recipe("number-beyond-64-bits", lambda _: recipe(n_hiddens=10**1000))
@@ -1955,11 +1958,14 @@ def bundle(folder: Path, config: Any) -> Path:
 
 
 def _bundle(
-    name: str, spoil: Callable[[dict[str, Any], Path], Any], naive: str | None = "monai"
+    name: str,
+    spoil: Callable[[dict[str, Any], Path], Any],
+    naive: str | None = "monai",
+    how: Callable[..., Any] | None = None,
 ) -> None:
     """A bundle that is hostile where its networks or weights are named."""
 
-    @hostile(f"bundle-{name}", naive)
+    @(how or functools.partial(hostile, naive=naive))(f"bundle-{name}")
     def _(folder, marker):
         config = inference()
         changed = spoil(config, marker)
@@ -2004,7 +2010,6 @@ _bundle(
     _set("latent_channels", lambda m: "$().__class__.__base__.__subclasses__()[0] and 'x'"),
     None,
 )
-_bundle("path-expression", _set("load_autoencoder_path", _expression))
 _bundle("target-os-system", _set("autoencoder_def", _called("os.system", command=shell)))
 _bundle("target-eval", _set("autoencoder_def", _called("builtins.eval", source=python)), None)
 _bundle(
@@ -2033,7 +2038,6 @@ _bundle("power", _set("latent_channels", lambda m: "$10**10**10"), None)
 _bundle("power-of-small", _set("latent_channels", lambda m: "$9**9**9**9"), None)
 _bundle("shift", _set("latent_channels", lambda m: "$1<<(1<<40)"), None)
 _bundle("list-times", _set("latent_shape", lambda m: "$[0]*10**11"), None)
-_bundle("text-times", _set("model_dir", lambda m: "$'a'*10**11"), None)
 _bundle("division-by-zero", _set("latent_channels", lambda m: "$3//0"), None)
 _bundle("parentheses", _set("latent_channels", lambda m: "$" + "(" * 10**5 + "3"), None)
 _bundle("minus-signs", _set("latent_channels", lambda m: "$" + "-" * 10**5 + "3"), None)
@@ -2093,7 +2097,10 @@ _bundle(
     None,
 )
 _bundle("path-with-nul", _set("load_autoencoder_path", lambda m: "models/a\0.pt"), None)
-_bundle("root-elsewhere", _set("bundle_root", lambda m: str(m.parent / "files")), None)
+# A path that cannot be told may be left out of account where the file lies under its usual name.
+_bundle("path-expression", _set("load_autoencoder_path", _expression), None, harmless)
+_bundle("path-text-times", _set("model_dir", lambda m: "$'a'*10**11"), None, harmless)
+_bundle("root-elsewhere", _set("bundle_root", lambda m: str(m.parent / "files")), None, harmless)
 
 
 @hostile("bundle-weights-linked-outside", posix=True)
@@ -2108,7 +2115,7 @@ def _(folder, marker):
 @hostile("bundle-weights-run-code")
 def _(folder, marker):
     home = bundle(folder, inference())
-    torch_zip(home / "models" / "model.pt", dumped(state_ops(), _system(marker), b"0"))
+    torch_zip(home / "models" / "model.pt", dumped(_system(marker), state_ops()))
     return home
 
 
@@ -2117,6 +2124,61 @@ def _(folder, marker):
     home = bundle(folder, inference())
     scripted(home / "models" / "model.pt", marker)
     return home
+
+
+# ----------------------------------------------- settings inside files of training programs
+
+
+def _lightning(name: str, settings: Callable[[], Ops], keys: tuple[str, ...] = ()) -> None:
+    """A VQ-GAN as PyTorch Lightning stores it, whose settings or names are hostile."""
+
+    @hostile(f"lightning-{name}")
+    def _(folder, marker):
+        shapes = {
+            "codebook.embeddings": (8, 4),
+            "codebook.z_avg": (8, 4),
+            "codebook.N": (8,),
+            "encoder.conv_first.conv.weight": (4, 1, 3, 3, 3),
+            "encoder.conv_blocks.0.down.conv.weight": (8, 4, 4, 4, 4),
+            "pre_vq_conv.conv.weight": (4, 8, 1, 1, 1),
+        } | dict.fromkeys(keys, (1,))
+        pairs, records = [], {}
+        for index, (key, shape) in enumerate(shapes.items()):
+            size = int(np.prod(shape))
+            records[str(index)] = np.ones(size, np.float32).tobytes()
+            pairs += [text(key), tensor(stored(str(index), size), shape)]
+        whole = mapping(
+            text("pytorch-lightning_version"), text("2.5.0"),
+            text("state_dict"), mapping(*pairs),
+            text("hyper_parameters"), settings(),
+        )  # fmt: skip
+        return torch_zip(folder / "vqgan.ckpt", dumped(whole), records)
+
+
+def _fan_out() -> Ops:
+    """A list of 300 times the same list of 300 times the same list, 12 levels: 300**12 items."""
+    ops = b"(" * 12 + num(1)
+    for level in range(12):
+        ops += b"q%c" % level + (b"h%c" % level) * 299 + b"t"
+    return mapping(text("cfg"), mapping(text("model"), ops))
+
+
+def _model_settings(**values: Ops) -> Callable[[], Ops]:
+    pairs = [part for key, value in values.items() for part in (text(key), value)]
+    return lambda: mapping(text("cfg"), mapping(text("model"), mapping(*pairs)))
+
+
+_lightning("settings-fan-out", _fan_out)
+_lightning("settings-in-themselves", lambda: b"}q\x01" + text("cfg") + b"h\x01s")
+_lightning("settings-are-code", lambda: glob("os.system"))
+_lightning("downsample-huge", _model_settings(downsample=lst(*[num(2**40)] * 3)))
+_lightning("downsample-zero", _model_settings(downsample=lst(num(0), num(0), num(0))))
+_lightning("downsample-is-text", _model_settings(downsample=text("$__import__('os')")))
+_lightning("width-beyond-64-bits", _model_settings(n_hiddens=num(10**30), embedding_dim=num(-1)))
+_lightning("names-with-codes", _model_settings(norm_type=text(ESCAPES), padding_type=text(ESCAPES)))
+# int() of more than 4300 digits is an error of its own.
+_lightning("number-in-key", lambda: EMPTY, (f"encoder.conv_blocks.{'9' * 5000}.down.conv.weight",))
+_lightning("many-blocks", lambda: EMPTY, tuple(f"encoder.conv_blocks.{i}.x" for i in range(5000)))
 
 
 # ---------------------------------------------------------------------- clean and harmless

@@ -53,11 +53,11 @@ def resident(pid: int) -> int:
         return 0
 
 
-def check(path: str) -> int:
+def check(path: str, options: list[str]) -> int:
     """Run the real command."""
     from napari_memscan.cli import main
 
-    sys.argv = ["memscan", "check", path]
+    sys.argv = ["memscan", "check", path, *options]
     try:
         main()
     except SystemExit as end:
@@ -153,7 +153,7 @@ def answer(request: dict) -> dict:
                 for extension, name in request.get("extensions", {}).items():
                     copyreg.add_extension(*name.rsplit(".", 1), int(extension))
                 if request["action"] == "check":
-                    code = check(request["path"])
+                    code = check(request["path"], request["options"])
                 else:
                     warnings.simplefilter("ignore")
                     for path, how in request["files"]:

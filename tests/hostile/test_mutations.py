@@ -267,19 +267,19 @@ def changed(data, plan):
     return json.dumps(value).encode()
 
 
-@settings(repeatable, max_examples=400)
+@settings(repeatable, max_examples=250)
 @given(plan=changes)
 def test_values_of_recipe(recipe, plan):
     recipe.check(changed(recipe.valid, plan))
 
 
-@settings(repeatable, max_examples=400)
+@settings(repeatable, max_examples=250)
 @given(plan=changes)
 def test_values_of_inference_json(bundle, plan):
     bundle.check(changed(bundle.valid, plan))
 
 
-@settings(repeatable, max_examples=400)
+@settings(repeatable, max_examples=250)
 @given(plan=changes)
 def test_values_of_safetensors_header(safetensors, plan):
     """The length before the header is right, so the damage reaches whoever believes the header."""
