@@ -1,5 +1,7 @@
 """Tiny studies that the whole house works on: real files, real model, real scan."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -84,6 +86,51 @@ def make_ldm(folder: Path) -> Path:
     return folder
 
 
+def make_bundle(folder: Path, native: Path, **known: object) -> Path:
+    """A MONAI bundle with the weights of a native LDM; `known` is what its configuration says."""
+    import torch
+
+    from napari_memscan.checkpoints.loading import load_weights
+    from napari_memscan.checkpoints.native import read_recipe
+
+    recipe = read_recipe(native, "ldm")
+    nets = "monai.networks.nets"
+    config = {
+        "autoencoder_def": {"_target_": f"{nets}.autoencoderkl.AutoencoderKL"} | recipe.autoencoder,
+        "network_def": {"_target_": f"{nets}.diffusion_model_unet.DiffusionModelUNet"}
+        | recipe.denoiser,
+        "noise_scheduler": {
+            "_target_": "monai.networks.schedulers.ddim.DDIMScheduler",
+            "num_train_timesteps": 1000,
+            "schedule": "scaled_linear_beta",
+            "beta_start": 0.0015,
+            "beta_end": 0.0195,
+            "clip_sample": False,
+        },
+    }
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / "configs" / "inference.json").write_text(json.dumps(config | known))
+    for part, name in (("autoencoder", "autoencoder"), ("denoiser", "diffusion_unet")):
+        torch.save(load_weights(native, part), folder / "models" / f"{name}.pt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory, parts) -> Path:
+    """Bundles that do not say everything: ``bare``, and ``unscaled`` that lacks the scale factor;
+    ``code`` needs code of its own.
+    """
+    root = tmp_path_factory.mktemp("bundles")
+    make_bundle(root / "bare", parts / "ldm")
+    make_bundle(root / "unscaled", parts / "ldm", latent_shape=[2, 8, 8, 8])
+    make_bundle(
+        root / "code", parts / "ldm", latent_shape=[2, 8, 8, 8],
+        network_def={"_target_": "scripts.own.Network", "channels": 4},
+    )  # fmt: skip
+    return root
+
+
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory) -> Path:
     """A folder with a cohort, an LDM checkpoint and volumes made elsewhere."""
@@ -142,3 +189,26 @@ def ldm_study(tmp_path, _scanned) -> Path:
 def folder_study(_scanned_folder, tmp_path) -> Path:
     """Folder of a study over volumes made elsewhere, two of six copies; a test may change it."""
     return Path(shutil.copytree(_scanned_folder, tmp_path / "folder-study"))
+
+
+class Bomb:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.fixture
+def bomb(tmp_path) -> Path:
+    """A weight file that creates ``ran`` beside it when a careless reader opens it."""
+    import torch
+
+    folder = tmp_path / "bomb"
+    folder.mkdir()
+    marker = folder / "ran"
+    torch.save({"state_dict": Bomb(f"touch '{marker}'")}, folder / "model.pt")
+    # The charge is live.
+    torch.load(folder / "model.pt", weights_only=False)
+    marker.unlink()
+    return folder / "model.pt"

@@ -4,16 +4,21 @@ import json
 
 import pytest
 
+from napari_memscan import jobs
+from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
 from napari_memscan.volumes.importers import import_any
-from napari_memscan.widgets.choices import (
-    changes,
-    configuration,
+from napari_memscan.widgets.choices import has_source, look_at, spacing_of
+from napari_memscan.widgets.finding import Choice, EmbedderChoice
+from napari_memscan.widgets.study_jobs import (
+    as_chosen,
+    changing,
+    chosen,
+    creating,
     differing,
-    has_source,
-    look_at,
-    spacing_of,
+    stated,
+    update,
 )
 
 
@@ -57,7 +62,7 @@ def test_generator_says_whether_it_is_a_model_or_volumes(parts, tmp_path):
 
 def test_embedder_may_be_left_empty_and_a_wrong_one_is_an_error(parts):
     found = look_at("embedder", "")
-    assert (found.level, found.value) == ("info", "low-resolution")
+    assert (found.level, found.value) == ("info", EmbedderChoice("low-resolution"))
     assert look_at("embedder", str(parts / "made")).level == "error"
     # An LDM's own autoencoder is the paper's baseline; that it is not an embedder is said.
     found = look_at("embedder", str(parts / "ldm"))
@@ -65,17 +70,20 @@ def test_embedder_may_be_left_empty_and_a_wrong_one_is_an_error(parts):
     assert "autoencoder will be the embedder" in found.text
 
 
-def test_configuration_takes_the_preprocessing_of_the_model(parts):
-    cohort = import_any(parts / "cohort")
+def made(folder, parts, **values):
+    return jobs.run(creating({"folder": folder, "cohort": import_any(parts / "cohort"), **values}))
+
+
+def test_a_study_takes_the_preprocessing_of_the_model(parts, tmp_path):
     generator = look_at("generator", str(parts / "ldm")).value
-    config = configuration({"generator": generator, "embedder": "low-resolution"}, cohort, "x")
-    assert config.preprocessing.shape == (16, 16, 16)
-    assert config.preprocessing.intensity.rule == "window"
+    study = made(tmp_path / "one", parts, generator=generator, embedder=EmbedderChoice())
+    assert study.config.preprocessing.shape == (16, 16, 16)
+    assert study.config.preprocessing.intensity.rule == "window"
     other = look_at("generator", str(parts / "made")).value
-    assert (
-        configuration({"generator": other}, cohort, "x").preprocessing.intensity.rule
-        == "percentile"
-    )
+    study = made(tmp_path / "two", parts, generator=other)
+    assert study.config.preprocessing.intensity.rule == "percentile"
+    with pytest.raises(BadInput, match="folder and a cohort"):
+        creating({"folder": tmp_path})
 
 
 def test_models_of_different_shapes_are_refused_before_anything_runs(parts, tmp_path, ldm_study):
@@ -88,21 +96,146 @@ def test_models_of_different_shapes_are_refused_before_anything_runs(parts, tmp_
         (other / name).write_bytes((parts / "ldm" / name).read_bytes())
     values = {
         "generator": look_at("generator", str(parts / "ldm")).value,
-        "embedder": str(other),
+        "embedder": look_at("embedder", str(other)).value,
     }
     with pytest.raises(BadInput, match="32 x 32 x 32"):
-        configuration(values, import_any(parts / "cohort"), "x")
-    with pytest.raises(BadInput, match="32 x 32 x 32"):
-        changes(Study.open(ldm_study), {"embedder": str(other)})
+        made(tmp_path / "study", parts, **values)
+    assert not (tmp_path / "study").exists()
+    study = Study.open(ldm_study)
+    for field in ("generator", "embedder"):
+        with pytest.raises(BadInput, match="32 x 32 x 32"):
+            jobs.run(changing(study, {field: look_at(field, str(other)).value}))
 
 
 def test_changes_of_an_open_study(parts, ldm_study):
     study = Study.open(ldm_study)
     same = look_at("generator", str(parts / "ldm")).value
-    assert differing(study, {"generator": same, "embedder": "low-resolution"}) == {}
+    assert differing(study, {"generator": same, "embedder": EmbedderChoice()}) == {}
+    assert differing(study, {"generator": None}) == {}
     other = look_at("generator", str(parts / "made")).value
-    study.update(**changes(study, {"generator": other}))
+    update(study, jobs.run(changing(study, {"generator": other})))
     assert Study.open(ldm_study).config.generator.kind == "folder"
+    stated_ = look_at("generator", Choice(str(parts / "ldm"), "steps=2")).value
+    assert differing(study, {"generator": stated_}) == {"generator": stated_}
+
+
+def test_what_is_set_elsewhere_stays_when_more_is_stated(ldm_study, bundles):
+    study = Study.open(ldm_study)
+    path = str(bundles / "unscaled")
+    own = {"kind": "ldm", "path": path, "steps": 3, "declared": {"scale_factor": 1.0}}
+    study.update(generator=own)
+    value = look_at("generator", Choice(path, "scale_factor=0.5")).value
+    update(study, jobs.run(changing(study, {"generator": value})))
+    assert study.config.generator.steps == 3
+    assert study.config.generator.declared == {"scale_factor": 0.5}
+
+
+def test_missing_facts_are_listed_and_stating_them_makes_it_usable(bundles):
+    path = str(bundles / "bare")
+    found = look_at("generator", path)
+    assert (found.level, found.value) == ("missing", None)
+    assert [text.partition(":")[0] for text in found.missing] == ["latent_shape"]
+    assert "\n• latent_shape: channels and axes" in found.text
+    assert "nothing in it was run" in found.text
+    assert "--set" not in found.text
+    found = look_at("generator", Choice(path, "latent_shape=2,8,8,8; scale_factor = 0.5\naxes=RAS"))
+    assert found.missing == ()
+    assert found.value.declared == {
+        "latent_shape": [2, 8, 8, 8], "scale_factor": 0.5, "axes": "RAS"
+    }  # fmt: skip
+    assert "Scale factor 0.5 (declared)" in found.text
+
+
+@pytest.mark.parametrize("text", ["latent_shape", "latent_shape=2,8", "nonsense=1", "axes=XYZ"])
+def test_a_statement_that_does_not_fit_is_an_error_and_can_be_mended(bundles, text):
+    found = look_at("generator", Choice(str(bundles / "bare"), text))
+    assert (found.level, found.value) == ("error", None)
+    assert text.partition("=")[0] in found.text
+    assert found.about_model  # the field stays open
+    assert "--set" not in found.text
+
+
+def test_a_missing_scale_factor_alone_is_no_hindrance(bundles):
+    found = look_at("generator", str(bundles / "unscaled"))
+    assert found.level == "warning"
+    assert found.value.declared == {}
+    assert "estimated from the training volumes" in found.text
+    # What stands in for it meanwhile is not told as the model's.
+    assert "Scale factor 1" not in found.text
+    assert "scale factor 1" not in found.text + found.more
+    # For an embedder it does not matter, and that is written down with it.
+    found = look_at("embedder", str(bundles / "unscaled"))
+    assert "not needed" in found.value.declared["scale_factor_from"]
+    assert "cale factor" not in found.text
+
+
+def test_a_weight_file_says_what_else_is_needed(bundles):
+    found = look_at("generator", str(bundles / "bare" / "models" / "diffusion_unet.pt"))
+    assert found.level == "missing"
+    assert "configs/inference.json" in found.text
+    config = bundles / "unscaled" / "configs" / "inference.json"
+    more = f"config={config}; autoencoder={bundles / 'unscaled' / 'models' / 'autoencoder.pt'}"
+    path = str(bundles / "unscaled" / "models" / "diffusion_unet.pt")
+    found = look_at("generator", Choice(path, more))
+    assert found.value is not None, found.text
+
+
+def test_an_estimate_is_kept_until_something_else_is_stated(bundles):
+    path = str(bundles / "unscaled")
+    kept = {"scale_factor": 0.7, "scale_factor_from": "estimated: of a test"}
+    config = GeneratorConfig(kind="ldm", path=path, declared={"axes": "RAS", **kept})
+    choice = as_chosen(config)
+    assert (choice.stated, choice.kept) == ("axes=RAS", kept)
+    found = look_at("generator", choice)
+    assert "Scale factor 0.7 (estimated: of a test)" in found.text
+    assert found.value == config
+    found = look_at("generator", Choice(path, "scale_factor=0.5", kept=kept))
+    assert found.value.declared == {"scale_factor": 0.5}
+
+
+def test_what_is_stated_reads_back_the_same():
+    declared = {
+        "latent_shape": [2, 8, 8, 8], "context": [0.5], "axes": "RAS", "steps": 5,
+        "intensity": {"rule": "window", "low": -300.0, "high": 900.0},
+        "decoded_range": [-1.0, 1.0],
+    }  # fmt: skip
+    assert Choice("x", stated(declared)).declared().given() == declared
+    assert as_chosen(None) == Choice("")
+    assert as_chosen(EmbedderChoice()) == Choice("")
+
+
+def test_code_is_asked_for_only_where_data_does_not_do(bundles, tmp_path):
+    found = look_at("generator", str(bundles / "code"))
+    assert (found.level, found.value) == ("error", None)
+    assert "scripts.own.Network" in found.code
+    assert found.text.startswith("This can only be used by running its code.")
+    assert look_at("generator", str(bundles / "unscaled")).code == ""
+    found = look_at("generator", "package.module:make")
+    assert "plug-in" in found.code
+    trusted = look_at("generator", Choice("package.module:make", trust=True))
+    assert trusted.value == GeneratorConfig(kind="ldm", path="package.module:make", trust=True)
+    # A file without a function names nothing that could be run.
+    (tmp_path / "model.py").write_text("raise SystemExit\n")
+    found = look_at("embedder", str(tmp_path / "model.py"))
+    assert (found.level, found.code) == ("error", "")
+    assert "model.py:FUNCTION" in found.text
+
+
+def test_a_file_that_would_run_code_is_refused_and_not_offered_trust(bomb):
+    for field in ("generator", "embedder"):
+        found = look_at(field, str(bomb))
+        assert (found.level, found.value, found.code) == ("error", None, "")
+        assert "system" in found.text
+    assert not (bomb.parent / "ran").exists()
+
+
+def test_a_plug_in_and_a_recipe_are_found_from_anywhere(fresh_study, parts, monkeypatch):
+    monkeypatch.chdir(parts)
+    found = look_at("generator", "ldm/recipe.json")
+    assert found.value.path == str(parts / "ldm")
+    assert look_at("generator", "own.py:make").code.startswith(str(parts / "own.py"))
+    assert look_at("generator", str(parts / "made" / "made0.nii.gz")).level == "error"
+    assert chosen(fresh_study)["generator"] == found.value
 
 
 def test_where_volumes_come_from_and_how_large_a_voxel_is(ldm_study, fresh_study):

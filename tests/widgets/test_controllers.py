@@ -1,12 +1,17 @@
 """Steps 1 and 2 on real tiny studies, without a napari window."""
 
+from pathlib import Path
+
 import pytest
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_memscan.study import Study
 from napari_memscan.widgets.generate_controller import GenerateController
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.study_controller import StudyController
 from napari_memscan.widgets.study_view import StudyView
+from napari_memscan.widgets.trust import TrustDialog
 
 WAIT = 60_000
 
@@ -91,6 +96,250 @@ def test_an_open_study_takes_another_generator(qtbot, studies, form, parts, ldm_
     with qtbot.waitSignal(studies.closed, timeout=WAIT):
         form.new_button.click()
     assert studies.study is None
+
+
+def filled(qtbot, studies, parts, folder, generator) -> None:
+    choose(qtbot, studies, "folder", folder)
+    choose(qtbot, studies, "cohort", parts / "cohort")
+    choose(qtbot, studies, "generator", generator)
+
+
+def state(qtbot, studies, field: str, text: str) -> None:
+    studies._view.models[field].state(text)
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+
+
+def test_what_is_missing_is_typed_and_the_scale_factor_estimated(
+    qtbot, studies, form, parts, bundles, tmp_path
+):
+    filled(qtbot, studies, parts, tmp_path / "audit", bundles / "bare")
+    row = form.models["generator"]
+    assert row.feedback.level == "missing"
+    assert not row.statement.isHidden()
+    assert not form.confirm_button.isEnabled()
+    assert form.why_not.text() == "Still to state about the generator: latent_shape"
+    # Half of it: an error in words, while the window waits for the rest.
+    state(qtbot, studies, "generator", "latent_shape=2,8")
+    assert row.feedback.level == "error"
+    assert not form.confirm_button.isEnabled()
+    rest = "axes=RAS; spacing=0.6,0.6,0.6\nintensity=window:-300:900; decoded_range=0,1"
+    state(qtbot, studies, "generator", f"latent_shape=2,8,8,8; {rest}")
+    assert "estimated from the training volumes" in row.feedback.text
+    assert form.confirm_button.isEnabled()
+
+    seen = []
+    studies._runner.progressed.connect(lambda news: seen.append(form.message.text))
+    with qtbot.waitSignal(studies.opened, timeout=WAIT):
+        form.confirm_button.click()
+        assert not form.stop_button.isHidden()
+        assert not form.confirm_button.isEnabled()
+    assert "Encoding training volumes: 3 of 8 …" in seen
+    assert form.stop_button.isHidden()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+
+    declared = Study.open(tmp_path / "audit").config.generator.declared
+    assert declared["scale_factor"] > 0
+    assert declared["scale_factor_from"].startswith("estimated: 1/std of the latents of 8")
+    text = (tmp_path / "audit" / "study.toml").read_text()
+    assert "scale_factor_from" in text
+    # The open study shows it, and has nothing to keep.
+    assert "(estimated: 1/std of the latents of 8 training volumes)" in row.feedback.text
+    assert row.statement_text.startswith("latent_shape=2,8,8,8; ")
+    assert "scale_factor" not in row.statement_text
+    assert not form.confirm_button.isEnabled()
+
+
+def test_making_a_study_is_stopped_and_nothing_is_written(
+    qtbot, studies, form, parts, bundles, tmp_path
+):
+    filled(qtbot, studies, parts, tmp_path / "audit", bundles / "unscaled")
+    studies._runner.progressed.connect(lambda news: form.stop_button.click())
+    form.confirm_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert form.message.text == "Stopped. Nothing was written."
+    assert not (tmp_path / "audit").exists()
+    assert form.confirm_button.isEnabled()
+
+
+def test_an_open_study_gets_an_unscaled_model(qtbot, studies, form, bundles, ldm_study):
+    with qtbot.waitSignal(studies.opened, timeout=WAIT):
+        studies.open(ldm_study)
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    choose(qtbot, studies, "generator", bundles / "unscaled")
+    state(qtbot, studies, "generator", "decoded_range=0,1")
+    choose(qtbot, studies, "embedder", bundles / "unscaled")
+    with qtbot.waitSignal(studies.changed, timeout=WAIT):
+        form.confirm_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    study = Study.open(ldm_study)
+    assert study.config.generator.declared["decoded_range"] == [0.0, 1.0]
+    assert "estimated" in study.config.generator.declared["scale_factor_from"]
+    assert study.config.embedder == str(bundles / "unscaled")
+    assert "not needed" in study.config.embedder_declared["scale_factor_from"]
+    assert study.embedder().name == "autoencoder of the LDM"
+    assert not form.confirm_button.isEnabled()
+
+
+def test_what_the_test_of_a_model_says_is_under_the_model(
+    qtbot, studies, form, parts, bundles, tmp_path
+):
+    filled(qtbot, studies, parts, tmp_path / "audit", bundles / "unscaled")
+    state(qtbot, studies, "generator", "scale_factor=77; decoded_range=0,1")
+    with qtbot.waitSignal(studies.opened, timeout=WAIT):
+        form.confirm_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    told = form.rows["generator"].feedback
+    assert told.level == "warning"
+    assert "⚠ scale factor: the model's is 77, but" in told.text
+    assert "--set" not in told.text
+    assert "scale factor" not in form.rows["cohort"].feedback.text
+    assert any(
+        w.startswith("scale factor:") for w in Study.open(tmp_path / "audit").cohort.warnings
+    )
+    # Another generator takes them away.
+    choose(qtbot, studies, "generator", parts / "made")
+    with qtbot.waitSignal(studies.changed, timeout=WAIT):
+        form.confirm_button.click()
+    for study in (studies.study, Study.open(tmp_path / "audit")):
+        assert not any(w.startswith("scale factor:") for w in study.cohort.warnings)
+
+
+def test_a_hostile_file_is_a_message_and_the_window_lives(qtbot, studies, form, parts, bomb):
+    choose(qtbot, studies, "generator", bomb)
+    told = form.rows["generator"].feedback
+    assert told.level == "error"
+    assert "system" in told.text
+    assert "Traceback" not in told.text
+    assert form.models["generator"].trust_button.isHidden()
+    assert not (bomb.parent / "ran").exists()
+    choose(qtbot, studies, "generator", parts / "ldm")
+    assert told.level == "ok"
+
+
+PLUG_IN = """
+from pathlib import Path
+import torch
+Path(__file__).with_name("ran").touch()
+
+
+class Model:
+    input_shape = (16, 16, 16)
+    dim = 8
+
+    def embed(self, batch):
+        return torch.nn.functional.adaptive_avg_pool3d(batch, 2).flatten(1)
+
+
+def make():
+    return Model()
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path) -> Path:
+    """An embedder of somebody's own code, which leaves ``ran`` beside it when it is run."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "own.py").write_text(PLUG_IN)
+    return folder / "own.py"
+
+
+def answer(qtbot, yes: bool) -> list[str]:
+    """Answer the next dialogs about trust; the list tells which paths they were about."""
+    asked = []
+
+    def look() -> None:
+        dialog = QApplication.activeModalWidget()
+        if not isinstance(dialog, TrustDialog):
+            return
+        asked.append(dialog.path)
+        assert not dialog.run_button.isEnabled()
+        if yes:
+            qtbot.mouseClick(dialog.tick, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
+            qtbot.mouseClick(dialog.run_button, Qt.MouseButton.LeftButton)
+        else:
+            qtbot.keyClick(dialog, Qt.Key.Key_Return)
+
+    timer = QTimer(QApplication.instance())
+    timer.timeout.connect(look)
+    timer.start(20)
+    asked_by.append(timer)
+    return asked
+
+
+asked_by: list[QTimer] = []
+
+
+@pytest.fixture(autouse=True)
+def no_timers():
+    yield
+    while asked_by:
+        asked_by.pop().stop()
+
+
+def test_code_is_run_only_after_the_dialog(qtbot, studies, form, parts, plug_in, tmp_path):
+    spec = f"{plug_in}:make"
+    filled(qtbot, studies, parts, tmp_path / "audit", parts / "made")
+    choose(qtbot, studies, "embedder", spec)
+    row = form.models["embedder"]
+    assert row.feedback.level == "error"
+    assert not row.trust_button.isHidden()
+    asked = answer(qtbot, yes=False)
+    row.trust_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert asked == [spec]
+    assert row.feedback.level == "error"
+    assert not form.confirm_button.isEnabled()
+    no_more()
+
+    asked = answer(qtbot, yes=True)
+    row.trust_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert asked == [spec]
+    assert "Trusted by you" in row.feedback.text
+    assert form.confirm_button.isEnabled()
+    # Away and back: it must be said again.
+    choose(qtbot, studies, "embedder", "")
+    choose(qtbot, studies, "embedder", spec)
+    assert row.feedback.level == "error"
+    row.trust_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert asked == [spec, spec]
+    assert not plug_in.with_name("ran").exists()
+
+    with qtbot.waitSignal(studies.opened, timeout=WAIT):
+        form.confirm_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert plug_in.with_name("ran").exists()
+    config = Study.open(tmp_path / "audit").config
+    assert (config.embedder, config.embedder_trust) == (spec, True)
+    assert not form.confirm_button.isEnabled()
+
+
+def no_more() -> None:
+    asked_by.pop().stop()
+
+
+def test_a_study_that_trusts_asks_once_before_its_code_runs(qtbot, maker, folder_study, plug_in):
+    study = Study.open(folder_study)
+    study.update(embedder=f"{plug_in}:make", embedder_trust=True)
+    study = Study.open(folder_study)
+    maker.set_study(study)
+    asked = answer(qtbot, yes=False)
+    maker._view.start_button.click()
+    assert not maker.busy
+    assert maker._view.message.level == "warning"
+    assert "Not run" in maker._view.message.text
+    assert not plug_in.with_name("ran").exists()
+    assert asked == [f"{plug_in}:make"]
+    no_more()
+    asked = answer(qtbot, yes=True)
+    for _ in range(2):
+        with qtbot.waitSignal(maker.changed, timeout=WAIT):
+            maker._view.start_button.click()
+        assert maker._view.message.level == "ok", maker._view.message.text
+    assert asked == [f"{plug_in}:make"]
+    assert plug_in.with_name("ran").exists()
 
 
 @pytest.fixture

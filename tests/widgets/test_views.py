@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QLabel
 
+from napari_memscan.widgets.finding import Choice, Finding
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.histogram import Histogram, densities
 from napari_memscan.widgets.look import Look, look_of
 from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.model_row import EXAMPLE, ModelRow, example
 from napari_memscan.widgets.path_row import PathRow
 from napari_memscan.widgets.review_table import ReviewTable, Row
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_view import StudyView
+from napari_memscan.widgets.trust import TrustDialog
 
 ROWS = [
     Row("s000003", 0.97, "copy"),
@@ -84,12 +88,109 @@ def test_study_view_emits_choices_and_fixes_what_cannot_change(qtbot):
     view.choice_changed.connect(lambda *args: seen.append(args))
     view.rows["generator"].choose("/models/ldm")
     assert seen == [("generator", "/models/ldm")]
-    view.set_open("Audit", {"folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m"})
+    paths = {"folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m", "embedder": ""}
+    view.set_open("Audit", {field: Choice(path) for field, path in paths.items()})
     assert view.rows["folder"].edit.isReadOnly()
     assert not view.rows["embedder"].edit.isReadOnly()
-    assert view.values() == {
-        "folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m", "embedder": ""
-    }  # fmt: skip
+    assert view.values() == paths
+
+
+MISSING = ("latent_shape: channels and axes, as 8,36,44,28", "which file: there are two; name one")
+
+
+def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
+    row = ModelRow("Generator")
+    qtbot.addWidget(row)
+    assert row.statement.isHidden()
+    assert row.more_button.isHidden()
+    row.show_finding(Finding("3D LDM", about_model=True))
+    assert row.statement.isHidden()
+    row.more_button.click()
+    assert not row.statement.isHidden()
+    row.show_finding(Finding("folder of volumes"))
+    assert row.statement.isHidden()
+    assert row.more_button.isHidden()
+    row.show_finding(Finding("a bundle", "missing", missing=MISSING, about_model=True))
+    assert not row.statement.isHidden()
+    assert row.statement.placeholderText().endswith("latent_shape=8,36,44,28")
+    assert row.feedback._symbol.text() == "?"
+    seen = []
+    row.stated.connect(seen.append)
+    row.state("latent_shape=8,4,4,4")
+    assert seen == ["latent_shape=8,4,4,4"]
+    row.show_finding(Finding("usable", about_model=True))
+    assert not row.statement.isHidden()  # what was stated stays in sight
+    row.choose("/another")
+    assert row.statement_text == ""  # it was about the model before
+    assert seen == ["latent_shape=8,4,4,4"]
+
+
+def test_examples_of_what_could_be_stated():
+    assert example(()) == f"for example  {EXAMPLE}"
+    missing = ("downsample: by how much, as 4,4,2 (the largest is 4)", "spacing: voxel size in mm")
+    assert example(missing).endswith("downsample=4,4,2; spacing=…")
+    assert example(MISSING[1:]) == f"for example  {EXAMPLE}"
+    config = ("config: the configuration, as config=configs/inference.json",)
+    assert example(config).endswith("  config=configs/inference.json")
+
+
+def test_a_model_can_be_a_file_or_a_folder(qtbot, tmp_path, monkeypatch):
+    view = StudyView()
+    qtbot.addWidget(view)
+    file = tmp_path / "model.pt"
+    seen = []
+    view.choice_changed.connect(lambda *args: seen.append(args))
+    for field in ("generator", "embedder"):
+        row = view.rows[field]
+        assert not row.file_button.isHidden()
+        assert not row.folder_button.isHidden()
+
+    def answer(parent, title, start, filters):
+        assert "*.safetensors" in filters
+        return str(file), filters
+
+    # The dialog is the system's own; what is asked of it and what comes of its answer is ours.
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", answer)
+    view.rows["embedder"].file_button.click()
+    assert seen == [("embedder", str(file))]
+
+
+def test_a_trust_button_only_where_code_would_run(qtbot):
+    view = StudyView()
+    qtbot.addWidget(view)
+    button = view.models["generator"].trust_button
+    assert button.isHidden()
+    seen = []
+    view.trust_requested.connect(seen.append)
+    view.set_finding("generator", Finding("needs code", "error", code="it is a program"))
+    assert not button.isHidden()
+    button.click()
+    assert seen == ["generator"]
+    view.set_looking("generator")
+    assert button.isHidden()
+
+
+def test_the_dialog_says_what_is_run_and_cancels_by_default(qtbot):
+    dialog = TrustDialog("/models/own.py:make", "It is a plug-in.")
+    qtbot.addWidget(dialog)
+    texts = " ".join(label.text() for label in dialog.findChildren(QLabel)).replace("\u200b", "")
+    for part in ("/models/own.py:make", "It is a plug-in.", "your rights", "no sandbox"):
+        assert part in texts
+    assert dialog.cancel_button.isDefault()
+    assert not dialog.run_button.isEnabled()
+    assert not dialog.tick.isChecked()
+    with qtbot.waitExposed(dialog):
+        dialog.open()
+    qtbot.keyClick(dialog, Qt.Key.Key_Return)
+    assert dialog.result() == TrustDialog.DialogCode.Rejected
+    dialog.open()
+    dialog.tick.setChecked(True)
+    assert dialog.run_button.isEnabled()
+    qtbot.keyClick(dialog, Qt.Key.Key_Return)  # still the default
+    assert dialog.result() == TrustDialog.DialogCode.Rejected
+    dialog.open()
+    dialog.run_button.click()
+    assert dialog.result() == TrustDialog.DialogCode.Accepted
 
 
 def test_step_bar_marks_done_steps_and_says_what_is_next(qtbot):

@@ -1,61 +1,39 @@
-"""What is this? Looks at what a person chose for a study and says it in one line."""
+"""What is this? Looks at what a person chose for a study and says it in a few lines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from napari_memscan.checkpoints.loading import describe, recipe_of
-from napari_memscan.checkpoints.native import read_recipe
-from napari_memscan.checkpoints.recipe import EmbedderRecipe
-from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
-from napari_memscan.embedders.loading import LOW_RESOLUTION
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, MemscanError
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_any
-from napari_memscan.volumes.preprocessing import Preprocessing
-from napari_memscan.volumes.reader import list_volumes, read_volume
+from napari_memscan.volumes.reader import read_volume
+from napari_memscan.widgets.finding import Choice, Finding, for_the_form
+from napari_memscan.widgets.models import look_at_embedder, look_at_generator
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a choice turned out to be.
-
-    Attributes
-    ----------
-    text : str
-        One line for people.
-    level : str
-        ``ok``, ``info``, ``warning`` or ``error``.
-    value : object
-        What the study needs of it; None after an error.
-    """
-
-    text: str
-    level: str = "ok"
-    value: Any = None
-
-
-def look_at(field: str, text: str) -> Finding:
+def look_at(field: str, choice: Choice | str) -> Finding:
     """Examine one field of the form; whatever is wrong with it is in the finding.
 
     Parameters
     ----------
     field : {"folder", "cohort", "generator", "embedder"}
         Which choice.
-    text : str
-        What was chosen or typed.
+    choice : Choice or str
+        What was chosen or typed, and for a model what was stated about it.
     """
-    look = {
-        "folder": _folder, "cohort": _cohort, "generator": _generator, "embedder": _embedder
-    }[field]  # fmt: skip
+    choice = Choice(choice) if isinstance(choice, str) else choice
     try:
-        return look(text)
-    except BadInput as error:
-        return Finding(str(error), "error")
+        if field == "folder":
+            return _folder(choice.path)
+        if field == "cohort":
+            return _cohort(choice.path)
+        if field == "embedder":
+            return look_at_embedder(choice)
+        return look_at_generator(choice) if choice.path else Finding("", "info")
+    except MemscanError as error:
+        return Finding(for_the_form(str(error)), "error", about_model=bool(choice.stated))
 
 
 def _folder(text: str) -> Finding:
@@ -90,130 +68,9 @@ def count(cohort: Cohort) -> str:
     return ", ".join(parts) + (f"; {subjects} subjects" if subjects else "")
 
 
-def _generator(text: str) -> Finding:
-    if not text:
-        return Finding("", "info")
-    path = Path(text).expanduser()
-    if (path / "recipe.json").exists() or path.name == "recipe.json":
-        read_recipe(path, "ldm")
-        folder = path.parent if path.name == "recipe.json" else path
-        return Finding(
-            describe(path), "ok", GeneratorConfig(kind="ldm", path=str(folder.resolve()))
-        )
-    if not path.is_dir():
-        raise BadInput(
-            f"{path}: no such folder. Choose the folder of an LDM checkpoint (it holds "
-            "recipe.json), or a folder of synthetic volumes."
-        )
-    try:
-        files = list_volumes(path)
-    except BadInput as error:
-        raise BadInput(f"No LDM checkpoint, since there is no recipe.json; and {error}") from error
-    return Finding(
-        f"{len(files)} synthetic volumes made elsewhere; they are scanned as they are.",
-        "ok",
-        GeneratorConfig(kind="folder", path=str(path.resolve())),
-    )
-
-
-def _embedder(text: str) -> Finding:
-    if text in ("", LOW_RESOLUTION):
-        return Finding(
-            "Low-resolution intensities: needs no training. A trained embedder finds copies that "
-            "are flipped or turned.",
-            "info",
-            LOW_RESOLUTION,
-        )
-    path = Path(text).expanduser()
-    recipe = read_recipe(path)
-    folder = path.parent if path.name == "recipe.json" else path
-    line = describe(path)
-    if not isinstance(recipe, EmbedderRecipe):
-        # Also the paper's baseline, but an unlikely wish: so it is said, not refused.
-        return Finding(
-            f"{line}. Its autoencoder will be the embedder.", "warning", str(folder.resolve())
-        )
-    return Finding(line, "ok", str(folder.resolve()))
-
-
-def configuration(values: Mapping[str, Any], cohort: Cohort, name: str) -> StudyConfig:
-    """Put a study's configuration together from the findings' values.
-
-    Preprocessing is that of the LDM, else of the embedder, else what fits the training volumes.
-
-    Raises
-    ------
-    BadInput
-        The embedder takes another shape than the LDM makes.
-    """
-    generator: GeneratorConfig | None = values.get("generator")
-    embedder: str = values.get("embedder") or LOW_RESOLUTION
-    ldm = generator.path if generator is not None and generator.kind == "ldm" else None
-    trained = None if embedder == LOW_RESOLUTION else embedder
-    recipes = [recipe_of(path).preprocessing for path in (ldm, trained) if path]
-    check_shapes(recipes)
-    return StudyConfig(
-        name=name,
-        generator=generator,
-        embedder=embedder,
-        preprocessing=suggested_preprocessing(cohort, trained=recipes),
-    )
-
-
-def check_shapes(recipes: list[Preprocessing]) -> None:
-    """Refuse a checkpoint that works at another shape than the first recipe."""
-    shapes = [recipe.shape for recipe in recipes]
-    if len(set(shapes)) > 1:
-        made, taken = (" x ".join(map(str, shape)) for shape in shapes[:2])
-        raise BadInput(
-            f"checkpoint: works on volumes of {taken}, but this study's are {made}. Choose one "
-            "trained at the same shape; the embedder may also be left empty (low-resolution)."
-        )
-
-
-def differing(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the choices, generator and embedder, that are not what an open study has."""
-    old = study.config
-    new: dict[str, Any] = {}
-    generator, embedder = values.get("generator"), values.get("embedder")
-    if generator is not None and (
-        old.generator is None or generator.path != absolute(study, old.generator.path)
-    ):
-        new["generator"] = generator
-    if embedder is not None and embedder != absolute(study, old.embedder):
-        new["embedder"] = embedder
-    return new
-
-
 def has_source(study: Study) -> bool:
     """Return whether synthetic volumes can come from anywhere."""
     return study.config.generator is not None or study.cohort.counts()["synthetic"] > 0
-
-
-def absolute(study: Study, path: str) -> str:
-    """Return a path of ``study.toml`` as an absolute one; names stay what they are."""
-    return path if path in ("", LOW_RESOLUTION) else str((study.folder / path).resolve())
-
-
-def changes(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to update an open study with.
-
-    Raises
-    ------
-    BadInput
-        A checkpoint works at another shape than the study.
-    """
-    new = differing(study, values)
-    if "generator" in new:
-        generator = new["generator"]
-        if generator.kind == "ldm":
-            made = read_recipe(generator.path, "ldm").preprocessing
-            check_shapes([study.config.preprocessing, made])
-        new["generator"] = generator.model_dump()
-    if new.get("embedder", LOW_RESOLUTION) != LOW_RESOLUTION:
-        taken = read_recipe(new["embedder"]).preprocessing
-        check_shapes([study.config.preprocessing, taken])
-    return new
 
 
 def spacing_of(study: Study) -> tuple[float, float, float]:

@@ -24,6 +24,7 @@ from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_controller import StudyController
 from napari_memscan.widgets.study_view import StudyView
+from napari_memscan.widgets.trust import Trust
 
 if TYPE_CHECKING:
     import napari
@@ -74,9 +75,10 @@ class MemscanWidget(QWidget):
         self.setMinimumWidth(WIDTH)
 
         self.panes = Panes(napari_viewer, self)
-        self.study = StudyController(self.study_view, demo_study, self)
-        self.generate = GenerateController(self.generate_view, self)
-        self.review = ReviewController(self.review_view, self.panes, self)
+        trust = Trust()
+        self.study = StudyController(self.study_view, demo_study, self, trust)
+        self.generate = GenerateController(self.generate_view, self, trust)
+        self.review = ReviewController(self.review_view, self.panes, self, trust)
         self._keys = ReviewKeys(
             self, napari_viewer, {name: partial(self.review.act, name) for name in KEYS}
         )
@@ -158,7 +160,7 @@ class MemscanWidget(QWidget):
         if self.generate.busy:
             return "wait for generation and scan, or Stop"
         if study is None:
-            return "open a study, or choose folder, cohort and generator for a new one"
+            return "open a study, or choose folder, cohort and generator, then Create study"
         if not has_source(study):
             return "choose a generator, then Keep changes"
         if not scanned:

@@ -12,6 +12,7 @@ from napari_memscan import jobs
 from napari_memscan.generators.interface import Step
 from napari_memscan.study import Study
 from napari_memscan.widgets.generate_view import GenerateView
+from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.work import Outcome, Runner
 
 
@@ -35,8 +36,11 @@ class GenerateController(QObject):
     running = Signal(bool)
     changed = Signal()
 
-    def __init__(self, view: GenerateView, parent: QObject | None = None) -> None:
+    def __init__(
+        self, view: GenerateView, parent: QObject | None = None, trust: Trust | None = None
+    ) -> None:
         super().__init__(parent)
+        self._trust = trust or Trust()
         self._view = view
         self._study: Study | None = None
         self._sampled = False
@@ -97,6 +101,12 @@ class GenerateController(QObject):
             self._runner.stop()
 
     def _run(self, make: Any) -> None:
+        assert self._study is not None
+        if self.busy:
+            return
+        if not self._trust.allows_study(self._study, self._view):
+            self._view.message.say(REFUSED, "warning")
+            return
         if self._runner.start(make):
             self._view.message.say("")
             self._view.set_running(True)

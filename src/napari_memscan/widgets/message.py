@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_memscan.widgets.look import Look
 
-SYMBOLS = {"ok": "✔", "info": "ℹ", "warning": "⚠", "error": "✖"}
+SYMBOLS = {"ok": "✔", "info": "ℹ", "warning": "⚠", "missing": "?", "error": "✖"}
 
 
 class Message(QFrame):
@@ -44,7 +44,7 @@ class Message(QFrame):
         self.hide()
 
     def say(self, text: str, level: str = "info", more: str = "") -> None:
-        """Show `text` as ``ok``, ``info``, ``warning`` or ``error``; an empty text hides it.
+        """Show `text` at a level of `SYMBOLS`; an empty text hides it.
 
         `more` is read on hovering, and copied too.
         """
@@ -63,7 +63,8 @@ class Message(QFrame):
         self._paint()
 
     def _paint(self) -> None:
-        edge = {"error": self._look.alarm, "warning": self._look.warning}.get(self.level, "")
+        edges = {"error": self._look.alarm, "warning": self._look.warning}
+        edge = (edges | {"missing": self._look.warning}).get(self.level, "")
         width = 2 if self.level == "error" else 1
         frame = f"border: {width}px solid {edge}; border-radius: 3px;" if edge else "border: none;"
         self.setStyleSheet(f"#memscanMessage {{ {frame} }}")

@@ -15,6 +15,7 @@ from napari_memscan.widgets.choices import spacing_of
 from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.panes import Pane, Panes
 from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.wording import EXPLAINED, detail, evidence, row, summary
 from napari_memscan.widgets.work import Outcome, Runner
 
@@ -45,8 +46,15 @@ class ReviewController(QObject):
     changed = Signal()
     running = Signal(bool)
 
-    def __init__(self, view: ReviewView, panes: Panes, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        view: ReviewView,
+        panes: Panes,
+        parent: QObject | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._trust = trust or Trust()
         self._view, self._panes = view, panes
         self._study: Study | None = None
         self._store: DecisionStore | None = None
@@ -219,6 +227,9 @@ class ReviewController(QObject):
     def _regenerate(self) -> None:
         sample, study = self._view.current, self._study
         if not sample or study is None:
+            return
+        if not self._runner.busy and not self._trust.allows_study(study, self._view):
+            self._view.message.say(REFUSED, "warning")
             return
         if not self._runner.start(partial(jobs.regenerate, study, sample)):
             self._view.message.say(f"{self._regenerating} is being regenerated; wait.", "info")

@@ -3,65 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.embedders.loading import LOW_RESOLUTION
-from napari_memscan.errors import BadInput, MemscanError
+from napari_memscan import jobs
+from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
-from napari_memscan.widgets.choices import (
-    Finding,
-    absolute,
-    changes,
-    configuration,
-    count,
+from napari_memscan.widgets.checker import Checker
+from napari_memscan.widgets.choices import count, look_at
+from napari_memscan.widgets.finding import Choice, Finding, for_the_form
+from napari_memscan.widgets.models import place
+from napari_memscan.widgets.study_jobs import (
+    ABOUT_MODELS,
+    as_chosen,
+    changing,
+    chosen,
+    creating,
     differing,
-    look_at,
+    update,
 )
-from napari_memscan.widgets.study_view import FIELDS, StudyView
+from napari_memscan.widgets.study_view import FIELDS, MODELS, StudyView
+from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.work import Outcome, Runner
 
-
-class Checker(QObject):
-    """Looks at one field in a worker; of several values in a row only the last counts."""
-
-    found = Signal(str, object)
-
-    def __init__(self, field: str, parent: QObject) -> None:
-        super().__init__(parent)
-        self._field = field
-        self._runner = Runner(self)
-        self._runner.finished.connect(self._on_finished)
-        self._wanted: str | None = None
-        self._running: str | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is on its way."""
-        return self._runner.busy
-
-    def check(self, value: str) -> None:
-        """Ask; `found` answers."""
-        self._wanted = value
-        if not self._runner.busy:
-            self._running = value
-            self._runner.start(partial(look_at, self._field, value))
-
-    def forget(self) -> None:
-        """Drop the answer that is on its way."""
-        self._wanted = None
-
-    def _on_finished(self, outcome: Outcome) -> None:
-        if self._wanted is None:
-            return
-        if self._wanted != self._running:
-            self.check(self._wanted)
-            return
-        finding = Finding(outcome.failure, "error") if outcome.failure else outcome.value
-        self.found.emit(self._field, finding)
+TYPING = 600
+"""Milliseconds without a key after which what is typed is looked at."""
 
 
 class StudyController(QObject):
@@ -82,15 +52,24 @@ class StudyController(QObject):
     closed = Signal()
 
     def __init__(
-        self, view: StudyView, demo: Callable[[], Study], parent: QObject | None = None
+        self,
+        view: StudyView,
+        demo: Callable[[], Study],
+        parent: QObject | None = None,
+        trust: Trust | None = None,
     ) -> None:
         super().__init__(parent)
         self._view = view
         self._demo = demo
+        self._trust = trust or Trust()
+        self._trusted: dict[str, str] = {}
         self._study: Study | None = None
+        self._shown: dict[str, Choice] = {}
         self._findings: dict[str, Finding] = {}
+        self._after: Callable[[Any], None] = self._on_study
         self._runner = Runner(self)
-        self._runner.finished.connect(self._on_study)
+        self._runner.progressed.connect(self._on_progress)
+        self._runner.finished.connect(self._on_finished)
         self._checkers = {field: Checker(field, self) for field in FIELDS}
         for checker in self._checkers.values():
             checker.found.connect(self._on_found)
@@ -98,7 +77,10 @@ class StudyController(QObject):
         view.new_requested.connect(self.new)
         view.demo_requested.connect(self.open_demo)
         view.choice_changed.connect(self._on_choice)
+        view.statement_changed.connect(self._on_statement)
+        view.trust_requested.connect(self._on_trust)
         view.confirmed.connect(self._on_confirmed)
+        view.stop_requested.connect(self.stop)
         self.new()
 
     @property
@@ -108,119 +90,189 @@ class StudyController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a study is being opened or a choice looked at."""
+        """Whether a study is being opened, made or changed, or a choice looked at."""
         return self._runner.busy or any(c.busy for c in self._checkers.values())
 
     def new(self) -> None:
         """Start an empty form."""
         was_open, self._study = self._study is not None, None
+        self._shown, self._trusted = {}, {}
         self._findings = {"embedder": look_at("embedder", "")}
         for checker in self._checkers.values():
             checker.forget()
         self._view.set_new()
-        self._view.set_feedback("embedder", *_shown(self._findings["embedder"]))
+        self._view.set_finding("embedder", self._findings["embedder"])
         self._update_button()
         if was_open:
             self.closed.emit()
 
     def open(self, folder: str | Path) -> None:
         """Open a study."""
-        self._work(partial(Study.open, folder), f"Opening {folder} …")
+        self._work(partial(Study.open, folder), f"Opening {folder} …", self._on_study)
 
     def open_demo(self) -> None:
         """Open the demo study; its phantoms are drawn first where they are missing."""
-        self._work(self._demo, "Drawing the demo's phantoms; this takes a few seconds …")
+        text = "Drawing the demo's phantoms; this takes a few seconds …"
+        self._work(self._demo, text, self._on_study)
 
-    def _work(self, make: Callable[[], Any], text: str) -> None:
+    def stop(self) -> None:
+        """End the job that makes or changes a study after the volume that it is at."""
+        if self._runner.busy:
+            self._view.set_stopping()
+            self._runner.stop()
+
+    def _work(
+        self,
+        make: Callable[[], Any],
+        text: str,
+        after: Callable[[Any], None],
+        stoppable: bool = False,
+    ) -> None:
         if self._runner.start(make):
-            self._view.set_busy(text)
+            self._after = after
+            self._view.set_busy(text, stoppable)
 
-    def _on_study(self, outcome: Outcome) -> None:
+    def _on_progress(self, news: Any) -> None:
+        if isinstance(news, jobs.Progress):
+            text = f"Encoding training volumes: {news.done} of {news.total} …"
+            if news.done == news.total:
+                text = "Loading and testing the models …"
+            self._view.set_progress(news.done, news.total, text)
+
+    def _on_finished(self, outcome: Outcome) -> None:
         self._view.set_busy("")
         self._update_button()
         if outcome.failure:
-            self._view.message.say(outcome.failure, "error")
-            return
-        self._study = outcome.value
+            self._view.message.say(for_the_form(outcome.failure), "error")
+        elif outcome.stopped:
+            self._view.message.say("Stopped. Nothing was written.", "warning")
+        else:
+            self._after(outcome.value)
+
+    def _on_study(self, study: Study) -> None:
+        self._study = study
         self._show_open()
-        self.opened.emit(outcome.value)
+        self.opened.emit(study)
 
     def _show_open(self) -> None:
         study = self._study
         assert study is not None
-        generator = study.config.generator
-        embedder = "" if study.config.embedder == LOW_RESOLUTION else study.config.embedder
-        values = {
-            "folder": str(study.folder),
-            "cohort": str(study.cohort_path),
-            "generator": absolute(study, generator.path) if generator else "",
-            "embedder": absolute(study, embedder),
+        models = chosen(study)
+        self._shown = {field: as_chosen(models[field]) for field in MODELS}
+        self._trusted = {f: choice.path for f, choice in self._shown.items() if choice.trust}
+        choices = self._shown | {
+            "folder": Choice(str(study.folder)),
+            "cohort": Choice(str(study.cohort_path)),
         }
         self._findings = {}
-        self._view.set_open(study.config.name, values)
+        self._view.set_open(study.config.name, choices)
         shape = " x ".join(map(str, study.config.preprocessing.shape))
         rule = study.config.preprocessing.intensity.rule
         self._view.message.say(f"Open. Volumes are compared at {shape}, intensity by {rule}.", "ok")
-        self._view.set_feedback("folder", "", "info")
-        cohort = study.cohort
-        text = count(cohort) + "".join(f"\n⚠ {w}" for w in cohort.warnings)
-        self._view.set_feedback("cohort", text, "warning" if cohort.warnings else "ok")
-        for field in ("generator", "embedder"):
-            self._checkers[field].check(values[field])
+        self._view.set_finding("folder", Finding("", "info"))
+        warnings = [w for w in study.cohort.warnings if not w.startswith(ABOUT_MODELS)]
+        text = count(study.cohort) + "".join(f"\n⚠ {w}" for w in warnings)
+        self._view.set_finding("cohort", Finding(text, "warning" if warnings else "ok"))
+        for field in MODELS:
+            self._check(field)
         self._update_button()
 
-    def _on_choice(self, field: str, value: str) -> None:
+    def _choice(self, field: str) -> Choice:
+        """Return what stands in a field; what is known of the study's own model goes with it."""
+        path, stated = self._view.rows[field].value, self._view.statement(field)
+        shown = self._shown.get(field, Choice(""))
+        same = (path, stated) == (shown.path, shown.stated)
+        trust = bool(path) and self._trusted.get(field) == path
+        return Choice(path, stated, trust, shown.kept if same else {})
+
+    def _check(self, field: str, delay: int = 0) -> None:
         self._findings.pop(field, None)
-        self._view.set_feedback(field, "Looking …" if value else "", "info")
-        self._checkers[field].check(value)
+        self._view.set_looking(field)
+        self._checkers[field].check(self._choice(field), delay)
         self._update_button()
+
+    def _on_choice(self, field: str, _value: str) -> None:
+        # Trust is for one path; it does not come back with it either.
+        self._trusted.pop(field, None)
+        self._check(field)
+
+    def _on_statement(self, field: str, _text: str) -> None:
+        self._check(field, TYPING)
+
+    def _on_trust(self, field: str) -> None:
+        path = self._view.rows[field].value
+        finding = self._findings.get(field)
+        if finding is None or not finding.code:
+            return
+        if self._trust.ask(place(path), finding.code, self._view):
+            self._trusted[field] = path
+            self._check(field)
 
     def _on_found(self, field: str, finding: Finding) -> None:
         self._findings[field] = finding
-        self._view.set_feedback(field, *_shown(finding))
+        self._view.set_finding(field, self._with_warnings(field, finding))
         self._update_button()
+
+    def _with_warnings(self, field: str, finding: Finding) -> Finding:
+        """Add what the test of the open study's own generator had to say."""
+        study = self._study
+        if field != "generator" or study is None or finding.value != chosen(study)["generator"]:
+            return finding
+        warnings = [w for w in study.cohort.warnings if w.startswith(ABOUT_MODELS)]
+        text = finding.text + "".join(f"\n⚠ {for_the_form(w)}" for w in warnings)
+        return replace(finding, text=text, level="warning" if warnings else finding.level)
 
     def _values(self) -> dict[str, Any]:
         return {field: finding.value for field, finding in self._findings.items()}
 
     def _update_button(self) -> None:
+        yes, why_not = self._confirmable()
+        self._view.set_confirmable(yes and not self._runner.busy, why_not)
+
+    def _confirmable(self) -> tuple[bool, str]:
         values = self._values()
         wrong = [f for f, finding in self._findings.items() if finding.level == "error"]
         if wrong:
-            self._view.set_confirmable(False, f"Mend first: {', '.join(wrong)}")
-        elif self._study is not None:
-            self._view.set_confirmable(bool(differing(self._study, values)), "Nothing was changed")
-        else:
-            needed = ["folder", "cohort", "generator"]
-            cohort = values.get("cohort")
-            if cohort is not None and cohort.counts()["synthetic"]:
-                needed.remove("generator")
-            missing = [field for field in needed if values.get(field) is None]
-            self._view.set_confirmable(not missing, f"Still to choose: {', '.join(missing)}")
+            return False, f"Mend first: {', '.join(wrong)}"
+        missing = [f for f, finding in self._findings.items() if finding.missing]
+        if missing:
+            names = [t.partition(":")[0] for t in self._findings[missing[0]].missing]
+            return False, f"Still to state about the {missing[0]}: {', '.join(names)}"
+        if any(checker.waiting for checker in self._checkers.values()):
+            return False, "Looking at what was chosen …"
+        if self._study is not None:
+            return bool(differing(self._study, values)), "Nothing was changed"
+        needed = ["folder", "cohort", "generator"]
+        cohort = values.get("cohort")
+        if cohort is not None and cohort.counts()["synthetic"]:
+            needed.remove("generator")
+        missing = [field for field in needed if values.get(field) is None]
+        return not missing, f"Still to choose: {', '.join(missing)}"
 
     def _on_confirmed(self) -> None:
         values = self._values()
+        models = [values.get(field) for field in MODELS]
+        for model in models:
+            if model is not None and model.trust and not self._trust.allows(model.path, self._view):
+                self._view.message.say(REFUSED, "warning")
+                return
         if self._study is None:
-            self._work(partial(_create, values), "Making the study …")
-            return
+            text = "Making the study: loading and testing the models …"
+            self._work(partial(creating, values), text, self._on_study, stoppable=True)
+        else:
+            text = "Loading and testing what was changed …"
+            make = partial(changing, self._study, values)
+            self._work(make, text, self._on_changes, stoppable=True)
+
+    def _on_changes(self, changes: dict[str, Any]) -> None:
+        assert self._study is not None
         try:
-            self._study.update(**changes(self._study, values))
+            update(self._study, changes)
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(for_the_form(str(error)), "error")
             return
+        self._show_open()
         self._view.message.say(
             "Changes kept. Scan again: the last scan was made before.", "warning"
         )
-        self._update_button()
         self.changed.emit()
-
-
-def _shown(finding: Finding) -> tuple[str, str]:
-    return finding.text, finding.level
-
-
-def _create(values: dict[str, Any]) -> Study:
-    folder, cohort = values["folder"], values["cohort"]
-    if folder is None or cohort is None:
-        raise BadInput("Choose a folder and a cohort first.")
-    return Study.create(folder, configuration(values, cohort, folder.name), cohort)
