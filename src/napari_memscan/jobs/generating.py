@@ -80,11 +80,8 @@ def generate(
                 return (yield from register(study, made_elsewhere(study)))
             return []
         first = study.config.seed if seed is None else seed
-        if first < 0:
-            raise BadInput(f"seed {first}: seeds are numbers from 0 on.")
-        plan = together.share(
-            partial(planned, study, generator, range(first, first + n), steps, sampler, settings)
-        )
+        seeds = range(first, first + n)
+        plan = together.share(partial(planned, study, generator, seeds, steps, sampler, settings))
         if tell is not None and together.first:
             tell(f"settings: {plan.settings}")
         return (yield from sample_seeds(study, generator, plan, together=together))
@@ -122,6 +119,8 @@ def planned(
     wishes: Mapping[str, Any],
 ) -> Plan:
     """Return what is to be drawn for these seeds, and how; `wishes` as for `generate`."""
+    if seeds.start < 0:
+        raise BadInput(f"seed {seeds.start}: seeds are numbers from 0 on.")
     config = study.config.generator
     assert config is not None
     steps = steps or config.steps or generator.recipe.steps

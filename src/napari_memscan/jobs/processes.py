@@ -172,7 +172,8 @@ def _fabric(rank: int, size: int) -> Any:
     from lightning.fabric.strategies import DDPStrategy
 
     # Of no use to who only wants volumes.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     here = _on_this_host(size)
     with _together():
         by = TorchElasticEnvironment() if "RANK" in os.environ else SLURMEnvironment(False)
