@@ -54,9 +54,13 @@ def check(
             lines = list(check_path(path, study, declared=declared, trust=trust, report=report))
         except (BadInput, JobFailed) as error:
             failure, lines = error, []
-    value = {"path": str(path), "usable": failure is None, **report.values}
-    value |= {"lines": lines, "warnings": report.warnings}
-    value["error"] = None if failure is None else str(failure)
+    value = report.values | {
+        "path": str(path),
+        "usable": failure is None,
+        "error": None if failure is None else str(failure),
+        "lines": lines,
+        "warnings": report.warnings,
+    }
     say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
     if failure is not None:
         raise typer.Exit(2 if isinstance(failure, BadInput) else 1)

@@ -203,6 +203,7 @@ def checkpoint(found: Inspection, study: Study | None, report: Report) -> Iterat
     yield from found.lines()
     if found.checkpoint is None and study is not None and found.only_scale_missing:
         found = _estimated(found, study)
+        report.values |= found.as_dict()
         yield from found.lines()
     if found.checkpoint is None:
         raise BadInput(found.problem)
