@@ -67,15 +67,20 @@ class Found:
 
     @cached_property
     def configs(self) -> list[Config]:
-        """Configurations that can be read: the declared one, or those of the folder."""
+        """Configurations that can be read: the declared one or folder of them, or the model's."""
         from napari_memscan.checkpoints.bundle import Config, read_config
 
-        if self.declared.config is not None:
-            path = Path(self.declared.config)
+        stated = self.declared.config
+        if stated is not None and not Path(stated).is_dir():
+            path = Path(stated)
             return [Config(read_config(path), path)]
-        if not self.is_folder:
+        if stated is not None:
+            paths = [p for p in Path(stated).iterdir() if p.suffix.lower() in CONFIG_SUFFIXES]
+            paths = sorted(paths)[:MOST_FILES]
+        elif not self.is_folder:
             return []
-        paths = [self.path] if self.path.is_file() else self._files(CONFIG_SUFFIXES)
+        else:
+            paths = [self.path] if self.path.is_file() else self._files(CONFIG_SUFFIXES)
         configs = []
         for path in paths:
             try:

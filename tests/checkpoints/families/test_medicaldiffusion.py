@@ -25,7 +25,7 @@ LEVELS = 6
 DOWNSAMPLE = (2, 4, 4)  # D, H, W
 LATENT = (3, 4, 4, 6)
 SHAPE = (16, 24, 8)  # X, Y, Z of a volume whose D, H, W are 8, 16, 24
-FACTS = {"downsample": (4, 4, 2), "shape": SHAPE}
+FACTS = {"downsample": (4, 4, 2), "shape": SHAPE, "family": "medicaldiffusion"}
 
 
 def randomised(network, seed):
@@ -195,7 +195,9 @@ def test_a_file_alone_says_what_it_is_and_what_is_missing(file):
     assert "latent_shape: channels and Z, X, Y of a latent, as 3," in shape
     with pytest.raises(BadInput, match=r"State it with --set.*Missing: downsample"):
         load(file[0])
-    assert detect(file[0], FACTS)[0].missing == ()
+    declared = {"downsample": (4, 4, 2), "shape": SHAPE}
+    assert detect(file[0], declared)[0].missing == ()
+    assert load(file[0], declared).report.family == "medicaldiffusion"
 
 
 def test_everything_else_is_read_from_shapes(file):
