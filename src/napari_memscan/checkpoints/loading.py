@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FAMILIES = (
-    "native", "medicaldiffusion",
+    "native", "monai_bundle", "maisi", "medicaldiffusion", "medlord",
     "medicalnet", "swinvit", "segres", "vit", "contrastive3d",
 )  # fmt: skip
 """Modules of `checkpoints.families`; to add a format, write one and name it here."""
