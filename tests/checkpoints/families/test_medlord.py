@@ -149,6 +149,8 @@ def folder(tmp_path_factory):
     (folder / "configs" / "stage1").mkdir(parents=True)
     (folder / "configs" / "diffusion").mkdir()
     (folder / "configs" / "stage1" / "vqgan_ds8_new.yaml").write_text(STAGE1)
+    deeper = STAGE1.replace("[8, 8]", "[8, 8, 8]")
+    (folder / "configs" / "stage1" / "vqgan_deeper.yaml").write_text(deeper)
     (folder / "configs" / "stage1" / "vqgan_ds4_small.yaml").write_text("model:\n\tparams: 1\n")
     (folder / "configs" / "diffusion" / "medlord.yaml").write_text(LDM)
     return folder

@@ -160,9 +160,13 @@ def is_vqvae(state: State) -> Fits:
         if not isinstance(channels, list) or "downsample_parameters" not in params:
             return None
         codes = (params.get("num_embeddings", 32), params.get("embedding_dim", 64))
-        return codes == state.shape("quantizer.quantizer.embedding.weight") and state.shape(
-            "encoder.blocks.0.conv.weight"
-        )[:1] == tuple(channels[:1])
+        layers = params.get("num_res_layers", 3)
+        blocks = len(channels) * (1 + layers) + 1 if isinstance(layers, int) else 0
+        return (
+            codes == state.shape("quantizer.quantizer.embedding.weight")
+            and state.shape("encoder.blocks.0.conv.weight")[:1] == tuple(channels[:1])
+            and len(_levels(state, "encoder.blocks")) == blocks
+        )
 
     return fits
 
