@@ -225,6 +225,8 @@ class Study:
             declared=self.config.embedder_declared,
             trust=self.config.embedder_trust,
         )
+        if hasattr(embedder, "told"):
+            embedder.told(self.config.preprocessing)
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(

@@ -227,10 +227,11 @@ def scan(
 def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:
     """Return what volumes go through where nobody said it; see `scan`."""
     own: Preprocessing | None = getattr(embedder, "preprocessing", None)
-    if own is not None:
+    if own is not None and embedder.input_shape is not None:
         return own
     source = training if isinstance(training, Source) else Source(training, "training")
-    return Preprocessing(shape=_median_shape(source), intensity=Percentile())
+    intensity = own.intensity if own is not None else Percentile()
+    return Preprocessing(shape=_median_shape(source), intensity=intensity)
 
 
 def standing_warnings(
@@ -251,6 +252,7 @@ def standing_warnings(
             "The embedder is training-free: it sees coarse structure only, and misses copies that "
             "are flipped, rotated or shifted."
         )
+    warnings += [text for text in [getattr(embedder, "warning", "")] if text]
     return warnings
 
 

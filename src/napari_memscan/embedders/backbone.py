@@ -18,6 +18,7 @@ from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.orientation import from_ras
+from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
 NAMES = {
     "ResNet": "3D ResNet", "SwinViT": "Swin transformer", "SegResEncoder": "SegResNet encoder",
@@ -27,6 +28,8 @@ NAMES = {
 
 class BackboneEmbedder:
     """Maps volumes to the pooled features of a network that was trained for something else.
+
+    Takes volumes of any shape and resizes them (linear) to the shape the network was trained on.
 
     Parameters
     ----------
@@ -70,10 +73,29 @@ class BackboneEmbedder:
         self.recipe = recipe
         self.preprocessing = recipe.preprocessing
         self.name = f"{NAMES[recipe.network]}, {self.dim} features"
-        self.input_shape = recipe.input_shape
-        self.hash = hash_of({"embedder": "backbone", "version": 1, "checkpoint": checkpoint.hash})
+        self.input_shape: tuple[int, int, int] | None = None
+        self.warning = ""
+        self._window = (1.0, 0.0)
+        self.hash = hash_of({"embedder": "backbone", "version": 2, "checkpoint": checkpoint.hash})
         self.device = choose_device(device)
         self._network: Any = network.to(self.device).eval()
+
+    def told(self, preprocessing: Preprocessing) -> None:
+        """Take note of what volumes went through, so that the network sees what it knows.
+
+        Between two fixed windows intensities are converted; where that cannot be done, `warning`
+        says so. The vectors change with it, so their cache key must hold `preprocessing` too.
+        """
+        have, want = preprocessing.intensity, self.preprocessing.intensity
+        if isinstance(have, Window) and isinstance(want, Window):
+            width = want.high - want.low
+            self._window = ((have.high - have.low) / width, (have.low - want.low) / width)
+        elif have != want:
+            self.warning = (
+                f"The embedder ({self.name}) was trained on intensities scaled by {want.rule}, "
+                f"this study scales by {have.rule}: similarities hold among its volumes, but it "
+                "may see less than it could."
+            )
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
@@ -81,17 +103,33 @@ class BackboneEmbedder:
 
         from napari_memscan.checkpoints.backbones import pooled
 
-        batch = checked(batch, self.input_shape)
+        batch = checked(batch, None)
+        scale, offset = self._window
         vectors = []
         with torch.inference_mode():
             # One at a time: convolutions round differently at other batch sizes.
             for volume in batch:
-                data = from_ras(volume[0], self.recipe.axes)
+                data = self._resized(volume[0])
+                if self._window != (1.0, 0.0):
+                    data = np.clip(data * np.float32(scale) + np.float32(offset), 0, 1)
+                data = from_ras(data, self.recipe.axes)
                 if self.recipe.normalisation == "zscore-nonzero":
                     data = zscore_nonzero(data)
                 features = self._network(torch.from_numpy(data)[None, None].to(self.device))
                 vectors.append(pooled(features, self.recipe.pooling)[0].float().cpu().numpy())
         return np.array(vectors, np.float32).reshape(-1, self.dim)
+
+
+    def _resized(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+        from torch.nn.functional import interpolate
+
+        if data.shape == self.recipe.input_shape:
+            return data
+        x = torch.from_numpy(np.ascontiguousarray(data))[None, None]
+        resized = interpolate(x, self.recipe.input_shape, mode="trilinear", align_corners=False)
+        result: NDArray[np.float32] = resized[0, 0].numpy()
+        return result
 
 
 def zscore_nonzero(data: NDArray[np.float32]) -> NDArray[np.float32]:

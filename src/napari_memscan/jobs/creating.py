@@ -84,7 +84,12 @@ def create(
         from napari_memscan.embedders.loading import load_embedder
 
         loaded = load_embedder(embedder, declared=embedder_declared, trust=embedder_trust)
-        trained += [p for p in [getattr(loaded, "preprocessing", None)] if p is not None]
+        known: Preprocessing | None = getattr(loaded, "preprocessing", None)
+        if known is not None and loaded.input_shape is not None:
+            trained.append(known)
+        elif known is not None and not trained and preprocessing.get("intensity") is None:
+            # It takes any shape, but knows intensities as it was trained on.
+            preprocessing["intensity"] = known.intensity
     recipe = suggested_preprocessing(cohort, trained=trained, **preprocessing)
     if unscaled and generator is not None:
         if recipe.shape != trained[0].shape:

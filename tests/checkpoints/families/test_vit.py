@@ -45,10 +45,10 @@ def states(network, data):
 
 def assert_same(path, network, declared, pool=lambda x: x.mean(0), change=lambda x: x):
     embedder = BackboneEmbedder(path, "cpu", declared)
-    data = volume(shape=embedder.input_shape)
+    data = volume(shape=embedder.recipe.input_shape)
     expected = pool(states(network, change(data)))
     np.testing.assert_allclose(embedder.embed(data[None, None])[0], expected, rtol=1e-5, atol=1e-5)
-    other = pool(states(network, change(volume(1, embedder.input_shape))))
+    other = pool(states(network, change(volume(1, embedder.recipe.input_shape))))
     assert np.abs(other - expected).max() > 1e-4
     return embedder
 
