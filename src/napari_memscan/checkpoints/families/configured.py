@@ -203,31 +203,6 @@ def check_part(part: str, arguments: Mapping[str, Any], state: State, path: Path
     check_fit(network, state.tensors, path, ADVICE)
 
 
-def decoded_shape(
-    arguments: Mapping[str, Any], latent: Sequence[int], path: Path
-) -> tuple[int, ...]:
-    """Return X, Y, Z of what the autoencoder makes of a latent (C, x, y, z); nothing is computed.
-
-    Raises
-    ------
-    BadInput
-        The latent does not fit.
-    """
-    import torch
-
-    from napari_memscan.checkpoints.networks import build_autoencoder
-
-    try:
-        with torch.device("meta"), torch.inference_mode():
-            network: Any = build_autoencoder(arguments)
-            return tuple(network.decode_stage_2_outputs(torch.zeros((1, *latent))).shape[2:])
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        raise BadInput(
-            f"{path}: latent_shape {tuple(latent)} does not fit the autoencoder: "
-            f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}"
-        ) from error
-
-
 def latent_from(shape: Sequence[int] | None, channels: int, factor: int, path: Path
                 ) -> tuple[int, ...] | None:  # fmt: skip
     """Return the latent's shape for volumes of a shape (X, Y, Z), None where that is not known."""

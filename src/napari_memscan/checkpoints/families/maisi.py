@@ -14,7 +14,6 @@ from typing import Any
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.configured import (
     check_part,
-    decoded_shape,
     latent_from,
     published,
     schedule_of,
@@ -86,7 +85,8 @@ def load(found: Found) -> Checkpoint:
     for part, arguments in (("autoencoder", autoencoder), ("denoiser", denoiser)):
         check_part(part, arguments, states[part], files[part])
     latent, axes = known["latent_shape"], known["axes"]
-    decoded = decoded_shape(autoencoder, latent, found.path)
+    # What it decodes to; `check_shapes` makes sure.
+    decoded = tuple(n * _factor(model) for n in latent[1:])
     recipe = built(
         found.path, LDMRecipe, autoencoder=autoencoder, denoiser=denoiser,
         **{k: v for k, v in known.items() if k != "intensity"},
@@ -162,8 +162,7 @@ def _known(found: Found, model: Model, facts: Facts) -> dict[str, Any]:
     schedule, sampler = schedule_of(network.target("noise_scheduler"), network)
     arguments = model.denoiser.arguments
     channels = arguments.get("out_channels", 4)
-    widths = model.autoencoder.arguments.get("num_channels", ())
-    factor = 2 ** max(len(widths) - 1, 0)
+    factor = _factor(model)
     shaped = latent_from(found.declared.shape, channels, factor, found.path)
     sized = latent_from(model.value("dim"), channels, factor, found.path)
     known: dict[str, Any] = {
@@ -200,6 +199,12 @@ def _known(found: Found, model: Model, facts: Facts) -> dict[str, Any]:
         Fact("intensity", stated.rule if stated else text, "declared" if stated else CODE)
     )
     return known
+
+
+def _factor(model: Model) -> int:
+    """Return by how much the autoencoder shrinks each axis."""
+    widths = model.autoencoder.arguments.get("num_channels")
+    return int(2 ** (len(widths) - 1)) if isinstance(widths, list | tuple) else 1
 
 
 def _label(found: Found, model: Model, facts: Facts) -> int | None:

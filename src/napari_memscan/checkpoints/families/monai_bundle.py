@@ -13,7 +13,6 @@ from napari_memscan.checkpoints.bundle import Config
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.configured import (
     check_part,
-    decoded_shape,
     looks_like,
     published,
     state_of,
@@ -27,7 +26,13 @@ from napari_memscan.checkpoints.families.legacy import (
     rename_denoiser,
 )
 from napari_memscan.checkpoints.families.monai_known import PARTS, doubts_of, known_of
-from napari_memscan.checkpoints.families.monai_layouts import Plan, brlp, has_networks, plan_of
+from napari_memscan.checkpoints.families.monai_layouts import (
+    Plan,
+    brlp,
+    has_networks,
+    plan_of,
+    shrink,
+)
 from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.checkpoints.states import State
@@ -72,9 +77,9 @@ def load(found: Found) -> Checkpoint:
     files = {part: path for part in PARTS if (path := plan.files.get(part)) is not None}
     states, arguments, warnings = _fitted(found, plan, files, facts)
     latent, crop = known["latent_shape"], known["decode_shape"]
-    decoded = decoded_shape(
-        arguments["autoencoder"], (latent[0], *(crop or latent[1:])), found.path
-    )
+    # What it decodes to; `check_shapes` makes sure.
+    factor = shrink(plan.autoencoder)
+    decoded = tuple(n * factor for n in crop or latent[1:])
     axes, spacing = known["axes"], known["spacing"]
     recipe = built(
         found.path, LDMRecipe,
