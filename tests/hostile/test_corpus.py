@@ -32,7 +32,8 @@ corpus = _sibling("corpus")
 # The imports of torch, MONAI and pandas and a good small checkpoint take 0.35 to 0.5 GB, measured
 # anew for each run. Files of this corpus are below 5 MB: what needs 300 MB more has believed one.
 MEGABYTES = 300
-# A good checkpoint takes 0.1 s once everything is imported.
+# Of the processor. A good checkpoint takes 0.1 s once everything is imported, a bundle with its
+# self-test 0.5 s. By the clock it is three times as much, for machines with other work.
 SECONDS = 5
 # For a person who reads one message; the path itself is not counted.
 LETTERS = 600
