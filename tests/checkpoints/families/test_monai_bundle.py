@@ -16,6 +16,7 @@ from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowSchedul
 from napari_memscan.checkpoints.families import monai_bundle, monai_layouts
 from napari_memscan.checkpoints.loading import detect, load
 from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
@@ -578,6 +579,14 @@ def test_the_crop_equals_the_inferers_resizer(brats):
         scheduler(), 4, latent, *brats[1:], 1.2, ldm_latent_shape=list(latent[1:]),
         autoencoder_latent_shape=[3, 5, 4],
     ))  # fmt: skip
+
+
+@pytest.mark.parametrize("crop", [{"decode_shape": None}, {"decode_shape": (4, 6, 4)}])
+def test_a_crop_starts_inside_the_latent_and_only_where_there_is_one(brats, crop):
+    recipe = load(brats[0], {"scale_factor": 1.2}).recipe.model_dump() | crop
+    assert "decode_start" not in recipe
+    with pytest.raises(ValueError, match="decode_start"):
+        LDMRecipe(**recipe, decode_start=(0, 1, 0))
 
 
 def test_brlp_undoes_its_own_padding(tmp_path, monkeypatch):
