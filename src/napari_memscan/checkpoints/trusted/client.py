@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.trusted import wire
+from napari_memscan.checkpoints.trusted.process import end, environment, listen, within
 from napari_memscan.checkpoints.trusted.spec import needs_trust
 from napari_memscan.errors import BadInput, JobFailed, MemscanError
 
@@ -31,8 +30,6 @@ CALL_SECONDS = 3600.0
 """Until a model must have answered; decoding a large volume on a processor takes minutes."""
 
 CLOSE_SECONDS = 5.0
-
-T = TypeVar("T")
 
 
 class Child:
@@ -89,7 +86,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._folder.name,
-                env=_environment(),
+                env=environment(),
                 # A group of its own: Ctrl-C reaches the parent alone, and what the code starts
                 # is ended with it.
                 start_new_session=True,
@@ -99,10 +96,10 @@ class Child:
         self.pid = self._process.pid
         self._said: deque[str] = deque(maxlen=20)
         threading.Thread(
-            target=_listen, args=(self._process.stderr, self._said), daemon=True
+            target=listen, args=(self._process.stderr, self._said), daemon=True
         ).start()
         self._threads: list[threading.Thread] = []
-        self._end = weakref.finalize(self, _end, self._process, self._folder, self._threads)
+        self._end = weakref.finalize(self, end, self._process, self._folder, self._threads)
         answer, _ = self._ask({"do": "describe"}, {}, 0, load_seconds, BadInput)
         if not isinstance(answer, dict):
             raise self._failed(BadInput, "answered with something else than a description")
@@ -202,7 +199,7 @@ class Child:
             return wire.receive(process.stdout, most)
 
         try:
-            answer, results = _within(seconds, exchange, self._threads)
+            answer, results = within(seconds, exchange, self._threads, process)
         except TimeoutError:
             raise self._failed(
                 kind, f"did not answer within {seconds:g} seconds and was ended"
@@ -245,69 +242,3 @@ class Child:
     def _failed(self, kind: type[MemscanError], what: str) -> MemscanError:
         self._end()
         return kind(f"{self.name}: its code {what}.")
-
-
-def _environment() -> dict[str, str]:
-    """Return the child's: paths hold from its own folder, and no caches appear beside sources."""
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    if os.environ.get("PYTHONPATH"):
-        parts = os.environ["PYTHONPATH"].split(os.pathsep)
-        environment["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts)
-    return environment
-
-
-def _within(seconds: float, work: Callable[[], T], threads: list[threading.Thread]) -> T:
-    """Return what `work` returns; TimeoutError when that takes longer. It may go on unheard.
-
-    `threads` then holds the thread in which it does.
-    """
-    done: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    threads[:] = [thread]
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not done:
-        raise TimeoutError
-    return done[0]
-
-
-def _listen(stream: IO[bytes], said: deque[str]) -> None:
-    """Keep the last lines of what the child prints; a line without end is cut."""
-    with suppress(OSError, ValueError), stream:
-        while line := stream.readline(4096):
-            said.append(line.decode("utf-8", "replace").rstrip())
-
-
-def _end(
-    process: subprocess.Popen[bytes],
-    folder: tempfile.TemporaryDirectory[str],
-    threads: list[threading.Thread],
-) -> None:
-    """Kill the child and its group, and leave neither zombie nor folder."""
-    with suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            # Also where it has ended: what it started may go on.
-            os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-    for thread in threads:
-        thread.join(2)
-    # A pipe that a daemon of the child's still holds would block whoever closes it here.
-    if not any(thread.is_alive() for thread in threads):
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-    folder.cleanup()

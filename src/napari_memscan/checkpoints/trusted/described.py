@@ -126,7 +126,7 @@ def bundle_recipe(
     steps = facts.need(
         "steps", "number of denoising steps, as 50",
         (said.get("steps"), bundle),
-        (settings.get("num_inference_steps"), "the bundle's scheduler"),
+        (settings.get("steps"), "the bundle's scheduler"),
     )  # fmt: skip
     shape = facts.need("shape", "voxels of a volume along X, Y, Z", (said.get("shape"), bundle))
     intensity = facts.need(

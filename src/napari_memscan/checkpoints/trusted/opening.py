@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_memscan.checkpoints.checkpoint import Fact, LoadReport
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.trusted.client import CALL_SECONDS, LOAD_SECONDS, Child
+from napari_memscan.checkpoints.trusted.covered import files_below, files_of_plug_in
 from napari_memscan.checkpoints.trusted.described import (
     EmbedderFacts,
     bundle_recipe,
@@ -33,8 +34,6 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.orientation import from_ras
 from napari_memscan.volumes.preprocessing import Preprocessing
-
-MOST_FILES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +129,7 @@ def trusted_checkpoint(
         with _closing(child):
             _require(path, child, "ldm")
             recipe, facts = plug_in_recipe(path, child.description, stated)
-            files, warnings = _plug_in_files(path, child)
+            files, warnings = files_of_plug_in(path, child.description)
         report = LoadReport("plug-in", "plug-in", files, facts=facts, warnings=warnings,
                             trusted=True)  # fmt: skip
         return TrustedCheckpoint(Path(path), recipe, {}, report, child=child)
@@ -148,7 +147,7 @@ def trusted_checkpoint(
             config.parent.parent if config.parent.name in ("configs", "config") else config.parent
         )
         report = LoadReport("bundle", "MONAI bundle, run as its author meant it",
-                            _files_below(root), facts=facts, warnings=warnings,
+                            files_below(root), facts=facts, warnings=warnings,
                             trusted=True)  # fmt: skip
     return TrustedCheckpoint(Path(path), recipe, {}, report, child=child)
 
@@ -191,7 +190,7 @@ def trusted_embedder(
         child = _plug_in_child(path, spec, device, limits)
         with _closing(child):
             _require(path, child, "embedder")
-            files, warnings = _plug_in_files(path, child)
+            files, warnings = files_of_plug_in(path, child.description)
             made = embedder_facts(path, child.description, stated)
     elif bundle_config(Path(path)) is not None:
         raise BadInput(
@@ -278,18 +277,14 @@ def _torchscript_child(
     return Child(str(path), "torchscript", str(Path(path).resolve()), options, **limits)
 
 
-class _closing:  # noqa: N801
-    """Ends the child when what it says does not do."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is not None:
-            self._child.close()
+@contextmanager
+def _closing(child: Child) -> Iterator[None]:
+    """End the child when what it says does not do."""
+    try:
+        yield
+    except BaseException:
+        child.close()
+        raise
 
 
 def _require(path: str | Path, child: Child, kind: str) -> None:
@@ -300,41 +295,3 @@ def _require(path: str | Path, child: Child, kind: str) -> None:
             f"{path}: the plug-in makes {names.get(str(made), 'something else')}, but "
             f"{names[kind]} is needed here."
         )
-
-
-def _plug_in_files(path: str | Path, child: Child) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return all files a plug-in is known to depend on, by names that hold on other machines."""
-    said = child.description
-    listed = said.get("files")
-    sources = [said.get("source"), *(said.get("sources") or ())]
-    if not isinstance(listed, dict) or not all(isinstance(s, str) for s in sources):
-        raise BadInput(f"{path}: the plug-in has no source file, so what was run is not known.")
-    main = Path(sources[0]).parent
-    files = {f"source {_relative(source, main)}": Path(source) for source in sources}
-    files |= {str(name): main / str(file) for name, file in listed.items()}
-    missing = [file for file in files.values() if not file.is_file()]
-    if missing:
-        raise BadInput(f"{missing[0]}: no such file, though the plug-in {path} depends on it.")
-    if listed:
-        return files, ()
-    return files, (
-        f"{path}: the plug-in lists no files, so weights that it reads are not part of the hash "
-        "of its samples. List them in its attribute 'files'.",
-    )
-
-
-def _relative(file: str, folder: Path) -> str:
-    return Path(os.path.relpath(file, folder)).as_posix()
-
-
-def _files_below(root: Path) -> dict[str, Path]:
-    """Return all files of a bundle by their path inside, but for caches and hidden ones."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        inside = path.relative_to(root)
-        skipped = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
-        if not skipped and path.is_file():
-            found[inside.as_posix()] = path
-        if len(found) > MOST_FILES:
-            raise BadInput(f"{root}: more than {MOST_FILES:,} files; choose the bundle's folder.")
-    return found

@@ -49,6 +49,8 @@ class BundleModel:
             self.autoencoder = self._built("autoencoder", BUILT_AUTOENCODERS)
             self.denoiser = self._built("denoiser", BUILT_DENOISERS)
             self.scheduler = self._content(first(self._names, SCHEDULERS))
+            if "set_timesteps" in self._names:
+                self._content("set_timesteps")
             for name in sorted(self._names):
                 value = parser.config[name]
                 if name.startswith("load_") and isinstance(value, str) and value.startswith("$"):
@@ -167,12 +169,21 @@ class _Loads:
                           f"{missing[0]}")  # fmt: skip
 
 
+def _name(kind: type) -> str:
+    return kind.__name__
+
+
 def _settings(scheduler: Any) -> dict[str, Any] | None:
     """Return what the parent needs to build the same scheduler."""
     if scheduler is None:
         return None
     kinds = [kind for kind in type(scheduler).__mro__ if kind.__module__.startswith("monai.")]
+    steps, levels = (
+        getattr(scheduler, name, None) for name in ("num_inference_steps", "num_train_timesteps")
+    )
     settings: dict[str, Any] = {
+        # MONAI's DDIM starts with all levels, which says nothing of what the bundle wants.
+        "steps": steps if steps != levels or "DDPMScheduler" in map(_name, kinds) else None,
         "name": kinds[0].__name__ if kinds else "",
         "class": type(scheduler).__name__,
         "own": kinds[:1] != [type(scheduler)],

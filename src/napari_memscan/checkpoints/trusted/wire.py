@@ -55,7 +55,7 @@ def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Arrays | None = 
     OSError
         Nobody listens.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
     listed = [
         {"name": name, "type": str(array.dtype), "shape": list(array.shape)}
         for name, array in arrays.items()

@@ -54,10 +54,13 @@ def main() -> None:
             traceback.print_exc()
             wire.send(answers, {"error": _told(error)})
             continue
-        if operation == "describe":
-            wire.send(answers, {"answer": result})
-        else:
-            wire.send(answers, {"answer": None}, {} if result is None else {"result": result})
+        try:
+            if operation == "describe":
+                wire.send(answers, {"answer": result})
+            else:
+                wire.send(answers, {"answer": None}, {} if result is None else {"result": result})
+        except wire.BadMessage as error:
+            wire.send(answers, {"error": f"what it answers to '{operation}' {error}"})
         if operation == "close":
             return
 
