@@ -94,6 +94,99 @@ def test_more_volumes_are_added_and_none_is_made_twice(study):
     ]
 
 
+def test_a_study_goes_on_with_the_settings_it_was_begun_with(study):
+    jobs.run(jobs.generate(study, 1, batch=3, decode="window:4x4x4:0.5", precision="float32"))
+    begun = study.samples()[0].settings
+    assert begun.startswith("batch=3 precision=float32 ")
+    assert begun.endswith("decode=window:4x4x4:0.5")
+    told = []
+    assert jobs.run(jobs.generate(study, 2, tell=told.append)) == ["s000001"]
+    assert told == [f"settings: {begun}"]
+    assert jobs.run(jobs.regenerate(study, "s000000")) == "s000002"
+    assert {row.settings for row in study.samples()} == {begun}
+    # Others give other bytes: the seed is made again.
+    assert jobs.run(jobs.generate(study, 1, decode="whole")) == ["s000003"]
+    assert study.samples()[3].settings == begun.replace("window:4x4x4:0.5", "whole")
+    one, other = (study.volume(study.sample_path(study.samples()[i])).data for i in (0, 3))
+    assert not np.array_equal(one, other)
+
+
+def test_a_table_without_settings_is_read_and_gone_on_with(study):
+    fixed = {"batch": 1, "precision": "float32", "memory": "contiguous", "decode": "whole"}
+    jobs.run(jobs.generate(study, 1, **fixed))
+    bytes_now = contents(study.synthetic_dir)["s000000.nii.gz"]
+    table = study.samples_path.read_text().splitlines()
+    study.samples_path.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in table))
+    assert study.samples()[0].settings == ""
+    assert jobs.run(jobs.generate(study, 2)) == ["s000001"]
+    assert study.samples()[1].settings == (
+        "batch=1 precision=float32 memory=contiguous threads=0 decode=whole"
+    )
+    assert contents(study.synthetic_dir)["s000000.nii.gz"] == bytes_now
+    assert jobs.run(jobs.generate(study, 2)) == []
+    study.samples_path.write_text(study.samples_path.read_text().replace("batch=1", "batch=x"))
+    with pytest.raises(BadInput, match="settings 'batch=x"):
+        jobs.run(jobs.generate(study, 3))
+
+
+def test_gaps_in_the_names_are_filled_in_the_order_of_the_seeds(study, make_study, tmp_path):
+    jobs.run(jobs.generate(study, 5))
+    whole = contents(study.synthetic_dir)
+    # As a killed run of several processes leaves it.
+    lines = study.samples_path.read_text().splitlines(keepends=True)
+    study.samples_path.write_text("".join(lines[i] for i in (0, 1, 4)))
+    assert jobs.run(jobs.generate(study, 5)) == ["s000001", "s000002", "s000004"]
+    assert contents(study.synthetic_dir) == whole
+
+
+def test_embedding_ahead_leaves_nothing_for_the_scan(study, make_study, tmp_path, monkeypatch):
+    jobs.run(jobs.generate(study, 2))
+    other = make_study(tmp_path / "other")
+    jobs.run(jobs.generate(other, 2))
+    news = list(jobs.embed(study))
+    assert [(n.done, n.total) for n in news] == [(i, 16) for i in range(1, 17)]
+    kept = contents(study.cache_dir)
+    monkeypatch.setattr(type(study.embedder()), "embed", None)
+    jobs.run(jobs.scan(study))
+    assert contents(study.cache_dir) == kept
+    monkeypatch.undo()
+    jobs.run(jobs.scan(other))
+    mine, theirs = (
+        {s.path[-14:]: (s.similarity, s.neighbour) for s in x.result().samples}
+        for x in (study, other)
+    )
+    assert mine == theirs
+    # A damaged vector is computed again.
+    (vector,) = study.cache_dir.rglob(f"{key_of(study, 0)}.npy")
+    vector.write_bytes(b"damaged")
+    jobs.run(jobs.embed(study))
+    assert contents(study.cache_dir) == kept
+
+
+def key_of(study, i):
+    from napari_memscan.detection.scan import embedding_key
+
+    path = study.cohort.rows("training")[i].path
+    return embedding_key(study.sha256(path), study.config.preprocessing, study.embedder())
+
+
+def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):
+    reads = []
+    volume = Study.volume
+
+    def noted(self, path):
+        reads.append(path)
+        return volume(self, path)
+
+    monkeypatch.setattr(Study, "volume", noted)
+    job = jobs.embed(study)
+    for done in (1, 2, 3):
+        next(job)
+        assert done <= len(reads) <= done + 1
+    job.close()
+    assert len(reads) <= 4
+
+
 def test_settings_of_the_study_go_before_those_of_the_recipe(make_study, tiny_ldm, tmp_path):
     generator = {"kind": "ldm", "path": str(tiny_ldm), "sampler": "ddpm", "steps": 2}
     study = make_study(tmp_path / "study", generator=generator)

@@ -93,7 +93,8 @@ def need(run: Callable[..., Any], *inputs: Any) -> Need:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    live = {"now": sum(x.untyped_storage().nbytes() for x in inputs), "peak": 0}
+    given = sum(x.untyped_storage().nbytes() for x in inputs)
+    live = {"now": given, "peak": given}
     work = {True: 0, False: 0}
 
     class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
