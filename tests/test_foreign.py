@@ -17,6 +17,7 @@ from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
+from napari_memscan.volumes.preprocessing import Window
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,29 @@ def test_nothing_is_written_for_a_model_that_does_not_work(bundle, phantoms, tmp
     with pytest.raises(BadInput, match="does not work"):
         jobs.run(jobs.create(tmp_path / "study", phantoms, name="b", generator=generator))
     assert not (tmp_path / "study").exists()
+
+
+def test_units_that_cannot_meet_are_refused_or_told(bundle, tiny_ldm, phantoms, tmp_path):
+    window = Window(low=-300, high=900)
+
+    def create(name, **declared):
+        declared = {"scale_factor": 1.0, **declared}
+        generator = GeneratorConfig(kind="ldm", path=str(bundle), declared=declared)
+        job = jobs.create(tmp_path / name, phantoms, name="b", generator=generator,
+                          intensity=window)  # fmt: skip
+        return jobs.run(job)
+
+    # The bundle says neither how intensities were scaled nor what is decoded.
+    assert any("is not known" in w for w in create("unknown").config.warnings)
+    relative = {"rule": "percentile", "low": 0, "high": 99.5}
+    with pytest.raises(BadInput, match=r"scaled by percentile, which cannot be undone"):
+        create("relative", decoded_range=[0, 1], intensity=relative)
+    fixed = {"rule": "window", "low": -300, "high": 900}
+    study = create("fixed", decoded_range=[0, 1], intensity=fixed)
+    assert not any("is not known" in w for w in study.config.warnings)
+    jobs.run(jobs.generate(study, 1))
+    data = study.volume(study.sample_path(study.samples()[0])).data
+    assert -300 <= data.min() < data.max() <= 900
 
 
 def test_the_command_line_does_all_of_it(bundle, phantoms, tmp_path):

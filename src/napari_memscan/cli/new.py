@@ -125,7 +125,7 @@ def new(
     for line in models_of(opened):
         say(line)
     say(f"volumes     {opened.config.preprocessing}")
-    for warning in volumes.warnings:
+    for warning in opened.config.warnings:
         note(f"warning: {warning}")
     following = "scan {}" if volumes.rows("synthetic") else "train autoencoder {}"
     if generator is not None:

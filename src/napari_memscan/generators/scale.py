@@ -95,7 +95,8 @@ def measure(
         with torch.inference_mode():
             x = torch.from_numpy(volume)[None, None].to(device)
             encoded = codec.network.encode(x)
-            mean, sigma = encoded[:2] if isinstance(encoded, tuple) else (encoded, None)
+            sigma = encoded[1] if isinstance(encoded, tuple) else None
+            mean = encoded[0] if isinstance(encoded, tuple) else codec.encode_mean(x)
             total += float(mean.double().sum())
             squares += float(mean.double().square().sum())
             if sigma is not None:

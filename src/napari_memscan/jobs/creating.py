@@ -16,6 +16,7 @@ from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_prepro
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.volumes.preprocessing import Window
 
 if TYPE_CHECKING:
     from napari_memscan.generators.scale import LatentScale
@@ -66,6 +67,7 @@ def create(
     BadInput
         A model does not load, does not work, or does not fit the other; nothing is written.
     """
+    cohort = cohort.joined()  # A copy: warnings about models are the study's, not the caller's.
     cohort.check()
     declared = Declared() if generator is None else Declared.of(generator.declared).absolute()
     ldm: Checkpoint | None = None
@@ -132,7 +134,35 @@ def tested(study: Study) -> list[str]:
     if made != wanted:
         raise BadInput(_other_shape(made, wanted))
     assert study.config.generator is not None
-    return require(self_test(generator), study.config.generator.path)
+    where = study.config.generator.path
+    warnings = require(self_test(generator), where)
+    unlike = _intensities(generator.recipe, study.config.preprocessing)
+    return [*warnings, *([f"{where}: {unlike}"] if unlike else [])]
+
+
+def _intensities(recipe: LDMRecipe, wanted: Preprocessing) -> str:
+    """Say when synthetic volumes would not be in the units that the study compares in.
+
+    Raises
+    ------
+    BadInput
+        They would surely not.
+    """
+    if not isinstance(wanted.intensity, Window):
+        return ""  # The other rules are relative to each volume.
+    if recipe.decoded_range is None:
+        return (
+            "the range of its decoded values is not known, so they stay as they are, but this "
+            "study compares by a fixed window. If they are not in its units already, state "
+            "decoded_range and intensity (--set)."
+        )
+    if not isinstance(recipe.preprocessing.intensity, Window):
+        raise BadInput(
+            f"the LDM was trained on intensities scaled by {recipe.preprocessing.intensity.rule}, "
+            "which cannot be undone: its volumes are in 0 to 1. A fixed window does not fit them; "
+            "leave --intensity out, or state how it was trained: --set intensity=window:LOW:HIGH."
+        )
+    return ""
 
 
 def scale_of(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -114,6 +114,12 @@ class DenoiserTask(Task):
         recipe = read_recipe(autoencoder)
         if not isinstance(recipe, AutoencoderRecipe | LDMRecipe):
             raise BadInput(f"{autoencoder}: the denoiser needs a trained autoencoder here.")
+        plain = recipe.autoencoder.get("network", "AutoencoderKL") == "AutoencoderKL"
+        if not plain or recipe.axes != "RAS" or recipe.decoded_range != (0.0, 1.0):
+            raise BadInput(
+                f"{autoencoder}: a denoiser is trained on MONAI's AutoencoderKL with axes RAS and "
+                "intensities in 0 to 1 only; this autoencoder is of another sort."
+            )
         if tuple(arrays["training"].shape[1:]) != recipe.preprocessing.shape:
             raise BadInput(
                 f"{autoencoder}: made for volumes {recipe.preprocessing.shape}, but the study's "
