@@ -24,8 +24,6 @@ _DENOISER = (
     (r"((?:attentions\.\d+|middle_block\.attention))\.(to_[qkv])\.", r"\1.attn.\2."),
     (r"(transformer_blocks\.\d+\.attn\d)\.to_out\.0\.", r"\1.out_proj."),
     (r"(upsampler)\.conv\.conv\.", r"\1.postconv.conv."),
-    # medlord's networks have their output convolution one place earlier.
-    (r"^out\.1\.conv\.", r"out.2.conv."),
 )
 
 
