@@ -5,9 +5,27 @@ Every message says which file or setting, what was expected, and what to do.
 
 from __future__ import annotations
 
+import re
+
+LONGEST, LONGEST_WORD = 800, 250
+
 
 class MemscanError(Exception):
-    """Anything a person can mend; front ends show its text and never a traceback."""
+    """Anything a person can mend; front ends show its text and never a traceback.
+
+    Names from a file may be part of the text, so it is made printable and kept short: a file must
+    not be able to move the cursor, fake a message or fill the screen.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Return a text in one line, without control characters and of bounded length."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 4 * longest])
+    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda m: m.group()[:100] + " ... ", text)
+    return text if len(text) <= longest else text[: longest - 30] + " ... " + text[-25:]
 
 
 class BadInput(MemscanError, ValueError):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,26 @@ def _explained(error: OSError, path: Path) -> Exception:
             "Choose a folder you may write to, or change its permissions."
         )
     return error
+
+
+def read_small(path: str | Path, most: int = 10_000_000) -> bytes:
+    """Return the bytes of a file that people write by hand, never waiting for a device or pipe.
+
+    Raises
+    ------
+    OSError
+        Missing, not a regular file, or cannot be read.
+    ValueError
+        Larger than `most` bytes, or not a path.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most / 1e6:g} MB")
+    return content
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -6,11 +6,10 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from napari_memscan.checkpoints.opcodes import LARGEST, check_pickle
 from napari_memscan.errors import BadInput
 
 MOST_ENTRIES = 100_000
-LARGEST_PICKLE = 16_000_000
-"""Bytes of the part that says what the tensors are called; 10,000 tensors need about 1.5 MB."""
 
 
 def check_archive(path: Path) -> None:
@@ -54,6 +53,17 @@ def check_archive(path: Path) -> None:
             f"{path}: a zip archive, but not one of PyTorch weights: there is no data.pkl in its "
             "one folder. If weights are inside, unpack it and choose the file."
         )
+    root = roots.pop()
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    records = {n.removeprefix(f"{root}/data/"): size for n, size in sizes.items()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(f"{root}/data.pkl")
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
+        raise BadInput(
+            f"{path}: its list of tensors is damaged ({error}). Copy or download it again."
+        ) from error
+    check_pickle(path, data, records)
 
 
 def _check_name(path: Path, entry: zipfile.ZipInfo) -> None:
@@ -71,10 +81,10 @@ def _check_name(path: Path, entry: zipfile.ZipInfo) -> None:
             f"{path}: its entry {shown} is compressed (to {entry.file_size:,} bytes), which "
             "torch.save never does. If weights are inside, unpack the archive and choose the file."
         )
-    if parts[-1] == "data.pkl" and entry.file_size > LARGEST_PICKLE:
+    if parts[-1] == "data.pkl" and entry.file_size > LARGEST:
         raise BadInput(
             f"{path}: its list of tensors is {entry.file_size:,} bytes; weights need at most "
-            f"{LARGEST_PICKLE:,}. Save model.state_dict() alone."
+            f"{LARGEST:,}. Save model.state_dict() alone."
         )
 
 

@@ -150,6 +150,8 @@ class Checkpoint:
         """
         import torch
 
+        if part not in self.parts:
+            raise BadInput(f"{self.path}: names no weights for '{part}'.")
         path = self.report.files.get(part, self.path)
         with reading(path):
             # As float32 first: 8-bit floats cannot be asked whether they are finite.

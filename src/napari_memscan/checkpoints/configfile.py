@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_memscan.checkpoints.expressions import MAX_DEPTH, MAX_STEPS
 from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small
 
 _MAX_BYTES = 2_000_000
 # PyYAML reads 1:30 as sixty-based, in time that grows with the square of the length.
@@ -32,11 +33,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     kind = "YAML" if path.suffix.lower() in (".yaml", ".yml") else "JSON"
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError("larger than 2 MB")
-        text = content.decode("utf-8-sig")
+        text = read_small(path, _MAX_BYTES).decode("utf-8-sig")
         value = _yaml(text) if kind == "YAML" else json.loads(text)
         _check_size(value)
     except (OSError, ValueError, RecursionError) as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, load_strict
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, build_loaded
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Conditioning, LDMRecipe
 from napari_memscan.errors import BadInput
 
@@ -110,8 +111,11 @@ class LatentModel:
         check_shapes(recipe, checkpoint.path)
         networks = []
         for part, build in (("autoencoder", build_autoencoder), ("denoiser", build_denoiser)):
-            network = build(getattr(recipe, part))
-            load_strict(network, checkpoint.weights(part), checkpoint.report.files[part])
+            network = build_loaded(
+                partial(build, getattr(recipe, part), checkpoint.path),
+                checkpoint.weights(part),
+                checkpoint.report.files[part],
+            )
             networks.append(network.to(device).eval())
         return cls(recipe, *networks)
 
@@ -188,7 +192,9 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
     shape = (1, *recipe.latent_shape)
     with torch.device("meta"), torch.inference_mode():
         model = LatentModel(
-            recipe, build_autoencoder(recipe.autoencoder), build_denoiser(recipe.denoiser)
+            recipe,
+            build_autoencoder(recipe.autoencoder, where),
+            build_denoiser(recipe.denoiser, where),
         )
         latent = torch.zeros(shape)
         predicted = _shape_of(model.denoise, "denoiser", where, recipe, latent, torch.zeros(1))

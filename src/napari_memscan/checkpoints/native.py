@@ -16,7 +16,7 @@ from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.errors import BadInput
-from napari_memscan.files import replacing, write_json
+from napari_memscan.files import read_small, replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +96,7 @@ def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
     """
     path = _recipe_path(folder)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_small(path))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{path}: not a readable recipe ({error}). It must be the JSON file that lies beside "
@@ -115,7 +115,7 @@ def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
         recipe = _ADAPTER.validate_python(value)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()[:4]
         )
         raise BadInput(f"{path}: the recipe does not fit: {problems}.") from error
     if kind is not None and recipe.kind != kind:
@@ -146,13 +146,19 @@ def weight_path(folder: str | Path, recipe: Recipe, part: str) -> Path:
     name = recipe.files.get(part)
     if name is None:
         raise BadInput(f"{folder / 'recipe.json'}: 'files' names no weights for '{part}'.")
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{folder / 'recipe.json'}: the weight file {name[:80]!r} is no usable path ({error})."
+        ) from error
     if not path.is_relative_to(root):
         raise BadInput(
             f"{folder / 'recipe.json'}: the weight file '{name}' lies outside the checkpoint's "
             "folder. Weights must lie inside it."
         )
-    if not path.is_file():
+    if not there:
         raise BadInput(f"{path}: missing, though recipe.json names it as the weights of '{part}'.")
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,25 +28,27 @@ DENOISERS = {
 }
 
 
-def build_autoencoder(arguments: Mapping[str, Any]) -> nn.Module:
+def build_autoencoder(arguments: Mapping[str, Any], where: str | Path = "recipe.json") -> nn.Module:
     """Build an autoencoder in evaluation mode.
 
     Parameters
     ----------
     arguments : dict
         Of the network; ``network`` names it, by default MONAI's AutoencoderKL.
+    where : path
+        What names them, for messages.
 
     Raises
     ------
     BadInput
         The network is not known, or an argument does not fit.
     """
-    return _build(AUTOENCODERS, "AutoencoderKL", "autoencoder", arguments)
+    return _build(AUTOENCODERS, "AutoencoderKL", "autoencoder", arguments, where)
 
 
-def build_denoiser(arguments: Mapping[str, Any]) -> nn.Module:
+def build_denoiser(arguments: Mapping[str, Any], where: str | Path = "recipe.json") -> nn.Module:
     """Build a denoiser in evaluation mode; by default MONAI's DiffusionModelUNet."""
-    return _build(DENOISERS, "DiffusionModelUNet", "denoiser", arguments)
+    return _build(DENOISERS, "DiffusionModelUNet", "denoiser", arguments, where)
 
 
 def build_scheduler(recipe: SchedulerRecipe | FlowRecipe, sampler: str) -> Any:
@@ -105,13 +107,18 @@ def _set_betas(scheduler: Any, recipe: SchedulerRecipe) -> None:
 
 
 def _build(
-    known: Mapping[str, str], default: str, what: str, arguments: Mapping[str, Any]
+    known: Mapping[str, str],
+    default: str,
+    what: str,
+    arguments: Mapping[str, Any],
+    where: str | Path,
 ) -> nn.Module:
     arguments = dict(arguments)
+    _check_numbers(arguments, what, where)
     name = str(arguments.pop("network", default))
     if name not in known:
         raise BadInput(
-            f"recipe.json: network '{name[:60]}' under '{what}' is not known; known are "
+            f"{where}: network '{name[:60]}' under '{what}' is not known; known are "
             f"{', '.join(known)}."
         )
     network = getattr(import_module(known[name]), name)
@@ -128,8 +135,31 @@ def _build(
         ModuleNotFoundError,
     ) as error:
         raise BadInput(
-            f"recipe.json: the arguments under '{what}' do not build a {name}: {error}"
+            f"{where}: the arguments under '{what}' do not build a {name}: {str(error)[:300]}"
         ) from error
+
+
+MOST_LEVELS, MOST_BLOCKS, MOST_CHANNELS = 16, 64, 65_536
+"""Far above what any 3D network has; below what would keep a computer building for hours."""
+
+
+def _check_numbers(value: Any, what: str, where: str | Path, name: str = "") -> None:
+    """Refuse lists and numbers that no network of this sort has, before anything is built."""
+    items: Any = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = ((name, item) for item in value)
+    wrong = ""
+    if isinstance(value, list | tuple) and len(value) > MOST_LEVELS:
+        wrong = f"a list of {len(value):,}"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        most = MOST_BLOCKS if any(t in name for t in ("block", "layer", "depth")) else MOST_CHANNELS
+        wrong = f"{value:.3g}" if abs(value) > most else ""
+    if wrong:
+        raise BadInput(f"{where}: '{name}' under '{what}' is {wrong}; no such network is built.")
+    for key, item in items:
+        _check_numbers(item, what, where, str(key))
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Path) -> None:
@@ -142,6 +172,37 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     """
     check_fit(module, state, where)
     module.load_state_dict(dict(state), strict=True)
+
+
+def build_loaded(
+    build: Callable[[], nn.Module], state: Mapping[str, Tensor], where: str | Path
+) -> nn.Module:
+    """Build a network and put `state` into it, compared on PyTorch's meta device first.
+
+    A recipe may ask for more memory than there is; so nothing is allocated before it is known
+    that the weights are of that size.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the network.
+    state : dict of str to tensor
+        All its tensors.
+    where : path
+        Of the weights, for messages.
+
+    Raises
+    ------
+    BadInput
+        Names the tensors that do not fit.
+    """
+    import torch
+
+    with torch.device("meta"):
+        check_fit(build(), state, where)
+    network = build()
+    load_strict(network, state, where)
+    return network
 
 
 def check_fit(

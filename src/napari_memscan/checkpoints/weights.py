@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.checkpoints.archive import LARGEST_PICKLE, check_archive
+from napari_memscan.checkpoints.archive import check_archive
+from napari_memscan.checkpoints.opcodes import LARGEST, check_pickle
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ HARMLESS = (
     "builtins.str", "builtins.tuple", "builtins.type",
     "collections.defaultdict", "collections.deque",
     "datetime.", "decimal.Decimal", "enum.", "fractions.Fraction", "pathlib.", "typing.", "uuid.",
-    "antlr4.", "monai.", "numpy.", "omegaconf.", "yacs.", "easydict.", "ml_collections.",
+    "numpy.dtype", "numpy.dtypes.", "numpy.ndarray", "numpy.random.",
+    "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
+    "antlr4.", "monai.", "omegaconf.", "yacs.", "easydict.", "ml_collections.",
     "addict.", "lightning.", "lightning_fabric.", "lightning_utilities.", "pytorch_lightning.",
     "torch.optim.", "torchmetrics.",
 )  # fmt: skip
@@ -165,6 +169,9 @@ def open_weights(path: str | Path) -> WeightFile:
         )
     if container == "zip":
         check_archive(path)
+    else:
+        with path.open("rb") as file:
+            check_pickle(path, file.read(LARGEST))
     found = _pickled(path, container)
     _check_tensors(path, found.content)
     return found
@@ -303,7 +310,7 @@ def _check_tensors(path: Path, content: Any) -> None:
                 f"holds only {tensor.untyped_storage().nbytes():,} bytes for it; refused."
             )
     # Weights may share storage (tied layers, averaged copies), but not many times over.
-    if declared > 4 * path.stat().st_size + LARGEST_PICKLE:
+    if declared > 4 * path.stat().st_size + LARGEST:
         raise BadInput(
             f"{path}: claims {declared:,} bytes of tensors, but has {path.stat().st_size:,}; "
             "refused."

@@ -80,6 +80,8 @@ def check_path(
         return
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder. Check the path.")
+    if not path.is_file() and not path.is_dir():
+        raise BadInput(f"{path}: neither a file nor a folder, but a device or pipe. Choose a file.")
     if path.name == "study.toml" or (path / "study.toml").is_file():
         report.values["what"] = "study"
         yield from _study(Study.open(path), report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import Codec
 from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
+from napari_memscan.checkpoints.networks import build_autoencoder, build_loaded
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
@@ -49,8 +50,11 @@ class AutoencoderEmbedder:
         checkpoint = load(folder, declared, kind="autoencoder")
         recipe = checkpoint.recipe
         assert isinstance(recipe, LDMRecipe | AutoencoderRecipe)
-        network: Any = build_autoencoder(recipe.autoencoder)
-        load_strict(network, checkpoint.weights("autoencoder"), folder)
+        network = build_loaded(
+            partial(build_autoencoder, recipe.autoencoder, folder),
+            checkpoint.weights("autoencoder"),
+            folder,
+        )
         self.device = choose_device(device)
         self._codec = Codec(recipe, network.to(self.device).eval())
         self._axes, self._range = recipe.axes, recipe.decoded_range

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import load_strict
+from napari_memscan.checkpoints.networks import build_loaded
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput
@@ -50,13 +51,20 @@ class ContrastiveEmbedder:
         checkpoint = load(folder, declared, kind="embedder")
         recipe = checkpoint.recipe
         assert isinstance(recipe, EmbedderRecipe)
+        weights = checkpoint.weights("embedder")
+        build = partial(
+            ContrastiveEncoder,
+            recipe.n_hiddens,
+            recipe.downsample,
+            recipe.working_shape,
+            recipe.dim,
+        )
         try:
-            network = ContrastiveEncoder(
-                recipe.n_hiddens, recipe.downsample, recipe.working_shape, recipe.dim
-            )
-        except ValueError as error:
+            network = build_loaded(build, weights, folder)
+        except BadInput:
+            raise
+        except (ValueError, RuntimeError, TypeError, OverflowError) as error:
             raise BadInput(f"{folder}/recipe.json: {error}.") from error
-        load_strict(network, checkpoint.weights("embedder"), folder)
         self.recipe = recipe
         self.preprocessing = recipe.preprocessing
         self.name = f"contrastive, {recipe.dim} numbers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.latent_model import Codec
-from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
+from napari_memscan.checkpoints.networks import build_autoencoder, build_loaded
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.volumes.orientation import from_ras
 
@@ -85,8 +85,11 @@ def measure(
 
     recipe = checkpoint.recipe
     assert isinstance(recipe, LDMRecipe)
-    network: Any = build_autoencoder(recipe.autoencoder)
-    load_strict(network, checkpoint.weights("autoencoder"), _file(checkpoint))
+    network = build_loaded(
+        partial(build_autoencoder, recipe.autoencoder, checkpoint.path),
+        checkpoint.weights("autoencoder"),
+        checkpoint.report.files["autoencoder"],
+    )
     codec = Codec(recipe, network.to(device).eval())
     low, high = recipe.decoded_range or (0.0, 1.0)
     count, total, squares, error = 0, 0.0, 0.0, 0.0
@@ -107,7 +110,3 @@ def measure(
         yield done
     variance = squares / count - (total / count) ** 2
     return LatentScale(float(np.sqrt(max(variance, 0))), len(volumes), error / len(volumes))
-
-
-def _file(checkpoint: Checkpoint) -> Path:
-    return checkpoint.report.files.get("autoencoder", checkpoint.path)

@@ -107,6 +107,8 @@ def read_volume(
     name = path.name.lower()
     if not path.exists():
         raise BadInput(f"{path}: no such file. Check the path, or restore the file.")
+    if not path.is_file() and not path.is_dir():
+        raise BadInput(f"{path}: neither a file nor a folder. Choose the volume itself.")
     if path.is_file() and path.stat().st_size == 0:
         raise BadInput(f"{path}: the file is empty. Copy or export it again.")
     if path.is_dir():
@@ -190,8 +192,25 @@ def _read_nifti(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
 
 
+BOMB = (1_000_000_000, 100)
+"""An archive that unpacks to so many bytes, and to so many times its size, is no image."""
+
+
+def _check_packed(path: Path) -> None:
+    """Refuse an .npz that claims to unpack to far more than it is, before it is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > BOMB[0] and size > BOMB[1] * path.stat().st_size:
+        raise BadInput(
+            f"{path}: unpacks to {size:,} bytes, {size // path.stat().st_size} times its size; "
+            "refused as a possible zip bomb. Save it with numpy.save if it is a volume."
+        )
+
+
 def _read_array(path: Path) -> NDArray[Any]:
     try:
+        if zipfile.is_zipfile(path):
+            _check_packed(path)
         value = np.load(path, allow_pickle=False)
         if isinstance(value, np.lib.npyio.NpzFile):
             with value:

@@ -7,6 +7,8 @@ from typing import Any
 from napari_memscan.checkpoints.weights import Opaque
 
 _DEEPEST = 12
+_MOST = 100_000
+"""Values that are looked at: a small file can nest a list in itself many times over."""
 
 
 def hyper_parameters(content: Any) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def hyper_parameters(content: Any) -> dict[str, Any]:
     """
     if not isinstance(content, dict):
         return {}
-    plain = _plain(content.get("hyper_parameters"), 0)
+    plain = _plain(content.get("hyper_parameters"), 0, [_MOST])
     return plain if isinstance(plain, dict) else {}
 
 
@@ -32,15 +34,16 @@ def setting(values: Any, dotted: str) -> Any:
     return values
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
     if isinstance(value, Opaque):
         kept = vars(value)
         value = kept["_content"] if "_content" in kept else kept.get("_val")
     # A file may nest itself; what a training states is never deep.
-    if depth > _DEEPEST or isinstance(value, Opaque):
+    left[0] -= 1
+    if depth > _DEEPEST or left[0] < 0 or isinstance(value, Opaque):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(inner, depth + 1) for key, inner in value.items()}
+        return {str(key): _plain(inner, depth + 1, left) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, depth + 1) for inner in value]
+        return [_plain(inner, depth + 1, left) for inner in value]
     return value if isinstance(value, str | int | float | bool) else None

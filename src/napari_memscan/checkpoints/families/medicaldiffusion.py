@@ -97,7 +97,7 @@ def _model(path: Path, found: Found) -> _Model | None:
 
 
 def _numbered(state: State, name: str) -> list[int]:
-    pattern = re.compile(rf"{re.escape(name)}\.(\d+)\.")
+    pattern = re.compile(rf"{re.escape(name)}\.(\d{{1,3}})\.")
     return sorted({int(m[1]) for m in map(pattern.match, state.tensors) if m})
 
 
