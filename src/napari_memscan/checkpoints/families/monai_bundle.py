@@ -122,6 +122,8 @@ def _plan(found: Found, configs: list[Config]) -> Plan | None:
 
 def _bare(found: Found) -> Candidate | None:
     """Return what to ask where weights lie without a configuration."""
+    if any("diffusion_unet_def" in config for config in found.configs):
+        return None  # MAISI's.
     for path in found.weight_files:
         try:
             states = found.states(path)
