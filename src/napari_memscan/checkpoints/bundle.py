@@ -119,7 +119,8 @@ class Config:
             raise BadInput(
                 f"{self.path}: key '{key}' describes no network or scheduler that memscan knows "
                 f"(_target_: {str(name)[:80]}). From a configuration it builds only these classes "
-                f"of MONAI and monai-generative: {', '.join(sorted(_ALLOWED['']))}."
+                f"of MONAI and monai-generative: {', '.join(sorted(_ALLOWED['']))}. Others need "
+                "code; if you trust whoever made it, use --trust."
             )
         taken = {k: v for k, v in raw.items() if k not in META | {"_target_"}}
         arguments = resolver.under(key, taken)

@@ -47,6 +47,10 @@ class Found:
         self.path = Path(path)
         self.declared = declared or Declared()
         if not self.path.exists():
+            from napari_memscan.checkpoints.trusted.spec import plug_in, refused
+
+            if plug_in(path) is not None:
+                raise BadInput(refused(path))
             raise BadInput(f"{self.path}: no such file or folder. Check the path.")
         folder = self.path if self.path.is_dir() else self.path.parent
         # The configuration of a bundle lies one floor below its root.

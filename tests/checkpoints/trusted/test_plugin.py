@@ -6,7 +6,9 @@ import numpy as np
 import psutil
 import pytest
 
+from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.trusted.client import needs_trust
+from napari_memscan.checkpoints.trusted.spec import resolved
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
@@ -77,11 +79,22 @@ def test_without_trust_it_is_refused_and_nothing_runs(tmp_path):
     assert "plug-in" in needs_trust(f"{path}:make")
     with pytest.raises(BadInput, match=r"--trust.*runs code from the file, with your rights"):
         LDMGenerator(f"{path}:make", "cpu")
+    with pytest.raises(BadInput, match="--trust"):
+        load(f"{path}:make")
     assert not marker.exists()
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
     with pytest.raises(BadInput, match="without recipe, denoise, decode"):
         LDMGenerator(f"{path}:make", "cpu", trust=True)
     assert marker.exists()
+
+
+def test_a_spec_that_holds_from_everywhere(tmp_path):
+    here = str(tmp_path / "in" / "my.py")
+    assert resolved("in/my.py:make", tmp_path) == f"{here}:make"
+    assert resolved(f"{here}:make", "/") == f"{here}:make"
+    assert resolved("package.module:make", tmp_path) == "package.module:make"
+    assert resolved("in/my.py", tmp_path) == here
+    assert resolved(tmp_path / "in", "/") == str(tmp_path / "in")
 
 
 def test_the_file_alone_names_no_function(plug_in):

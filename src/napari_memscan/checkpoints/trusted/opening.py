@@ -24,11 +24,11 @@ from napari_memscan.checkpoints.trusted.described import (
 )
 from napari_memscan.checkpoints.trusted.model import TrustedCheckpoint, exactly
 from napari_memscan.checkpoints.trusted.spec import (
-    WHAT_IT_MEANS,
     PlugIn,
     bundle_config,
     needs_trust,
     plug_in,
+    refused,
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
@@ -239,9 +239,7 @@ def _allowed(path: str | Path, declared: Declared, trust: bool, kind: str) -> bo
         else:
             return False
     if not trust:
-        raise BadInput(
-            f"{reason} It is refused, since it can only be used with --trust. {WHAT_IT_MEANS}"
-        )
+        raise BadInput(refused(path))
     if plug_in(path) is None and Path(path).suffix == ".py":
         raise BadInput(
             f"{path}: which function makes the model? Name it: {Path(path).name}:FUNCTION."

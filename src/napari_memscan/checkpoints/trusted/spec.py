@@ -92,6 +92,32 @@ def needs_trust(path: str | Path) -> str | None:
     return None if config is None else _code_in(config)
 
 
+def refused(path: str | Path) -> str:
+    """Say why a path that needs trust is refused without, and what trust means."""
+    return (
+        f"{needs_trust(path)} It is refused, since it can only be used with --trust. "
+        f"{WHAT_IT_MEANS}"
+    )
+
+
+def resolved(spec: str | Path, folder: str | Path) -> str:
+    """Return what a user named in a folder so that it holds from everywhere.
+
+    Parameters
+    ----------
+    spec : path or str
+        Anything a user may name as a model; ``package.module:function`` stays as it is.
+    folder : path
+        Where relative paths start.
+    """
+    plug = plug_in(spec)
+    if plug is None:
+        return str((Path(folder) / Path(spec).expanduser()).resolve())
+    if plug.file is None:
+        return str(spec)
+    return f"{(Path(folder) / plug.file).resolve()}:{plug.function}"
+
+
 def is_torchscript(path: Path) -> bool:
     """Return whether a file is an archive with a program in it, by the names inside."""
     with path.open("rb") as file:
