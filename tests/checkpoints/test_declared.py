@@ -31,7 +31,9 @@ def test_intensity_is_said_as_in_new():
 
 def test_paths_are_made_absolute_and_nothing_else_changes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    declared = Declared(autoencoder="vq.ckpt", steps=5).absolute()
+    (tmp_path / "vq.ckpt").touch()
+    declared = Declared(autoencoder="vq.ckpt", denoiser="models/a.pt", steps=5).absolute()
+    assert declared.denoiser == "models/a.pt"  # Inside the model's folder.
     assert declared.autoencoder == str((tmp_path / "vq.ckpt").resolve())
     assert declared.steps == 5
 

@@ -88,6 +88,23 @@ def _check_name(path: Path, entry: zipfile.ZipInfo) -> None:
         )
 
 
+def check_bytes(path: Path) -> None:
+    """Compare an archive's data with its checksums; a copy that went wrong is found here.
+
+    Raises
+    ------
+    BadInput
+        Names the first entry that differs.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        raise BadInput(f"{path}: damaged ({error}). Copy or download it again.") from error
+    if damaged is not None:
+        raise BadInput(f"{path}: its entry {damaged[:80]!r} is damaged. Copy or download it again.")
+
+
 def _check_layout(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     """Every entry has bytes of its own: overlapping ones are how small archives unpack large."""
     end = 0

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_memscan.checkpoints.archive import check_bytes
 from napari_memscan.checkpoints.recipe import Recipe
 from napari_memscan.checkpoints.states import State
-from napari_memscan.checkpoints.weights import reading
+from napari_memscan.checkpoints.weights import reading, sniff
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of, sha256_of
 
@@ -154,6 +155,8 @@ class Checkpoint:
             raise BadInput(f"{self.path}: names no weights for '{part}'.")
         path = self.report.files.get(part, self.path)
         with reading(path):
+            if sniff(path) == "zip":
+                check_bytes(path)
             # As float32 first: 8-bit floats cannot be asked whether they are finite.
             tensors = {
                 k: v.float() if v.is_floating_point() else v for k, v in self.parts[part].items()

@@ -109,11 +109,14 @@ class Declared(BaseModel):
         return cls.of(values)
 
     def absolute(self) -> Declared:
-        """Return it with absolute paths: a study may lie elsewhere than where it is made."""
+        """Return it with absolute paths: a study may lie elsewhere than where it is made.
+
+        A path that does not lead anywhere from here is one inside the model's folder, and stays.
+        """
         paths = {
             name: str(Path(value).expanduser().resolve())
             for name in ("autoencoder", "denoiser", "config")
-            if (value := getattr(self, name)) is not None
+            if (value := getattr(self, name)) is not None and Path(value).expanduser().exists()
         }
         return self.model_copy(update=paths)
 

@@ -64,7 +64,8 @@ class ContrastiveEmbedder:
         except BadInput:
             raise
         except (ValueError, RuntimeError, TypeError, OverflowError) as error:
-            raise BadInput(f"{folder}/recipe.json: {error}.") from error
+            reason = str(error).partition("\n")[0][:200]
+            raise BadInput(f"{folder}/recipe.json: {reason}.") from error
         self.recipe = recipe
         self.preprocessing = recipe.preprocessing
         self.name = f"contrastive, {recipe.dim} numbers"

@@ -199,7 +199,7 @@ def check_part(part: str, arguments: Mapping[str, Any], state: State, path: Path
 
     build = build_autoencoder if part == "autoencoder" else build_denoiser
     with torch.device("meta"):
-        network = build(arguments)
+        network = build(arguments, path)
     check_fit(network, state.tensors, path, ADVICE)
 
 

@@ -35,7 +35,7 @@ CODE = "the project's code"
 FIRST_MR = 8
 """Modalities from this number on are MR, those below CT."""
 WHOLE = 80**3
-"""Up to so many positions the project decodes a latent as a whole, as memscan always does."""
+"""Up to so many positions the project decodes a latent as a whole; above, in windows."""
 REGIONS = ("head", "chest", "abdomen", "pelvis")
 ALSO = {"thorax": "chest", "lower": "pelvis"}
 _PROJECTION = re.compile(r"(^|\.)(attentions\.\d+|attention)\.attn\.out_proj\.(weight|bias)$")
@@ -101,8 +101,9 @@ def load(found: Found) -> Checkpoint:
     check_shapes(recipe, found.path)
     if prod(latent[1:]) > WHOLE:
         warnings.append(
-            "the project decodes latents of this size in overlapping windows, memscan as a whole: "
-            "values differ a little, and it takes much memory"
+            "the project decodes latents of this size in overlapping windows; memscan does so only "
+            "where memory does not suffice for the whole (--decode window does it always). Values "
+            "differ a little between the two"
         )
     if "trained_controlnet_path" in model.network:
         warnings.append(

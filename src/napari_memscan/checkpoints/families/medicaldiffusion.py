@@ -237,8 +237,8 @@ def _check_names(model: _Model, arguments: dict[str, Any], states: dict[str, Sta
     from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, check_fit
 
     with torch.device("meta"):
-        networks = [build_autoencoder(arguments["autoencoder"])]
-        networks += [build_denoiser(arguments["denoiser"])] if model.whole else []
+        networks = [build_autoencoder(arguments["autoencoder"], model.path)]
+        networks += [build_denoiser(arguments["denoiser"], model.path)] if model.whole else []
     for network, state in zip(networks, states.values(), strict=True):
         check_fit(network, state.tensors, model.path, ADVICE)
     strange = [

@@ -252,11 +252,8 @@ def _check(arguments: dict[str, Any], state: State, part: _Part) -> None:
     from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, check_fit
 
     build = build_autoencoder if arguments["network"] == "VQVAE" else build_denoiser
-    try:
-        with torch.device("meta"):
-            network = build(arguments)
-    except BadInput as error:
-        raise BadInput(f"{part.configs[0].path}: {error}") from error
+    with torch.device("meta"):
+        network = build(arguments, part.configs[0].path)
     check_fit(network, state.tensors, f"{part.path} with {part.configs[0].path.name}", ADVICE)
 
 
