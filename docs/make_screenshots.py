@@ -5,15 +5,52 @@ Run with ``make screenshots``, or on a screen of your own with
 temporary folder: about three minutes on two cores.
 """
 
+import json
 import sys
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
-from napari_memscan import jobs
-from napari_memscan.demo.study import N_SAMPLES, create_demo_study
-from napari_memscan.widgets.screenshots import save_screenshots
+import torch
 
-OUT = Path(__file__).parent / "images"
+from napari_memscan import jobs
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.demo.phantoms import write_cohort
+from napari_memscan.demo.study import N_SAMPLES, checkpoint_path, create_demo_study
+from napari_memscan.widgets.screenshots import save_choices, save_screenshots
+
+OUT = Path(__file__).resolve().parent / "images"
+
+
+def bundle(folder: Path) -> None:
+    """Write the demo's LDM as others would: a MONAI bundle that says nothing of the latents."""
+    recipe = read_recipe(checkpoint_path("ldm"), "ldm")
+    nets = "monai.networks.nets"
+    known = {"num_train_timesteps", "schedule", "beta_start", "beta_end", "prediction_type"}
+    config = {
+        "autoencoder_def": {"_target_": f"{nets}.AutoencoderKL", **recipe.autoencoder},
+        "network_def": {"_target_": f"{nets}.DiffusionModelUNet", **recipe.denoiser},
+        "noise_scheduler": {
+            "_target_": "monai.networks.schedulers.DDIMScheduler",
+            "clip_sample": False,
+            **recipe.scheduler.model_dump(include=known),
+        },
+    }
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True)
+    (folder / "configs" / "inference.json").write_text(json.dumps(config, indent=1))
+    for part, name in (("autoencoder", "autoencoder"), ("denoiser", "diffusion_unet")):
+        torch.save(load_weights(checkpoint_path("ldm"), part), folder / "models" / f"{name}.pt")
+
+
+def checkpoint_picture(out: Path) -> Path:
+    """Show what the form says of a foreign checkpoint; its paths are seen, so they are short."""
+    with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
+        write_cohort(Path("phantoms"))
+        bundle(Path("ldm-bundle"))
+        choices = {"folder": "audit", "cohort": "phantoms", "generator": "ldm-bundle"}
+        return save_choices(choices, out / "study-checkpoint.png")
 
 
 def main() -> None:
@@ -28,6 +65,7 @@ def main() -> None:
             folder = study.folder
         for picture in save_screenshots(folder, OUT):
             print(picture)
+        print(checkpoint_picture(OUT))
 
 
 if __name__ == "__main__":

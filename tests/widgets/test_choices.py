@@ -1,8 +1,11 @@
 """What is this? One line for everything a person can choose."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig
@@ -89,6 +92,7 @@ def test_a_study_takes_the_preprocessing_of_the_model(parts, tmp_path):
 def test_models_of_different_shapes_are_refused_before_anything_runs(parts, tmp_path, ldm_study):
     recipe = json.loads((parts / "ldm" / "recipe.json").read_text())
     recipe["preprocessing"]["shape"] = [32, 32, 32]
+    recipe["latent_shape"] = [2, 16, 16, 16]
     other = tmp_path / "other"
     other.mkdir()
     (other / "recipe.json").write_text(json.dumps(recipe))
@@ -227,6 +231,20 @@ def test_a_file_that_would_run_code_is_refused_and_not_offered_trust(bomb):
         assert (found.level, found.value, found.code) == ("error", None, "")
         assert "system" in found.text
     assert not (bomb.parent / "ran").exists()
+
+
+def test_weights_that_are_damaged_are_found_when_they_are_chosen(bundles, tmp_path):
+    for known in ("unscaled", "bare"):
+        folder = Path(shutil.copytree(bundles / known, tmp_path / known))
+        file = folder / "models" / "autoencoder.pt"
+        state = torch.load(file, weights_only=True)
+        state[next(iter(state))].fill_(float("nan"))
+        torch.save(state, file)
+        choice = Choice(str(folder), "latent_shape=2,8,8,8")
+        for field in ("generator", "embedder"):
+            found = look_at(field, choice)
+            assert (found.level, found.value) == ("error", None)
+            assert "NaN" in found.text
 
 
 def test_a_plug_in_and_a_recipe_are_found_from_anywhere(fresh_study, parts, monkeypatch):

@@ -296,7 +296,7 @@ def test_code_is_run_only_after_the_dialog(qtbot, studies, form, parts, plug_in,
     row.trust_button.click()
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
     assert asked == [spec]
-    assert "Trusted by you" in row.feedback.text
+    assert "Trusted: its own code runs" in row.feedback.text
     assert form.confirm_button.isEnabled()
     # Away and back: it must be said again.
     choose(qtbot, studies, "embedder", "")

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 
+from napari_memscan.study import Study
 from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY, MemscanWidget
 from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.panes import Pane, Panes
+from napari_memscan.widgets.trust import TrustDialog
 
 WAIT = 60_000
 # napari's layers and viewer take these; what the dock takes must not be among them.
@@ -61,6 +64,39 @@ def test_the_next_step_is_always_said(qtbot, dock, fresh_study):
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     assert dock.step == REVIEW
     assert "decide" in dock.steps.next_text
+
+
+def test_what_a_model_lacks_is_the_next_step(qtbot, dock, bundles):
+    dock.study_view.rows["generator"].choose(str(bundles / "bare"))
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+    assert dock.steps.next_text.endswith("state latent_shape below the generator")
+    dock.study_view.models["generator"].state("latent_shape=2,8,8,8")
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
+    assert dock.steps.next_text.endswith("choose folder, cohort")
+
+
+def test_nothing_is_regenerated_with_code_that_nobody_trusts(qtbot, dock, ldm_study, tmp_path):
+    (tmp_path / "own.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    study = Study.open(ldm_study)
+    study.update(embedder=f"{tmp_path / 'own.py'}:make", embedder_trust=True)
+    open_study(qtbot, dock, ldm_study)
+    asked = []
+
+    def refuse() -> None:
+        dialog = QApplication.activeModalWidget()
+        if isinstance(dialog, TrustDialog):
+            asked.append(dialog.path)
+            dialog.reject()
+
+    timer = QTimer(dock)
+    timer.timeout.connect(refuse)
+    timer.start(20)
+    dock.review.act("regenerate")
+    timer.stop()
+    assert asked == [f"{tmp_path / 'own.py'}:make"]
+    assert not dock.review.busy
+    assert "Not run" in dock.review_view.message.text
+    assert len(Study.open(ldm_study).samples()) == 3
 
 
 def test_window_level_zoom_and_slice_are_shared_and_stay(qtbot, viewer, dock, folder_study):

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel
 from napari_memscan.widgets.finding import Choice, Finding
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.histogram import Histogram, densities
+from napari_memscan.widgets.lacking import lacking
 from napari_memscan.widgets.look import Look, look_of
 from napari_memscan.widgets.message import Message
 from napari_memscan.widgets.model_row import EXAMPLE, ModelRow, example
@@ -153,6 +154,22 @@ def test_a_model_can_be_a_file_or_a_folder(qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getOpenFileName", answer)
     view.rows["embedder"].file_button.click()
     assert seen == [("embedder", str(file))]
+
+
+def test_what_to_do_next_is_always_said():
+    assert lacking({}, False, None)[1].startswith("open a study")
+    chosen = {"folder": Finding("", value=1)}
+    assert lacking(chosen, False, None) == (
+        "Still to choose: cohort, generator", "choose cohort, generator"
+    )  # fmt: skip
+    missing = {"generator": Finding("a bundle", "missing", missing=MISSING[:1])}
+    assert lacking(missing, True, None)[1] == "state latent_shape below the generator"
+    code = {"embedder": Finding("needs code", "error", code="a plug-in")}
+    assert lacking(code, False, True)[1] == "Trust and run, or choose another embedder"
+    assert lacking({"cohort": Finding("none", "error")}, False, None)[1].endswith("wrong: cohort")
+    assert lacking({}, True, None)[0].startswith("Looking")
+    assert lacking({}, False, True) == ("", "Keep changes")
+    assert lacking({}, False, False) == ("Nothing was changed", "")
 
 
 def test_a_trust_button_only_where_code_would_run(qtbot):

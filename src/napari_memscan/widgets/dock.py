@@ -86,6 +86,7 @@ class MemscanWidget(QWidget):
         self.study.opened.connect(self._on_opened)
         self.study.closed.connect(lambda: self._on_opened(None))
         self.study.changed.connect(self._on_changed)
+        self.study.told.connect(lambda _text: self._update())
         self.generate.changed.connect(self._on_scanned)
         self.generate.running.connect(self._update)
         self.review.changed.connect(self._update)
@@ -159,8 +160,10 @@ class MemscanWidget(QWidget):
     def _next(self, study: Study | None, scanned: bool, read: int, total: int) -> str:
         if self.generate.busy:
             return "wait for generation and scan, or Stop"
+        if self.step == STUDY and self.study.next_step:
+            return self.study.next_step
         if study is None:
-            return "open a study, or choose folder, cohort and generator, then Create study"
+            return "1 Study"
         if not has_source(study):
             return "choose a generator, then Keep changes"
         if not scanned:

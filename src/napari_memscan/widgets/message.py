@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QAction, QGuiApplication
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
@@ -25,7 +25,7 @@ class Message(QFrame):
         self.level = ""
         self.text = ""
         self._symbol = QLabel()
-        self._text = QLabel()
+        self._text = _Wrapped()
         self._text.setWordWrap(True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
@@ -69,6 +69,13 @@ class Message(QFrame):
         frame = f"border: {width}px solid {edge}; border-radius: 3px;" if edge else "border: none;"
         self.setStyleSheet(f"#memscanMessage {{ {frame} }}")
         self._symbol.setStyleSheet(f"color: {self._look.alarm};" if self.level == "error" else "")
+
+
+class _Wrapped(QLabel):
+    """A label that is as high as its text at its width, and not as at a guessed narrower one."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        return QSize(0, self.fontMetrics().height())
 
 
 def breakable(text: str) -> str:

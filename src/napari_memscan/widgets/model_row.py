@@ -9,13 +9,14 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVB
 
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.widgets.finding import Finding
+from napari_memscan.widgets.look import Look
 from napari_memscan.widgets.path_row import PathRow
 
 MODEL_FILES = (
     "Models (*.pt *.pth *.ckpt *.safetensors *.bin *.tar *.json *.yaml *.yml);;All files (*)"
 )
 EXAMPLE = "latent_shape=8,36,44,28; spacing=1.1,1.1,1.1"
-LINES = 3
+LINES = 2
 NAMES = ", ".join(sorted(set(Declared.model_fields) - {"scale_factor_from"}))
 
 
@@ -99,6 +100,13 @@ class ModelRow(PathRow):
         self.statement.setPlaceholderText(example(finding.missing))
         self._show_statement(opened)
         self.more_button.setVisible(finding.about_model and not opened)
+
+    def set_look(self, look: Look) -> None:
+        """Follow the theme; napari leaves such fields as dark as what is behind them."""
+        super().set_look(look)
+        self.statement.setStyleSheet(
+            f"background-color: {look.foreground}; border: 1px solid {look.quiet};"
+        )
 
     def _show_statement(self, yes: bool) -> None:
         self.statement_label.setVisible(yes)

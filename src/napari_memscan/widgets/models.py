@@ -26,8 +26,7 @@ from napari_memscan.widgets.finding import (
 SAFE = "Read as data: nothing in it was run."
 NEEDS_CODE = "This can only be used by running its code."
 UNSCALED = (
-    "Scale factor: the files do not say it. It will be estimated from the training volumes, or "
-    "state it: scale_factor=VALUE."
+    "Scale factor: not in the files; it is estimated from the training volumes, if not stated."
 )
 UNUSED = {
     "scale_factor": 1.0,
@@ -54,6 +53,7 @@ def look_at_generator(choice: Choice) -> Finding:
         return volumes
     found = inspect(path, declared, "ldm")
     if found.checkpoint is not None:
+        _filled(found)
         return _usable(found, value)
     other = found.candidates[0] if found.candidates else None
     if found.missing and other is not None and other.kind == "ldm":
@@ -78,11 +78,13 @@ def look_at_embedder(choice: Choice) -> Finding:
     """
     if choice.path in ("", LOW_RESOLUTION):
         return Finding(
-            "Low-resolution intensities: needs no training. A trained embedder finds copies that "
-            "are flipped or turned.",
+            "Low-resolution intensities: needs no model. A trained one also finds copies that are "
+            "flipped or turned.",
             "info",
             EmbedderChoice(),
         )
+    from napari_memscan.embedders.loading import load_embedder
+
     path = place(choice.path)
     declared = choice.declared()
     value = EmbedderChoice(path, declared.given(), choice.trust)
@@ -97,6 +99,7 @@ def look_at_embedder(choice: Choice) -> Finding:
         found = inspect(path, Declared.of(value.declared))
     if found.checkpoint is None:
         return _incomplete(path, found) if found.missing else _refused(path, found)
+    load_embedder(path, "cpu", found.declared)
     finding = _usable(found, value)
     if isinstance(found.checkpoint.recipe, EmbedderRecipe | BackboneRecipe):
         return finding
@@ -167,6 +170,7 @@ def _unscaled(path: str, declared: Declared, value: GeneratorConfig) -> Finding:
     found = inspect(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm")
     if found.checkpoint is None:
         return _refused(path, found)
+    _filled(found)
     report = found.checkpoint.report
     # The last word of the description is a hash, which will be another one.
     what = describe(found.checkpoint).rpartition(", ")[0] + ")"
@@ -179,6 +183,13 @@ def _unscaled(path: str, declared: Declared, value: GeneratorConfig) -> Finding:
         more="\n".join([report.title, *(text for text in report.lines() if not _is_scale(text))]),
         about_model=True,
     )
+
+
+def _filled(found: Inspection) -> None:
+    """Put the weights into the networks: only that reads them to the last and finds NaN in them."""
+    from napari_memscan.generators.ldm import LDMGenerator
+
+    LDMGenerator(found.path, "cpu", found.declared)
 
 
 def _is_scale(text: str) -> bool:
@@ -232,8 +243,8 @@ def _refused(path: str, found: Inspection) -> Finding:
 
 def _trusted(path: str, value: Any) -> Finding:
     return Finding(
-        f"{path}\nTrusted by you: its own code makes the model. It runs in a process of its own "
-        "from when the study is made.",
+        f"{path}\nTrusted: its own code runs, in a process of its own, when the study is made "
+        "and when volumes are generated or scanned.",
         "warning",
         value,
         about_model=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +53,51 @@ def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[P
         viewer.close()
 
 
+def save_choices(choices: Mapping[str, str], path: str | Path) -> Path:
+    """Open napari, fill the form of a new study, and save a picture of what is said of it.
+
+    Parameters
+    ----------
+    choices : dict of str to str
+        Field of the form, such as ``generator``, to what is typed there.
+    path : path
+        The PNG file, 1280 x 800.
+
+    Raises
+    ------
+    JobFailed
+        The window takes too long.
+    """
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    try:
+        viewer.window.resize(*SIZE)
+        widget = _docked(viewer)
+        for field, text in choices.items():
+            widget.study_view.rows[field].choose(text)
+        _wait(lambda: not widget.study.busy, "looking at what was chosen")
+        _settle()
+        viewer.screenshot(str(path), canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+    return Path(path)
+
+
+def _docked(viewer: Any) -> MemscanWidget:
+    from napari_memscan.widgets.sample import PLUGIN, WIDGET
+
+    widget: MemscanWidget
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    return widget
+
+
 def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY
-    from napari_memscan.widgets.sample import PLUGIN, WIDGET
 
     out_folder.mkdir(parents=True, exist_ok=True)
     viewer.window.resize(*SIZE)
-    widget: MemscanWidget
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    widget = _docked(viewer)
     widget.open_study(study_folder)
     _wait(lambda: not widget.study.busy, "opening the study")
     if widget.study.study is None:

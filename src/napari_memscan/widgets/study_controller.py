@@ -16,6 +16,7 @@ from napari_memscan.study import Study
 from napari_memscan.widgets.checker import Checker
 from napari_memscan.widgets.choices import count, look_at
 from napari_memscan.widgets.finding import Choice, Finding, for_the_form
+from napari_memscan.widgets.lacking import lacking
 from napari_memscan.widgets.models import place
 from napari_memscan.widgets.study_jobs import (
     ABOUT_MODELS,
@@ -45,11 +46,14 @@ class StudyController(QObject):
         The open study has another generator or embedder.
     closed : Signal()
         No study is open any more: a new one is being made.
+    told : Signal(str)
+        What is to be done next in the form; empty where nothing is.
     """
 
     opened = Signal(object)
     changed = Signal()
     closed = Signal()
+    told = Signal(str)
 
     def __init__(
         self,
@@ -63,6 +67,8 @@ class StudyController(QObject):
         self._demo = demo
         self._trust = trust or Trust()
         self._trusted: dict[str, str] = {}
+        self._waiting = ""
+        self.next_step = ""
         self._study: Study | None = None
         self._shown: dict[str, Choice] = {}
         self._findings: dict[str, Finding] = {}
@@ -130,6 +136,8 @@ class StudyController(QObject):
     ) -> None:
         if self._runner.start(make):
             self._after = after
+            self._waiting = "wait, or Stop" if stoppable else "wait"
+            self._update_button()
             self._view.set_busy(text, stoppable)
 
     def _on_progress(self, news: Any) -> None:
@@ -226,28 +234,13 @@ class StudyController(QObject):
         return {field: finding.value for field, finding in self._findings.items()}
 
     def _update_button(self) -> None:
-        yes, why_not = self._confirmable()
-        self._view.set_confirmable(yes and not self._runner.busy, why_not)
-
-    def _confirmable(self) -> tuple[bool, str]:
-        values = self._values()
-        wrong = [f for f, finding in self._findings.items() if finding.level == "error"]
-        if wrong:
-            return False, f"Mend first: {', '.join(wrong)}"
-        missing = [f for f, finding in self._findings.items() if finding.missing]
-        if missing:
-            names = [t.partition(":")[0] for t in self._findings[missing[0]].missing]
-            return False, f"Still to state about the {missing[0]}: {', '.join(names)}"
-        if any(checker.waiting for checker in self._checkers.values()):
-            return False, "Looking at what was chosen …"
-        if self._study is not None:
-            return bool(differing(self._study, values)), "Nothing was changed"
-        needed = ["folder", "cohort", "generator"]
-        cohort = values.get("cohort")
-        if cohort is not None and cohort.counts()["synthetic"]:
-            needed.remove("generator")
-        missing = [field for field in needed if values.get(field) is None]
-        return not missing, f"Still to choose: {', '.join(missing)}"
+        waiting = any(checker.waiting for checker in self._checkers.values())
+        study = self._study
+        differs = None if study is None else bool(differing(study, self._values()))
+        why_not, following = lacking(self._findings, waiting, differs)
+        self._view.set_confirmable(not why_not and not self._runner.busy, why_not)
+        self.next_step = self._waiting if self._runner.busy else following
+        self.told.emit(self.next_step)
 
     def _on_confirmed(self) -> None:
         values = self._values()

@@ -112,6 +112,10 @@ def stated(declared: Mapping[str, Any]) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
         if isinstance(value, list) and len(value) > 1:
             text = ",".join(map(json.dumps, value))
+        if name == "intensity":
+            text = ":".join(
+                [value["rule"], *(f"{value[k]:g}" for k in ("low", "high") if k in value)]
+            )
         texts.append(f"{name}={text}")
     return "; ".join(texts)
 

@@ -97,6 +97,7 @@ class StudyView(QWidget):
         working.addWidget(self.stop_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
         layout.addLayout(buttons)
         layout.addWidget(self.title)
         layout.addWidget(self.message)
