@@ -4,6 +4,7 @@ import gc
 import os
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -58,6 +59,7 @@ def test_it_answers_and_is_gone_after_close(child):
     one.close()
     one.close()
     assert gone(one.pid)
+    assert not Path(folder).exists()
     assert not one.running
     with pytest.raises(JobFailed, match="not running any more"):
         ask(one)
@@ -273,12 +275,14 @@ def test_the_child_ends_when_the_parent_is_killed(tmp_path):
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     pid = int(parent.stdout.readline())
-    assert psutil.pid_exists(pid)
+    folder = Path(psutil.Process(pid).cwd())
+    assert folder.is_dir()
     parent.kill()
     parent.wait()
     parent.stdout.close()
     for _ in range(100):
         if gone(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            assert not folder.exists()
             return
         time.sleep(0.1)
     raise AssertionError("the child outlives its parent")

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -31,7 +32,8 @@ def main() -> None:
     """Answer the parent's requests until it closes."""
     options = _options()
     requests, answers = _own_wire()
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    own = Path.cwd()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(), own), daemon=True).start()
     sys.argv = [options.target]
     # Behind everything else: a user's modules do not hide those of the environment.
     sys.path.append(options.folder)
@@ -40,6 +42,8 @@ def main() -> None:
         try:
             message, arrays = wire.receive(requests)
         except EOFError:
+            # The parent is gone, so nobody else removes it.
+            rmtree(own, ignore_errors=True)
             return
         operation = str(message.get("do"))
         try:
@@ -89,10 +93,11 @@ def _own_wire() -> tuple[BinaryIO, BinaryIO]:
     return os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(parent: int, own: Path) -> None:
     """End when the parent was killed and could not say so; where the system tells."""
     while os.getppid() == parent:
         time.sleep(1)
+    rmtree(own, ignore_errors=True)
     os._exit(1)
 
 
