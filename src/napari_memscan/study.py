@@ -191,9 +191,11 @@ class Study:
         """Return a path of ``study.toml`` as an absolute one: it starts at the study's folder."""
         return (self.folder / path).resolve()
 
-    def _model(self, path: str, trust: bool) -> str | Path:
+    def _model(self, path: str) -> str:
         """Return where a model lies; a plug-in may be named as package.module:function."""
-        return path if trust and ":" in path else self.resolve(path)
+        from napari_memscan.checkpoints.trusted.spec import resolved
+
+        return resolved(path, self.folder)
 
     def generator(self) -> LDMGenerator | FolderGenerator:
         """Load the generator; BadInput where there is none or it does not load."""
@@ -210,7 +212,7 @@ class Study:
         from napari_memscan.generators.ldm import LDMGenerator
 
         return LDMGenerator(
-            self._model(config.path, config.trust),
+            self._model(config.path),
             declared=config.declared,
             trust=config.trust,
         )
@@ -221,7 +223,7 @@ class Study:
 
         spec = self.config.embedder
         embedder = load_embedder(
-            spec if spec == LOW_RESOLUTION else self._model(spec, self.config.embedder_trust),
+            spec if spec == LOW_RESOLUTION else self._model(spec),
             declared=self.config.embedder_declared,
             trust=self.config.embedder_trust,
         )

@@ -307,7 +307,7 @@ def test_a_pickled_payload_is_refused_and_never_run(folder, tmp_path, wrap, zipp
 )
 def test_what_is_no_bare_state_dict_is_refused(folder, value):
     plain(folder, value)
-    with pytest.raises(BadInput, match="A bare state dict is expected|is not a plain array"):
+    with pytest.raises(BadInput, match=r"A bare state dict is expected|is not a plain array"):
         load_weights(folder, "embedder")
 
 
@@ -316,7 +316,7 @@ def test_a_file_that_is_no_state_dict_is_a_message(folder, content):
     plain(folder, {}).write_bytes(content)
     with pytest.raises(
         BadInput,
-        match=r"weights\.pt: (cannot be read as weights|is empty|not a weight file|a damaged)",
+        match=r"weights\.pt: (its list of tensors is damaged|is empty|not a weight file|a damaged)",
     ):
         load_weights(folder, "embedder")
 

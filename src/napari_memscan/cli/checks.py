@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.inspection import inspect
+from napari_memscan.checkpoints.trusted.spec import needs_trust, plug_in, refused
 from napari_memscan.cli.console import note
 from napari_memscan.errors import BadInput
 
@@ -75,9 +76,11 @@ def check_path(
     report = report or Report()
     fits = None if study is None else Study.open(study)
     spec, path = str(path), Path(path)
-    if trust:
+    if trust and needs_trust(spec):
         yield from trusted(spec, declared, fits, report)
         return
+    if plug_in(spec) is not None:
+        raise BadInput(refused(spec))
     if not path.exists():
         raise BadInput(f"{path}: no such file or folder. Check the path.")
     if not path.is_file() and not path.is_dir():
@@ -282,22 +285,26 @@ def trusted(
     from napari_memscan.generators.ldm import LDMGenerator
 
     report.values |= {"what": "checkpoint", "ran_code": True}
-    try:
-        generator = LDMGenerator(spec, "cpu", declared, trust=True)
-    except BadInput as problem:
+    generator = None
+    if plug_in(spec) is not None or Path(spec).is_dir():
         try:
-            embedder = load_embedder(spec, "cpu", declared, trust=True)
-        except BadInput:
-            raise problem from None
+            generator = LDMGenerator(spec, "cpu", declared, trust=True)
+        except BadInput as problem:
+            # A plug-in may make either; which of the two shows only when it has run.
+            if "embedder" not in str(problem):
+                raise
+    if generator is None:
+        embedder = load_embedder(spec, "cpu", declared, trust=True)
         yield f"{spec}: {embedder.name}"
         yield f"embeds      {embedder.input_shape} to {embedder.dim} numbers"
         return
     yield f"{spec}: LDM of its own code"
+    yield from (f"            {text}" for text in generator.report.lines())
+    for warning in generator.report.warnings:
+        report.warn(warning)
     yield from _self_test(generator, report)
-    if study is not None and generator.recipe.preprocessing.shape != (
-        study.config.preprocessing.shape
-    ):
+    made = generator.recipe.preprocessing.shape
+    if study is not None and made != study.config.preprocessing.shape:
         raise BadInput(
-            f"{spec}: makes volumes of {generator.recipe.preprocessing.shape}, the study's are "
-            f"{study.config.preprocessing.shape}."
+            f"{spec}: makes volumes of {made}, the study's are {study.config.preprocessing.shape}."
         )

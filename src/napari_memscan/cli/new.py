@@ -83,6 +83,7 @@ def new(
     """
     from napari_memscan import jobs
     from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.trusted.spec import resolved
     from napari_memscan.config import GeneratorConfig
 
     if ldm is not None and synthetic is not None:
@@ -97,7 +98,7 @@ def new(
     if ldm is not None:
         generator = GeneratorConfig(
             kind="ldm",
-            path=_absolute(ldm),
+            path=resolved(ldm, Path.cwd()),
             declared=Declared.parsed(set_ or []).given(),
             trust=trust,
         )
@@ -114,7 +115,7 @@ def new(
         volumes,
         name=name or study.resolve().name,
         generator=generator,
-        embedder=embedder if embedder == "low-resolution" else _absolute(embedder),
+        embedder=embedder if embedder == "low-resolution" else resolved(embedder, Path.cwd()),
         embedder_declared=Declared.parsed(embedder_set or []).given(),
         embedder_trust=trust and embedder != "low-resolution",
         **stated,
@@ -150,11 +151,6 @@ def models_of(study: Study) -> Iterator[str]:
         yield from (f"            {fact}" for fact in checkpoint.report.lines())
         yield from (f"            warning: {text}" for text in checkpoint.report.warnings)
     yield f"embedder    {study.embedder().name}"
-
-
-def _absolute(path: str) -> str:
-    """Return a path as an absolute one; a plug-in named as module:function stays."""
-    return path if ":" in path and not Path(path).exists() else str(Path(path).resolve())
 
 
 def read_cohort(path: Path, subject: str | None, renames: list[str]) -> Cohort:
