@@ -4,7 +4,7 @@ Each way with an empty cache, in turns; then the peak memory of few against many
 a process of its own. How much reading ahead brings depends on how long reading takes beside
 computing, so both are printed, and on a core being free for it.
 
-    python benchmarks/embedding.py [--volumes 24] [--size 96] [--rounds 3]
+    python benchmarks/embedding.py [--volumes 12] [--size 160] [--rounds 3] [--embedder CHECKPOINT]
 """
 
 from __future__ import annotations
@@ -53,23 +53,24 @@ def peak(pipe, folder: str) -> None:
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def make(root: Path, n: int, size: int) -> Study:
+def make(root: Path, n: int, size: int, embedder: Path) -> Study:
     cohort = write_cohort(root / f"volumes{n}", n // 2, n - n // 2, 0, shape=(size, size, size))
     config = StudyConfig(
-        name="embedding", preprocessing=preprocessing(), embedder=str(checkpoint_path("embedder"))
+        name="embedding", preprocessing=preprocessing(), embedder=str(embedder.resolve())
     )
     return Study.create(root / f"study{n}", config, cohort)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--volumes", type=int, default=24)
-    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--volumes", type=int, default=12)
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--embedder", type=Path, default=checkpoint_path("ldm"))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        study = make(root, options.volumes, options.size)
+        study = make(root, options.volumes, options.size, options.embedder)
         study.embedder()
         ways = {"one after another": one_after_another, "next one read ahead": read_ahead}
         rows: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
@@ -89,7 +90,7 @@ def main() -> None:
         spawn = multiprocessing.get_context("spawn")
         for n in (options.volumes // 2, options.volumes * 2):
             receive, send = spawn.Pipe()
-            folder = str(make(root, n, options.size).folder)
+            folder = str(make(root, n, options.size, options.embedder).folder)
             process = spawn.Process(target=peak, args=(send, folder))
             process.start()
             peaks[n] = receive.recv()

@@ -64,7 +64,7 @@ def main() -> None:
         f"{'processes':>10}{'2 volumes':>11}{f'{options.n} more':>10}{'a minute once running':>24}"
     )
     for n, few, many, rate, _ in rows:
-        print(f"{n:10}{few:9.1f} s{many:8.1f} s{rate:24.1f}")
+        print(f"{n:10}{few:9.1f} s{many:8.1f} s{rate:20.1f}")
     (_, _, one, rate1, files1), (_, _, several, rate2, files2) = rows
     print(f"faster, with starting {one / several:.2f}x, once running {rate2 / rate1:.2f}x")
     print(f"same bytes in all {len(files1)} files: {files1 == files2}")
