@@ -115,7 +115,7 @@ def test_new_takes_shape_and_intensity_from_the_model(phantoms, tiny_ldm, tmp_pa
     out = memscan("new", tmp_path / "s", "--cohort", csv, "--ldm", tiny_ldm).stdout
     assert "8 training, 6 validation, 5 unseen" in out
     assert "3D LDM: latent 3 x 8 x 8 x 8" in out
-    assert f"Next: memscan generate -n 64 {tmp_path / 's'}" in out
+    assert f"Next: memscan generate {tmp_path / 's'} -n 64" in out
     config = Study.open(tmp_path / "s").config
     assert config.preprocessing == read_recipe(tiny_ldm).preprocessing
     assert config.generator == GeneratorConfig(kind="ldm", path=str(tiny_ldm))
