@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,15 @@ def test_weights_that_are_damaged_are_found_when_they_are_chosen(bundles, tmp_pa
             found = look_at(field, choice)
             assert (found.level, found.value) == ("error", None)
             assert "NaN" in found.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("name", ["model.pt", "recipe.json"])
+def test_a_link_to_itself_is_an_error_in_words(tmp_path, name):
+    (tmp_path / name).symlink_to(tmp_path / name)
+    for field in ("generator", "embedder"):
+        found = look_at(field, str(tmp_path / name))
+        assert (found.level, found.value) == ("error", None)
 
 
 def test_a_plug_in_and_a_recipe_are_found_from_anywhere(fresh_study, parts, monkeypatch):

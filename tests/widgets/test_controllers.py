@@ -25,7 +25,7 @@ def form(qtbot):
 
 @pytest.fixture
 def studies(form, ldm_study):
-    return StudyController(form, lambda: Study.open(ldm_study))
+    return StudyController(form, lambda: Study.open(ldm_study), form)
 
 
 def choose(qtbot, studies, field: str, value) -> None:
@@ -81,6 +81,17 @@ def test_a_study_of_a_newer_format_is_refused(qtbot, studies, form, ldm_study):
     studies.open(ldm_study)
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
     assert "newer memscan" in form.message.text
+
+
+def test_a_study_that_declares_nonsense_is_said_in_words(qtbot, studies, form, ldm_study):
+    file = ldm_study / "study.toml"
+    file.write_text(file.read_text() + "\n[embedder_declared]\nnonsense = 1\n")
+    studies.open(ldm_study)
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert form.message.level == "error"
+    assert "study.toml: " in form.message.text
+    assert "nonsense" in form.message.text
+    assert studies.study is None
 
 
 def test_an_open_study_takes_another_generator(qtbot, studies, form, parts, ldm_study):
@@ -167,7 +178,14 @@ def test_an_open_study_gets_an_unscaled_model(qtbot, studies, form, bundles, ldm
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
     choose(qtbot, studies, "generator", bundles / "unscaled")
     state(qtbot, studies, "generator", "decoded_range=0,1")
+    assert form.confirm_button.isEnabled(), form.why_not.text()
+    form.confirm_button.click()
+    qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
+    assert form.message.level == "error"  # it was trained on other intensities than the study's
+    assert "state how it was trained: intensity=window" in form.message.text
+    state(qtbot, studies, "generator", "decoded_range=0,1; intensity=window:-300:900")
     choose(qtbot, studies, "embedder", bundles / "unscaled")
+    assert form.confirm_button.isEnabled(), form.why_not.text()
     with qtbot.waitSignal(studies.changed, timeout=WAIT):
         form.confirm_button.click()
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)

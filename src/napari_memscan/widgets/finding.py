@@ -96,6 +96,7 @@ def for_the_form(text: str) -> str:
     """Return a message without the options of the command line, which the form does not have."""
     return (
         text.replace("State it with --set NAME=VALUE.", "State it below as NAME=VALUE.")
+        .replace("leave --intensity out, or state", "state")
         .replace("--set ", "")
         .replace(" (--trust)", "")
     )

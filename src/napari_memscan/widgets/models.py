@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,15 @@ def place(path: str) -> str:
 
     own = plug_in(path)
     if own is None:
-        resolved = Path(path).expanduser().resolve()
+        whole = _absolute(Path(path))
         # The recipe stands for its folder.
-        return str(resolved.parent if resolved.name == "recipe.json" else resolved)
-    return path if own.file is None else f"{own.file.resolve()}:{own.function}"
+        return str(whole.parent if whole.name == "recipe.json" else whole)
+    return path if own.file is None else f"{_absolute(own.file)}:{own.function}"
+
+
+def _absolute(path: Path) -> Path:
+    """Return an absolute path without following links, which may lead to themselves."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
 def unscaled(found: Inspection) -> bool:

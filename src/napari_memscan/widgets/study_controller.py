@@ -25,6 +25,7 @@ from napari_memscan.widgets.study_jobs import (
     chosen,
     creating,
     differing,
+    opening,
     update,
 )
 from napari_memscan.widgets.study_view import FIELDS, MODELS, StudyView
@@ -114,12 +115,13 @@ class StudyController(QObject):
 
     def open(self, folder: str | Path) -> None:
         """Open a study."""
-        self._work(partial(Study.open, folder), f"Opening {folder} …", self._on_study)
+        make = partial(opening, partial(Study.open, folder))
+        self._work(make, f"Opening {folder} …", self._on_study)
 
     def open_demo(self) -> None:
         """Open the demo study; its phantoms are drawn first where they are missing."""
         text = "Drawing the demo's phantoms; this takes a few seconds …"
-        self._work(self._demo, text, self._on_study)
+        self._work(partial(opening, self._demo), text, self._on_study)
 
     def stop(self) -> None:
         """End the job that makes or changes a study after the volume that it is at."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from napari_memscan import jobs
@@ -65,6 +65,22 @@ def check_shapes(recipes: list[Preprocessing]) -> None:
             f"checkpoint: works on volumes of {taken}, but this study's are {made}. Choose one "
             "trained at the same shape; the embedder may also be left empty (low-resolution)."
         )
+
+
+def opening(make: Callable[[], Study]) -> Study:
+    """Open a study, and see whether the form can show what it says of its models.
+
+    Raises
+    ------
+    BadInput
+        No study, or it declares something that does not exist.
+    """
+    study = make()
+    try:
+        chosen(study)
+    except BadInput as error:
+        raise BadInput(f"{study.folder / 'study.toml'}: {error} Mend study.toml.") from error
+    return study
 
 
 def differing(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
