@@ -246,7 +246,7 @@ def kill_at(write: int, study, job: str) -> None:
     assert run.returncode not in (0, 1), run.stderr
 
 
-@pytest.mark.parametrize(("write", "volumes"), [(2, 0), (3, 1)])
+@pytest.mark.parametrize(("write", "volumes"), [(3, 0), (4, 1)])  # The first keeps the self-test.
 def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, make_study, tmp_path):
     whole = make_study(tmp_path / "whole")
     jobs.run(jobs.generate(whole, 3))
@@ -264,7 +264,7 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     jobs.run(jobs.scan(study))
     whole = contents(study.scan_dir)
     assert sorted(whole) == ["neighbours.parquet", "summary.json", "verdicts.parquet"]
-    writes = len(contents(study.cache_dir)) + len(whole)
+    writes = len(contents(study.cache_dir)) - 1 + len(whole)  # Not the generator's self-test.
     shutil.rmtree(study.cache_dir)
     shutil.rmtree(study.scan_dir)
     kill_at(write if write > 0 else writes + 1 + write, study, "jobs.scan(study)")

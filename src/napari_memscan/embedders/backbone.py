@@ -119,7 +119,6 @@ class BackboneEmbedder:
                 vectors.append(pooled(features, self.recipe.pooling)[0].float().cpu().numpy())
         return np.array(vectors, np.float32).reshape(-1, self.dim)
 
-
     def _resized(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
         from torch.nn.functional import interpolate

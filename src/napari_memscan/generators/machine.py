@@ -164,12 +164,12 @@ def arranged(thing: Any, memory: str) -> Any:
 @contextmanager
 def threads_set(n: int) -> Iterator[None]:
     """Compute with `n` threads in this block; 0 leaves their number as it is."""
+    if n == 0:
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()
-    if n in (0, before):
-        yield
-        return
     torch.set_num_threads(n)
     try:
         yield

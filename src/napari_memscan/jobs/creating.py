@@ -14,6 +14,7 @@ from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
 from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 from napari_memscan.volumes.preprocessing import Window
@@ -117,27 +118,50 @@ def create(
     # Models that do not load or do not fit are found before anything is written.
     plan = Study(Path(folder).resolve(), config, cohort)
     plan.embedder()
-    if generator is not None:
-        cohort.warnings.extend(tested(plan))
+    cohort.warnings.extend([] if generator is None else check_generator(plan, keep=False))
     return Study.create(folder, config, cohort)
 
 
-def tested(study: Study) -> list[str]:
-    """Load a study's generator and put it to the self-test; return its warnings."""
+def check_generator(study: Study, generator: Any = None, keep: bool = True) -> list[str]:
+    """Put a study's generator to the self-test, once for each model; return its warnings.
+
+    Parameters
+    ----------
+    study : Study
+        Remembers in its cache which models have passed.
+    generator : LDMGenerator, optional
+        Where it is loaded already.
+    keep : bool
+        Off for a study that is not written yet.
+
+    Raises
+    ------
+    BadInput
+        The model does not work, or not for this study.
+    """
+    import numpy as np
+
     from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.selftest import require, self_test
 
-    generator = study.generator()
+    generator = generator or study.generator()
     if isinstance(generator, FolderGenerator):
         return []
     made, wanted = generator.recipe.preprocessing.shape, study.config.preprocessing.shape
     if made != wanted:
         raise BadInput(_other_shape(made, wanted))
-    assert study.config.generator is not None
-    where = study.config.generator.path
-    warnings = require(self_test(generator), where)
-    unlike = _intensities(generator.recipe, study.config.preprocessing)
-    return [*warnings, *([f"{where}: {unlike}"] if unlike else [])]
+    where = generator.path
+
+    def ask() -> list[str]:
+        warnings = require(self_test(generator), where)
+        unlike = _intensities(generator.recipe, study.config.preprocessing)
+        return [*warnings, *([f"{where}: {unlike}"] if unlike else [])]
+
+    if not keep:
+        return ask()
+    key = hash_of(["self-test", generator.checkpoint_hash, study.config.preprocessing.hash])
+    kept = study.cache.get(key, lambda: np.frombuffer("\n".join(ask()).encode(), np.uint8))
+    return kept.tobytes().decode().splitlines()
 
 
 def _intensities(recipe: LDMRecipe, wanted: Preprocessing) -> str:

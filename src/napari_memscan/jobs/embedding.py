@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.generating import made_elsewhere, register
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scanning import embedded
+from napari_memscan.jobs.scanning import embedded, threads_of
 from napari_memscan.study import Study
 
 
@@ -38,6 +38,7 @@ def embed(study: Study) -> Generator[Progress, None, int]:
         if together.first:
             yield from register(study, made_elsewhere(study))
         paths = together.share(lambda: _paths(study))
+        together.share(lambda: threads_of(study))  # Chosen and kept by the first.
         total, mine = len(paths), together.mine(paths)
         for path, _ in zip(mine, embedded(study, mine), strict=True):
             together.done()

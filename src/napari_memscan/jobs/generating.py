@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs import processes
+from napari_memscan.jobs.creating import check_generator
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.samples import free_names
 from napari_memscan.study import SampleRow, Study
@@ -79,6 +80,7 @@ def generate(
             if together.first:
                 return (yield from register(study, made_elsewhere(study)))
             return []
+        together.share(lambda: check_generator(study, generator))
         first = study.config.seed if seed is None else seed
         seeds = range(first, first + n)
         plan = together.share(partial(planned, study, generator, seeds, steps, sampler, settings))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
 from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs.generating import made_elsewhere, planned, register, sample_seeds
 from napari_memscan.jobs.progress import Progress
@@ -86,6 +87,23 @@ def vector(study: Study, path: str) -> Any:
     return next(embedded(study, [path]))
 
 
+def threads_of(study: Study) -> int:
+    """Return with how many threads a study's volumes are embedded, on a processor.
+
+    Sums are rounded in another order with another number; so the first choice is kept with the
+    vectors, whatever starts the next process. 0 where it does not count.
+    """
+    embedder = study.embedder()
+    device = getattr(embedder, "device", None)
+    if device is None or device.type != "cpu":
+        return 0
+    import numpy as np
+    import torch
+
+    key = hash_of(["threads", embedder.hash])
+    return int(study.cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])
+
+
 def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
     """Yield the vectors (dim,) of volumes, from the cache where they are there.
 
@@ -93,8 +111,10 @@ def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
     many there are.
     """
     from napari_memscan.detection.scan import embedding_key
+    from napari_memscan.generators.machine import threads_set
 
     embedder, recipe = study.embedder(), study.config.preprocessing
+    threads = threads_of(study)
 
     def read(path: str) -> tuple[str, Any]:
         if not Path(path).exists():
@@ -111,7 +131,8 @@ def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
             def compute(volume: Any = volume, path: str = path) -> Any:
                 if volume is None:  # What was kept is damaged.
                     volume = recipe.apply(study.volume(path))
-                return embedder.embed(volume[None, None])[0]
+                with threads_set(threads):
+                    return embedder.embed(volume[None, None])[0]
 
             yield study.cache.get(key, compute)
 

@@ -160,7 +160,7 @@ def changing(
     BadInput
         A model does not load, does not work, or works at another shape than the study.
     """
-    from napari_memscan.jobs.creating import doubted, estimated, tested
+    from napari_memscan.jobs.creating import check_generator, doubted, estimated
 
     new = differing(study, values)
     recipe, rows = study.config.preprocessing, study.cohort.rows("training")
@@ -191,7 +191,7 @@ def changing(
                 warnings.append((yield from doubted(ldm, rows, recipe)))
         changes["generator"] = generator
         plan = Study(study.folder, study.config.model_copy(update=changes), study.cohort)
-        warnings += tested(plan)
+        warnings += check_generator(plan, keep=False)
         kept = [w for w in study.config.warnings if not w.startswith(ABOUT_MODELS)]
         changes["generator"] = generator.model_dump()
         changes["warnings"] = tuple(dict.fromkeys([*kept, *filter(None, warnings)]))
