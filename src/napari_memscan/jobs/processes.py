@@ -146,14 +146,15 @@ class Processes:
             return int(self._store.add("done", 0))
 
     def rest(self, total: int) -> Iterator[int]:
-        """Wait until `total` units are done, and yield their number whenever it has changed."""
-        before = last = self.count()
-        while last < total:
-            time.sleep(LOOK)
+        """Wait until `total` units are done; of several processes yield their number as it grows."""
+        before = None
+        while self.size > 1 and before != total:
             last = self.count()
             if last != before:
                 yield last
             before = last
+            if last < total:
+                time.sleep(LOOK)
 
 
 def current() -> Processes:
