@@ -87,9 +87,9 @@ def test_published_variants(variant, parameters, keys, shape, maps):
     [((2, 2, 2), (1, 1, 1, 1, 1, 1)), ((1, 2, 2), (1, 1, 1, 1, 2, 1))],
 )
 def test_padding_repeats_the_border_with_the_larger_half_in_front(stride, pads):
-    from napari_memscan.embedders.encoder import _SameConv
+    from napari_memscan.embedders.encoder import SameConv
 
-    layer = _SameConv(1, 2, 4, stride)
+    layer = SameConv(1, 2, 4, stride)
     x = torch.randn(1, 1, 8, 8, 8)
     expected = functional.conv3d(
         functional.pad(x, pads, mode="replicate"), layer.conv.weight, layer.conv.bias, stride

@@ -11,74 +11,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_memscan.checkpoints.nets.vqgan3d import Encoder, SameConv
+
 Size = tuple[int, int, int]
-
-
-class _SameConv(nn.Module):
-    """Convolution after replicate padding by kernel - stride, the larger half in front."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: Size = (1, 1, 1)) -> None:
-        super().__init__()
-        self.padding: list[int] = []
-        for step in reversed(stride):  # functional.pad wants the last axis first
-            total = kernel - step
-            self.padding += [total // 2 + total % 2, total // 2]
-        self.conv = nn.Conv3d(inputs, outputs, kernel, stride=stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if any(self.padding):
-            x = functional.pad(x, self.padding, mode="replicate")
-        return self.conv(x)
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm1 = _norm(channels)
-        self.conv1 = _SameConv(channels, channels, 3)
-        self.norm2 = _norm(channels)
-        self.conv2 = _SameConv(channels, channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(functional.silu(self.norm1(x)))
-        return x + self.conv2(functional.silu(self.norm2(y)))
-
-
-class _Block(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: Size) -> None:
-        super().__init__()
-        self.down = _SameConv(inputs, outputs, 4, stride)
-        self.res = _Residual(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.res(self.down(x))
-
-
-class _Encoder(nn.Module):
-    def __init__(self, n_hiddens: int, downsample: Size) -> None:
-        super().__init__()
-        left = [int(math.log2(d)) for d in downsample]
-        self.conv_first = _SameConv(1, n_hiddens, 3)
-        blocks: list[nn.Module] = []
-        channels = n_hiddens
-        for _ in range(max(left)):
-            stride = tuple(2 if n > 0 else 1 for n in left)
-            left = [n - 1 for n in left]
-            blocks.append(_Block(channels, 2 * channels, (stride[0], stride[1], stride[2])))
-            channels *= 2
-        self.conv_blocks = nn.ModuleList(blocks)
-        self.final_block = nn.Sequential(_norm(channels), nn.SiLU())
-        self.channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_first(x)
-        for block in self.conv_blocks:
-            x = block(x)
-        return self.final_block(x)
 
 
 class ContrastiveEncoder(nn.Module):
@@ -113,8 +48,8 @@ class ContrastiveEncoder(nn.Module):
                     f"downsample {downsample} must be powers of two that divide the shape {shape}"
                 )
         self.shape = shape
-        self.encoder = _Encoder(n_hiddens, downsample)
-        self.conv3D = _SameConv(self.encoder.channels, 8, 1)
+        self.encoder = Encoder(n_hiddens, downsample)
+        self.conv3D = SameConv(self.encoder.channels, 8, 1)
         cells = math.prod(size // factor for size, factor in zip(shape, downsample, strict=True))
         self.dense = nn.Sequential(
             nn.Flatten(), nn.Linear(8 * cells, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, dim)

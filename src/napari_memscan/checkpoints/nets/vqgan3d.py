@@ -28,7 +28,7 @@ def _same_padding(kernel: int, stride: Size) -> list[int]:
     return padding
 
 
-class _SameConv(nn.Module):
+class SameConv(nn.Module):
     """Convolution that divides each axis by its stride, with replicated borders."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: Size = (1, 1, 1)) -> None:
@@ -37,6 +37,7 @@ class _SameConv(nn.Module):
         self.conv = nn.Conv3d(inputs, outputs, kernel, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, *shape) to (N, outputs, *shape / stride)."""
         if any(self.padding):
             x = functional.pad(x, self.padding, mode="replicate")
         return self.conv(x)
@@ -63,9 +64,9 @@ class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm1 = _norm(channels)
-        self.conv1 = _SameConv(channels, channels, 3)
+        self.conv1 = SameConv(channels, channels, 3)
         self.norm2 = _norm(channels)
-        self.conv2 = _SameConv(channels, channels, 3)
+        self.conv2 = SameConv(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(functional.silu(self.norm1(x)))
@@ -75,7 +76,7 @@ class _Residual(nn.Module):
 class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: Size) -> None:
         super().__init__()
-        self.down = _SameConv(inputs, outputs, 4, stride)
+        self.down = SameConv(inputs, outputs, 4, stride)
         self.res = _Residual(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,18 +103,37 @@ def _strides(factors: Size) -> list[Size]:
     ]
 
 
-class _Encoder(nn.Module):
-    def __init__(self, n_hiddens: int, downsample: Size, image_channels: int) -> None:
+class Encoder(nn.Module):
+    """Strided convolutions, each followed by a residual block; also that of Dar et al. 2023.
+
+    Parameters
+    ----------
+    n_hiddens : int
+        Channels after the first convolution; doubled by every block.
+    downsample : (int, int, int)
+        By how much each axis shrinks; powers of two.
+    image_channels : int
+        Channels of the input.
+
+    Attributes
+    ----------
+    channels : int
+        Of the output.
+    """
+
+    def __init__(self, n_hiddens: int, downsample: Size, image_channels: int = 1) -> None:
         super().__init__()
-        self.conv_first = _SameConv(image_channels, n_hiddens, 3)
+        self.conv_first = SameConv(image_channels, n_hiddens, 3)
         strides = _strides(downsample)
         widths = [n_hiddens * 2**i for i in range(len(strides) + 1)]
         self.conv_blocks = nn.Sequential(
             *(_Down(widths[i], widths[i + 1], stride) for i, stride in enumerate(strides))
         )
         self.final_block = nn.Sequential(_norm(widths[-1]), nn.SiLU())
+        self.channels = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, image_channels, *shape) to (N, channels, *shape / downsample)."""
         return self.final_block(self.conv_blocks(self.conv_first(x)))
 
 
@@ -129,7 +149,7 @@ class _Decoder(nn.Module):
         self.conv_blocks = nn.Sequential(
             *(_Up(inputs[i], outputs[i], stride) for i, stride in enumerate(strides))
         )
-        self.conv_last = _SameConv(outputs[-1], image_channels, 3)
+        self.conv_last = SameConv(outputs[-1], image_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_last(self.conv_blocks(self.final_block(x)))
@@ -212,11 +232,11 @@ class VQGAN3D(nn.Module):
         if max(downsample) < 2 or any(f < 1 or f & (f - 1) for f in downsample):
             raise ValueError(f"downsample {downsample} must be powers of two, not all 1")
         self.downsample = downsample
-        self.encoder = _Encoder(n_hiddens, downsample, image_channels)
+        self.encoder = Encoder(n_hiddens, downsample, image_channels)
         self.decoder = _Decoder(n_hiddens, downsample, image_channels)
         width = n_hiddens * max(downsample)
-        self.pre_vq_conv = _SameConv(width, embedding_dim, 1)
-        self.post_vq_conv = _SameConv(embedding_dim, width, 1)
+        self.pre_vq_conv = SameConv(width, embedding_dim, 1)
+        self.post_vq_conv = SameConv(embedding_dim, width, 1)
         self.codebook = _Codebook(n_codes, embedding_dim)
 
     @property
