@@ -332,3 +332,14 @@ def test_a_configuration_says_what_it_may_be():
                 "rule": {"quantile": 1.5},
             }
         )
+
+
+def test_what_is_declared_of_a_model_is_checked_when_the_study_is_opened(make_study, tmp_path):
+    study = make_study(tmp_path / "s")
+    path = study.folder / "study.toml"
+    text = path.read_text()
+    path.write_text(text + "\n[generator.declared]\nscale_factor = -1\n")
+    with pytest.raises(BadInput, match=r"generator\.declared: .*scale_factor"):
+        Study.open(study.folder)
+    path.write_text(text + "\n[generator.declared]\nsteps = 2\n")
+    assert Study.open(study.folder).config.generator.declared == {"steps": 2}

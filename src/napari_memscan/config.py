@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
@@ -19,6 +19,17 @@ FORMAT = 1
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _declarable(value: dict[str, Any]) -> dict[str, Any]:
+    from napari_memscan.checkpoints.declared import Declared
+
+    Declared.of(value)
+    return value
+
+
+Declarations = Annotated[dict[str, Any], AfterValidator(_declarable)]
+"""What a user states of a model, checked when a study is opened; see `Declared`."""
 
 
 class GeneratorConfig(_Part):
@@ -42,7 +53,7 @@ class GeneratorConfig(_Part):
     path: str
     sampler: Literal["ddim", "ddpm", "rflow"] | None = None
     steps: int | None = Field(None, ge=1)
-    declared: dict[str, Any] = {}
+    declared: Declarations = {}
     trust: bool = False
 
 
@@ -84,7 +95,7 @@ class StudyConfig(_Part):
     name: str
     generator: GeneratorConfig | None = None
     embedder: str = "low-resolution"
-    embedder_declared: dict[str, Any] = {}
+    embedder_declared: Declarations = {}
     embedder_trust: bool = False
     preprocessing: Preprocessing
     rule: RuleConfig = RuleConfig()
