@@ -219,6 +219,7 @@ class Study:
 
     @cached_property
     def _embedder(self) -> Embedder:
+        from napari_memscan.embedders.interface import tell
         from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
 
         spec = self.config.embedder
@@ -227,8 +228,7 @@ class Study:
             declared=self.config.embedder_declared,
             trust=self.config.embedder_trust,
         )
-        if hasattr(embedder, "told"):
-            embedder.told(self.config.preprocessing)
+        tell(embedder, self.config.preprocessing)
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(

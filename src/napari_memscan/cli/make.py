@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -139,8 +140,10 @@ def scan(
     ] = None,
     embedder: Annotated[
         str,
-        typer.Option(help="Without a study: checkpoint folder of an embedder, or low-resolution."),
+        typer.Option(help="Without a study: checkpoint of an embedder, or low-resolution."),
     ] = "low-resolution",
+    set_: SetOption = None,
+    trust: TrustOption = False,
     out: Annotated[
         Path | None, typer.Option(help="Without a study: make one there, for review and report.")
     ] = None,
@@ -188,7 +191,9 @@ def scan(
             assert training is not None
             assert validation is not None
             assert synthetic is not None
-            with _study_over(training, validation, synthetic, embedder, out) as opened:
+            with _study_over(
+                training, validation, synthetic, out, embedder, set_ or [], trust
+            ) as opened:
                 result = follow(jobs.scan(opened), "scan")
     if json:
         say(result.to_json())
@@ -200,9 +205,17 @@ def scan(
 
 @contextmanager
 def _study_over(
-    training: Path, validation: Path, synthetic: Path, embedder: str, out: Path | None
+    training: Path,
+    validation: Path,
+    synthetic: Path,
+    out: Path | None,
+    embedder: str,
+    pairs: list[str],
+    trust: bool,
 ) -> Iterator[Study]:
     """Give a study over three folders: at `out`, or one that is gone afterwards."""
+    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.trusted.spec import resolved
     from napari_memscan.config import GeneratorConfig, StudyConfig
     from napari_memscan.detection.scan import default_preprocessing
     from napari_memscan.embedders.loading import load_embedder
@@ -213,12 +226,17 @@ def _study_over(
     list_volumes(synthetic)  # A wrong folder is found before the large ones are read.
     cohort = import_folder(training, "training").joined(import_folder(validation, "validation"))
     cohort.check()
-    preprocessing = default_preprocessing(load_embedder(embedder), training)
     trained = embedder != "low-resolution"
+    model = resolved(embedder, Path.cwd()) if trained else embedder
+    declared = Declared.parsed(pairs).absolute()
+    loaded = load_embedder(model, declared=declared, trust=trust)
+    preprocessing = default_preprocessing(loaded, training)
     config = StudyConfig(
         name=f"Scan of {synthetic.resolve().name}",
         generator=GeneratorConfig(kind="folder", path=str(synthetic.resolve())),
-        embedder=str(Path(embedder).resolve()) if trained else embedder,
+        embedder=model,
+        embedder_declared=declared.given(),
+        embedder_trust=trust and trained,
         preprocessing=preprocessing,
     )
     if out is None:

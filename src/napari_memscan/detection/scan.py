@@ -185,6 +185,7 @@ def scan(
     >>> result = scan("train/", "held_out/", "generated/")  # doctest: +SKIP
     >>> print(result)  # doctest: +SKIP
     """
+    from napari_memscan.embedders.interface import tell
     from napari_memscan.embedders.loading import load_embedder
 
     embed: Embedder = (
@@ -200,6 +201,7 @@ def scan(
     refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
         preprocessing = default_preprocessing(embed, splits["training"])
+    tell(embed, preprocessing)
     vectors = {
         name: np.stack([_embed(embed, preprocessing, source, i, cache) for i in range(len(source))])
         for name, source in splits.items()

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.volumes.preprocessing import Preprocessing
+
 
 @runtime_checkable
 class Embedder(Protocol):
@@ -42,3 +44,10 @@ class Embedder(Protocol):
             The shape is not `input_shape`, or a value is not finite.
         """
         ...
+
+
+def tell(embedder: Embedder, preprocessing: Preprocessing) -> None:
+    """Let an embedder know what volumes went through, if it wants to: see `BackboneEmbedder`."""
+    told = getattr(embedder, "told", None)
+    if told is not None:
+        told(preprocessing)

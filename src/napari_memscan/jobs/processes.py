@@ -146,7 +146,7 @@ class Processes:
             return int(self._store.add("done", 0))
 
     def rest(self, total: int) -> Iterator[int]:
-        """Wait until `total` units are done; of several processes yield their number as it grows."""
+        """Wait until `total` units are done; several processes yield their number as it grows."""
         before = None
         while self.size > 1 and before != total:
             last = self.count()

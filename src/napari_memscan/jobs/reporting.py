@@ -38,10 +38,19 @@ def report(study: Study) -> Path:
             "sampler": ", ".join(
                 sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})
             ),
+            "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
+            "declared of the model": _declared(study),
             "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
             "preprocessing hash": study.config.preprocessing.hash,
         },
     )
+
+
+def _declared(study: Study) -> str:
+    """Say what was stated or estimated because the model's files do not hold it."""
+    config = study.config.generator
+    stated = config.declared if config is not None else {}
+    return ", ".join(f"{name} {value}" for name, value in stated.items())
 
 
 def _ranges(numbers: list[int]) -> str:
