@@ -341,6 +341,15 @@ def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(folders,
     assert "over other volumes or settings" in refused("scan", *options, "--out", tmp_path / "kept")
 
 
+def test_scan_takes_what_is_stated_of_an_embedder(folders, tiny_ldm, tmp_path):
+    # Of an LDM the autoencoder embeds.
+    three = ("--training", folders["training"], "--validation", folders["validation"],
+             "--synthetic", folders["unseen"], "--embedder", tiny_ldm)  # fmt: skip
+    memscan("scan", *three, "--set", "steps=2", "--out", tmp_path / "s")
+    assert Study.open(tmp_path / "s").config.embedder_declared == {"steps": 2}
+    assert "scale_factor" in refused("scan", *three, "--set", "scale_factor=0")
+
+
 def test_scan_says_what_is_missing(study, folders, tmp_path):
     assert "--training and --validation and --synthetic: missing" in refused("scan")
     assert "--synthetic: missing" in refused(

@@ -87,6 +87,9 @@ def test_generate_and_scan_work_on_it_and_every_sample_says_what_made_it(made, b
     assert {row.recipe_hash for row in rows} == {generator.recipe_hash}
     assert {row.checkpoint_hash for row in rows} == {generator.checkpoint_hash}
     assert all(made.volume(made.sample_path(row)).spacing is None for row in rows)
+    page = jobs.report(made).read_text()
+    assert "estimated: 1/std of the latents of 8 training volumes" in page
+    assert "precision=float32" in page
     # The bundle did not say how its training volumes looked: that is told, not guessed.
     assert any(f.name == "spacing" for f in generator.report.facts) or generator.report.warnings
 
@@ -120,6 +123,25 @@ def test_convert_estimates_from_a_study_or_says_what_is_missing(made, bundle, tm
     assert read_recipe(tmp_path / "b").scale_factor == pytest.approx(
         made.config.generator.declared["scale_factor"]
     )
+
+
+def test_a_snapshot_of_hugging_faces_cache_holds_links(bundle, tmp_path):
+    repository = tmp_path / "models--someone--bundle"
+    snapshot = shutil.copytree(bundle, repository / "snapshots" / "0f1e2d")
+    (repository / "blobs").mkdir()
+    for i, path in enumerate(sorted(p for p in snapshot.rglob("*") if p.is_file())):
+        blob = repository / "blobs" / f"{i:064x}"
+        path.rename(blob)
+        path.symlink_to(blob)
+    found = inspect(snapshot, Declared(scale_factor=1.0))
+    assert found.checkpoint is not None, found.problem
+    assert found.checkpoint.hash == inspect(bundle, Declared(scale_factor=1.0)).checkpoint.hash
+    # A link out of the repository is refused there as everywhere.
+    path = snapshot / "models" / "model.pt"
+    outside = path.resolve().rename(tmp_path / "elsewhere.pt")
+    path.unlink()
+    path.symlink_to(outside)
+    assert "leads out" in inspect(snapshot, Declared(scale_factor=1.0)).problem
 
 
 def test_nothing_is_written_for_a_model_that_does_not_work(bundle, phantoms, tmp_path):

@@ -260,13 +260,27 @@ def confined(root: Path, name: str, where: str) -> Path:
     )
     if re.match(r"[/\\~]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         raise outside
+    path = root.resolve() / name
     try:
-        path = (root.resolve() / name).resolve()
+        leads_to = path.resolve()
     except (OSError, ValueError, RuntimeError) as error:
         raise outside from error
-    if not path.is_relative_to(root.resolve()):
+    if not leads_to.is_relative_to(limit(root)):
         raise outside
     return path
+
+
+def limit(root: Path) -> Path:
+    """Return the folder that files of a model must not leave: the model's own, links followed.
+
+    In the cache of Hugging Face a snapshot holds only links to ``blobs`` two floors above; there
+    it is the folder of the repository, which holds nothing else.
+    """
+    root = root.resolve()
+    repository = root.parent.parent
+    if root.parent.name == "snapshots" and (repository / "blobs").is_dir():
+        return repository
+    return root
 
 
 def bundle_root(path: str | Path) -> Path:

@@ -109,7 +109,9 @@ class Found:
 
     def inside(self, path: Path) -> Path:
         """Return `path` if it lies inside the folder, links followed; BadInput otherwise."""
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        from napari_memscan.checkpoints.bundle import limit
+
+        if not path.resolve().is_relative_to(limit(self.root)):
             raise BadInput(
                 f"{path}: leads out of {self.root}. Weights and configurations must lie inside."
             )

@@ -165,10 +165,12 @@ def published(root: Path, files: Mapping[str, Path]) -> list[str]:
     sums = md5_of_large_files(root)
     warnings = []
     for part, path in files.items():
-        resolved = path.resolve()
-        if not resolved.is_relative_to(root.resolve()):
+        # By the name it has here: in some caches it is a link to another.
+        named = path.parent.resolve() / path.name
+        if not named.is_relative_to(root.resolve()):
             continue
-        expected = sums.get(resolved.relative_to(root.resolve()).as_posix())
+        resolved = path.resolve()
+        expected = sums.get(named.relative_to(root.resolve()).as_posix())
         if expected is not None:
             status = resolved.stat()
             if _md5(resolved, status.st_mtime_ns, status.st_size) != expected:
