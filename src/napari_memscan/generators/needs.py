@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-WORKSPACE = 2.0
+WORKSPACE = 1.5
 """Convolutions need room beside their activations; what was measured lies below this factor."""
 
 USABLE = 0.8
