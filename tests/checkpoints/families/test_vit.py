@@ -121,7 +121,7 @@ def test_brainiac(tmp_path, prefix):
     embedder = assert_same(tmp_path / "BrainIAC.ckpt", network, declared, lambda x: x[0], scaled)
     assert embedder.recipe.normalisation == "zscore-nonzero"
     checkpoint = load(tmp_path / "BrainIAC.ckpt", declared)
-    assert "resized" in checkpoint.report.warnings[0]
+    assert "brain-extracted" in checkpoint.report.warnings[0]
     assert checkpoint.report.states["backbone"].unused == ["projection_head.0.weight"]
 
 

@@ -36,10 +36,6 @@ BRAINIAC = Defaults(
     "BrainIAC's data set: 128^3, scaled to [0, 1]", shape=(128, 128, 128), intensity=MinMax()
 )
 OTHER = Defaults("nothing is known about this ResNet's training")
-RESIZED = (
-    "these weights were trained on volumes resized to one shape; here they are cropped or padded. "
-    "Declare shape and spacing that suit the cohort."
-)
 NOISE = (
     "MedicalNet fills voxels that are 0 with random noise of mean 0; here they become 0, so that "
     "a volume always has the same vector."
@@ -89,7 +85,6 @@ def _describe(path: Path, state: State) -> Backbone:
         return Backbone(
             path, state, "ResNet", arguments, BRAINIAC, (*reasons, "below 'backbone.'"),
             {"conv1_t_stride": (2, "BrainIAC's"), "dilated": (False, "BrainIAC's")},
-            warnings=(RESIZED,),
         )  # fmt: skip
     if biased or headed:
         why = 'stride of the first convolution, as network={"conv1_t_stride": 1}'
@@ -105,7 +100,7 @@ def _describe(path: Path, state: State) -> Backbone:
             "conv1_t_stride": (2, "MedicalNet's"),
             "dilated": (True, "MedicalNet's: stages 3 and 4 have dilations 2 and 4 and stride 1"),
         },
-        warnings=(RESIZED, NOISE),
+        warnings=(NOISE,),
     )  # fmt: skip
 
 

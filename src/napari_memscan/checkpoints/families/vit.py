@@ -45,9 +45,9 @@ BRAINIAC = Defaults(
     intensity=MinMax(), normalisation="zscore-nonzero",
 )  # fmt: skip
 OTHER = Defaults("nothing is known about this transformer's training")
-RESIZED = (
-    "BrainIAC was trained on brain-extracted, registered volumes resized to one shape; here they "
-    "are cropped or padded. Declare a spacing that lets the head fit."
+EXTRACTED = (
+    "BrainIAC was trained on brain-extracted, registered volumes; on others it may see less than "
+    "it could."
 )
 
 
@@ -96,7 +96,7 @@ def _describe(found: Found, path: Path, state: State, prefix: str) -> Backbone:
     if any(name.startswith("conv3d_transpose") for name in state.unused):
         defaults = AUTOENCODER
     elif prefix.startswith("backbone.") and not token:
-        defaults, first, warnings = BRAINIAC, True, (RESIZED,)
+        defaults, first, warnings = BRAINIAC, True, (EXTRACTED,)
     axes = found.declared.axes or defaults.axes
     shape = _shape(state, patch, axes)
     image = found.declared.shape or shape
