@@ -170,3 +170,17 @@ def test_a_constant_vector_is_named_by_its_volume(arrays):
 
     with pytest.raises(BadInput, match=r"training vector 0 \(training\[0\]\) has the same value"):
         napari_memscan.scan(*arrays, embedder=Blind())
+
+
+@pytest.mark.parametrize(
+    ("threshold", "digits"),
+    [(-0.2, 3), (0.82, 3), (0.99, 3), (0.995, 4), (0.9995, 5), (0.99999, 6), (1.0, 6)],
+)
+def test_similarities_near_1_are_shown_with_more_decimals(threshold, digits):
+    from napari_memscan.detection.result import digits_of
+
+    assert digits_of(threshold) == digits
+    # Two that lie on either side of the threshold by a tenth of its distance to 1 look different.
+    gap = max(1 - threshold, 1e-5)
+    below, above = threshold - gap / 10, threshold + gap / 10
+    assert f"{below:.{digits}f}" != f"{above:.{digits}f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ class SampleResult:
     verdict: str
     reason: str
     neighbours: tuple[Neighbour, ...]
+
+
+def digits_of(threshold: float) -> int:
+    """Return with how many decimals similarities are told apart: 3, more where all are near 1.
+
+    Pooled features of a network are alike in most of their numbers, and their correlations then
+    lie between 0.999 and 1.
+    """
+    gap = max(1 - threshold, 1e-6)
+    return 3 if gap >= 0.01 else min(6, ceil(-log10(gap)) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +111,11 @@ class ScanResult:
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
 
+    @property
+    def digits(self) -> int:
+        """Decimals with which its similarities are told apart; see `digits_of`."""
+        return digits_of(self.threshold)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
         return json.loads(json.dumps(asdict(self)))
@@ -119,8 +135,8 @@ class ScanResult:
         lines = [
             f"N_copies  {share(self.n_copies, self.n_synthetic, self.copies_interval, self.null_floor_copies)}",  # noqa: E501
             f"N_mem     {share(self.n_mem, self.n_training, self.mem_interval, self.null_floor_mem)}",  # noqa: E501
-            f"tau       {self.threshold:.4f}, rule {self.rule} (quantile {self.quantile:g}, "
-            f"{self.n_validation} validation volumes); similarity: larger is nearer",
+            f"tau       {self.threshold:.{max(4, self.digits)}f}, rule {self.rule} "
+            f"(quantile {self.quantile:g}, {self.n_validation} validation volumes); similarity: larger is nearer",
             f"embedder  {self.embedder} ({self.embedder_hash[:8]})",
         ]
         lines += [f"warning   {text}" for text in self.warnings]
@@ -130,7 +146,7 @@ class ScanResult:
         )
         for sample in self.samples[:20]:
             lines.append(
-                f"{sample.similarity:10.4f}  {sample.verdict:9}  "
+                f"{sample.similarity:10.{max(4, self.digits)}f}  {sample.verdict:9}  "
                 f"{Path(sample.path).name} -> {Path(sample.neighbour).name}"
             )
         if len(self.samples) > 20:

@@ -44,7 +44,10 @@ def histogram(result: ScanResult) -> bytes:
         **style,
     )
     axes.axvline(
-        result.threshold, color="black", linestyle="--", label=f"tau {result.threshold:.3f}"
+        result.threshold,
+        color="black",
+        linestyle="--",
+        label=f"tau {result.threshold:.{result.digits}f}",
     )
     axes.set_xlabel("similarity to the nearest volume (larger is nearer)")
     axes.set_ylabel("density")

@@ -131,7 +131,7 @@ class GenerateController(QObject):
             result = outcome.value
             message.say(
                 f"Scanned {result.n_synthetic} volumes: {result.n_copies} above the threshold "
-                f"{result.threshold:.3f}.",
+                f"{result.threshold:.{result.digits}f}.",
                 "ok",
             )
         self.set_study(self._study)

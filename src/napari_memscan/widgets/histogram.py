@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_memscan.detection.result import digits_of
 from napari_memscan.widgets.look import Look
 
 
@@ -111,7 +112,7 @@ class Histogram(QWidget):
         marks = {
             "■": (look.accent, "synthetic"),
             "█": (look.quiet, "null"),
-            "┃": (look.alarm, f"tau {threshold:.3f}"),
+            "┃": (look.alarm, f"tau {threshold:.{digits_of(threshold)}f}"),
             "┇": (look.text, "selected"),
         }
         self.legend.setText(

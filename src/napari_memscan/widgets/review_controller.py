@@ -140,7 +140,7 @@ class ReviewController(QObject):
                 "The last scan names files in another place: was the study moved? Scan again.",
                 "error",
             )
-        self._view.set_rows([row(item) for item in items])
+        self._view.set_rows([row(item, self._digits) for item in items])
         self._view.set_reading(*self.progress)
         self._update_buttons()
 
@@ -260,11 +260,18 @@ class ReviewController(QObject):
         else:
             new = str(outcome.value)
             item = self._items.get(new)
-            verdict = f": {item.verdict}, similarity {item.similarity:.3f}" if item else ""
+            verdict = f": {item.verdict}, similarity {self._told(item.similarity)}" if item else ""
             if self._view.current == old:
                 self._view.select(new)
             self._view.message.say(f"{new} replaces {old}{verdict}. {old} is kept.", "ok")
         self.changed.emit()
+
+    def _told(self, similarity: float) -> str:
+        return f"{similarity:.{self._digits}f}"
+
+    @property
+    def _digits(self) -> int:
+        return self._result.digits if self._result is not None else 3
 
     def _on_selected(self, sample: str) -> None:
         self._view.histogram.set_selected(
@@ -283,7 +290,9 @@ class ReviewController(QObject):
             return
         panes = [Pane(f"Synthetic {item.sample}", item.path)]
         for rank, near in enumerate(item.neighbours[: self._view.k.value()], 1):
-            panes.append(Pane(f"Training #{rank} similarity {near.similarity:.3f}", near.path))
+            panes.append(
+                Pane(f"Training #{rank} similarity {self._told(near.similarity)}", near.path)
+            )
         self._panes.show(item.sample, panes, study.array, partial(spacing_of, study))
 
     def _update_buttons(self) -> None:

@@ -29,6 +29,8 @@ class Row:
         What the reader said; empty when unread.
     parent, replaced_by : str
         The volume it replaces, and the one that replaces it; empty when none.
+    digits : int
+        Decimals of the similarity that are shown.
     """
 
     sample: str
@@ -38,6 +40,7 @@ class Row:
     decision: str = ""
     parent: str = ""
     replaced_by: str = ""
+    digits: int = 3
 
     @property
     def lineage(self) -> str:
@@ -107,7 +110,7 @@ class ReviewTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return (
                 row.sample,
-                f"{row.similarity:.3f}",
+                f"{row.similarity:.{row.digits}f}",
                 VERDICTS.get(row.verdict, f"? {row.verdict}"),
                 row.status,
             )[index.column()]

@@ -45,16 +45,18 @@ def detail(item: QueueItem, result: ScanResult) -> str:
     side = "above" if item.similarity > result.threshold else "not above"
     why = f". {item.verdict}: {item.reason}" if item.reason else ""
     return (
-        f"{item.sample} is nearest to {Path(near.path).name}: similarity {item.similarity:.3f}, "
-        f"{side} tau {result.threshold:.3f}{why}"
+        f"{item.sample} is nearest to {Path(near.path).name}: similarity "
+        f"{item.similarity:.{result.digits}f}, "
+        f"{side} tau {result.threshold:.{result.digits}f}{why}"
     )
 
 
-def row(item: QueueItem) -> Row:
+def row(item: QueueItem, digits: int) -> Row:
     """Return a sample as the table shows it."""
     return Row(
         sample=item.sample,
         similarity=item.similarity,
+        digits=digits,
         verdict=item.verdict,
         reason=item.reason,
         decision=item.decision.decision if item.decision is not None else "",
