@@ -136,7 +136,8 @@ class ScanResult:
             f"N_copies  {share(self.n_copies, self.n_synthetic, self.copies_interval, self.null_floor_copies)}",  # noqa: E501
             f"N_mem     {share(self.n_mem, self.n_training, self.mem_interval, self.null_floor_mem)}",  # noqa: E501
             f"tau       {self.threshold:.{max(4, self.digits)}f}, rule {self.rule} "
-            f"(quantile {self.quantile:g}, {self.n_validation} validation volumes); similarity: larger is nearer",
+            f"(quantile {self.quantile:g}, {self.n_validation} validation volumes); "
+            "similarity: larger is nearer",
             f"embedder  {self.embedder} ({self.embedder_hash[:8]})",
         ]
         lines += [f"warning   {text}" for text in self.warnings]
