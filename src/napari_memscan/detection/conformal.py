@@ -91,7 +91,7 @@ class ConformalRule:
     Notes
     -----
     Several volumes of one subject count as one: two scans of a patient are not two new patients,
-    and as n = 2 they would make p-values smaller than the evidence is. Scores of one volume a
+    and counted as such they make p-values smaller than the evidence is. Scores of one volume a
     subject, picked at random, are exchangeable with that of a new subject. The largest of a subject
     is at least the picked one, so its p-values are at least as large: valid without a random pick,
     at the price of some power. Pooling all volumes is not valid.

@@ -1,0 +1,101 @@
+"""Limits between the three classes, learnt from planted volumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_memscan.detection.limits import ClassLimits
+from napari_memscan.errors import BadInput
+
+
+def classes(n=60, novel=0.0, near=4.0, copy=8.0, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.normal(where, 1, size=n) for where in (novel, near, copy)]
+
+
+def test_separable_classes_part_in_the_middle_of_the_gap():
+    limits = ClassLimits().fit(np.linspace(0, 1, 20), np.linspace(2, 3, 20), np.linspace(5, 6, 20))
+    assert limits.copy_limit_ == 4.0
+    assert limits.novel_limit_ == 1.5
+    assert limits.separability_["copy/near-duplicate"].auc == 1
+    assert limits.separability_["copy/near-duplicate"].interval[0] < 0.95
+    assert limits.reasons_ == ()
+
+
+def test_overlapping_classes_part_with_the_least_balanced_error():
+    novel, near, copy = classes(near=4, copy=6)
+    limits = ClassLimits().fit(novel, near, copy)
+
+    def error(limit):
+        return (near >= limit).mean() + (copy < limit).mean()
+
+    assert error(limits.copy_limit_) == min(map(error, np.linspace(0, 10, 5001)))
+    low, high = limits.copy_limit_interval_
+    assert low <= limits.copy_limit_ <= high
+    assert high - low < 2
+
+
+def test_classes_of_unequal_size_count_equally():
+    random = np.random.default_rng(0)
+    near, copy = random.normal(0, 1, 4000), random.normal(2, 1, 40)
+    limits = ClassLimits(n_draws=1).fit(near - 5, near, copy)
+    assert limits.copy_limit_ == pytest.approx(1.0, abs=0.5)
+
+
+@pytest.mark.parametrize("miss", [0.0, 0.05, 0.2])
+def test_at_most_the_stated_share_of_each_planted_class_is_called_novel(miss):
+    novel, near, copy = classes(n=40, near=2, copy=4)
+    limit = ClassLimits(miss, n_draws=1).fit(novel, near, copy).novel_limit_
+    shares = [(s <= limit).mean() for s in (near, copy)]
+    assert max(shares) == pytest.approx(miss)
+    # The limit is as high as it may be.
+    assert max((s <= np.nextafter(limit, 99)).mean() for s in (near, copy)) > miss
+
+
+def test_a_class_too_small_or_missing_gives_no_limit_and_a_reason():
+    novel, near, copy = classes()
+    limits = ClassLimits(n_draws=1).fit(novel, near[:9], copy)
+    assert limits.copy_limit_ is None
+    assert limits.novel_limit_ is None
+    assert limits.copy_limit_interval_ is None
+    assert any("9 near-duplicate scores; at least 10" in r for r in limits.reasons_)
+    empty = ClassLimits(n_draws=1).fit(novel, [], [])
+    assert empty.novel_limit_ is None
+    assert empty.separability_ == {}
+    assert len(empty.reasons_) == 2
+    without_null = ClassLimits(n_draws=1).fit([], near, copy)
+    assert without_null.copy_limit_ is not None
+    assert "near-duplicate/novel" not in without_null.separability_
+
+
+def test_classes_that_do_not_separate_are_said_to():
+    novel, near, copy = classes(near=4, copy=4.3)
+    limits = ClassLimits(n_draws=20).fit(novel, near, copy)
+    assert limits.copy_limit_ is None
+    assert limits.novel_limit_ is not None
+    assert any("a copy cannot be told from a near-duplicate" in r for r in limits.reasons_)
+    lost = ClassLimits(n_draws=20).fit(novel, *classes(near=0.2, copy=5)[1:])
+    assert any("a near-duplicate cannot be told from a novel" in r for r in lost.reasons_)
+
+
+def test_limits_are_seeded():
+    data = classes(near=2, copy=3.5)
+    first, again = (ClassLimits(seed=1, n_draws=50).fit(*data) for _ in range(2))
+    other = ClassLimits(seed=2, n_draws=50).fit(*data)
+    assert first.copy_limit_interval_ == again.copy_limit_interval_
+    assert first.novel_limit_interval_ == again.novel_limit_interval_
+    assert first.novel_limit_interval_ != other.novel_limit_interval_
+    assert first.copy_limit_ == other.copy_limit_
+
+
+def test_bad_input_is_named():
+    novel, near, copy = classes()
+    with pytest.raises(BadInput, match="planted copy score 0 is nan"):
+        ClassLimits().fit(novel, near, [np.nan])
+    with pytest.raises(BadInput, match="no limits"):
+        ClassLimits().fit([], [], [])
+    with pytest.raises(BadInput, match=r"miss 0\.5"):
+        ClassLimits(0.5).fit(novel, near, copy)
+    with pytest.raises(BadInput, match="0 draws"):
+        ClassLimits(n_draws=0).fit(novel, near, copy)
