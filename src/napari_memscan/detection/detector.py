@@ -1,0 +1,287 @@
+"""The whole chain on arrays: retrieve, verify, calibrate, decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.assumption import AssumptionTest, exchangeability_test
+from napari_memscan.detection.conformal import BatchDecision, ConformalRule
+from napari_memscan.detection.limits import ClassLimits
+from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
+from napari_memscan.detection.scores import subject_numbers
+from napari_memscan.detection.search import Found, Query, Search
+from napari_memscan.detection.sharpness import sharpness
+from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.errors import BadInput
+
+Array = NDArray[np.float32]
+Vectors = NDArray[np.float32]
+Embed = Callable[[Array], Vectors]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the chain says of a batch of synthetic volumes.
+
+    Attributes
+    ----------
+    scores : array (m,)
+        After registration, larger is nearer.
+    decision : BatchDecision
+        Which of them are nearer than new patients are.
+    verdicts : list of (str, str)
+        ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
+    limits : ClassLimits
+        Where near-duplicates and copies begin.
+    assumption : AssumptionTest
+        Whether what all this rests on is seen to fail.
+    found : tuple of Found
+        The search behind each score; empty where only scores were given.
+    """
+
+    scores: NDArray[np.float64]
+    decision: BatchDecision
+    verdicts: list[tuple[str, str]]
+    limits: ClassLimits
+    assumption: AssumptionTest
+    found: tuple[Found, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """Validation volumes that went through the search: what unrelated volumes score.
+
+    Attributes
+    ----------
+    scores : array (n,)
+        Larger is nearer.
+    subjects : sequence of str or None
+        Whose volume each is; '' where nobody said it.
+    sharpness : array (n,) or None
+        See `sharpness.sharpness`.
+    """
+
+    scores: NDArray[np.float64]
+    subjects: Sequence[str] | None = None
+    sharpness: NDArray[np.float64] | None = None
+
+    def one_each(self) -> Null:
+        """Return only the nearest volume of each subject: two scans are not two new patients."""
+        numbers = subject_numbers(self.subjects, len(self.scores))
+        order = np.lexsort((-self.scores, numbers))
+        first = order[np.unique(numbers[order], return_index=True)[1]]
+        sharp = None if self.sharpness is None else self.sharpness[first]
+        return Null(self.scores[first], None, sharp)
+
+
+def judge(
+    scores: NDArray[np.float64],
+    null: Null,
+    limits: ClassLimits,
+    *,
+    q: float = 0.1,
+    sharpness: NDArray[np.float64] | None = None,
+    found: Iterable[Found] = (),
+) -> Judgement:
+    """Decide on a batch of scores.
+
+    Parameters
+    ----------
+    scores : array (m,)
+        Of synthetic volumes, from the same search as those of the null.
+    null : Null
+        Of validation volumes.
+    limits : ClassLimits
+        Fitted.
+    q : float
+        Largest expected share of novel ones among those called.
+    sharpness : array (m,), optional
+        Of the synthetic volumes; used where the null has it too.
+    found : iterable of Found
+        For the record.
+
+    Raises
+    ------
+    BadInput
+        No scores, or one that is not finite.
+    """
+    each = null.one_each()
+    decision = ConformalRule(q).fit(each.scores).decide(scores)
+    both = sharpness is not None and each.sharpness is not None
+    return Judgement(
+        scores,
+        decision,
+        verdicts(scores, decision, limits),
+        limits,
+        exchangeability_test(
+            scores,
+            each.scores,
+            rejected=decision.rejected,
+            sharpness_synthetic=sharpness if both else None,
+            sharpness_null=each.sharpness if both else None,
+        ),
+        tuple(found),
+    )
+
+
+class CopyDetector:
+    """Finds copies among synthetic volumes, with a bounded share of mistakes.
+
+    Parameters
+    ----------
+    search : Search, optional
+        Retrieval and verification; its spacing is that of all volumes.
+    q : float
+        Largest expected share of novel volumes among those called copy or near-duplicate.
+    n_planted : int
+        Planted copies, and as many planted near-duplicates, of each kind of
+        `planting.LIMIT_KINDS`.
+    embed : callable, optional
+        Maps volumes (N, 1, X, Y, Z) to vectors (N, d); without it only the correlator retrieves.
+    proposed : int
+        Candidates of the embedder.
+    seed : int
+        Of planting and bootstrap.
+    workers : int
+        Processes. Results do not depend on it.
+
+    Attributes
+    ----------
+    null_ : Null
+        Of the validation volumes, each searched as a synthetic one is.
+    plants_ : list of Plant
+        What was planted, ``planted_`` (list of Found) what the search made of it.
+    limits_ : ClassLimits
+
+    Examples
+    --------
+    >>> detector = CopyDetector().fit(training, validation)  # doctest: +SKIP
+    >>> [verdict for verdict, reason in detector.predict(synthetic).verdicts]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        search: Search | None = None,
+        *,
+        q: float = 0.1,
+        n_planted: int = 12,
+        embed: Embed | None = None,
+        proposed: int = 5,
+        seed: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.search = search
+        self.q = q
+        self.n_planted = n_planted
+        self.embed = embed
+        self.proposed = proposed
+        self.seed = seed
+        self.workers = workers
+
+    def fit(
+        self,
+        training: Sequence[Array],
+        validation: Sequence[Array],
+        *,
+        subjects: tuple[Sequence[str], Sequence[str]] | None = None,
+    ) -> CopyDetector:
+        """Learn the training volumes, the null and the class limits.
+
+        Parameters
+        ----------
+        training, validation : sequences of arrays (X, Y, Z) in [0, 1]
+            Of one shape; preprocessed alike.
+        subjects : (sequence of str, sequence of str), optional
+            Of training and of validation volumes. A validation volume is never compared with
+            training volumes of its own subject.
+
+        Raises
+        ------
+        BadInput
+            No volumes, different shapes, a constant volume or one that is not finite.
+        """
+        if not len(training) or not len(validation):
+            raise BadInput(
+                f"{len(training)} training and {len(validation)} validation volumes; at least one "
+                "of each is needed, and at least 20 of the latter to call anything."
+            )
+        self.search_ = (self.search or Search()).fit(training)
+        self.index_ = None if self.embed is None else NeighbourIndex().fit(self._vectors(training))
+        excluded: list[tuple[int, ...]] = [()] * len(validation)
+        if subjects is not None:
+            excluded = [
+                tuple(i for i, other in enumerate(subjects[0]) if other and other == own)
+                for own in subjects[1]
+            ]
+        found = self._find(
+            [partial(_item, validation, i) for i in range(len(validation))], excluded
+        )
+        self.null_ = Null(
+            np.array([f.score for f in found]),
+            None if subjects is None else list(subjects[1]),
+            np.array([sharpness(validation[i]) for i in range(len(validation))]),
+        )
+        shape = tuple(training[0].shape)
+        self.plants_: list[Plant] = [
+            one
+            for kinds in LIMIT_KINDS.values()
+            for one in plant(kinds, self.n_planted, range(len(training)), shape, (self.seed, 1))  # type: ignore[arg-type]
+        ]
+        self.planted_ = self._find(
+            [
+                partial(p.load, partial(_item, training, p.source), self.search_.spacing)
+                for p in self.plants_
+            ]
+        )
+        by_label: dict[str, list[float]] = {label: [] for label in LIMIT_KINDS}
+        for one, what in zip(self.plants_, self.planted_, strict=True):
+            by_label[one.label].append(what.score)
+        self.limits_ = ClassLimits(seed=self.seed).fit(
+            self.null_.one_each().scores, by_label["near-duplicate"], by_label["copy"]
+        )
+        return self
+
+    def predict(self, volumes: Sequence[Array]) -> Judgement:
+        """Judge a batch of synthetic volumes (X, Y, Z); each verdict depends on the whole batch."""
+        if not len(volumes):
+            raise BadInput("there are no synthetic volumes to judge.")
+        found = self._find([partial(_item, volumes, i) for i in range(len(volumes))])
+        return judge(
+            np.array([f.score for f in found]),
+            self.null_,
+            self.limits_,
+            q=self.q,
+            sharpness=np.array([sharpness(volumes[i]) for i in range(len(volumes))]),
+            found=found,
+        )
+
+    def _vectors(self, volumes: Sequence[Any]) -> Vectors:
+        assert self.embed is not None
+        return np.stack([self.embed(volumes[i][None, None])[0] for i in range(len(volumes))])
+
+    def _find(
+        self,
+        loads: Sequence[Callable[[], Array]],
+        excluded: Sequence[tuple[int, ...]] | None = None,
+    ) -> list[Found]:
+        proposed: Sequence[tuple[int, ...]] = [()] * len(loads)
+        if self.embed is not None and self.index_ is not None:
+            vectors = np.concatenate([self.embed(load()[None, None]) for load in loads])
+            _, rows = self.index_.kneighbors(vectors, self.proposed)
+            proposed = [tuple(int(i) for i in row) for row in rows]
+        queries = [
+            Query(load, tuple(i for i in near if i not in out), tuple(out))
+            for load, near, out in zip(loads, proposed, excluded or [()] * len(loads), strict=True)
+        ]
+        return list(self.search_.find_all(queries, self.workers))
+
+
+def _item(volumes: Sequence[Array], i: int) -> Array:
+    return volumes[i]

@@ -1,0 +1,108 @@
+"""Planting: perturbed training volumes as queries whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.perturbations import COPY_KINDS, NEAR_KINDS, Perturbation, draw
+from napari_memscan.errors import BadInput
+
+Array = NDArray[np.float32]
+Triple = tuple[float, float, float]
+
+LIMIT_KINDS = {
+    "copy": ("registered copy", "all at once"),
+    "near-duplicate": ("registered near-duplicate", "elastic, all at once"),
+}
+"""What class limits are learnt from, in equal parts: a generator's copies lie where their source
+lies, or have been moved by its augmentation."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A perturbed volume and what it is.
+
+    Attributes
+    ----------
+    source : int
+        Which volume was perturbed.
+    label : str
+        ``copy``, ``near-duplicate``, or ``novel`` where the source is no training volume.
+    kind : str
+        Of perturbation; see `perturbations.KINDS`.
+    perturbation : Perturbation
+        What was done.
+    """
+
+    source: int
+    label: str
+    kind: str
+    perturbation: Perturbation
+
+    def load(self, read: Callable[[], Array], spacing: Triple) -> Array:
+        """Read the source (X, Y, Z) and perturb it."""
+        return self.perturbation.apply(read(), spacing)
+
+
+def label_of(kind: str) -> str:
+    """Return what a training volume is after a perturbation of this kind."""
+    return "copy" if kind in COPY_KINDS else "near-duplicate"
+
+
+def plant(
+    kinds: Sequence[str],
+    n: int,
+    sources: Sequence[int],
+    shape: tuple[int, int, int],
+    seed: Sequence[int],
+    label: str | None = None,
+) -> list[Plant]:
+    """Draw plants of each kind.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of `perturbations.KINDS`.
+    n : int
+        Plants of each kind.
+    sources : sequence of int
+        Volumes to draw from: without repetition while there are enough.
+    shape : (int, int, int)
+        Of the volumes.
+    seed : sequence of int
+        The same seed gives the same plants.
+    label : str, optional
+        ``novel`` where the sources are no training volumes.
+
+    Returns
+    -------
+    list of Plant
+        Kind after kind.
+
+    Raises
+    ------
+    BadInput
+        No sources, or no such kind.
+    """
+    if not len(sources):
+        raise BadInput("there are no volumes to perturb.")
+    unknown = [kind for kind in kinds if kind not in COPY_KINDS | NEAR_KINDS]
+    if unknown:
+        raise BadInput(f"perturbation {unknown[0]!r}: one of {', '.join(COPY_KINDS | NEAR_KINDS)}.")
+    plants = []
+    every = list(COPY_KINDS | NEAR_KINDS)
+    for kind in kinds:
+        # A stream for each kind: asking for others beside it changes nothing.
+        random = np.random.default_rng([*seed, every.index(kind)])
+        order: list[int] = []
+        while len(order) < n:
+            order += [int(sources[i]) for i in random.permutation(len(sources))]
+        plants += [
+            Plant(source, label or label_of(kind), kind, draw(kind, shape, random))
+            for source in order[:n]
+        ]
+    return plants
