@@ -163,7 +163,7 @@ def test_nan_is_refused(embedder):
 def test_another_kind_of_checkpoint_is_named(tiny_ldm, tiny_embedder):
     with pytest.raises(BadInput, match="this is a 3D latent diffusion model, but an embedder"):
         BackboneEmbedder(tiny_ldm)
-    with pytest.raises(BadInput, match="a contrastive embedder, not a backbone"):
+    with pytest.raises(BadInput, match="an embedder of another kind, not a backbone"):
         BackboneEmbedder(tiny_embedder)
 
 

@@ -12,11 +12,13 @@ from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.families.interface import Candidate, Family
 from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.recipe import (
+    AnyEmbedderRecipe,
     AutoencoderRecipe,
     BackboneRecipe,
     EmbedderRecipe,
     LDMRecipe,
     Recipe,
+    StructuralRecipe,
 )
 from napari_memscan.errors import BadInput
 
@@ -32,7 +34,7 @@ FAMILIES = (
 NEEDED = {
     "ldm": (LDMRecipe, "a 3D latent diffusion model"),
     "autoencoder": (LDMRecipe | AutoencoderRecipe, "an autoencoder"),
-    "embedder": (EmbedderRecipe | BackboneRecipe, "an embedder"),
+    "embedder": (AnyEmbedderRecipe, "an embedder"),
 }
 
 
@@ -175,6 +177,8 @@ def describe(checkpoint: Checkpoint | str | Path) -> str:
         )
     elif isinstance(recipe, EmbedderRecipe):
         text = f"contrastive embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
+    elif isinstance(recipe, StructuralRecipe):
+        text = f"structural embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
     elif isinstance(recipe, BackboneRecipe):
         text = f"embedder, pooled features of a {recipe.network}: {_by(recipe.input_shape)}"
     else:

@@ -26,6 +26,7 @@ _NAMES = {
     "ldm": "a 3D latent diffusion model",
     "autoencoder": "an autoencoder alone",
     "embedder": "an embedder",
+    "structural": "an embedder",
     "backbone": "an embedder",
 }
 
@@ -43,7 +44,7 @@ def save_checkpoint(
     ----------
     folder : path
         Made if missing.
-    recipe : LDMRecipe, AutoencoderRecipe or EmbedderRecipe
+    recipe : Recipe
         Its `files` name the weight files.
     weights : dict of str to state dict
         One state dict for each entry of ``recipe.files``.

@@ -2,79 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from napari_memscan.files import hash_of
+from napari_memscan.checkpoints.embedder_recipes import (
+    AnyEmbedderRecipe,
+    BackboneRecipe,
+    EmbedderRecipe,
+    StructuralRecipe,
+)
+from napari_memscan.checkpoints.recipe_fields import (
+    FORMAT,
+    Axes,
+    Number,
+    RecipePart,
+    Regions,
+    Shape,
+    Spacing,
+    Start,
+)
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-FORMAT = 2
-"""Version of `recipe.json`; a larger number in a file means that a newer memscan wrote it."""
-
-Shape = tuple[
-    Annotated[int, Field(ge=1, le=4096)],
-    Annotated[int, Field(ge=1, le=4096)],
-    Annotated[int, Field(ge=1, le=4096)],
+__all__ = [
+    "FORMAT",
+    "AnyEmbedderRecipe",
+    "AnyRecipe",
+    "AutoencoderRecipe",
+    "Axes",
+    "BackboneRecipe",
+    "Conditioning",
+    "EmbedderRecipe",
+    "FlowRecipe",
+    "LDMRecipe",
+    "Number",
+    "Recipe",
+    "Regions",
+    "SchedulerRecipe",
+    "Shape",
+    "Spacing",
+    "StructuralRecipe",
 ]
 
-Start = Annotated[int, Field(ge=0, le=4096)]
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Spacing = tuple[Length, Length, Length]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Region = tuple[Number, Number, Number, Number]
-Regions = tuple[Region, Region]
-"""Top and bottom body region of MAISI, one-hot: head and neck, chest, abdomen, pelvis and legs."""
 
-
-def _orientation(value: str) -> str:
-    if len(value) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
-        frozenset(pair) for letter in value for pair in ("RL", "AP", "SI") if letter in pair
-    }:
-        raise ValueError(
-            f"axes '{value}': three letters say where the axes of the network point to, one of "
-            "R/L, one of A/P, one of S/I, such as RAS, or SRA for depth first"
-        )
-    return value
-
-
-Axes = Annotated[str, AfterValidator(_orientation)]
-"""Where the three axes of an array point to, as nibabel's axis codes: RAS, LPS, SRA ..."""
-
-
-class _Recipe(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    _later: ClassVar[frozenset[str]] = frozenset()
-    """Fields that format 1 did not have: written only where they differ from their default, so
-    that recipes which do not need them keep their hash."""
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        unused = {
-            name
-            for name in self._later
-            if getattr(self, name) == type(self).model_fields[name].default
-        }
-        return {key: value for key, value in handler(self).items() if key not in unused}
-
-    @property
-    def hash(self) -> str:
-        """Sixteen hexadecimal digits that change whenever the recipe does."""
-        return hash_of(self.model_dump(mode="json"))
-
-
-class SchedulerRecipe(_Recipe):
+class SchedulerRecipe(RecipePart):
     """The noise schedule a denoiser was trained with (Ho et al. 2020, Song et al. 2021).
 
     Attributes
@@ -119,7 +90,7 @@ class SchedulerRecipe(_Recipe):
         return self
 
 
-class FlowRecipe(_Recipe):
+class FlowRecipe(RecipePart):
     """A rectified flow (Liu et al. 2022), as MONAI's ``RFlowScheduler`` walks it.
 
     Attributes
@@ -153,7 +124,7 @@ AnySchedule = Annotated[
 ]
 
 
-class Conditioning(_Recipe):
+class Conditioning(RecipePart):
     """What the denoiser is told besides latent and noise level; the same for every sample.
 
     Attributes
@@ -197,7 +168,7 @@ class Conditioning(_Recipe):
         return self
 
 
-class AutoencoderRecipe(_Recipe):
+class AutoencoderRecipe(RecipePart):
     """An autoencoder alone, as `memscan train autoencoder` makes it.
 
     Attributes
@@ -225,11 +196,11 @@ class AutoencoderRecipe(_Recipe):
     spacing: Spacing | None = None
     decoded_range: tuple[Number, Number] | None = (0.0, 1.0)
     axes: Axes = "RAS"
-    files: dict[str, str] = {"autoencoder": "autoencoder.safetensors"}
-    provenance: dict[str, Any] = {}
+    files: dict[str, str] = Field({"autoencoder": "autoencoder.safetensors"})
+    provenance: dict[str, Any] = Field({})
 
 
-class LDMRecipe(_Recipe):
+class LDMRecipe(RecipePart):
     """All that sampling from a latent diffusion model needs and its weights do not say.
 
     Attributes
@@ -290,11 +261,13 @@ class LDMRecipe(_Recipe):
     steps: int = Field(25, ge=1, le=100_000)
     preprocessing: Preprocessing
     spacing: Spacing | None = None
-    files: dict[str, str] = {
-        "autoencoder": "autoencoder.safetensors",
-        "denoiser": "denoiser.safetensors",
-    }
-    provenance: dict[str, Any] = {}
+    files: dict[str, str] = Field(
+        {
+            "autoencoder": "autoencoder.safetensors",
+            "denoiser": "denoiser.safetensors",
+        }
+    )
+    provenance: dict[str, Any] = Field({})
 
     @model_validator(mode="after")
     def _fits(self) -> LDMRecipe:
@@ -326,73 +299,5 @@ class LDMRecipe(_Recipe):
         return self
 
 
-class EmbedderRecipe(_Recipe):
-    """A contrastive embedder (Dar et al. 2023, section 2.2).
-
-    Attributes
-    ----------
-    input_shape : (int, int, int)
-        Shape of the preprocessed volumes it takes, X, Y, Z.
-    working_shape : (int, int, int)
-        The volume is averaged down to this shape before the first convolution.
-    downsample : (int, int, int)
-        Powers of two: by how much the encoder shrinks each axis.
-    n_hiddens : int
-        Channels after the first convolution.
-    dim : int
-        Length of the vector.
-    axes : str
-        Where the axes of the network's input point to; volumes are turned to it.
-    """
-
-    _later: ClassVar[frozenset[str]] = frozenset({"axes"})
-
-    format: int = Field(FORMAT, ge=1, le=FORMAT)
-    kind: Literal["embedder"] = "embedder"
-    network: Literal["contrastive"] = "contrastive"
-    input_shape: Shape
-    working_shape: Shape
-    downsample: Shape
-    n_hiddens: int = Field(16, ge=1)
-    dim: int = Field(32, ge=2)
-    axes: Axes = "RAS"
-    preprocessing: Preprocessing
-    files: dict[str, str] = {"embedder": "embedder.safetensors"}
-    provenance: dict[str, Any] = {}
-
-
-class BackboneRecipe(_Recipe):
-    """A network trained for something else, whose pooled features are the vector.
-
-    Attributes
-    ----------
-    network : str
-        ``ResNet`` (MedicalNet), ``SwinViT`` (SwinUNETR, VoCo), ``SegResEncoder`` (CT-FM), ``ViT``.
-    arguments : dict
-        Of the network.
-    input_shape : (int, int, int)
-        Shape of the preprocessed volumes it takes, X, Y, Z.
-    axes : str
-        Where the axes of the network's input point to; volumes are turned to it.
-    normalisation : {"none", "zscore-nonzero"}
-        What preprocessed volumes in [0, 1] go through before the network; z-score over the voxels
-        that are not 0 is MedicalNet's.
-    pooling : {"mean", "first"}
-        Average over all positions of the last feature map, or the first token.
-    """
-
-    format: int = Field(FORMAT, ge=1, le=FORMAT)
-    kind: Literal["backbone"] = "backbone"
-    network: Literal["ResNet", "SwinViT", "SegResEncoder", "ViT"]
-    arguments: dict[str, Any]
-    input_shape: Shape
-    axes: Axes = "RAS"
-    normalisation: Literal["none", "zscore-nonzero"] = "none"
-    pooling: Literal["mean", "first"] = "mean"
-    preprocessing: Preprocessing
-    files: dict[str, str] = {"backbone": "backbone.safetensors"}
-    provenance: dict[str, Any] = {}
-
-
-Recipe = LDMRecipe | AutoencoderRecipe | EmbedderRecipe | BackboneRecipe
+Recipe = LDMRecipe | AutoencoderRecipe | AnyEmbedderRecipe
 AnyRecipe = Annotated[Recipe, Field(discriminator="kind")]

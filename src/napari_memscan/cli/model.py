@@ -12,6 +12,7 @@ import typer
 
 from napari_memscan.cli.console import follow, note, say
 from napari_memscan.errors import BadInput
+from napari_memscan.training import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
     from napari_memscan.study import Study
@@ -26,12 +27,27 @@ class Part(StrEnum):
     EMBEDDER = "embedder"
 
 
+class Kind(StrEnum):
+    """Which embedder is trained."""
+
+    CONTRASTIVE = "contrastive"
+    STRUCTURAL = "structural"
+
+
 def train(
     part: Annotated[Part, typer.Argument(help="Which network.", show_default=False)],
     study: Annotated[Path, typer.Argument(help="Its cohort is learned.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the checkpoint. Default: models/PART in the study."),
+    ] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            help="For the embedder: contrastive (Dar et al. 2023), or structural, which has seen "
+            f"all changes that leave a copy a copy. Default: {DEFAULT_EMBEDDER}.",
+            show_default=False,
+        ),
     ] = None,
     autoencoder: Annotated[
         Path | None,
@@ -67,13 +83,14 @@ def train(
       memscan train autoencoder audit
       memscan train denoiser audit --steps 5000 --set batch=16
       memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
+      memscan train embedder audit --kind structural
     """
     from napari_memscan.checkpoints.loading import describe
     from napari_memscan.jobs import train as job
     from napari_memscan.study import Study
 
     opened = Study.open(study)
-    settings = _settings(part, opened, steps, epochs, set_ or [])
+    settings = _settings(part, kind, opened, steps, epochs, set_ or [])
     models = opened.folder / "models"
     out = (out or models / part).resolve()
     if (out / "recipe.json").exists():
@@ -103,14 +120,19 @@ def _use(study: Study, part: Part, out: Path) -> None:
 
 
 def _settings(
-    part: Part, study: Study, steps: int | None, epochs: float | None, pairs: list[str]
+    part: Part,
+    kind: Kind | None,
+    study: Study,
+    steps: int | None,
+    epochs: float | None,
+    pairs: list[str],
 ) -> Settings:
     from pydantic import ValidationError
 
     from napari_memscan.config import explained
-    from napari_memscan.training.settings import SETTINGS
+    from napari_memscan.training.settings import settings_of
 
-    kind = SETTINGS[part]
+    chosen = settings_of(part.value, kind.value if kind else None)
     values: dict[str, Any] = {}
     for text in pairs:
         key, equals, value = text.partition("=")
@@ -127,14 +149,14 @@ def _settings(
     if steps is not None:
         values["steps"] = steps
     try:
-        settings = kind.model_validate(values)
+        settings = chosen.model_validate(values)
         if epochs is not None:
             in_epoch = len(study.cohort.rows("training")) / settings.batch
             values["steps"] = max(1, math.ceil(epochs * in_epoch))
-            settings = kind.model_validate(values)
+            settings = chosen.model_validate(values)
     except ValidationError as error:
         raise BadInput(
-            f"--set: {explained(error)}. Settings of {part}: {', '.join(kind.model_fields)}."
+            f"--set: {explained(error)}. Settings of {part}: {', '.join(chosen.model_fields)}."
         ) from error
     return settings
 

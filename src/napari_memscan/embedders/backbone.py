@@ -61,7 +61,7 @@ class BackboneEmbedder:
         checkpoint = load(path, declared, kind="embedder")
         recipe = checkpoint.recipe
         if not isinstance(recipe, BackboneRecipe):
-            raise BadInput(f"{path}: this is a contrastive embedder, not a backbone.")
+            raise BadInput(f"{path}: this is an embedder of another kind, not a backbone.")
         sketch = sketch_backbone(recipe.network, recipe.arguments, path)
         shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
         self.dim = features_of(sketch, shape, path)

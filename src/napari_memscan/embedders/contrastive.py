@@ -50,7 +50,8 @@ class ContrastiveEmbedder:
 
         checkpoint = load(folder, declared, kind="embedder")
         recipe = checkpoint.recipe
-        assert isinstance(recipe, EmbedderRecipe)
+        if not isinstance(recipe, EmbedderRecipe):
+            raise BadInput(f"{folder}: this is an embedder of another kind, not a contrastive one.")
         weights = checkpoint.weights("embedder")
         build = partial(
             ContrastiveEncoder,

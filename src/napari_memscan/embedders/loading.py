@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe
+from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe, StructuralRecipe
 from napari_memscan.checkpoints.trusted.opening import trusted_embedder
 from napari_memscan.embedders.interface import Embedder
 
@@ -55,6 +55,10 @@ def load_embedder(
         from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 
         return ContrastiveEmbedder(spec, device, declared)
+    if isinstance(recipe, StructuralRecipe):
+        from napari_memscan.embedders.structural import StructuralEmbedder
+
+        return StructuralEmbedder(spec, device, declared)
     if isinstance(recipe, BackboneRecipe):
         from napari_memscan.embedders.backbone import BackboneEmbedder
 

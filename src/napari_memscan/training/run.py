@@ -16,11 +16,14 @@ from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of, replacing
 from napari_memscan.training.settings import (
+    EMBEDDERS,
     SETTINGS,
     AutoencoderSettings,
     DenoiserSettings,
     EmbedderSettings,
     Settings,
+    StructuralSettings,
+    settings_of,
 )
 from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -71,7 +74,7 @@ def train(
         Folder of the checkpoint. A training that was stopped there goes on from its last state;
         each step's batch and noise follow from seed and step, so the result is the same.
     settings : Settings
-        Of the class that belongs to `part`.
+        Of the class that belongs to `part`; for the embedder it says which kind is fitted.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
     preprocessing : Preprocessing
@@ -205,10 +208,11 @@ def _ema(decay: float) -> Any:
 
 
 def _check(part: str, arrays: dict[str, NDArray[np.float32]], settings: Settings) -> None:
-    if part not in SETTINGS:
-        raise BadInput(f"'{part}' cannot be trained; choose one of {', '.join(SETTINGS)}.")
-    if not isinstance(settings, SETTINGS[part]):
-        raise BadInput(f"settings for {part} must be {SETTINGS[part].__name__}.")
+    settings_of(part)
+    fitting = tuple(EMBEDDERS.values()) if part == "embedder" else (SETTINGS[part],)
+    if not isinstance(settings, fitting):
+        names = " or ".join(kind.__name__ for kind in fitting)
+        raise BadInput(f"settings for {part} must be {names}.")
     for split, least in (("training", 2), ("validation", 1)):
         if len(arrays.get(split, ())) < least:
             raise BadInput(f"the cohort has too few {split} volumes to train: {least} are needed.")
@@ -229,6 +233,10 @@ def _task(
         return AutoencoderTask(arrays, settings, preprocessing, spacing)
     if isinstance(settings, EmbedderSettings):
         return EmbedderTask(arrays, settings, preprocessing)
+    if isinstance(settings, StructuralSettings):
+        from napari_memscan.training.structural import StructuralTask
+
+        return StructuralTask(arrays, settings, preprocessing)
     assert isinstance(settings, DenoiserSettings)
     if autoencoder is None:
         raise BadInput("the denoiser needs a trained autoencoder: train that first, or name one.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
+from napari_memscan.errors import BadInput
+from napari_memscan.training import DEFAULT_EMBEDDER
 
 
 class Settings(BaseModel):
@@ -153,9 +155,91 @@ class EmbedderSettings(Settings):
     noise: float = Field(0.05, ge=0)
 
 
+class StructuralSettings(Settings):
+    """Settings of ``memscan train embedder --kind structural``.
+
+    Both views of a volume are augmented, by all that leaves a copy a copy; the correlation of two
+    vectors is regressed onto how alike the two volumes are (after DeepSSIM++, arXiv 2609.03615).
+
+    Attributes
+    ----------
+    working_shape : (int, int, int) or None
+        Volumes are averaged down to it first; None takes half of each axis, 8 to 32 voxels.
+    width, stages, cells, hidden, dim, dropout
+        Of the network; see `MultiScaleEncoder`.
+    temperature : float
+        Of the NT-Xent loss.
+    regression : float
+        Weight of the regression beside NT-Xent.
+    flip_axes : tuple of int
+        Axes that views flip, each with probability 0.5.
+    degrees : float
+        Views are rotated by up to this about each axis.
+    shift, zoom : float
+        By up to this share of an axis, and of the size.
+    blur : float
+        Up to this many voxels of the working shape.
+    noise : float
+        Up to this standard deviation; volumes span 0 to 1.
+    gamma : float
+        Intensities to a power between 1 over this and this.
+    bias : float
+        Intensities change by up to this share from the middle to either end of each axis.
+    elastic : float
+        Near-duplicates made in training are deformed by up to this share of each axis.
+    """
+
+    steps: int = Field(600, ge=1)
+    batch: int = Field(24, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    working_shape: tuple[int, int, int] | None = None
+    width: int = Field(16, ge=4)
+    stages: int = Field(3, ge=1, le=8)
+    cells: int = Field(4, ge=1, le=16)
+    hidden: int = Field(256, ge=2)
+    dim: int = Field(64, ge=2)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    temperature: float = Field(0.1, gt=0)
+    regression: float = Field(5.0, ge=0)
+    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
+    degrees: float = Field(12.0, ge=0, le=180)
+    shift: float = Field(0.08, ge=0, lt=1)
+    zoom: float = Field(0.08, ge=0, lt=1)
+    blur: float = Field(0.8, ge=0, le=8)
+    noise: float = Field(0.05, ge=0)
+    gamma: float = Field(1.6, ge=1)
+    bias: float = Field(0.3, ge=0, lt=1)
+    elastic: float = Field(0.12, gt=0, lt=0.5)
+
+
 SETTINGS: dict[str, type[Settings]] = {
     "autoencoder": AutoencoderSettings,
     "denoiser": DenoiserSettings,
     "embedder": EmbedderSettings,
 }
 """Part of a model to the settings of its training."""
+
+EMBEDDERS: dict[str, type[Settings]] = {
+    "contrastive": EmbedderSettings,
+    "structural": StructuralSettings,
+}
+"""Kind of embedder to the settings of its training."""
+
+
+def settings_of(part: str, kind: str | None = None) -> type[Settings]:
+    """Return the settings' class of a part of a model, and for an embedder of its kind.
+
+    Raises
+    ------
+    BadInput
+        No such part or kind, or a kind for what has none.
+    """
+    if part not in SETTINGS:
+        raise BadInput(f"'{part}' cannot be trained; choose one of {', '.join(SETTINGS)}.")
+    if part != "embedder":
+        if kind is not None:
+            raise BadInput(f"a kind is for embedders; there is one sort of {part} only.")
+        return SETTINGS[part]
+    if (kind := kind or DEFAULT_EMBEDDER) not in EMBEDDERS:
+        raise BadInput(f"embedder kind '{kind}': choose one of {', '.join(EMBEDDERS)}.")
+    return EMBEDDERS[kind]

@@ -27,7 +27,7 @@ def augmented(
     """
     n = len(batch)
     angles = (torch.rand(n, 3, generator=random) * 2 - 1) * math.radians(degrees)
-    matrices = _rotations(angles)
+    matrices = rotations(angles)
     for axis in flip_axes:
         # affine_grid counts axes from the last one.
         flipped = torch.rand(n, generator=random) < 0.5
@@ -72,7 +72,8 @@ def degraded(batch: Tensor, random: torch.Generator, blur: float, noise: float) 
     return batch
 
 
-def _rotations(angles: Tensor) -> Tensor:
+def rotations(angles: Tensor) -> Tensor:
+    """Return rotations (N, 3, 3) by angles (N, 3) in radians about the three axes."""
     result = torch.eye(3).expand(len(angles), 3, 3).clone()
     for axis in range(3):
         a, b = [i for i in range(3) if i != axis]

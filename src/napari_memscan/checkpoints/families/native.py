@@ -12,7 +12,8 @@ from napari_memscan.checkpoints.recipe import LDMRecipe
 
 TITLE = "memscan checkpoint"
 _KINDS: dict[str, Kind] = {
-    "ldm": "ldm", "autoencoder": "autoencoder", "embedder": "embedder", "backbone": "embedder"
+    "ldm": "ldm", "autoencoder": "autoencoder", "embedder": "embedder", "structural": "embedder",
+    "backbone": "embedder",
 }  # fmt: skip
 
 

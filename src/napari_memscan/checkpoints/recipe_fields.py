@@ -1,0 +1,66 @@
+"""Fields that recipes share, and what every part of a recipe is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
+
+from napari_memscan.files import hash_of
+
+FORMAT = 2
+"""Version of `recipe.json`; a larger number in a file means that a newer memscan wrote it."""
+
+Shape = tuple[
+    Annotated[int, Field(ge=1, le=4096)],
+    Annotated[int, Field(ge=1, le=4096)],
+    Annotated[int, Field(ge=1, le=4096)],
+]
+
+Start = Annotated[int, Field(ge=0, le=4096)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spacing = tuple[Length, Length, Length]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Region = tuple[Number, Number, Number, Number]
+Regions = tuple[Region, Region]
+"""Top and bottom body region of MAISI, one-hot: head and neck, chest, abdomen, pelvis and legs."""
+
+
+def _orientation(value: str) -> str:
+    if len(value) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
+        frozenset(pair) for letter in value for pair in ("RL", "AP", "SI") if letter in pair
+    }:
+        raise ValueError(
+            f"axes '{value}': three letters say where the axes of the network point to, one of "
+            "R/L, one of A/P, one of S/I, such as RAS, or SRA for depth first"
+        )
+    return value
+
+
+Axes = Annotated[str, AfterValidator(_orientation)]
+"""Where the three axes of an array point to, as nibabel's axis codes: RAS, LPS, SRA ..."""
+
+
+class RecipePart(BaseModel):
+    """What a recipe is made of: strict, frozen, with a hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that format 1 did not have: written only where they differ from their default, so
+    that recipes which do not need them keep their hash."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        unused = {
+            name
+            for name in self._later
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return {key: value for key, value in handler(self).items() if key not in unused}
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that change whenever the recipe does."""
+        return hash_of(self.model_dump(mode="json"))
