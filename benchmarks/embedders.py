@@ -24,6 +24,7 @@ from napari_memscan.volumes.reader import read_volume
 
 KINDS = ("unchanged", "all at once", "elastic", "elastic, all at once")
 DEPTHS = (1, 5, 20)
+EMBEDDERS = ("low-resolution", "contrastive", "structural")
 
 
 def half(path: Path, recipe: Preprocessing, which: int) -> np.ndarray:
@@ -48,13 +49,13 @@ def measure(pipe, name: str, arrays: dict, recipe: Preprocessing, options) -> No
     from napari_memscan.detection.perturbations import draw
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.training.run import train
-    from napari_memscan.training.settings import EMBEDDERS
+    from napari_memscan.training.settings import EMBEDDERS as TRAINED
 
     torch.set_num_threads(1)
     spec, start = None, time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        if name in EMBEDDERS:
-            settings = EMBEDDERS[name](steps=options.steps, seed=options.seed)
+        if name in TRAINED:
+            settings = TRAINED[name](steps=options.steps, seed=options.seed)
             for _ in train("embedder", arrays, folder, settings, preprocessing=recipe):
                 pass
             spec = folder
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--embedders", nargs="+", choices=EMBEDDERS, default=EMBEDDERS)
     parser.add_argument("--shape", type=int, nargs=3, default=(32, 48, 32))
     options = parser.parse_args()
     recipe = Preprocessing(shape=tuple(options.shape), intensity=Percentile())
@@ -91,7 +93,7 @@ def main() -> None:
     head = "".join(f"{kind:>22}" for kind in KINDS)
     print(f"{'':16}{'train s':>9}{'ms each':>9}{'peak MB':>9}{head}", flush=True)
     spawn = multiprocessing.get_context("spawn")
-    for name in ("low-resolution", "contrastive", "structural"):
+    for name in options.embedders:
         receive, send = spawn.Pipe()
         process = spawn.Process(target=measure, args=(send, name, arrays, recipe, options))
         process.start()
