@@ -33,7 +33,8 @@ def half(path: Path, recipe: Preprocessing, which: int) -> np.ndarray:
     rows = [r for s in ("training", "validation", "unseen") for r in cohort.rows(s)]
     people = sorted({row.subject_id for row in rows})
     np.random.default_rng(7).shuffle(people)
-    chosen = set(people[which::2])
+    middle = len(people) // 2
+    chosen = set(people[middle:] if which else people[:middle])
     return np.stack([recipe.apply(read_volume(r.path)) for r in rows if r.subject_id in chosen])
 
 
