@@ -114,3 +114,47 @@ def test_neighbours_in_a_tight_crowd_are_exact():
         order = np.argsort(-exact, kind="stable")[:4]
         np.testing.assert_array_equal(row, order)
         np.testing.assert_array_equal(found, np.minimum(exact[order], 1))
+
+
+@pytest.mark.parametrize("spread", [1, 1e-2, 1e-4, 0])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_neighbours_are_those_of_all_pairs_in_double_precision(spread, k):
+    random = np.random.default_rng(6)
+    base = random.normal(size=600)
+    training = (base + spread * random.normal(size=(1500, 600))).astype(np.float32)
+    training[[3, 700, 1499]] = training[900]
+    queries = np.concatenate(
+        [(base + spread * random.normal(size=(9, 600))).astype(np.float32), training[898:902]]
+    )
+    index = NeighbourIndex(block=8).fit(training)
+    similarities, rows = index.kneighbors(queries, k)
+    unit = NeighbourIndex().fit(queries).vectors_
+    for query, found, row in zip(unit, similarities, rows, strict=True):
+        exact = (index.vectors_.astype(np.float64) * query).sum(axis=1)
+        exact = np.clip(exact, -1, 1).astype(np.float32)
+        order = np.argsort(-exact, kind="stable")[:k]
+        np.testing.assert_array_equal(row, order)
+        np.testing.assert_array_equal(found, exact[order])
+
+
+def test_training_vectors_in_order_of_similarity_are_found():
+    random = np.random.default_rng(8)
+    training = random.normal(size=(2000, 16)).astype(np.float32)
+    query = training[:1] + random.normal(size=(1, 16)).astype(np.float32)
+    distances = cdist(query, training, "correlation")[0]
+    for order in (np.argsort(distances), np.argsort(-distances)):
+        _, rows = NeighbourIndex().fit(training[order]).kneighbors(query, 12)
+        assert order[rows[0]].tolist() == np.argsort(distances)[:12].tolist()
+
+
+def test_a_vector_is_standardised_alike_in_any_row():
+    from napari_memscan.detection.neighbours import standardised
+
+    vectors = np.random.default_rng(1).normal(size=(3000, 131)).astype(np.float32)
+    whole = standardised(vectors)
+    assert all(
+        standardised(vectors[i : i + 1]).tobytes() == whole[i].tobytes() for i in range(3000)
+    )
+    vectors[2500] = 4
+    with pytest.raises(BadInput, match="vector 2500 has the same value"):
+        standardised(vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Vectors = NDArray[np.float32]
+
+_AT_ONCE = 2**18
+"""Numbers in double precision handled at once: 2 MB, which stay in a processor's cache."""
+
+_GROUP = 64
+"""Similarities of which first only the largest is looked at."""
+
+_CROWDED = 16
+"""Candidates for each wanted neighbour above which the product is repeated in double precision."""
 
 
 class NeighbourIndex:
@@ -79,23 +88,75 @@ class NeighbourIndex:
         indices = np.empty((len(unit), k), np.int64)
         for start in range(0, len(unit), self.block):
             rows = slice(start, start + self.block)
-            block = unit[rows] @ self.vectors_.T
-            for i, row in enumerate(block, start):
-                indices[i], similarities[i] = self._nearest(unit[i], row, k)
+            self._nearest(unit[rows], similarities[rows], indices[rows])
         return similarities, indices
 
-    def _nearest(
-        self, query: NDArray[np.float32], rough: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return rows and similarities of the k nearest, given all similarities roughly."""
+    def _nearest(self, unit: Vectors, similarities: Vectors, indices: NDArray[np.int64]) -> None:
+        """Write similarities and rows of the nearest of each query into the two arrays (q, k)."""
         n, d = self.vectors_.shape
-        kth = rough.max() if k == 1 else np.partition(rough, n - k)[n - k]
-        # Rounding moves this and the kth product by at most d * eps / 2 each; twice that is safe.
-        candidates = np.flatnonzero(rough >= kth - 2 * d * np.finfo(np.float32).eps)
-        exact = (self.vectors_[candidates].astype(np.float64) * query).sum(axis=1)
-        exact = np.clip(exact, -1, 1).astype(np.float32)
-        order = np.argsort(-exact, kind="stable")[:k]
-        return candidates[order], exact[order]
+        # Rounding moves a product and the kth one by d * eps / 2 each; twice that is safe.
+        margin = 2 * d * float(np.finfo(np.float32).eps)
+        near = _near(unit @ self.vectors_.T, similarities.shape[1], margin)
+        if np.count_nonzero(near) <= _CROWDED * indices.size:
+            self._exact(unit, near, similarities, indices)
+            return
+        # So many lie within single precision's rounding that double precision is cheaper.
+        margin = 4 * (d * np.finfo(np.float64).eps + float(np.finfo(np.float32).eps))
+        step, chunk = max(1, self.block // 8), max(1, _AT_ONCE // d)
+        for start in range(0, len(unit), step):
+            rows = slice(start, start + step)
+            queries = unit[rows].astype(np.float64)
+            rough = np.empty((len(queries), n))
+            for i in range(0, n, chunk):
+                part = slice(i, i + chunk)
+                np.matmul(queries, self.vectors_[part].astype(np.float64).T, out=rough[:, part])
+            near = _near(rough, similarities.shape[1], margin)
+            self._exact(unit[rows], near, similarities[rows], indices[rows])
+
+    def _exact(
+        self,
+        unit: Vectors,
+        near: NDArray[np.bool_],
+        similarities: Vectors,
+        indices: NDArray[np.int64],
+    ) -> None:
+        """As `_nearest`, among the rows that `near` (q, n) names, pair by pair."""
+        d, k = unit.shape[1], indices.shape[1]
+        if len(unit) > 1 and np.count_nonzero(near) * d > _AT_ONCE:
+            half = len(unit) // 2
+            for rows in (slice(None, half), slice(half, None)):
+                self._exact(unit[rows], near[rows], similarities[rows], indices[rows])
+            return
+        queries, candidates = np.divmod(np.flatnonzero(near), near.shape[1])
+        exact = np.empty(len(candidates))
+        chunk = max(1, _AT_ONCE // d)
+        for i in range(0, len(candidates), chunk):
+            part = slice(i, i + chunk)
+            pairs = self.vectors_[candidates[part]].astype(np.float64)
+            pairs *= unit[queries[part]]
+            exact[part] = pairs.sum(axis=1)
+        found = np.clip(exact, -1, 1).astype(np.float32)
+        order = np.lexsort((candidates, -found, queries))
+        first = np.searchsorted(queries, np.arange(len(unit)))
+        best = order[first[:, None] + np.arange(k)]
+        indices[:], similarities[:] = candidates[best], found[best]
+
+
+def _near(rough: NDArray[Any], k: int, margin: float) -> NDArray[np.bool_]:
+    """Return which of the similarities (q, n) can be among a query's k nearest."""
+    n = rough.shape[1]
+    # The kth largest of maxima over groups is at most the kth largest of all, and much faster to
+    # find; it lets through a few more.
+    groups = n // _GROUP
+    if groups >= k:
+        folded = rough[:, : groups * _GROUP].reshape(len(rough), _GROUP, groups)
+        heads = np.concatenate([folded.max(axis=1), rough[:, groups * _GROUP :]], axis=1)
+    else:
+        heads = rough
+    kth = np.partition(heads, heads.shape[1] - k, axis=1)[:, heads.shape[1] - k]
+    # Similarities above 1 by rounding count as 1.
+    bound = np.minimum(kth.astype(np.float64), 1) - margin
+    return rough >= np.nextafter(bound.astype(rough.dtype), rough.dtype.type(-2))[:, None]
 
 
 def standardised(
@@ -130,13 +191,20 @@ def standardised(
             f"{which(bad[0])} holds NaN or infinity ({len(bad)} such vectors). "
             "The embedder or that volume is damaged."
         )
-    centred = vectors - vectors.mean(axis=1, keepdims=True, dtype=np.float64)
-    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-    flat = np.flatnonzero(length[:, 0] <= 1e-6 * np.abs(vectors).max(axis=1, initial=1e-12))
-    if len(flat):
-        raise BadInput(
-            f"{which(flat[0])} has the same value everywhere; a correlation with it is "
-            "not defined. The embedder does not fit these volumes."
-        )
-    result: Vectors = (centred / length).astype(np.float32)
+    result = np.empty_like(vectors)
+    chunk = max(1, _AT_ONCE // vectors.shape[1])
+    for start in range(0, len(vectors), chunk):
+        rows = slice(start, start + chunk)
+        centred = vectors[rows].astype(np.float64)
+        largest = np.abs(vectors[rows]).max(axis=1, initial=1e-12)
+        centred -= centred.mean(axis=1, keepdims=True)
+        length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+        flat = np.flatnonzero(length[:, 0] <= 1e-6 * largest)
+        if len(flat):
+            raise BadInput(
+                f"{which(start + flat[0])} has the same value everywhere; a correlation with it "
+                "is not defined. The embedder does not fit these volumes."
+            )
+        np.divide(centred, length, out=centred)
+        result[rows] = centred
     return result
