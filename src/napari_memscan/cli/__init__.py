@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli import checkpoints, demo, judge, make, model, new
+from napari_memscan.cli import checkpoints, demo, judge, make, membership, model, new
 from napari_memscan.cli.console import Commands, say
 
 app = typer.Typer(
@@ -66,6 +66,7 @@ for command in (
     make.generate,
     make.embed,
     make.scan,
+    membership.membership,
     judge.review,
     judge.report,
 ):

@@ -8,6 +8,7 @@ from napari_memscan.jobs.converting import convert
 from napari_memscan.jobs.creating import create
 from napari_memscan.jobs.embedding import embed
 from napari_memscan.jobs.generating import generate
+from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import regenerate, scan, vector
@@ -19,6 +20,7 @@ __all__ = [
     "create",
     "embed",
     "generate",
+    "membership",
     "regenerate",
     "report",
     "run",
