@@ -58,10 +58,46 @@ class GeneratorConfig(_Part):
 
 
 class RuleConfig(_Part):
-    """How the threshold is set: the paper's rule and its quantile."""
+    """Which rule decides; all are reported.
 
-    name: Literal["dar2024"] = "dar2024"
+    Attributes
+    ----------
+    name : {"conformal", "size-matched", "dar2024"}
+        ``conformal`` bounds the share of mistakes among those called; the others set a tau.
+    quantile : float
+        Of the two with a tau; the paper's is 0.95.
+    q : float
+        Of ``conformal``: largest expected share of novel volumes among those called.
+    """
+
+    name: Literal["conformal", "size-matched", "dar2024"] = "conformal"
     quantile: float = Field(0.95, gt=0, lt=1)
+    q: float = Field(0.1, gt=0, lt=1)
+
+
+class VerificationConfig(_Part):
+    """How candidates are proven in image space.
+
+    Attributes
+    ----------
+    enabled : bool
+        Without it verdicts rest on similarities of embeddings.
+    retrieved, proposed : int
+        Candidates of the correlator and of the embedder.
+    verified : int
+        Best of them that are registered; the embedder's nearest comes beside them.
+    planted : int
+        Planted copies of each kind, and as many near-duplicates, that class limits are learnt from.
+    workers : int
+        Processes that register; 0: one a processor. Results do not depend on it.
+    """
+
+    enabled: bool = True
+    retrieved: int = Field(20, ge=1)
+    proposed: int = Field(5, ge=1)
+    verified: int = Field(3, ge=1)
+    planted: int = Field(12, ge=0)
+    workers: int = Field(0, ge=0)
 
 
 class StudyConfig(_Part):
@@ -82,7 +118,9 @@ class StudyConfig(_Part):
     preprocessing : Preprocessing
         What real and synthetic volumes go through.
     rule : RuleConfig
-        How the threshold is set.
+        Which rule decides.
+    verification : VerificationConfig
+        How candidates are proven in image space.
     k : int
         Neighbours kept for each sample.
     seed : int
@@ -99,6 +137,7 @@ class StudyConfig(_Part):
     embedder_trust: bool = False
     preprocessing: Preprocessing
     rule: RuleConfig = RuleConfig()
+    verification: VerificationConfig = VerificationConfig()
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
     warnings: tuple[str, ...] = ()

@@ -278,8 +278,11 @@ class Study:
         if not Path(path).exists():
             raise BadInput(f"{path}: missing. Restore this file; the others can still be read.")
         recipe = self.config.preprocessing
-        key = hash_of(["array", self.sha256(path), recipe.hash])
-        return self.cache.get(key, lambda: recipe.apply(self.volume(path)))
+        return self.cache.get(self.array_key(path), lambda: recipe.apply(self.volume(path)))
+
+    def array_key(self, path: str | Path) -> str:
+        """Return the cache key of a preprocessed volume: its bytes and what it went through."""
+        return hash_of(["array", self.sha256(path), self.config.preprocessing.hash])
 
     # What the audit has made
 

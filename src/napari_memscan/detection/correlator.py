@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.search import VolumeSequence
 
 Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -47,7 +51,7 @@ class Candidate:
 class Correlator:
     """Finds training volumes that a query resembles up to flips, small rotations and shifts.
 
-    Volumes become small images of about `cells` along their longest axis, in which contrast is
+    VolumeSequence become small images of about `cells` along their longest axis, in which contrast is
     made equal everywhere, so that bias fields and gamma hardly count, and the border fades, since a
     rotation loses it. The query's image is made in all poses of a grid; the correlation of each
     with all training images is one matrix product. It is first done in the space of the training
@@ -105,7 +109,7 @@ class Correlator:
         names = ("cells", "angle", "survivors", "components", "n_poses")
         return {name: getattr(self, name) for name in names} | {"spacing": list(self.spacing)}
 
-    def fit(self, training: Sequence[Array]) -> Correlator:
+    def fit(self, training: VolumeSequence) -> Correlator:
         """Learn the training volumes (X, Y, Z), all of one shape; they are read once each.
 
         Raises

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.assumption import AssumptionTest, exchangeability_test
+from napari_memscan.detection.calibration import Calibration
 from napari_memscan.detection.conformal import BatchDecision, ConformalRule
 from napari_memscan.detection.limits import ClassLimits
 from napari_memscan.detection.neighbours import NeighbourIndex
 from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
 from napari_memscan.detection.scores import subject_numbers
-from napari_memscan.detection.search import Found, Query, Search
+from napari_memscan.detection.search import Found, Query, Search, VolumeSequence
 from napari_memscan.detection.sharpness import sharpness
 from napari_memscan.detection.verdicts import verdicts
 from napari_memscan.errors import BadInput
@@ -187,9 +187,10 @@ class CopyDetector:
 
     def fit(
         self,
-        training: Sequence[Array],
-        validation: Sequence[Array],
+        training: VolumeSequence,
+        validation: VolumeSequence,
         *,
+        vectors: tuple[Vectors, Vectors] | None = None,
         subjects: tuple[Sequence[str], Sequence[str]] | None = None,
     ) -> CopyDetector:
         """Learn the training volumes, the null and the class limits.
@@ -198,6 +199,8 @@ class CopyDetector:
         ----------
         training, validation : sequences of arrays (X, Y, Z) in [0, 1]
             Of one shape; preprocessed alike.
+        vectors : (array (n, d), array (m, d)), optional
+            Of training and of validation volumes, where they are known; else they are computed.
         subjects : (sequence of str, sequence of str), optional
             Of training and of validation volumes. A validation volume is never compared with
             training volumes of its own subject.
@@ -213,16 +216,18 @@ class CopyDetector:
                 "of each is needed, and at least 20 of the latter to call anything."
             )
         self.search_ = (self.search or Search()).fit(training)
-        self.index_ = None if self.embed is None else NeighbourIndex().fit(self._vectors(training))
+        self.index_ = None
+        if self.embed is not None:
+            of_training = self._vectors(training) if vectors is None else vectors[0]
+            self.index_ = NeighbourIndex().fit(of_training)
         excluded: list[tuple[int, ...]] = [()] * len(validation)
         if subjects is not None:
             excluded = [
                 tuple(i for i, other in enumerate(subjects[0]) if other and other == own)
                 for own in subjects[1]
             ]
-        found = self._find(
-            [partial(_item, validation, i) for i in range(len(validation))], excluded
-        )
+        loads = [partial(_item, validation, i) for i in range(len(validation))]
+        found = self._find(loads, excluded, None if vectors is None else vectors[1])
         self.null_ = Null(
             np.array([f.score for f in found]),
             None if subjects is None else list(subjects[1]),
@@ -232,7 +237,7 @@ class CopyDetector:
         self.plants_: list[Plant] = [
             one
             for kinds in LIMIT_KINDS.values()
-            for one in plant(kinds, self.n_planted, range(len(training)), shape, (self.seed, 1))  # type: ignore[arg-type]
+            for one in plant(kinds, self.n_planted, range(len(training)), shape, (self.seed, 1))
         ]
         self.planted_ = self._find(
             [
@@ -248,11 +253,19 @@ class CopyDetector:
         )
         return self
 
-    def predict(self, volumes: Sequence[Array]) -> Judgement:
-        """Judge a batch of synthetic volumes (X, Y, Z); each verdict depends on the whole batch."""
+    def predict(self, volumes: VolumeSequence, vectors: Vectors | None = None) -> Judgement:
+        """Judge a batch of synthetic volumes; each verdict depends on the whole batch.
+
+        Parameters
+        ----------
+        volumes : sequence of arrays (X, Y, Z) in [0, 1]
+        vectors : array (n, d), optional
+            Their embeddings, where they are known.
+        """
         if not len(volumes):
             raise BadInput("there are no synthetic volumes to judge.")
-        found = self._find([partial(_item, volumes, i) for i in range(len(volumes))])
+        loads = [partial(_item, volumes, i) for i in range(len(volumes))]
+        found = self._find(loads, vectors=vectors)
         return judge(
             np.array([f.score for f in found]),
             self.null_,
@@ -262,7 +275,18 @@ class CopyDetector:
             found=found,
         )
 
-    def _vectors(self, volumes: Sequence[Any]) -> Vectors:
+    def calibration(self, judgement: Judgement) -> Calibration:
+        """Return what stands behind a judgement, for the record."""
+        return Calibration.of(
+            judgement,
+            n_planted=len(self.plants_) // len(LIMIT_KINDS),
+            retrieved=self.search_.retrieved,
+            verified=self.search_.verified,
+            search_hash=self.search_.hash,
+            seed=self.seed,
+        )
+
+    def _vectors(self, volumes: VolumeSequence) -> Vectors:
         assert self.embed is not None
         return np.stack([self.embed(volumes[i][None, None])[0] for i in range(len(volumes))])
 
@@ -270,10 +294,12 @@ class CopyDetector:
         self,
         loads: Sequence[Callable[[], Array]],
         excluded: Sequence[tuple[int, ...]] | None = None,
+        vectors: Vectors | None = None,
     ) -> list[Found]:
         proposed: Sequence[tuple[int, ...]] = [()] * len(loads)
         if self.embed is not None and self.index_ is not None:
-            vectors = np.concatenate([self.embed(load()[None, None]) for load in loads])
+            if vectors is None:
+                vectors = np.concatenate([self.embed(load()[None, None]) for load in loads])
             _, rows = self.index_.kneighbors(vectors, self.proposed)
             proposed = [tuple(int(i) for i in row) for row in rows]
         queries = [
@@ -283,5 +309,5 @@ class CopyDetector:
         return list(self.search_.find_all(queries, self.workers))
 
 
-def _item(volumes: Sequence[Array], i: int) -> Array:
+def _item(volumes: VolumeSequence, i: int) -> Array:
     return volumes[i]

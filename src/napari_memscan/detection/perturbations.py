@@ -136,7 +136,7 @@ class Perturbation:
 
         pose = self.pose(spacing)
         if not self.elastic and np.allclose(np.abs(pose), np.eye(4)):
-            axes = [axis for axis, flip in enumerate(self.flips) if flip]
+            axes = tuple(axis for axis, flip in enumerate(self.flips) if flip)
             return np.flip(volume, axes)
         size, mm = np.array(self.shape), np.array(spacing)
         grid = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij")).reshape(3, -1)

@@ -9,18 +9,42 @@ from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
+from napari_memscan.detection.calibration import Calibration, RuleResult
 from napari_memscan.errors import BadInput
 from napari_memscan.files import replacing, write_json
 
-FORMAT = 1
+FORMAT = 2
+
+VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training volume near a synthetic one; similarity in [-1, 1], larger is nearer."""
+    """A training volume near a synthetic one; whatever is compared, larger is nearer.
+
+    Attributes
+    ----------
+    path : str
+        Of the training volume.
+    similarity : float
+        Of the embeddings, in [-1, 1].
+    score : float or None
+        Local correlation after registration, in [-1, 1]; None where it was not registered.
+    correlation, ssim, overlap : float or None
+        Global correlation and SSIM after registration, and the share of the synthetic volume that
+        the training volume covers.
+    transform : tuple of float or None
+        The pose (4, 4), row after row: from points of the synthetic volume to points of the
+        training volume, in mm about their centres.
+    """
 
     path: str
     similarity: float
+    score: float | None = None
+    correlation: float | None = None
+    ssim: float | None = None
+    overlap: float | None = None
+    transform: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,15 +56,20 @@ class SampleResult:
     path : str
         Of the synthetic volume.
     neighbour : str
-        Path of the nearest training volume.
+        Path of the nearest training volume: after registration where that was done, else by
+        embedding.
     similarity : float
-        To it, in [-1, 1], larger is nearer.
+        Largest of the embeddings, in [-1, 1], larger is nearer.
     verdict : str
-        ``copy``, ``novel`` or ``undecided``.
+        One of `VERDICTS`.
     reason : str
-        Why undecided; else empty.
+        Why undecided, or what is to be known of the verdict; mostly empty.
     neighbours : tuple of Neighbour
         Nearest first.
+    score : float or None
+        Largest after registration, in [-1, 1], larger is nearer; None without registration.
+    p_value : float or None
+        How often a new patient's volume would be as near; None where the rule knows none.
     """
 
     path: str
@@ -49,49 +78,65 @@ class SampleResult:
     verdict: str
     reason: str
     neighbours: tuple[Neighbour, ...]
+    score: float | None = None
+    p_value: float | None = None
 
 
-def digits_of(threshold: float) -> int:
+def digits_of(threshold: float | None) -> int:
     """Return with how many decimals similarities are told apart: 3, more where all are near 1.
 
     Pooled features of a network are alike in most of their numbers, and their correlations then
     lie between 0.999 and 1.
     """
+    if threshold is None:
+        return 3
     gap = max(1 - threshold, 1e-6)
     return 3 if gap >= 0.01 else min(6, ceil(-log10(gap)) + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class ScanResult:
-    """A scan: threshold, counts, intervals, null floors, and a verdict for every sample.
+    """A scan: rules side by side, counts, intervals, and a verdict for every sample.
 
     Attributes
     ----------
-    threshold : float
-        tau; similarity above it is called a copy.
+    measure : str
+        What verdicts rest on: ``similarity`` of embeddings, or ``score`` after registration.
+    threshold : float or None
+        Of the deciding rule on that measure; None where it calls nothing.
     rule, quantile
-        Which rule set it.
+        Which rule decides; the quantile is that of the rules with a tau.
     embedder, embedder_hash : str
         What mapped volumes to vectors.
     preprocessing : dict or None
         What volumes went through first.
     n_training, n_validation, n_synthetic : int
         Sizes.
-    n_copies, n_mem : int
-        Synthetic volumes called copies; training volumes with at least one copy.
+    n_copies, n_near : int
+        Synthetic volumes called copies, and called near-duplicates.
+    n_mem : int
+        Training volumes with at least one copy.
     copies_interval, mem_interval : (float, float)
-        Clopper-Pearson 95 % intervals of the two shares.
-    null_floor_copies, null_floor_mem : float
-        Shares the rule would flag at these sizes if nothing were memorised.
+        Clopper-Pearson 95 % intervals of the shares of `n_copies` and `n_mem`.
+    null_floor_copies, null_floor_mem : float or None
+        Shares that the rule would flag at these sizes if nothing were memorised; None for a rule
+        that bounds the share of mistakes instead.
     null : tuple of float
-        Similarity of each training volume to its nearest validation volume.
+        What volumes known not to be copies have of that measure.
     samples : tuple of SampleResult
-        Most similar first.
+        Nearest first.
+    rules : tuple of RuleResult
+        Every rule on the same volumes.
+    tau : float
+        The paper's, on similarities of embeddings, whatever decides.
+    calibration : Calibration or None
+        How verdicts were calibrated; None where a rule of embeddings alone decides.
     warnings : tuple of str
         What a reader of the numbers must know.
     """
 
-    threshold: float
+    measure: str
+    threshold: float | None
     rule: str
     quantile: float
     embedder: str
@@ -102,19 +147,33 @@ class ScanResult:
     n_synthetic: int
     n_copies: int
     copies_interval: tuple[float, float]
+    n_near: int
     n_mem: int
     mem_interval: tuple[float, float]
-    null_floor_copies: float
-    null_floor_mem: float
+    null_floor_copies: float | None
+    null_floor_mem: float | None
     null: tuple[float, ...]
     samples: tuple[SampleResult, ...]
+    rules: tuple[RuleResult, ...]
+    tau: float
+    calibration: Calibration | None = None
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
     def digits(self) -> int:
         """Decimals with which its similarities are told apart; see `digits_of`."""
-        return digits_of(self.threshold)
+        return digits_of(self.tau)
+
+    def value(self, sample: SampleResult) -> float:
+        """Return what a sample's verdict rests on, in [-1, 1], larger is nearer."""
+        if self.measure == "score" and sample.score is not None:
+            return sample.score
+        return sample.similarity
+
+    def count(self, verdict: str) -> int:
+        """Return how many samples have a verdict."""
+        return sum(s.verdict == verdict for s in self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
@@ -125,34 +184,9 @@ class ScanResult:
         return json.dumps(self.to_dict(), sort_keys=True)
 
     def __str__(self) -> str:
-        def share(k: int, n: int, interval: tuple[float, float], floor: float) -> str:
-            low, high = interval
-            return (
-                f"{k} of {n} = {k / max(n, 1):.1%} (95 % interval {low:.1%} to {high:.1%}; "
-                f"{floor:.1%} expected if nothing were memorised)"
-            )
+        from napari_memscan.detection.summary import summary
 
-        lines = [
-            f"N_copies  {share(self.n_copies, self.n_synthetic, self.copies_interval, self.null_floor_copies)}",  # noqa: E501
-            f"N_mem     {share(self.n_mem, self.n_training, self.mem_interval, self.null_floor_mem)}",  # noqa: E501
-            f"tau       {self.threshold:.{max(4, self.digits)}f}, rule {self.rule} "
-            f"(quantile {self.quantile:g}, {self.n_validation} validation volumes); "
-            "similarity: larger is nearer",
-            f"embedder  {self.embedder} ({self.embedder_hash[:8]})",
-        ]
-        lines += [f"warning   {text}" for text in self.warnings]
-        lines.append("")
-        lines.append(
-            f"{'similarity':>10}  {'verdict':9}  synthetic volume -> nearest training volume"
-        )
-        for sample in self.samples[:20]:
-            lines.append(
-                f"{sample.similarity:10.{max(4, self.digits)}f}  {sample.verdict:9}  "
-                f"{Path(sample.path).name} -> {Path(sample.neighbour).name}"
-            )
-        if len(self.samples) > 20:
-            lines.append(f"{'...':>10}  and {len(self.samples) - 20} more")
-        return "\n".join(lines)
+        return summary(self)
 
     def __repr__(self) -> str:
         return str(self)
@@ -160,17 +194,18 @@ class ScanResult:
     def save(self, folder: str | Path) -> None:
         """Write ``neighbours.parquet``, ``verdicts.parquet`` and, last, ``summary.json``."""
         folder = Path(folder)
-        verdicts = [{k: v for k, v in asdict(s).items() if k != "neighbours"} for s in self.samples]
+        verdicts = [{k: v for k, v in vars(s).items() if k != "neighbours"} for s in self.samples]
         neighbours = [
-            {"path": s.path, "rank": rank, "neighbour": n.path, "similarity": n.similarity}
+            {"sample": s.path, "rank": rank} | vars(n)
             for s in self.samples
             for rank, n in enumerate(s.neighbours, 1)
         ]
         _write_table(folder / "verdicts.parquet", verdicts)
         _write_table(folder / "neighbours.parquet", neighbours)
-        write_json(
-            folder / "summary.json", {k: v for k, v in self.to_dict().items() if k != "samples"}
-        )
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "samples"}
+        rest["rules"] = [asdict(rule) for rule in self.rules]
+        rest["calibration"] = asdict(self.calibration) if self.calibration else None
+        write_json(folder / "summary.json", rest)
 
     @classmethod
     def load(cls, folder: str | Path) -> ScanResult:
@@ -179,7 +214,7 @@ class ScanResult:
         Raises
         ------
         BadInput
-            A file is missing or damaged; scan again.
+            A file is missing or damaged, or of another version; scan again.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -187,6 +222,8 @@ class ScanResult:
         folder = Path(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            if summary["format"] != FORMAT:
+                raise ValueError(f"format {summary['format']}, this version reads {FORMAT}")
             verdicts = pq.read_table(folder / "verdicts.parquet").to_pylist()
             rows = pq.read_table(folder / "neighbours.parquet").to_pylist()
             return cls._from(summary, verdicts, rows)
@@ -204,15 +241,21 @@ class ScanResult:
     ) -> ScanResult:
         near: dict[str, list[Neighbour]] = {}
         for row in rows:
-            near.setdefault(row["path"], []).append(Neighbour(row["neighbour"], row["similarity"]))
+            values = {k: v for k, v in row.items() if k not in ("sample", "rank")}
+            if values["transform"] is not None:
+                values["transform"] = tuple(values["transform"])
+            near.setdefault(row["sample"], []).append(Neighbour(**values))
         samples = tuple(SampleResult(**v, neighbours=tuple(near[v["path"]])) for v in verdicts)
         names = {f.name for f in fields(cls)} - {"samples"}
-        values: dict[str, Any] = {
+        if set(summary) != names:
+            raise ValueError(f"fields {sorted(set(summary) ^ names)} do not fit this version")
+        tuples: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in summary.items()
         }
-        if set(values) != names:
-            raise ValueError(f"fields {sorted(set(values) ^ names)} do not fit this version")
-        return cls(**values, samples=samples)
+        tuples["rules"] = tuple(RuleResult.from_dict(rule) for rule in summary["rules"])
+        if summary["calibration"] is not None:
+            tuples["calibration"] = Calibration.from_dict(summary["calibration"])
+        return cls(**tuples, samples=samples)
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,142 +1,46 @@
-"""The whole of detection on vectors, and on volumes without any study."""
+"""The whole of detection on volumes without any study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.neighbours import NeighbourIndex, standardised
-from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.detection.sources import Source, Volumes, refuse_overlap
-from napari_memscan.detection.thresholds import PaperRule, null_floor
-from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 
 if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.rules import RuleName
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.cache import ArrayCache
+    from napari_memscan.volumes.volume import Volume
 
 Vectors = NDArray[np.float32]
 
-LEAST_VALIDATION = 20
-"""With fewer volumes nothing above the threshold is called, only ordered: a 95th percentile of
-the similarity to fewer than twenty volumes says next to nothing about a new patient."""
 
-
-def scan_vectors(
-    training: Vectors,
-    validation: Vectors,
-    synthetic: Vectors,
-    *,
-    training_paths: Sequence[str],
-    synthetic_paths: Sequence[str],
-    validation_paths: Sequence[str] = (),
-    embedder: Embedder,
-    k: int = 5,
-    quantile: float = 0.95,
-    preprocessing: Preprocessing | None = None,
-    warnings: Iterable[str] = (),
-) -> ScanResult:
-    """Find neighbours, set the threshold by the paper's rule, and call verdicts.
+class Preprocessed:
+    """Volumes of a source as arrays (X, Y, Z) in [0, 1], read when asked for.
 
     Parameters
     ----------
-    training, validation, synthetic : arrays (n, d)
-        Vectors of one embedder.
-    training_paths, synthetic_paths, validation_paths : sequences of str
-        Names of the rows; those of validation only serve messages.
-    embedder : Embedder
-        What made the vectors; only its name and hash are used.
-    k : int
-        Neighbours kept for each sample.
-    quantile : float
-        Of the rule.
-    preprocessing : Preprocessing, optional
-        For the record.
-    warnings : iterable of str
-        Carried into the result.
-
-    Returns
-    -------
-    ScanResult
-        The same inputs give the same result, to the byte.
-
-    Raises
-    ------
-    BadInput
-        Fewer than 2 training, 1 validation or 1 synthetic volume; a vector that holds NaN or has
-        the same value everywhere, with its name.
-
-    Notes
-    -----
-    N_copies counts synthetic volumes whose nearest training volume is above tau, N_mem training
-    volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
-
-    Below `LEAST_VALIDATION` validation volumes both are counted all the same, since that is the
-    rule, but no sample is called: every verdict is ``undecided``.
+    source : Source
+    preprocessing : Preprocessing
     """
-    if len(training) < 2 or len(validation) < 1:
-        raise BadInput(
-            f"{len(training)} training and {len(validation)} validation volumes; at least 2 and 1 "
-            "are needed to set a threshold."
-        )
-    if len(synthetic) < 1:
-        raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
-    standardised(training, "training", training_paths)
-    standardised(validation, "validation", validation_paths)
-    standardised(synthetic, "synthetic", synthetic_paths)
-    rule = PaperRule(quantile).fit(training, validation)
-    similarities, indices = NeighbourIndex().fit(training).kneighbors(synthetic, k)
-    copies = rule.is_copy(similarities[:, 0])
-    reverse, _ = NeighbourIndex().fit(synthetic).kneighbors(training, 1)
-    n_copies, n_mem = int(copies.sum()), int(rule.is_copy(reverse[:, 0]).sum())
-    undecided = ""
-    if len(validation) < LEAST_VALIDATION:
-        undecided = (
-            f"no power at this validation size: {len(validation)} validation volumes, at least "
-            f"{LEAST_VALIDATION} are needed to call a copy"
-        )
-    samples = [
-        SampleResult(
-            path=synthetic_paths[i],
-            neighbour=training_paths[indices[i, 0]],
-            similarity=float(similarities[i, 0]),
-            verdict="undecided" if undecided else ("copy" if copies[i] else "novel"),
-            reason=undecided,
-            neighbours=tuple(
-                Neighbour(training_paths[j], float(s))
-                for j, s in zip(indices[i], similarities[i], strict=True)
-            ),
-        )
-        for i in range(len(synthetic))
-    ]
-    samples.sort(key=lambda s: (-s.similarity, s.path))
-    return ScanResult(
-        threshold=rule.threshold_,
-        rule=rule.name,
-        quantile=quantile,
-        embedder=embedder.name,
-        embedder_hash=embedder.hash,
-        preprocessing=preprocessing.model_dump(mode="json") if preprocessing else None,
-        n_training=len(training),
-        n_validation=len(validation),
-        n_synthetic=len(synthetic),
-        n_copies=n_copies,
-        copies_interval=clopper_pearson(n_copies, len(synthetic)),
-        n_mem=n_mem,
-        mem_interval=clopper_pearson(n_mem, len(training)),
-        null_floor_copies=null_floor(len(training), len(validation), quantile),
-        null_floor_mem=null_floor(len(synthetic), len(validation), quantile),
-        null=tuple(float(s) for s in rule.null_),
-        samples=tuple(samples),
-        warnings=(*warnings, *([undecided + "."] if undecided else [])),
-    )
+
+    def __init__(self, source: Source, preprocessing: Preprocessing) -> None:
+        self.source, self.preprocessing = source, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> NDArray[np.float32]:
+        return self.preprocessing.apply(self.source.read(i))
 
 
 def scan(
@@ -147,7 +51,12 @@ def scan(
     embedder: Embedder | str | Path | None = None,
     k: int = 5,
     preprocessing: Preprocessing | None = None,
+    rule: RuleName = "conformal",
     quantile: float = 0.95,
+    q: float = 0.1,
+    verify: bool = True,
+    workers: int = 1,
+    seed: int = 0,
     cache: ArrayCache | None = None,
 ) -> ScanResult:
     """Scan synthetic volumes for copies of training volumes, without a study.
@@ -164,11 +73,22 @@ def scan(
     preprocessing : Preprocessing, optional
         Default: the embedder's own if it has one, else the 1st to 99th percentile of each
         volume, cropped or padded to the median shape of the training volumes.
+    rule : {"conformal", "size-matched", "dar2024"}
+        Which one decides; all are reported.
     quantile : float
-        Of the paper's rule.
+        Of the two rules with a tau; the paper's is 0.95.
+    q : float
+        Of the conformal rule: largest expected share of novel volumes among those called.
+    verify : bool
+        Register the nearest candidates and let what is alike afterwards decide; without it the
+        conformal rule compares embeddings.
+    workers : int
+        Processes that register. The result does not depend on it.
+    seed : int
+        Of the planted copies that class limits are learnt from.
     cache : ArrayCache, optional
-        Keeps vectors of files. Volumes are read one by one: memory holds one of them and the
-        vectors.
+        Keeps vectors of files. Volumes are read one by one: memory holds one of them, the
+        vectors, and a small image of each training volume.
 
     Returns
     -------
@@ -185,6 +105,8 @@ def scan(
     >>> result = scan("train/", "held_out/", "generated/")  # doctest: +SKIP
     >>> print(result)  # doctest: +SKIP
     """
+    from napari_memscan.detection.detector import CopyDetector
+    from napari_memscan.detection.search import Search
     from napari_memscan.embedders.interface import tell
     from napari_memscan.embedders.loading import load_embedder
 
@@ -208,22 +130,62 @@ def scan(
         if len(source)
     }
     empty = np.empty((0, embed.dim), np.float32)
+    of = {name: vectors.get(name, empty) for name in splits}
+    chain: dict[str, Any] = {}
+    if verify and all(len(source) for source in splits.values()):
+        volumes = {name: Preprocessed(source, preprocessing) for name, source in splits.items()}
+        detector = CopyDetector(
+            Search(spacing=spacing_of(preprocessing, splits["training"])),
+            q=q,
+            embed=embed.embed,
+            seed=seed,
+            workers=workers,
+        ).fit(
+            volumes["training"],
+            volumes["validation"],
+            vectors=(of["training"], of["validation"]),
+            subjects=(splits["training"].subjects, splits["validation"].subjects),
+        )
+        judgement = detector.predict(volumes["synthetic"], of["synthetic"])
+        chain = {
+            "judgement": judgement,
+            "calibration": detector.calibration(judgement),
+            "null_scores": detector.null_.one_each().scores.tolist(),
+        }
     return scan_vectors(
-        vectors.get("training", empty),
-        vectors.get("validation", empty),
-        vectors.get("synthetic", empty),
+        of["training"],
+        of["validation"],
+        of["synthetic"],
         training_paths=splits["training"].names,
         synthetic_paths=splits["synthetic"].names,
         validation_paths=splits["validation"].names,
         embedder=embed,
         k=k,
+        rule=rule,
         quantile=quantile,
+        q=q,
+        subjects=splits["validation"].subjects,
         preprocessing=preprocessing,
         warnings=[
             *_unknown_subjects(splits["training"], splits["validation"]),
             *standing_warnings(embed, *(len(source) for source in splits.values())),
         ],
+        **chain,
     )
+
+
+def spacing_of(
+    preprocessing: Preprocessing, training: Iterable[Volume]
+) -> tuple[float, float, float]:
+    """Return the voxel size in mm of preprocessed volumes; 1 mm where nobody knows it.
+
+    Without resampling volumes keep their own: the median of the training volumes.
+    """
+    if preprocessing.spacing is not None:
+        return preprocessing.spacing
+    known = [volume.spacing for volume in training if volume.spacing is not None]
+    x, y, z = np.median(known, axis=0).tolist() if known else (1.0, 1.0, 1.0)
+    return (x, y, z)
 
 
 def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:

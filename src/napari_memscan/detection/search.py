@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
 Array = NDArray[np.float32]
+
+
+class VolumeSequence(Protocol):
+    """VolumeSequence (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Array: ...
+
 
 VERSION = 1
 """Changes whenever the same search would find something else; part of the hash."""
@@ -108,7 +117,7 @@ class Search:
 
     Two retrievers propose candidates: an embedder, outside, and a correlator that needs no
     training and that sees flips, rotations and shifts. The best of the union are registered, and
-    what is alike after registration decides. Volumes of the null go through the same search as
+    what is alike after registration decides. VolumeSequence of the null go through the same search as
     synthetic ones: the best of many tries is always higher than one.
 
     Parameters
@@ -156,7 +165,7 @@ class Search:
             }
         )
 
-    def fit(self, training: Sequence[Array]) -> Search:
+    def fit(self, training: VolumeSequence) -> Search:
         """Learn the training volumes, each (X, Y, Z) in [0, 1] and of one shape.
 
         A sequence that reads its volumes when asked keeps memory small: only what the correlator

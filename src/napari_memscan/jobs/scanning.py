@@ -40,7 +40,9 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
     """
     import numpy as np
 
-    from napari_memscan.detection.scan import scan_vectors, standing_warnings
+    from napari_memscan.detection.scan import standing_warnings
+    from napari_memscan.detection.scan_vectors import scan_vectors
+    from napari_memscan.jobs.verifying import judged
 
     with study.lock("scan"):
         yield from register(study, made_elsewhere(study))
@@ -56,27 +58,35 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
             "synthetic": [str(study.sample_path(row)) for row in samples],
         }
         every = [(split, name) for split, names in paths.items() for name in names]
-        vectors: dict[str, list[Any]] = {split: [] for split in paths}
+        rows: dict[str, list[Any]] = {split: [] for split in paths}
         found = embedded(study, [name for _, name in every])
         for done, ((split, name), row) in enumerate(zip(every, found, strict=True), 1):
-            vectors[split].append(row)
+            rows[split].append(row)
             yield Progress(done, len(every), f"embedded {Path(name).name} ({split})")
-        embedder = study.embedder()
+        vectors = {split: np.stack(of) for split, of in rows.items()}
+        chain: dict[str, Any] = {}
+        if study.config.verification.enabled:
+            chain = yield from judged(study, paths, vectors)
+        config, embedder = study.config, study.embedder()
         result = scan_vectors(
-            np.stack(vectors["training"]),
-            np.stack(vectors["validation"]),
-            np.stack(vectors["synthetic"]),
+            vectors["training"],
+            vectors["validation"],
+            vectors["synthetic"],
             training_paths=paths["training"],
             synthetic_paths=paths["synthetic"],
             validation_paths=paths["validation"],
             embedder=embedder,
-            k=min(study.config.k, len(paths["training"])),
-            quantile=study.config.rule.quantile,
-            preprocessing=study.config.preprocessing,
+            k=min(config.k, len(paths["training"])),
+            rule=config.rule.name,
+            quantile=config.rule.quantile,
+            q=config.rule.q,
+            subjects=[row.subject_id for row in study.cohort.rows("validation")],
+            preprocessing=config.preprocessing,
             warnings=[
                 *study.cohort.warnings,
                 *standing_warnings(embedder, *(len(names) for names in paths.values())),
             ],
+            **chain,
         )
         result.save(study.scan_dir)
         return result

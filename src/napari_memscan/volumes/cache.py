@@ -25,12 +25,13 @@ class ArrayCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Return where an array is kept under `key`, or would be."""
         return self.folder / key[:2] / f"{key}.npy"
 
     def has(self, key: str) -> bool:
         """Return whether an array is kept under `key`."""
-        return self._path(key).exists()
+        return self.path(key).exists()
 
     def get(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return the array kept under `key`; compute and keep it where there is none.
@@ -42,7 +43,7 @@ class ArrayCache:
         compute : callable
             Called when nothing usable is kept; a file that cannot be read is replaced.
         """
-        path = self._path(key)
+        path = self.path(key)
         try:
             array: NDArray[Any] = np.load(path, allow_pickle=False)
             return array

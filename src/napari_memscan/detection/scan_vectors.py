@@ -1,0 +1,238 @@
+"""The whole of detection on vectors, with what image space says of the same volumes if known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.neighbours import standardised
+from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.rules import RuleName, Similarities, mem_of_decision, side_by_side
+from napari_memscan.detection.thresholds import null_floor
+from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.calibration import Calibration, RuleResult
+    from napari_memscan.detection.conformal import BatchDecision
+    from napari_memscan.detection.detector import Judgement
+    from napari_memscan.embedders.interface import Embedder
+    from napari_memscan.volumes.preprocessing import Preprocessing
+
+Vectors = NDArray[np.float32]
+
+LEAST_VALIDATION = 20
+"""With fewer volumes nothing above the threshold is called, only ordered: a 95th percentile of
+the similarity to fewer than twenty volumes says next to nothing about a new patient."""
+
+
+def scan_vectors(
+    training: Vectors,
+    validation: Vectors,
+    synthetic: Vectors,
+    *,
+    training_paths: Sequence[str],
+    synthetic_paths: Sequence[str],
+    validation_paths: Sequence[str] = (),
+    embedder: Embedder,
+    k: int = 5,
+    rule: RuleName = "conformal",
+    quantile: float = 0.95,
+    q: float = 0.1,
+    subjects: Sequence[str] | None = None,
+    judgement: Judgement | None = None,
+    calibration: Calibration | None = None,
+    null_scores: Sequence[float] = (),
+    preprocessing: Preprocessing | None = None,
+    warnings: Iterable[str] = (),
+) -> ScanResult:
+    """Find neighbours, apply all rules, and call verdicts by one of them.
+
+    Parameters
+    ----------
+    training, validation, synthetic : arrays (n, d)
+        Vectors of one embedder.
+    training_paths, synthetic_paths, validation_paths : sequences of str
+        Names of the rows; those of validation only serve messages.
+    embedder : Embedder
+        What made the vectors; only its name and hash are used.
+    k : int
+        Neighbours kept for each sample.
+    rule : {"conformal", "size-matched", "dar2024"}
+        Which one decides.
+    quantile : float
+        Of the two rules with a tau; the paper's is 0.95.
+    q : float
+        Of the conformal rule: largest expected share of novel volumes among those called.
+    subjects : sequence of str, optional
+        Of the validation volumes.
+    judgement : Judgement, optional
+        Of the synthetic volumes in image space; without it all rules compare similarities.
+    calibration : Calibration, optional
+        Of that judgement, for the record.
+    null_scores : sequence of float
+        Of that judgement: scores of the validation volumes.
+    preprocessing : Preprocessing, optional
+        For the record.
+    warnings : iterable of str
+        Carried into the result.
+
+    Returns
+    -------
+    ScanResult
+        The same inputs give the same result, to the byte.
+
+    Raises
+    ------
+    BadInput
+        Fewer than 2 training, 1 validation or 1 synthetic volume; a vector that holds NaN or has
+        the same value everywhere, with its name.
+
+    Notes
+    -----
+    By the paper's rule N_copies counts synthetic volumes whose nearest training volume is above
+    tau, N_mem training volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
+
+    Below `LEAST_VALIDATION` validation volumes the two rules with a tau count all the same, since
+    that is the rule, but no sample is called: every verdict is ``undecided``. The conformal rule
+    knows its own power.
+    """
+    if len(training) < 2 or len(validation) < 1:
+        raise BadInput(
+            f"{len(training)} training and {len(validation)} validation volumes; at least 2 and 1 "
+            "are needed to set a threshold."
+        )
+    if len(synthetic) < 1:
+        raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
+    standardised(training, "training", training_paths)
+    standardised(validation, "validation", validation_paths)
+    standardised(synthetic, "synthetic", synthetic_paths)
+    similarities = Similarities(training, validation, synthetic, k)
+    rules, paper, decision = side_by_side(
+        similarities,
+        decides=rule,
+        quantile=quantile,
+        q=q,
+        subjects=subjects,
+        judgement=judgement,
+    )
+    deciding = next(r for r in rules if r.decides)
+    said, undecided = _verdicts(rule, deciding, similarities, decision, judgement, len(validation))
+    samples = _samples(similarities, judgement, said, decision, training_paths, synthetic_paths)
+    scored = deciding.measure == "score"
+    if rule == "conformal":
+        n_copies = sum(verdict == "copy" for verdict, _ in said)
+        n_mem = mem_of_decision(similarities, decision, judgement)
+        null = tuple(null_scores) if scored else tuple(float(v) for v in similarities.null)
+    else:
+        n_copies = deciding.n_copies
+        counted = similarities.of_training.astype(np.float64) > (deciding.threshold or 0.0)
+        n_mem = int(counted.sum())
+        null = tuple(float(v) for v in (paper.null_ if rule == "dar2024" else similarities.null))
+    floors = (
+        (
+            null_floor(len(training), len(validation), quantile),
+            null_floor(len(synthetic), len(validation), quantile),
+        )
+        if rule == "dar2024"
+        else (None, None)
+    )
+    return ScanResult(
+        measure=deciding.measure,
+        threshold=deciding.threshold,
+        rule=rule,
+        quantile=quantile,
+        embedder=embedder.name,
+        embedder_hash=embedder.hash,
+        preprocessing=preprocessing.model_dump(mode="json") if preprocessing else None,
+        n_training=len(training),
+        n_validation=len(validation),
+        n_synthetic=len(synthetic),
+        n_copies=n_copies,
+        copies_interval=clopper_pearson(n_copies, len(synthetic)),
+        n_near=sum(verdict == "near-duplicate" for verdict, _ in said),
+        n_mem=n_mem,
+        mem_interval=clopper_pearson(n_mem, len(training)),
+        null_floor_copies=floors[0],
+        null_floor_mem=floors[1],
+        null=null,
+        samples=samples,
+        rules=rules,
+        tau=paper.threshold_,
+        calibration=calibration,
+        warnings=(*warnings, *([undecided + "."] if undecided else [])),
+    )
+
+
+def _verdicts(
+    rule: RuleName,
+    deciding: RuleResult,
+    similarities: Similarities,
+    decision: BatchDecision,
+    judgement: Judgement | None,
+    n_validation: int,
+) -> tuple[list[tuple[str, str]], str]:
+    """Return verdict and reason of each sample, and why none could be called at all."""
+    nearest = similarities.nearest[:, 0]
+    if rule == "conformal":
+        said = judgement.verdicts if judgement is not None else verdicts(nearest, decision)
+        return said, decision.power_note
+    if n_validation < LEAST_VALIDATION:
+        reason = (
+            f"no power at this validation size: {n_validation} validation volumes, at least "
+            f"{LEAST_VALIDATION} are needed to call a copy"
+        )
+        return [("undecided", reason)] * len(nearest), reason
+    above = nearest.astype(np.float64) > (deciding.threshold or 0.0)
+    return [("copy" if copy else "novel", "") for copy in above], ""
+
+
+def _samples(
+    similarities: Similarities,
+    judgement: Judgement | None,
+    said: list[tuple[str, str]],
+    decision: BatchDecision,
+    training_paths: Sequence[str],
+    synthetic_paths: Sequence[str],
+) -> tuple[SampleResult, ...]:
+    """Return all samples with their neighbours, nearest first."""
+    samples = []
+    for i, (verdict, reason) in enumerate(said):
+        near = dict(
+            zip(similarities.indices[i].tolist(), similarities.nearest[i].tolist(), strict=True)
+        )
+        hits = judgement.found[i].hits if judgement is not None else ()
+        verified = [
+            Neighbour(
+                training_paths[hit.index],
+                near.pop(hit.index) if hit.index in near else similarities.between(hit.index, i),
+                score=hit.evidence.score,
+                correlation=hit.evidence.correlation,
+                ssim=hit.evidence.ssim,
+                overlap=hit.evidence.overlap,
+                transform=tuple(float(v) for v in hit.evidence.transform.ravel()),
+            )
+            for hit in hits
+        ]
+        others = [Neighbour(training_paths[j], value) for j, value in near.items()]
+        neighbours = (verified + others)[: max(len(verified), similarities.indices.shape[1])]
+        samples.append(
+            SampleResult(
+                path=synthetic_paths[i],
+                neighbour=neighbours[0].path,
+                similarity=float(similarities.nearest[i, 0]),
+                verdict=verdict,
+                reason=reason,
+                neighbours=tuple(neighbours),
+                score=hits[0].evidence.score if hits else None,
+                p_value=float(decision.p_values[i]),
+            )
+        )
+    samples.sort(
+        key=lambda s: (-(s.similarity if s.score is None else s.score), -s.similarity, s.path)
+    )
+    return tuple(samples)

@@ -1,0 +1,257 @@
+"""What a study's detector finds of copies planted in the study itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.conformal import ConformalRule
+from napari_memscan.detection.rates import Rate
+from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.errors import BadInput
+from napari_memscan.files import write_json
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.planting import Plant
+    from napari_memscan.detection.search import Found
+
+FORMAT = 1
+FILE = "selftest.json"
+
+LABELS = ("copy", "near-duplicate", "novel")
+VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
+
+WEAK = 0.9
+"""Below this share of planted volumes found, a kind is named as one that the detector misses."""
+
+
+@dataclass(frozen=True)
+class KindResult:
+    """What became of the planted volumes of one kind.
+
+    Attributes
+    ----------
+    kind : str
+        Of perturbation; see `perturbations.KINDS`.
+    label : str
+        What they are: ``copy``, ``near-duplicate`` or ``novel``.
+    n : int
+        Planted.
+    retrieved_1, retrieved_5, retrieved_k : int
+        Of these, whose source was the first, among the first 5, or among all candidates; 0 for
+        novel ones, which have no source here.
+    verdicts : dict of str to int
+        Verdict to number.
+    """
+
+    kind: str
+    label: str
+    n: int
+    retrieved_1: int
+    retrieved_5: int
+    retrieved_k: int
+    verdicts: dict[str, int]
+
+    @property
+    def found(self) -> Rate:
+        """Called copy or near-duplicate: sensitivity, or for novel ones false calls."""
+        return Rate(self.verdicts["copy"] + self.verdicts["near-duplicate"], self.n)
+
+    @property
+    def right(self) -> Rate:
+        """Given the verdict that they are."""
+        return Rate(self.verdicts[self.label], self.n)
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A study's detector measured on volumes planted in the study.
+
+    Each planted volume is judged alone, at the level given: a volume is called where fewer than
+    this share of new patients' volumes would be as near.
+
+    Attributes
+    ----------
+    kinds : tuple of KindResult
+    level : float
+        Share of false calls allowed for.
+    k : int
+        Candidates that were retrieved.
+    n_training, n_null : int
+        Training volumes; validation subjects behind the null.
+    copy_limit, novel_limit : float or None
+        Of the study; learnt from other planted volumes.
+    embedder, search_hash : str
+        What searched.
+    seed : int
+        Of planting.
+    notes : tuple of str
+        Where the detector stops working, in words.
+    """
+
+    kinds: tuple[KindResult, ...]
+    level: float
+    k: int
+    n_training: int
+    n_null: int
+    copy_limit: float | None
+    novel_limit: float | None
+    embedder: str
+    search_hash: str
+    seed: int
+    notes: tuple[str, ...] = ()
+    format: int = FORMAT
+
+    def sum(self, label: str) -> KindResult:
+        """Return all kinds of one label together."""
+        rows = [row for row in self.kinds if row.label == label]
+        return KindResult(
+            "all",
+            label,
+            *(
+                sum(getattr(row, name) for row in rows)
+                for name in ("n", "retrieved_1", "retrieved_5", "retrieved_k")
+            ),
+            {v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
+        )
+
+    @property
+    def sensitivity(self) -> Rate:
+        """Planted copies that were called copy or near-duplicate."""
+        return self.sum("copy").found
+
+    @property
+    def specificity(self) -> Rate:
+        """Perturbed unrelated volumes that were not called."""
+        novel = self.sum("novel").found
+        return Rate(novel.n - novel.k, novel.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``selftest.json``."""
+        write_json(Path(folder) / FILE, self.to_dict())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SelfTest | None:
+        """Read what `save` wrote; None where there is nothing.
+
+        Raises
+        ------
+        BadInput
+            The file is damaged or of another version; run ``memscan selftest`` again.
+        """
+        path = Path(folder) / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
+            values["kinds"] = tuple(KindResult(**row) for row in values["kinds"])
+            values["notes"] = tuple(values["notes"])
+            return cls(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BadInput(
+                f"{path}: cannot be read ({error}). Run 'memscan selftest' again."
+            ) from error
+
+    def __str__(self) -> str:
+        lines = [
+            f"Planted in this study and judged one by one, at {self.level:.0%} false calls "
+            f"({self.n_training} training volumes, {self.n_null} validation subjects, seed "
+            f"{self.seed}); 95 % intervals.",
+            f"sensitivity  {self.sensitivity} of planted copies called",
+            f"             {self.sum('near-duplicate').found} of planted near-duplicates called",
+            f"specificity  {self.specificity} of perturbed unrelated volumes not called",
+            "",
+            f"{'planted':28}{'n':>4}{'@1':>6}{'@5':>6}{f'@{self.k}':>6}  "
+            f"{'called':>22}{'copy':>7}{'near':>6}{'novel':>7}{'undecided':>11}",
+        ]
+        for row in [*self.kinds, *(self.sum(label) for label in LABELS)]:
+            if not row.n:
+                continue
+            low, high = row.found.interval
+            name = f"{row.kind} ({row.label})" if row.kind == "all" else row.kind
+            name = f"unrelated, {name}" if row.label == "novel" and row.kind != "all" else name
+            shares = [
+                f"{count / row.n:6.2f}" if row.label != "novel" else f"{'-':>6}"
+                for count in (row.retrieved_1, row.retrieved_5, row.retrieved_k)
+            ]
+            lines.append(
+                f"{name:28}{row.n:4}{''.join(shares)}  "
+                f"{row.found.k / row.n:6.2f} ({low:.2f} to {high:.2f})"
+                f"{row.verdicts['copy']:7}{row.verdicts['near-duplicate']:6}"
+                f"{row.verdicts['novel']:7}{row.verdicts['undecided']:11}"
+            )
+        return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+
+
+def measured(
+    plants: Sequence[Plant],
+    found: Sequence[Found],
+    nulls: Sequence[NDArray[np.float64]],
+    limits: ClassLimits,
+    level: float = 0.05,
+) -> tuple[KindResult, ...]:
+    """Judge planted volumes one by one and count by kind.
+
+    Parameters
+    ----------
+    plants, found : sequences
+        What was planted, and what the search found of it.
+    nulls : sequence of arrays
+        The null of each: without the subject that a novel one was made of.
+    limits : ClassLimits
+        Learnt from other planted volumes.
+    level : float
+        Share of false calls allowed for.
+    """
+    rows: dict[tuple[str, str], list[tuple[str, int | None]]] = {}
+    for one, what, null in zip(plants, found, nulls, strict=True):
+        decision = ConformalRule(level).fit(null).decide([what.score])
+        verdict = verdicts([what.score], decision, limits)[0][0]
+        rank = None
+        if one.label != "novel" and one.source in what.retrieved:
+            rank = what.retrieved.index(one.source)
+        rows.setdefault((one.label, one.kind), []).append((verdict, rank))
+    return tuple(
+        KindResult(
+            kind,
+            label,
+            len(judged),
+            *(sum(r is not None and r < k for _, r in judged) for k in (1, 5, 10**9)),
+            {v: sum(verdict == v for verdict, _ in judged) for v in VERDICTS},
+        )
+        for (label, kind), judged in rows.items()
+    )
+
+
+def stops(kinds: Sequence[KindResult], k: int, n_null: int, level: float) -> tuple[str, ...]:
+    """Return where the detector stops working, in words."""
+    notes = []
+    if 1 / (n_null + 1) > level:
+        notes.append(
+            f"No power: with {n_null} validation subjects nothing can be called at "
+            f"{level:.0%} false calls; at least {int(np.ceil(1 / level)) - 1} are needed."
+        )
+    for row in kinds:
+        if row.label == "novel" or not row.n:
+            continue
+        share = row.found.k / row.n
+        if share < WEAK:
+            lost = row.n - row.retrieved_k
+            why = f"; {lost} were not among {k} candidates" if lost else ""
+            notes.append(
+                f"Misses {1 - share:.0%} of volumes changed by: {row.kind} ({row.found}){why}."
+            )
+    return tuple(notes)
