@@ -1,0 +1,284 @@
+"""From the inputs of all metrics to the result of each."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.evidence import counts as counting
+from napari_memscan.detection.evidence import coverage as balls_of
+from napari_memscan.detection.evidence import ct, distances, diversity, fld, pixels
+from napari_memscan.detection.evidence.arrays import bootstrap_mean
+from napari_memscan.detection.evidence.result import (
+    BOOTSTRAP,
+    Inputs,
+    MetricResult,
+    Volumes,
+    of_mean,
+    of_share,
+)
+from napari_memscan.detection.thresholds import null_floor
+from napari_memscan.errors import BadInput
+
+CURVE_POINTS = 20
+
+
+def n_copies(given: Inputs) -> MetricResult:
+    """Share of synthetic volumes above tau to a training volume."""
+    k = counting.copies(*_seen(given), given.threshold)
+    floor = null_floor(len(given.training), len(given.validation), given.quantile)
+    values = {"copies": k, "threshold": given.threshold}
+    return of_share("n_copies", given, k, len(given.synthetic), expected=floor, values=values)
+
+
+def n_mem(given: Inputs) -> MetricResult:
+    """Share of training volumes with at least one copy."""
+    each = counting.copies_of_each(*_seen(given), given.threshold)
+    k = int((each > 0).sum())
+    floor = null_floor(len(given.synthetic), len(given.validation), given.quantile)
+    values = {"memorised": k, "threshold": given.threshold}
+    return of_share("n_mem", given, k, len(given.training), expected=floor, values=values)
+
+
+def rarefaction(given: Inputs) -> MetricResult:
+    """N_mem over the number of synthetic volumes, and those not yet seen."""
+    each = counting.copies_of_each(*_seen(given), given.threshold)
+    n = len(given.synthetic)
+    sizes = np.unique(np.linspace(1, n, min(n, CURVE_POINTS)).round().astype(np.int64))
+    curve = counting.rarefaction(each, n, sizes)
+    half, full = counting.rarefaction(each, n, [max(1, n // 2), n])
+    total = counting.unseen(each, n)
+    note = ""
+    if total.once == 0 and full:
+        note = "Each memorised volume was copied twice or more: none is expected to be unseen."
+    return MetricResult(
+        "rarefaction",
+        total.estimate,
+        total.interval,
+        "log-normal 95 % (Chao 1987)" if total.interval else "",
+        values={
+            "sizes": sizes.tolist(),
+            "n_mem": [round(float(x), 9) for x in curve],
+            "n_mem at half": round(float(half), 9),
+            "n_mem at all": round(float(full)),
+            "new for one more": total.once / n,
+            "copied once": total.once,
+            "copied twice": total.twice,
+        },
+        n=given.sizes,
+        note=note,
+    )
+
+
+def authpct(given: Inputs) -> MetricResult:
+    """Share of authentic synthetic volumes."""
+    own = distances.authentic(given.training, given.synthetic)
+    held = distances.authentic(given.training, given.validation)
+    return of_share("authpct", given, int(own.sum()), len(own), expected=float(held.mean()))
+
+
+def distance_ratio(given: Inputs) -> MetricResult:
+    """Share of synthetic volumes with d1/d2 below 1/3."""
+    own = distances.neighbour_ratio(given.training, given.synthetic)
+    held = distances.neighbour_ratio(given.training, given.validation)
+    k = int((own < distances.RATIO).sum())
+    return of_share(
+        "distance_ratio",
+        given,
+        k,
+        len(own),
+        expected=float((held < distances.RATIO).mean()),
+        values={
+            "memorised": k,
+            "mean ratio": float(own.mean()),
+            "mean ratio of validation": float(held.mean()),
+            "5th percentile": float(np.percentile(own, 5)),
+            "5th percentile of validation": float(np.percentile(held, 5)),
+        },
+    )
+
+
+def carlini(given: Inputs) -> MetricResult:
+    """Mean of Carlini's normalised distance."""
+    own = distances.carlini_ratio(given.training, given.synthetic)
+    held = distances.carlini_ratio(given.training, given.validation)
+    k = min(distances.CARLINI_K, len(given.training))
+    note = "" if k == distances.CARLINI_K else f"k = {k}, as there are no more training volumes."
+    return of_mean(
+        "nl2",
+        given,
+        own,
+        held,
+        {
+            "share below 1.4": float((own < distances.CARLINI_LIMIT).mean()),
+            "share of validation below 1.4": float((held < distances.CARLINI_LIMIT).mean()),
+            "k": k,
+        },
+        note,
+    )
+
+
+def closest_record(given: Inputs) -> MetricResult:
+    """Share of synthetic volumes closer to training than to validation."""
+    found = distances.closest_record(given.training, given.validation, given.synthetic, given.seed)
+    return of_share(
+        "dcr",
+        given,
+        found.closer,
+        found.n_synthetic,
+        expected=0.5,
+        values={
+            "ties": found.ties,
+            "compared with each": found.n_compared,
+            "5th percentile": found.synthetic_p5,
+            "5th percentile of validation": found.validation_p5,
+        },
+        seed=given.seed,
+    )
+
+
+def c_t(given: Inputs) -> MetricResult:
+    """Data-copying statistic."""
+    found = ct.data_copying(given.training, given.validation, given.synthetic, seed=given.seed)
+    used = len(found.z)
+    values = {
+        "z of cells": list(found.z),
+        "validation in cells": list(found.validation),
+        "synthetic in cells": list(found.synthetic),
+    }
+    note = "" if used == found.cells else f"{used} of {found.cells} cells hold enough volumes."
+    return MetricResult("c_t", found.c_t, None, "", 0.0, values, given.sizes, given.seed, note)
+
+
+def divergence(given: Inputs) -> MetricResult:
+    """Feature likelihood divergence."""
+    found = _likelihood(given)
+    return MetricResult(
+        "fld", found.fld, values={"used": found.used}, n=given.sizes, seed=given.seed
+    )
+
+
+def generalisation_gap(given: Inputs) -> MetricResult:
+    """Generalisation gap of the feature likelihood divergence."""
+    found = _likelihood(given)
+    random = np.random.default_rng(given.seed)
+
+    def drawn(values: NDArray[np.float64]) -> float:
+        return float(values[random.integers(len(values), size=len(values))].mean())
+
+    gaps = [100 * (drawn(found.training) - drawn(found.validation)) for _ in range(1000)]
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return MetricResult(
+        "fld_gap",
+        found.gap,
+        (float(low), float(high)),
+        f"{BOOTSTRAP}, the mixture as fitted",
+        values={"used": found.used},
+        n=given.sizes,
+        seed=given.seed,
+    )
+
+
+def precision(given: Inputs) -> MetricResult:
+    """Share of synthetic volumes among training volumes."""
+    return _hits("precision", given, balls_of.balls(given.training, given.synthetic).precise)
+
+
+def recall(given: Inputs) -> MetricResult:
+    """Share of training volumes among synthetic volumes."""
+    return _hits("recall", given, balls_of.balls(given.training, given.synthetic).recalled)
+
+
+def coverage(given: Inputs) -> MetricResult:
+    """Share of training volumes with a synthetic one nearby."""
+    return _hits("coverage", given, balls_of.balls(given.training, given.synthetic).covered)
+
+
+def density(given: Inputs) -> MetricResult:
+    """Mean number of balls around a synthetic volume, over k."""
+    inside = balls_of.balls(given.training, given.synthetic).density
+    return of_mean("density", given, inside)
+
+
+def collisions(given: Inputs) -> MetricResult:
+    """Share of synthetic volumes that another one repeats."""
+    own = diversity.collisions(given.vectors["synthetic"], given.threshold)
+    real = diversity.collisions(given.vectors["training"], given.threshold, "training")
+    return of_share(
+        "collisions",
+        given,
+        own.colliding,
+        len(given.synthetic),
+        expected=null_floor(len(given.synthetic) - 1, len(given.validation), given.quantile),
+        values={
+            "colliding": own.colliding,
+            "groups": own.groups,
+            "largest group": own.largest,
+            "share in training": real.colliding / len(given.training),
+        },
+    )
+
+
+def ms_ssim(given: Inputs) -> MetricResult:
+    """MS-SSIM of random pairs of synthetic volumes."""
+    volumes = _volumes(given)
+    found = {}
+    for name in ("synthetic", "training"):
+        pairs = diversity.pairs_of(len(volumes[name]), diversity.PAIRS, given.seed)
+        found[name] = diversity.ms_ssim(volumes[name], pairs, name)
+    own, real = found["synthetic"], found["training"]
+    width, scales = diversity.scales_of(volumes["synthetic"][0].shape)
+    return MetricResult(
+        "ms_ssim",
+        float(own.mean()),
+        bootstrap_mean(own, given.seed),
+        "percentile bootstrap 95 % over pairs",
+        expected=float(real.mean()),
+        values={
+            "difference to training": float(own.mean() - real.mean()),
+            "synthetic pairs": len(own),
+            "training pairs": len(real),
+            "scales": scales,
+            "window": width,
+        },
+        n=given.sizes,
+        seed=given.seed,
+        note="" if scales == 5 else f"{scales} of 5 scales fit into these volumes.",
+    )
+
+
+def voxels(given: Inputs) -> MetricResult:
+    """Mean of the largest voxel correlation with a training volume."""
+    volumes = _volumes(given)
+    own, _ = pixels.max_correlation(volumes["training"], volumes["synthetic"])
+    held, _ = pixels.max_correlation(volumes["training"], volumes["validation"], what="validation")
+    limit = float(np.percentile(held, 95))
+    return of_mean(
+        "ncc",
+        given,
+        own,
+        held,
+        {
+            "largest": float(own.max()),
+            "95th percentile of validation": limit,
+            "share above it": float((own > limit).mean()),
+        },
+    )
+
+
+def _seen(given: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return given.vectors["training"], given.vectors["synthetic"]
+
+
+def _likelihood(given: Inputs) -> fld.FeatureLikelihood:
+    return fld.feature_likelihood(given.training, given.validation, given.synthetic, given.seed)
+
+
+def _hits(key: str, given: Inputs, hits: NDArray[np.bool_]) -> MetricResult:
+    return of_share(key, given, int(hits.sum()), len(hits))
+
+
+def _volumes(given: Inputs) -> Volumes:
+    if given.volumes is None:
+        raise BadInput("it needs the volumes themselves, and only vectors were given.")
+    return given.volumes

@@ -1,0 +1,109 @@
+"""Evaluating some of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_memscan.detection.evidence.arrays import checked
+from napari_memscan.detection.evidence.result import Inputs, MetricResult, Volumes
+from napari_memscan.detection.evidence.table import DEFAULT, metric_of
+from napari_memscan.detection.neighbours import standardised
+from napari_memscan.detection.thresholds import PaperRule
+from napari_memscan.errors import BadInput
+
+
+def evaluations(
+    keys: Sequence[str],
+    *,
+    training: ArrayLike,
+    validation: ArrayLike,
+    synthetic: ArrayLike,
+    volumes: Volumes | None = None,
+    threshold: float | None = None,
+    quantile: float = 0.95,
+    seed: int = 0,
+) -> Iterator[MetricResult]:
+    """Yield the result of each metric as soon as it is there; see `evaluate`."""
+    metrics = [metric_of(key) for key in keys]
+    sets = {"training": training, "validation": validation, "synthetic": synthetic}
+    checked({"training": 2}, **sets)
+    narrow = {name: np.asarray(vectors, np.float32) for name, vectors in sets.items()}
+    unit = {name: standardised(vectors, name) for name, vectors in narrow.items()}
+    for name, held in (volumes or {}).items():
+        if name in unit and len(held) != len(unit[name]):
+            raise BadInput(
+                f"{len(held)} {name} volumes for {len(unit[name])} {name} vectors; give one each."
+            )
+    if threshold is None:
+        threshold = PaperRule(quantile).fit(narrow["training"], narrow["validation"]).threshold_
+    wide = {name: vectors.astype(np.float64) for name, vectors in unit.items()}
+    given = Inputs(
+        **wide,
+        vectors=narrow,
+        threshold=float(threshold),
+        quantile=quantile,
+        seed=seed,
+        volumes=volumes,
+    )
+    for metric in metrics:
+        try:
+            yield metric.compute(given)
+        except BadInput as error:
+            yield MetricResult(metric.key, None, n=given.sizes, note=f"Not computed: {error}")
+
+
+def evaluate(
+    keys: Sequence[str] = DEFAULT,
+    *,
+    training: ArrayLike,
+    validation: ArrayLike,
+    synthetic: ArrayLike,
+    volumes: Volumes | None = None,
+    threshold: float | None = None,
+    quantile: float = 0.95,
+    seed: int = 0,
+) -> list[MetricResult]:
+    """Evaluate metrics of copying and of quality on vectors of one embedder.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Of `METRICS`.
+    training, validation, synthetic : arrays (n, d)
+        As the embedder makes them; they are centred and scaled to unit length first.
+    volumes : mapping of str to sequences of arrays (X, Y, Z), optional
+        ``training``, ``validation`` and ``synthetic``, in the order of the vectors; only for
+        metrics that need volumes.
+    threshold : float, optional
+        tau; by the paper's rule where it is not given.
+    quantile : float
+        Of the rule.
+    seed : int
+        The same seed gives the same results.
+
+    Returns
+    -------
+    list of MetricResult
+        In the order of `keys`. A metric that these inputs do not allow, such as too few volumes,
+        has no value and says why; the others are there all the same.
+
+    Raises
+    ------
+    BadInput
+        No such metric, or vectors that none can use: NaN, other lengths, all equal, too few.
+    """
+    return list(
+        evaluations(
+            keys,
+            training=training,
+            validation=validation,
+            synthetic=synthetic,
+            volumes=volumes,
+            threshold=threshold,
+            quantile=quantile,
+            seed=seed,
+        )
+    )
