@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli import checkpoints, demo, judge, make, membership, model, new
+from napari_memscan.cli import checkpoints, demo, evidence, judge, make, membership, model, new
 from napari_memscan.cli.console import Commands, say
 
 app = typer.Typer(
@@ -67,6 +67,7 @@ for command in (
     make.embed,
     make.scan,
     membership.membership,
+    evidence.evidence,
     judge.review,
     judge.report,
 ):

@@ -7,6 +7,7 @@ finished is on disk; the same call goes on from there and gives the same bytes.
 from napari_memscan.jobs.converting import convert
 from napari_memscan.jobs.creating import create
 from napari_memscan.jobs.embedding import embed
+from napari_memscan.jobs.evidence import evidence
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.progress import Progress, run
@@ -19,6 +20,7 @@ __all__ = [
     "convert",
     "create",
     "embed",
+    "evidence",
     "generate",
     "membership",
     "regenerate",
