@@ -88,6 +88,12 @@ def test_counts_are_those_of_a_scan(cohort):
     assert evaluated(volumes, ["n_copies"], threshold=1.0)["n_copies"].value == 0
 
 
+def test_rarefaction_says_where_it_counts_chance(results):
+    novel, copied = (found["rarefaction"] for found in results)
+    assert "not above what chance gives" in novel.note
+    assert "chance" not in copied.note
+
+
 def test_same_inputs_same_bytes(cohort, results):
     again = evaluated(cohort[1], seed=0)
     assert [r.to_dict() for r in again.values()] == [r.to_dict() for r in results[1].values()]

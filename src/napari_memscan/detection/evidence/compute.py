@@ -17,6 +17,7 @@ from napari_memscan.detection.evidence.result import (
     of_mean,
     of_share,
 )
+from napari_memscan.detection.intervals import clopper_pearson
 from napari_memscan.detection.thresholds import null_floor
 from napari_memscan.errors import BadInput
 
@@ -51,6 +52,12 @@ def rarefaction(given: Inputs) -> MetricResult:
     note = ""
     if total.once == 0 and full:
         note = "Each memorised volume was copied twice or more: none is expected to be unseen."
+    floor = null_floor(n, len(given.validation), given.quantile)
+    if clopper_pearson(round(float(full)), len(each))[0] <= floor:
+        note = (
+            f"N_mem is not above what chance gives ({floor:.1%} of training): this counts "
+            "false copies, and says nothing of memorised volumes."
+        )
     return MetricResult(
         "rarefaction",
         total.estimate,
