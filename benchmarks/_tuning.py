@@ -1,0 +1,181 @@
+"""What other settings of the chain would change, on the subjects set aside for that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+
+import numpy as np
+
+from _cohorts import SPACING, Batch, Split
+from _scoring import area, confusion, macro_f1, tpr_at
+from napari_memscan.detection.detector import Null, judge
+from napari_memscan.detection.limits import ClassLimits
+from napari_memscan.detection.planting import LIMIT_KINDS, plant
+from napari_memscan.detection.search import Found, Query, Search
+
+Measure = Callable[[object], float]
+
+
+@dataclass
+class Searched:
+    """Everything that was searched for, with so many candidates verified that fewer can be tried.
+
+    `planted` are (label, kind, Found).
+    """
+
+    null: list[Found]
+    subjects: list[str]
+    planted: list[tuple[str, str, Found]]
+    batches: list[tuple[Batch, list[Found]]]
+    seed: int
+
+
+def explore(job, study: Split, asked: list[Batch]) -> list[str]:
+    """Return lines: mistakes of the default, then what other settings would change."""
+    search = Search(verified=job.verified).fit(study.training.volumes)
+    training, validation = study.training, study.validation
+    excluded = [
+        tuple(i for i, other in enumerate(training.subjects) if other == own)
+        for own in validation.subjects
+    ]
+
+    def find(volume: np.ndarray, out: tuple[int, ...] = ()) -> Found:
+        return search.find(Query(partial(_same, volume), (), out))
+
+    null = [find(v, out) for v, out in zip(validation.volumes, excluded, strict=True)]
+    planted = []
+    for label, kinds in LIMIT_KINDS.items():
+        sources = range(len(training.volumes))
+        for p in plant(kinds, job.sizes.planted, sources, study.shape, (study.seed, 1)):
+            volume = p.load(lambda p=p: training.volumes[p.source], SPACING)
+            planted.append((label, p.kind, find(volume)))
+    batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
+    searched = Searched(null, validation.subjects, planted, batches, study.seed)
+    return [*_mistakes(searched), *_verified(searched, job.verified), *_measures(searched)]
+
+
+def _same(volume: np.ndarray) -> np.ndarray:
+    return volume
+
+
+def _measures_of(evidence: object) -> dict[str, Measure]:
+    """Return every number of the evidence, and a few simple combinations, by name."""
+    found: dict[str, Measure] = {}
+    for one in fields(evidence):  # type: ignore[arg-type]
+        if isinstance(getattr(evidence, one.name), float):
+            found[one.name] = lambda e, name=one.name: float(getattr(e, name))
+    names = [n for n in ("score", "correlation", "ssim", "worst") if n in found]
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            found[f"mean of {a}, {b}"] = lambda e, a=a, b=b: (found[a](e) + found[b](e)) / 2
+    return found
+
+
+def best(found: Found, verified: int, measure: Measure) -> float:
+    """Return the largest value of a measure among the first candidates."""
+    return max(measure(hit.evidence) for hit in found.hits if hit.rank < verified)
+
+
+def _limits(
+    searched: Searched, value: Callable[[Found], float], kinds: Sequence[str] = (), **settings
+) -> tuple[Null, ClassLimits]:
+    null = Null(np.array([value(f) for f in searched.null]), searched.subjects)
+    of: dict[str, list[float]] = {"copy": [], "near-duplicate": []}
+    for label, kind, found in searched.planted:
+        if not kinds or kind in kinds:
+            of[label].append(value(found))
+    limits = ClassLimits(seed=searched.seed, n_draws=1, **settings)
+    return null, limits.fit(null.one_each().scores, of["near-duplicate"], of["copy"])
+
+
+def _verdicts(batch_scores: np.ndarray, null: Null, limits: ClassLimits) -> list[str]:
+    return [verdict for verdict, _ in judge(batch_scores, null, limits, q=0.1).verdicts]
+
+
+def _mistakes(searched: Searched, verified: int = 3) -> list[str]:
+    measure: Measure = lambda e: e.score  # noqa: E731
+    value = partial(best, verified=verified, measure=measure)
+    null, limits = _limits(searched, value)
+    each = np.sort(null.one_each().scores)
+    lines = [
+        f"  {verified} verified: novel limit {limits.novel_limit_}, copy limit "
+        f"{limits.copy_limit_}; null of {len(each)} subjects {each[0]:.3f} to {each[-1]:.3f}, "
+        f"median {np.median(each):.3f}"
+    ]
+    for label, kinds in LIMIT_KINDS.items():
+        for kind in kinds:
+            own = np.array([value(f) for _, k, f in searched.planted if k == kind])
+            quantiles = np.percentile(own, [0, 25, 50, 75, 100]).round(3)
+            lines.append(f"  planted {label}, {kind}: min, quartiles, max {quantiles}")
+    for batch, found in searched.batches:
+        scores = np.array([value(f) for f in found])
+        said = _verdicts(scores, null, limits)
+        lines.append(f"  {batch.name}: scores and verdicts by class; why")
+        for label in dict.fromkeys(batch.truth):
+            rows = [i for i, t in enumerate(batch.truth) if t == label]
+            quantiles = np.percentile(scores[rows], [0, 25, 50, 75, 100]).round(3)
+            counts = Counter()
+            for i in rows:
+                where = _where(found[i], batch.sources[i], verified) if label != "novel" else ""
+                counts[f"{said[i]}{where}"] += 1
+            lines.append(f"    {label:16}{quantiles!s:44}{dict(counts)}")
+    return lines
+
+
+def _where(found: Found, source: int, verified: int) -> str:
+    """Say how far the search came with a query whose source is known."""
+    if source not in found.retrieved:
+        return ", source not retrieved"
+    rank = list(found.retrieved).index(source)
+    if rank >= verified:
+        return f", source at rank {rank}"
+    hits = [hit for hit in found.hits if hit.rank < verified]
+    return "" if hits[0].index == source else ", source lost after registration"
+
+
+def _verified(searched: Searched, most: int) -> list[str]:
+    lines = ["  candidates verified: macro-F1, and recall among them"]
+    for verified in sorted({1, 2, 3, 5, most}):
+        if verified > most:
+            continue
+        value = partial(best, verified=verified, measure=lambda e: e.score)
+        null, limits = _limits(searched, value)
+        cells = []
+        for batch, found in searched.batches:
+            scores = np.array([value(f) for f in found])
+            f1 = macro_f1(confusion(batch.truth, _verdicts(scores, null, limits)))
+            pairs = [(f, s) for f, s in zip(found, batch.sources, strict=True) if s >= 0]
+            inside = np.mean([s in f.retrieved[:verified] for f, s in pairs])
+            cells.append(f"{batch.name} {f1:.3f}, recall {inside:.2f}")
+        lines.append(f"    {verified:3}  " + "; ".join(cells))
+    return lines
+
+
+def _measures(searched: Searched, verified: int = 3) -> list[str]:
+    evidence = searched.null[0].hits[0].evidence
+    lines = [
+        "  measures: by setting, AUC copy/near, near/novel; TPR of copies at 5 % FPR; macro-F1 "
+        "with limits\n  from both kinds planted, with undecided taken for novel, and with limits "
+        "from that setting's kinds alone"
+    ]
+    for name, measure in _measures_of(evidence).items():
+        value = partial(best, verified=verified, measure=measure)
+        null, limits = _limits(searched, value)
+        cells = []
+        for batch, found in searched.batches:
+            scores, truth = np.array([value(f) for f in found]), np.array(batch.truth)
+            said = _verdicts(scores, null, limits)
+            forced = ["novel" if v == "undecided" else v for v in said]
+            own = _limits(searched, value, sorted(set(batch.kinds)))
+            alone = _verdicts(scores, *own)
+            f1 = [macro_f1(confusion(batch.truth, v)) for v in (said, forced, alone)]
+            cells.append(
+                f"{area(scores, truth, 'near-duplicate', 'copy'):.3f} "
+                f"{area(scores, truth, 'novel', 'near-duplicate'):.3f} "
+                f"{tpr_at(scores, truth == 'copy'):.2f} " + " ".join(f"{x:.3f}" for x in f1)
+            )
+        lines.append(f"    {name:32}" + " | ".join(cells))
+    return lines
