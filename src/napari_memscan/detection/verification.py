@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.local import LocalStatistics, Mask, matched, resampled
+from napari_memscan.detection import local as places
+from napari_memscan.detection.local import Mask, Part, resampled
+from napari_memscan.detection.registration import coarser, levels, registered
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
 
 Array = NDArray[np.float32]
 Pose = NDArray[np.float64]
 Triple = tuple[float, float, float]
+Key = TypeVar("Key", bound=Hashable)
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same pair would score differently; part of the hash."""
 
 MODELS = ("start", "rigid", "similarity")
+FEWEST = 64
+"""Voxels that a comparison needs."""
+LONGEST = 96
+"""Voxels along the longest axis of the grid that scores are taken on, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +48,9 @@ class Evidence:
         10th percentile of the local correlation over the half with more contrast: where the two
         differ most.
     overlap : float
-        Share of the query that the training volume covers, in [0, 1].
+        Share of the query that the training volume covers, in [0, 1]. Slabs at a border that hold
+        one value, as padding and a part cut off do, are no part of a volume; the share is that of
+        the larger of the two.
     transform : array (4, 4)
         The pose: from points of the query to points of the training volume, mm about the centres.
     model : str
@@ -83,16 +93,19 @@ class Verifier:
         Sigma, in the same units, that both volumes are smoothed with before they are compared: a
         generator's copies are softer than their sources, and noise is nobody's anatomy.
     floor : float
-        Standard deviation, of an intensity range of 1, below which contrast counts as noise.
+        Standard deviation, of an intensity range of 1, below which contrast counts as none.
     least_overlap : float
-        Share of the query below which the score is lowered in proportion: a small part of two
-        volumes is alike by chance.
+        Overlap below which the score is lowered in proportion: a small part of two volumes is
+        alike by chance.
 
     Notes
     -----
-    Large volumes are registered on a coarser grid (`registration.POINTS`); scores are taken at the
-    volumes' own. Voxels within two of the border of the overlap, and those where both volumes are
-    empty, do not count.
+    The score is the mean of the local correlation, weighted with the product of both local standard
+    deviations; so it is the share of the contrast that both have and that varies alike. What is
+    flat in one of the two has no weight.
+
+    Volumes of more than 64 voxels along an axis are registered, and those of more than 96 scored,
+    on a coarser grid; the window grows with it.
     """
 
     def __init__(
@@ -100,8 +113,8 @@ class Verifier:
         spacing: Triple = (1.0, 1.0, 1.0),
         window: float = 2.0,
         smooth: float = 0.7,
-        floor: float = 0.02,
-        least_overlap: float = 0.6,
+        floor: float = 0.001,
+        least_overlap: float = 0.5,
     ) -> None:
         self.spacing = spacing
         self.window = window
@@ -112,7 +125,9 @@ class Verifier:
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever scores would."""
-        return hash_of({"version": VERSION, **vars(self)})
+        return hash_of(
+            {"version": VERSION, **vars(self), "spacing": [float(s) for s in self.spacing]}
+        )
 
     def verify(self, query: Array, training: Array, poses: Sequence[Pose]) -> Evidence:
         """Register a pair and compare it.
@@ -127,112 +142,168 @@ class Verifier:
         Raises
         ------
         BadInput
-            Two shapes, NaN, the same value everywhere, or no pose.
+            Two shapes, NaN, one value everywhere, no pose or one that is none, or no overlap.
         """
-        from napari_memscan.detection.registration import images, registered
-
-        query, training = self._checked(query, training)
-        if not len(poses):
-            raise BadInput("a pair cannot be registered without a pose to start from.")
-        pose, model = registered(images(query, self.spacing), images(training, self.spacing), poses)
-        return self._compared(query, training, pose, model)
-
-    def _compared(self, query: Array, training: Array, pose: Pose, model: str) -> Evidence:
-        moved, covered = resampled(training, pose, self.spacing, query.shape)
-        overlap = float(covered.mean())
-        mask = self._inner(query, moved, covered)
-        if mask.sum() < 64:
-            return Evidence(-1.0, -1.0, -1.0, -1.0, overlap, pose, model)
-        local = self._local(query, moved, mask)
-        values = local.correlation(self.floor**2)[mask]
-        contrast = np.sqrt(np.sqrt(local.var_one * local.var_other))[mask]
-        score = float((values * contrast).sum() / max(contrast.sum(), 1e-12))
-        structured = values[contrast >= np.median(contrast)]
-        fitted = self._local(query, matched(moved, query, mask), mask)
-        a, b = query[mask].astype(np.float64), moved[mask].astype(np.float64)
-        flat = min(a.std(), b.std()) <= 1e-9
-        return Evidence(
-            score=score * min(1.0, overlap / self.least_overlap),
-            correlation=0.0 if flat else float(np.corrcoef(a, b)[0, 1]),
-            ssim=float(fitted.structural_similarity()[mask].mean()),
-            worst=float(np.percentile(structured, 10)),
-            overlap=overlap,
-            transform=pose,
-            model=model,
+        query, training = _checked(query, training)
+        starts = [_pose(p) for p in poses]
+        if not starts:
+            raise BadInput("a pair cannot be registered without a pose to start from: give one.")
+        one, other = Part.of(query, self.spacing), Part.of(training, self.spacing)
+        between = [np.linalg.inv(other.place) @ pose @ one.place for pose in starts]
+        pose, model = registered(
+            levels(one.data, self.spacing), levels(other.data, self.spacing), between
         )
+        result = self._compared(one, other, pose, model)
+        if result is None:
+            raise BadInput(
+                "with the poses given the query and the training volume overlap in fewer than "
+                f"{FEWEST} voxels. Poses are in mm about the centres, with spacing {self.spacing}."
+            )
+        return result
 
     def aligned(self, query: Array, training: Array, transform: Pose) -> Array:
         """Return the training volume on the query's grid, NaN where it does not cover it.
 
-        Its mean and standard deviation in the overlap are made those of the query.
+        Its intensities are matched to the query's by one line over the whole overlap, robust to
+        places that differ (see `local.matching`); bias fields stay to be seen.
         """
-        query, training = self._checked(query, training)
-        moved, covered = resampled(training, transform, self.spacing, query.shape)
-        result = matched(moved, query, covered).copy()
-        result[~covered] = np.nan
+        query, training = _checked(query, training)
+        moved, covered = resampled(training, _pose(transform), self.spacing)
+        gain, offset = places.matching(moved[covered], query[covered])
+        result: Array = np.where(covered, gain * moved + offset, np.nan).astype(np.float32)
+        return result
+
+    def difference(self, query: Array, training: Array, transform: Pose) -> Array:
+        """Return query minus aligned training volume (X, Y, Z), NaN outside the overlap."""
+        result: Array = np.asarray(query, np.float32) - self.aligned(query, training, transform)
         return result
 
     def similarity_map(self, query: Array, training: Array, transform: Pose) -> Array:
         """Return the local correlation (X, Y, Z) in [-1, 1], NaN outside the overlap."""
-        query, training = self._checked(query, training)
-        moved, covered = resampled(training, transform, self.spacing, query.shape)
-        values = self._local(query, moved, covered).correlation(self.floor**2)
-        return np.where(covered, values, np.nan).astype(np.float32)
+        from scipy.ndimage import zoom
 
-    def difference(self, query: Array, training: Array, transform: Pose) -> Array:
-        """Return query minus aligned training volume (X, Y, Z), NaN outside the overlap."""
-        result: Array = query - self.aligned(query, training, transform)
+        query, training = _checked(query, training)
+        pose = _pose(transform)
+        small, spacing = coarser(query, self.spacing, LONGEST)
+        moved, inside = resampled(coarser(training, self.spacing, LONGEST)[0], pose, spacing)
+        values = self._local(small, moved, inside, spacing).correlation(self.floor**2)
+        if small.shape != query.shape:
+            factors = [n / m for n, m in zip(query.shape, small.shape, strict=True)]
+            values = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+        _, covered = resampled(training, pose, self.spacing)
+        result: Array = np.where(covered, values, np.nan).astype(np.float32)
         return result
 
-    def _checked(self, query: Any, training: Any) -> tuple[Array, Array]:
-        volumes = [np.asarray(v, np.float32) for v in (query, training)]
-        for name, volume in zip(("the query", "the training volume"), volumes, strict=True):
-            if volume.ndim != 3 or volume.shape != volumes[0].shape:
-                raise BadInput(
-                    f"a pair of shapes {volumes[0].shape} and {volumes[1].shape}; two volumes "
-                    "(X, Y, Z) of one shape are expected. Preprocess both alike."
-                )
-            if not np.isfinite(volume).all():
-                raise BadInput(f"{name} holds NaN or infinity. Repair or remove this volume.")
-            if volume.min() == volume.max():
-                raise BadInput(
-                    f"{name} has the same value everywhere; nothing can be compared with it."
-                )
-        return volumes[0], volumes[1]
+    def _compared(self, query: Part, training: Part, pose: Pose, model: str) -> Evidence | None:
+        one, spacing = coarser(query.data, self.spacing, LONGEST)
+        other, own = coarser(training.data, self.spacing, LONGEST)
+        moved, covered = resampled(other, pose, spacing, one.shape, own=own)
+        border = places.margin_of(other.shape)
+        _, counted = resampled(other, pose, spacing, one.shape, border, own)
+        counted &= places.interior(one.shape)
+        if counted.sum() < FEWEST:
+            return None
+        zoom = abs(float(np.linalg.det(pose[:3, :3])))
+        voxels = max(query.data.size, training.data.size / max(zoom, 1e-6))
+        overlap = min(1.0, float(covered.mean()) * query.data.size / voxels)
 
-    def _sigma(self, width: float) -> list[float]:
-        mean = float(np.prod(self.spacing)) ** (1 / 3)
-        return [width * mean / s for s in self.spacing]
+        near = self._local(one, moved, covered, spacing)
+        values = near.correlation(self.floor**2)[counted].astype(np.float64)
+        contrast = near.contrast()[counted].astype(np.float64)
+        score = float((values * contrast).sum() / max(contrast.sum(), 1e-12))
+        a, b = one[counted].astype(np.float64), moved[counted].astype(np.float64)
+        flat = min(a.std(), b.std()) <= 1e-9
+        similar = near.structural_similarity(*places.matching(b, a))[counted]
+        lowered = min(1.0, overlap / self.least_overlap) if score > 0 else 1.0
+        return Evidence(
+            score=score * lowered,
+            correlation=0.0 if flat else places.pearson(a, b),
+            ssim=float(similar.mean(dtype=np.float64)),
+            worst=float(np.percentile(values[contrast >= np.median(contrast)], 10)),
+            overlap=overlap,
+            transform=training.place @ pose @ np.linalg.inv(query.place),
+            model=model,
+        )
 
-    def _local(self, query: Array, moved: Array, mask: Mask) -> LocalStatistics:
+    def _local(
+        self, query: Array, moved: Array, mask: Mask, spacing: Triple
+    ) -> places.LocalStatistics:
         from scipy.ndimage import gaussian_filter
 
+        mean = float(np.prod(spacing)) ** (1 / 3)
         if self.smooth:
-            sigma = self._sigma(self.smooth)
-            query, moved = (gaussian_filter(v, sigma, mode="nearest") for v in (query, moved))
-        return LocalStatistics(query, moved, mask, self._sigma(self.window))
-
-    def _inner(self, query: Array, moved: Array, covered: Mask) -> Mask:
-        """Return the voxels that count: inside the overlap, and not empty in both."""
-        from scipy.ndimage import binary_erosion
-
-        empty = (query <= query.min()) & (moved <= 0)
-        # What is exactly empty in one of them over a large part was cut off or padded.
-        lost = _lost(query) | _lost(moved)
-        result: Mask = binary_erosion(covered & ~lost, iterations=2) & ~empty
-        return result
+            sigma = [self.smooth * mean / s for s in spacing]
+            query, moved = (
+                gaussian_filter(v, sigma, mode="nearest", truncate=3) for v in (query, moved)
+            )
+        return places.LocalStatistics(query, moved, mask, [self.window * mean / s for s in spacing])
 
 
-def _lost(volume: Array) -> Mask:
-    """Return voxels of empty slabs at the border: cut off or padded, not anatomy."""
-    lost = np.zeros(volume.shape, np.bool_)
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        full = np.flatnonzero((volume > 0).any(axis=others))
-        if not len(full):
-            continue
-        part: list[slice] = [slice(None)] * 3
-        for outside in (slice(0, int(full[0])), slice(int(full[-1]) + 1, None)):
-            part[axis] = outside
-            lost[tuple(part)] = True
-    return lost
+def verify_pairs(
+    verifier: Verifier,
+    pairs: Iterable[tuple[Key, Callable[[], Array], Callable[[], Array], Sequence[Pose]]],
+    workers: int = 1,
+) -> Iterator[tuple[Key, Evidence]]:
+    """Verify many pairs, and yield the key and the evidence of each in their order.
+
+    Parameters
+    ----------
+    verifier : Verifier
+    pairs : iterable of (key, query, training, poses)
+        Read as they are needed, at most ``2 * workers`` ahead. `query` and `training` are called
+        when the pair's turn has come and return its volumes.
+    workers : int
+        Threads; the results do not depend on it. Closing the generator ends them after the pairs
+        under way.
+    """
+
+    def one(
+        query: Callable[[], Array], training: Callable[[], Array], poses: Sequence[Pose]
+    ) -> Evidence:
+        return verifier.verify(query(), training(), poses)
+
+    if workers <= 1:
+        for key, query, training, poses in pairs:
+            yield key, one(query, training, poses)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
+    waiting: deque[tuple[Key, Future[Evidence]]] = deque()
+    try:
+        for key, query, training, poses in pairs:
+            waiting.append((key, pool.submit(one, query, training, poses)))
+            if len(waiting) >= 2 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _checked(query: Any, training: Any) -> tuple[Array, Array]:
+    one, other = np.asarray(query, np.float32), np.asarray(training, np.float32)
+    if one.ndim != 3 or one.shape != other.shape:
+        raise BadInput(
+            f"a pair of shapes {one.shape} and {other.shape}; two volumes (X, Y, Z) of one shape "
+            "are expected. Preprocess both alike."
+        )
+    for name, volume in (("the query", one), ("the training volume", other)):
+        if not np.isfinite(volume).all():
+            raise BadInput(f"{name} holds NaN or infinity. Repair or remove this volume.")
+        if volume.min() == volume.max():
+            raise BadInput(
+                f"{name} has the same value everywhere; nothing can be compared with it. Remove it."
+            )
+    return one, other
+
+
+def _pose(pose: Any) -> Pose:
+    matrix = np.asarray(pose, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise BadInput(f"a pose is a matrix (4, 4) of finite numbers; this has {matrix.shape}.")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-3:
+        raise BadInput("a pose flattens space to a plane; rotations, flips and zooms do not.")
+    return matrix
