@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli import checkpoints, demo, evidence, judge, make, membership, model, new
+from napari_memscan.cli import (
+    checkpoints,
+    demo,
+    evidence,
+    judge,
+    make,
+    membership,
+    model,
+    new,
+    selftest,
+)
 from napari_memscan.cli.console import Commands, say
 
 app = typer.Typer(
@@ -47,6 +57,7 @@ def memscan(
       memscan new audit --cohort patients/ --ldm checkpoints/ldm
       memscan generate audit -n 64
       memscan scan audit
+      memscan selftest audit
       memscan review audit
       memscan report audit
     Volumes that are there already, without any study:
@@ -66,6 +77,7 @@ for command in (
     make.generate,
     make.embed,
     make.scan,
+    selftest.selftest,
     membership.membership,
     evidence.evidence,
     judge.review,

@@ -22,7 +22,7 @@ Array = NDArray[np.float32]
 
 
 class VolumeSequence(Protocol):
-    """VolumeSequence (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
+    """Volumes (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
 
     def __len__(self) -> int: ...
 
@@ -117,8 +117,8 @@ class Search:
 
     Two retrievers propose candidates: an embedder, outside, and a correlator that needs no
     training and that sees flips, rotations and shifts. The best of the union are registered, and
-    what is alike after registration decides. VolumeSequence of the null go through the same search as
-    synthetic ones: the best of many tries is always higher than one.
+    what is alike after registration decides. Volumes of the null go through the same search
+    as synthetic ones: the best of many tries is always higher than one.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ class Search:
     def __init__(
         self,
         retrieved: int = 20,
-        verified: int = 3,
-        beside: int = 1,
+        verified: int = 5,
+        beside: int = 2,
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> None:
         self.retrieved = retrieved

@@ -113,13 +113,13 @@ class SelfTest:
         """Return all kinds of one label together."""
         rows = [row for row in self.kinds if row.label == label]
         return KindResult(
-            "all",
-            label,
-            *(
-                sum(getattr(row, name) for row in rows)
-                for name in ("n", "retrieved_1", "retrieved_5", "retrieved_k")
-            ),
-            {v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
+            kind="all",
+            label=label,
+            n=sum(row.n for row in rows),
+            retrieved_1=sum(row.retrieved_1 for row in rows),
+            retrieved_5=sum(row.retrieved_5 for row in rows),
+            retrieved_k=sum(row.retrieved_k for row in rows),
+            verdicts={v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
         )
 
     @property
@@ -224,16 +224,21 @@ def measured(
         if one.label != "novel" and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)
         rows.setdefault((one.label, one.kind), []).append((verdict, rank))
-    return tuple(
-        KindResult(
-            kind,
-            label,
-            len(judged),
-            *(sum(r is not None and r < k for _, r in judged) for k in (1, 5, 10**9)),
-            {v: sum(verdict == v for verdict, _ in judged) for v in VERDICTS},
+    results = []
+    for (label, kind), judged in rows.items():
+        ranks = np.array([-1 if rank is None else rank for _, rank in judged])
+        results.append(
+            KindResult(
+                kind=kind,
+                label=label,
+                n=len(judged),
+                retrieved_1=int((ranks == 0).sum()),
+                retrieved_5=int(((ranks >= 0) & (ranks < 5)).sum()),
+                retrieved_k=int((ranks >= 0).sum()),
+                verdicts={v: sum(verdict == v for verdict, _ in judged) for v in VERDICTS},
+            )
         )
-        for (label, kind), judged in rows.items()
-    )
+    return tuple(results)
 
 
 def stops(kinds: Sequence[KindResult], k: int, n_null: int, level: float) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import regenerate, scan, vector
+from napari_memscan.jobs.selftesting import selftest
 from napari_memscan.jobs.training import train
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "report",
     "run",
     "scan",
+    "selftest",
     "train",
     "vector",
 ]

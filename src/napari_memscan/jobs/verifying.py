@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_memscan.detection.detector import Null
+    from napari_memscan.detection.limits import ClassLimits
     from napari_memscan.detection.planting import Plant
     from napari_memscan.detection.search import Found, Query, Search
 
@@ -256,6 +258,66 @@ def planted(
     return tasks
 
 
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What verdicts of a study are calibrated on.
+
+    Attributes
+    ----------
+    null : Null
+        Of the validation volumes.
+    limits : ClassLimits
+        Learnt from planted volumes.
+    n_planted : int
+        Planted copies, and as many near-duplicates.
+    """
+
+    null: Null
+    limits: ClassLimits
+    n_planted: int
+
+
+def calibrated(
+    study: Study, search: StudySearch, validation: Sequence[Task]
+) -> Generator[Progress, None, Base]:
+    """Search for validation volumes and for planted ones, and learn null and limits."""
+    import numpy as np
+
+    from napari_memscan.detection.detector import Null
+    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.planting import LIMIT_KINDS, plant
+    from napari_memscan.detection.sharpness import sharpness
+
+    config = study.config
+    plants = [
+        one
+        for kinds in LIMIT_KINDS.values()
+        for one in plant(
+            kinds,
+            config.verification.planted,
+            range(len(search.training)),
+            config.preprocessing.shape,
+            (config.seed, LIMITS_SEED),
+        )
+    ]
+    perturbed = yield from planted(study, plants, search.training, search.spacing, "planted")
+    found = yield from search.run([*validation, *perturbed])
+    n = len(validation)
+    scores: dict[str, list[float]] = {label: [] for label in LIMIT_KINDS}
+    for one, what in zip(plants, found[n:], strict=True):
+        scores[one.label].append(what.score)
+    rows = study.cohort.rows("validation")
+    null = Null(
+        np.array([f.score for f in found[:n]]),
+        [row.subject_id for row in rows],
+        np.array([_sharpness(study, row.path, sharpness) for row in rows]),
+    )
+    limits = ClassLimits(seed=config.seed).fit(
+        null.one_each().scores, scores["near-duplicate"], scores["copy"]
+    )
+    return Base(null, limits, len(plants) // len(LIMIT_KINDS))
+
+
 def judged(
     study: Study, paths: dict[str, list[str]], vectors: dict[str, Vectors]
 ) -> Generator[Progress, None, dict[str, Any]]:
@@ -269,12 +331,9 @@ def judged(
     import numpy as np
 
     from napari_memscan.detection.calibration import Calibration
-    from napari_memscan.detection.detector import Null, judge
-    from napari_memscan.detection.limits import ClassLimits
-    from napari_memscan.detection.planting import LIMIT_KINDS, plant
+    from napari_memscan.detection.detector import judge
     from napari_memscan.detection.sharpness import sharpness
 
-    config = study.config
     search = StudySearch(study, paths["training"], vectors["training"])
     subjects = [row.subject_id for row in study.cohort.rows("validation")]
     validation = [
@@ -283,54 +342,32 @@ def judged(
             paths["validation"], vectors["validation"], subjects, strict=True
         )
     ]
-    synthetic = [
-        plain(study, path, vector)
-        for path, vector in zip(paths["synthetic"], vectors["synthetic"], strict=True)
-    ]
-    plants = [
-        one
-        for kinds in LIMIT_KINDS.values()
-        for one in plant(
-            kinds,
-            config.verification.planted,
-            range(len(paths["training"])),
-            config.preprocessing.shape,
-            (config.seed, LIMITS_SEED),
-        )
-    ]
-    perturbed = yield from planted(study, plants, paths["training"], search.spacing, "planted")
-    found = yield from search.run([*validation, *perturbed, *synthetic])
-    n, p = len(validation), len(validation) + len(perturbed)
-    scores: dict[str, list[float]] = {label: [] for label in LIMIT_KINDS}
-    for one, what in zip(plants, found[n:p], strict=True):
-        scores[one.label].append(what.score)
-    sharp = {
-        split: np.array([_sharpness(study, path, sharpness) for path in paths[split]])
-        for split in ("validation", "synthetic")
-    }
-    null = Null(np.array([f.score for f in found[:n]]), subjects, sharp["validation"])
-    limits = ClassLimits(seed=config.seed).fit(
-        null.one_each().scores, scores["near-duplicate"], scores["copy"]
+    base = yield from calibrated(study, search, validation)
+    found = yield from search.run(
+        [
+            plain(study, path, vector)
+            for path, vector in zip(paths["synthetic"], vectors["synthetic"], strict=True)
+        ]
     )
     judgement = judge(
-        np.array([f.score for f in found[p:]]),
-        null,
-        limits,
-        q=config.rule.q,
-        sharpness=sharp["synthetic"],
-        found=found[p:],
+        np.array([f.score for f in found]),
+        base.null,
+        base.limits,
+        q=study.config.rule.q,
+        sharpness=np.array([_sharpness(study, path, sharpness) for path in paths["synthetic"]]),
+        found=found,
     )
     return {
         "judgement": judgement,
         "calibration": Calibration.of(
             judgement,
-            n_planted=len(plants) // len(LIMIT_KINDS),
+            n_planted=base.n_planted,
             retrieved=search.search.retrieved,
             verified=search.search.verified,
             search_hash=search.search.hash,
-            seed=config.seed,
+            seed=study.config.seed,
         ),
-        "null_scores": null.one_each().scores.tolist(),
+        "null_scores": base.null.one_each().scores.tolist(),
     }
 
 
