@@ -6,12 +6,22 @@ import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import napari_memscan
-from napari_memscan.report.figures import planes
+from napari_memscan import jobs
+from napari_memscan.config import RuleConfig, VerificationConfig
+from napari_memscan.detection.calibration import Calibration
+from napari_memscan.detection.detector import Null, judge
+from napari_memscan.detection.limits import ClassLimits
+from napari_memscan.detection.result import VERDICTS
+from napari_memscan.detection.scan_vectors import scan_vectors
+from napari_memscan.detection.search import Found, Hit
+from napari_memscan.detection.selftest import KindResult, SelfTest
+from napari_memscan.detection.verification import Evidence
+from napari_memscan.report.figures import pair, planes
 from napari_memscan.report.page import answer, write_report
 from napari_memscan.review.store import Decision
 
@@ -21,7 +31,73 @@ def scan():
     random = np.random.default_rng(0)
     training, validation = random.random((30, 12, 12, 12)), random.random((60, 12, 12, 12))
     synthetic = np.concatenate([training[:8] + 0.01, random.random((4, 12, 12, 12))])
-    return napari_memscan.scan(training, validation, synthetic)
+    flat = [v.reshape(len(v), -1).astype(np.float32) for v in (training, validation, synthetic)]
+    return scan_vectors(
+        *flat,
+        training_paths=[f"training[{i}]" for i in range(len(training))],
+        synthetic_paths=[f"synthetic[{i}]" for i in range(len(synthetic))],
+        embedder=EMBEDDER,
+        rule="dar2024",
+    )
+
+
+EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
+
+
+def judged(near=0.75, copy=0.9, null_at=0.4, called=(0.95, 0.94, 0.78, 0.77), n_null=100, q=0.1):
+    """A scan whose scores are given; what is called of them is the chain's own doing."""
+    random = np.random.default_rng(1)
+    rest = random.normal(0.4, 0.05, 24)
+    scores = np.concatenate([called, rest])
+    null = random.normal(null_at, 0.05, n_null)
+    limits = ClassLimits(n_draws=50).fit(
+        null, random.normal(near, 0.03, 20), random.normal(copy, 0.01, 20)
+    )
+    pose = np.eye(4)
+    found = [
+        Found((Hit(i % 5, 0, Evidence(s, s, s, s, 1.0, pose, "start")),), (i % 5,))
+        for i, s in enumerate(scores)
+    ]
+    judgement = judge(scores, Null(null), limits, q=q, found=found)
+    vectors = [random.random((n, 20), np.float32) for n in (30, n_null, len(scores))]
+    return scan_vectors(
+        *vectors,
+        training_paths=[f"training[{i}]" for i in range(30)],
+        synthetic_paths=[f"synthetic[{i}]" for i in range(len(scores))],
+        embedder=EMBEDDER,
+        q=q,
+        judgement=judgement,
+        calibration=Calibration.of(
+            judgement, n_planted=20, retrieved=9, verified=4, search_hash="feedbeef", seed=7
+        ),
+        null_scores=null.tolist(),
+    )
+
+
+def self_test(scan, **changes):
+    def kind(name, label, n, **verdicts):
+        every = dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()}
+        return KindResult(name, label, n, n - 1, n, n, every)
+
+    values = {
+        "kinds": (
+            kind("flip", "copy", 10, copy=5, novel=5),
+            kind("identity", "copy", 40, copy=40),
+            kind("elastic", "near-duplicate", 20, near_duplicate=19, undecided=1),
+            kind("identity", "novel", 25, copy=1, novel=24),
+        ),
+        "level": 0.05,
+        "k": 9,
+        "n_training": 30,
+        "n_null": 100,
+        "copy_limit": 0.9,
+        "novel_limit": 0.5,
+        "embedder": scan.embedder,
+        "search_hash": scan.calibration.search_hash,
+        "seed": 1,
+        "notes": ("Misses 50% of volumes changed by: flip.",),
+    }
+    return SelfTest(**values | changes)
 
 
 class Page(HTMLParser):
@@ -91,7 +167,7 @@ def test_the_answer_depends_on_what_chance_would_give(scan):
     assert "no proof" in answer(none)
     reason = "no power at this validation size"
     samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
-    few = replace(scan, samples=samples)
+    few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
     assert answer(few).startswith("No answer: no power")
 
 
@@ -119,7 +195,7 @@ def test_the_answer_gives_its_uncertainty_and_its_limits(scan):
 def test_a_study_that_cannot_decide_calls_nothing_on_the_page(scan, tmp_path):
     reason = "no power at this validation size"
     samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
-    few = replace(scan, samples=samples)
+    few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
     page = Page(write_report(tmp_path, few, title="t").read_text("utf-8"))
     assert "No answer: no power" in page.text
     assert "none is called a copy here" in page.text
@@ -131,4 +207,126 @@ def test_notes_of_readers_are_on_the_page_and_no_empty_heading(scan, tmp_path):
     decisions = {scan.samples[2].path: decision}
     page = Page(write_report(tmp_path, scan, title="t", decisions=decisions).read_text("utf-8"))
     assert "motion & <i>" in page.text
-    assert "Most similar pairs" not in page.text
+    assert "Nearest pairs" not in page.text
+
+
+def page_of(result, folder, **more):
+    return Page(write_report(folder, result, title="t", **more).read_text("utf-8"))
+
+
+def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
+    result = judged()
+    assert [result.count(v) for v in ("copy", "near-duplicate")] == [2, 2]
+    text = page_of(result, tmp_path).text
+    for part in (
+        "2 of 28 synthetic volumes",
+        "2 near-duplicates",
+        "At most 10% of the called, on average over validation sets, are expected to be wrong",
+        "evidence that the model has memorised",
+        "conformal (decides)",
+        "size-matched",
+        "dar2024",
+        "(null floor)",
+        f"{result.calibration.copy_limit:.3f}",
+        "20 planted copies",
+        "Assumption test, passed",
+        "Not measured.",
+        "q 0.1",
+        "9 candidates retrieved, the best 4 registered; hash feedbeef",
+        "seed 7",
+        "100 validation subjects in the null",
+        "score after registration",
+    ):
+        assert part in text
+    assert "No power" not in text
+    assert "assumption test failed" not in text
+    (image,) = page_of(result, tmp_path).images
+    assert f"called from {result.threshold:.4f}" in image["alt"]
+
+
+def test_a_failed_assumption_is_a_warning_and_takes_the_claim_back(tmp_path):
+    result = judged(null_at=0.2)
+    assert result.calibration.assumption_shifted
+    page = page_of(result, tmp_path)
+    assert "The assumption test failed." in page.text
+    assert "The stated error rate does not hold" in page.text
+    assert "evidence that the model has memorised" not in answer(result)
+    assert "seen to fail" in answer(result)
+
+
+def test_without_power_there_is_no_threshold_and_no_answer(tmp_path):
+    result = judged(n_null=20)
+    assert result.threshold is None
+    page = page_of(result, tmp_path)
+    assert "No answer: no power at this validation size" in page.text
+    assert "calls nothing" in page.text
+    assert "calls none of them" in page.images[0]["alt"]
+    assert page.text.count("Note. no power") == 0
+
+
+def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path):
+    result = judged()
+    test = self_test(result)
+    text = page_of(result, tmp_path, selftest=test).text
+    for part in (
+        "90 % (78 to 97 %) of planted copies",
+        "95 % (75 to 100 %) of planted near-duplicates",
+        "96 % (80 to 100 %) of unrelated volumes",
+        "Where it stops working. Misses 50% of volumes changed by: flip.",
+        "planted copies 45 0 5 0",
+        "planted near-duplicates 0 19 0 1",
+        "perturbed unrelated volumes 1 0 24 0",
+        "flip 10 90 % 100 % 100 % 50 %",
+    ):
+        assert part in text
+    assert "Out of date" not in text
+    assert "Not measured" not in text
+    other = self_test(result, search_hash="another", notes=())
+    text = page_of(result, tmp_path, selftest=other).text
+    assert "Out of date." in text
+    assert "No kind of perturbation" in text
+
+
+def test_pairs_are_registered_where_a_transform_and_a_voxel_size_are_known(tmp_path):
+    result = judged()
+    arrays = np.random.default_rng(2).random((40, 9, 10, 11), np.float32)
+
+    def pictures(path):
+        return arrays[int(re.search(r"\d+", path).group())]
+
+    page = page_of(result, tmp_path, pictures=pictures, spacing=(1.0, 1.0, 1.0), n_pairs=2)
+    assert all("registered to it" in image["alt"] for image in page.images[1:])
+    plain = page_of(result, tmp_path, pictures=pictures, n_pairs=2)
+    assert not any("registered" in image["alt"] for image in plain.images[1:])
+    assert len(plain.images) == 3
+
+
+def test_a_difference_is_a_third_row_and_places_without_partner_are_marked():
+    volume = np.full((8, 8, 8), 0.5, np.float32)
+    holed = volume.copy()
+    holed[:4] = np.nan
+    heights = [png_height(pair(volume, volume)), png_height(pair(volume, holed, volume - holed))]
+    assert heights[1] == pytest.approx(1.5 * heights[0], rel=0.02)
+    assert pair(volume, holed, volume - holed) != pair(volume, volume, volume - volume)
+
+
+def png_height(png):
+    return int.from_bytes(png[20:24], "big")
+
+
+def test_a_study_is_verified_and_reported(make_study, tmp_path):
+    study = make_study(
+        tmp_path / "study",
+        rule=RuleConfig(q=0.5),
+        verification=VerificationConfig(verified=1, planted=2, workers=1),
+    )
+    jobs.run(jobs.generate(study, 2))
+    result = jobs.run(jobs.scan(study))
+    page = Page(jobs.report(study).read_text("utf-8"))
+    assert len(page.images) == 3
+    assert all("registered to it" in image["alt"] for image in page.images[1:])
+    assert "Limit in doubt." in page.text
+    assert result.calibration.search_hash in page.text
+    assert "Not measured." in page.text
+    self_test(result).save(study.scan_dir)
+    assert "90 % (78 to 97 %)" in Page(jobs.report(study).read_text("utf-8")).text

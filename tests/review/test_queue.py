@@ -1,12 +1,13 @@
-"""The queue goes from most similar down, and knows what is left to read."""
+"""The queue goes from the nearest down, and knows what is left to read."""
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
-from napari_memscan.detection.result import Neighbour, SampleResult
+from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
 from napari_memscan.review.queue import ReviewQueue
 from napari_memscan.review.store import DecisionStore
 
@@ -27,7 +28,13 @@ def queue(decisions, lineage=None):
         SampleResult(path, "t.nii", 0.9 - 0.1 * i, "novel", "", NEAR)
         for i, path in enumerate(SAMPLES)
     ]
-    return ReviewQueue(SimpleNamespace(samples=samples), SAMPLES, lineage or {}, decisions)
+    return ReviewQueue(scan(samples), SAMPLES, lineage or {}, decisions)
+
+
+def scan(samples, measure="similarity"):
+    """As much of a scan as a queue needs."""
+    value = partial(ScanResult.value, SimpleNamespace(measure=measure))
+    return SimpleNamespace(samples=samples, value=value)
 
 
 def test_order_decisions_and_progress(decisions):
@@ -35,6 +42,20 @@ def test_order_decisions_and_progress(decisions):
     assert [i.sample for i in q.items] == ["s2", "s0", "s1", "s3"]
     assert q.items[0].decision.decision == "copy"
     assert q.progress == (1, 4)
+
+
+def test_the_order_is_the_scans_and_the_value_is_what_decides(decisions):
+    samples = [
+        SampleResult("/a", "t", 0.2, "copy", "", NEAR, score=0.9, p_value=0.01),
+        SampleResult("/b", "t", 0.8, "novel", "", NEAR, score=0.1, p_value=0.5),
+    ]
+    items = ReviewQueue(scan(samples, "score"), SAMPLES, {}, decisions).items
+    assert [(i.sample, i.value, i.score, i.p_value) for i in items] == [
+        ("s0", 0.9, 0.9, 0.01),
+        ("s1", 0.1, 0.1, 0.5),
+    ]
+    items = ReviewQueue(scan(samples), SAMPLES, {}, decisions).items
+    assert [i.value for i in items] == [0.2, 0.8]
 
 
 def test_next_unread_goes_down_then_round(decisions):
@@ -62,5 +83,5 @@ def test_all_read_is_none(decisions):
 def test_samples_of_another_scan_are_left_out(decisions):
     known = {k: v for k, v in SAMPLES.items() if k != "/b"}
     samples = [SampleResult(p, "t", 0.5, "novel", "", NEAR) for p in SAMPLES]
-    q = ReviewQueue(SimpleNamespace(samples=samples), known, {}, decisions)
+    q = ReviewQueue(scan(samples), known, {}, decisions)
     assert [i.sample for i in q.items] == ["s2", "s0", "s3"]

@@ -12,7 +12,7 @@ from napari_memscan import jobs
 from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.config import GeneratorConfig, StudyConfig
+from napari_memscan.config import GeneratorConfig, RuleConfig, StudyConfig, VerificationConfig
 from napari_memscan.demo.phantoms import phantom
 from napari_memscan.study import Study
 from napari_memscan.volumes.importers import import_any
@@ -141,13 +141,28 @@ def parts(tmp_path_factory) -> Path:
     return root
 
 
-def _study(folder: Path, parts: Path, generator: GeneratorConfig) -> Study:
+BY_EMBEDDING = {
+    "rule": RuleConfig(name="dar2024"),
+    "verification": VerificationConfig(enabled=False),
+}
+"""What verdicts of most studies here rest on: nothing is registered, so scans take no time."""
+
+VERIFIED = {
+    "rule": RuleConfig(q=0.2),
+    "verification": VerificationConfig(verified=1, planted=5, workers=1),
+}
+
+
+def _study(
+    folder: Path, parts: Path, generator: GeneratorConfig, settings: dict = BY_EMBEDDING
+) -> Study:
     config = StudyConfig(
         name="Tiny",
         generator=generator,
         preprocessing=PREPROCESSING,
         k=4,
         embedder="low-resolution",
+        **settings,
     )
     return Study.create(folder, config, import_any(parts / "cohort"))
 
@@ -168,6 +183,20 @@ def _scanned_folder(tmp_path_factory, parts) -> Path:
         jobs.scan(_study(folder, parts, GeneratorConfig(kind="folder", path=str(parts / "made"))))
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def _verified(tmp_path_factory, parts) -> Path:
+    folder = tmp_path_factory.mktemp("verified") / "study"
+    made = GeneratorConfig(kind="folder", path=str(parts / "made"))
+    jobs.run(jobs.scan(_study(folder, parts, made, VERIFIED)))
+    return folder
+
+
+@pytest.fixture
+def verified_study(_verified, tmp_path) -> Path:
+    """As `folder_study`, with candidates registered and judged by the conformal rule."""
+    return Path(shutil.copytree(_verified, tmp_path / "verified-study"))
 
 
 @pytest.fixture

@@ -3,8 +3,11 @@
 from unittest.mock import Mock, create_autospec
 
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_memscan import jobs
+from napari_memscan.detection.result import VERDICTS
+from napari_memscan.detection.selftest import KindResult, SelfTest
 from napari_memscan.errors import JobFailed
 from napari_memscan.study import Study
 from napari_memscan.widgets.panes import Panes
@@ -194,3 +197,105 @@ def test_a_study_that_was_moved_asks_for_a_scan(reading, ldm_study, tmp_path):
         jobs.run(jobs.scan(Study.open(moved)))
         reading.reload()
     assert len(reading._view.model.rows) == 3
+
+
+@pytest.fixture
+def read_verified(reading, verified_study):
+    reading.set_study(Study.open(verified_study))
+    reading.start_reading()
+    return reading
+
+
+def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
+    view, result = read_verified._view, Study.open(verified_study).result()
+    assert result.measure == "score"
+    rows = view.model.rows
+    assert [row.value for row in rows] == sorted((s.score for s in result.samples), reverse=True)
+    assert view.model.headerData(1, Qt.Orientation.Horizontal) == "Score"
+    assert {rows[0].sample, rows[1].sample} == {"s000001", "s000004"}
+    first = result.samples[0]
+    near = first.neighbours[0]
+    for part in (
+        f"score {first.score:.3f} after registration",
+        f"similarity {near.similarity:.{result.digits}f}",
+        f"p = {first.p_value:.2g}",
+        first.verdict,
+        first.reason,
+    ):
+        assert part in view.detail.text()
+    assert shown(read_verified)[1].title == (
+        f"Training #1 score {near.score:.3f}, similarity {near.similarity:.{result.digits}f}"
+    )
+    axis = view.histogram.plot.getPlotItem().getAxis("bottom").labelText
+    assert axis == "score after registration (larger is nearer)"
+    read_verified.act("copy")
+    store = Study.open(verified_study).store()
+    (event,) = store.history()
+    store.close()
+    assert event.evidence["score"] == pytest.approx(first.score)
+    assert event.evidence["measure"] == "score"
+    assert event.evidence["neighbours"][0]["score"] == pytest.approx(near.score)
+
+
+def test_the_detector_is_measured_by_a_button_and_shown(qtbot, read_verified, verified_study):
+    row = read_verified._view.selftest
+    assert "none yet" in row.message.text
+    assert not row.button.isHidden()
+    row.button.click()
+    assert not row.button.isEnabled()
+    assert not row.stop_button.isHidden()
+    row.stop_button.click()
+    qtbot.waitUntil(lambda: not read_verified.busy, timeout=WAIT)
+    assert "goes on" in row.message.text
+    assert row.button.isEnabled()
+    scan = Study.open(verified_study).result()
+    self_test(scan).save(verified_study / "scan")
+    read_verified.reload()
+    assert row.button.isHidden()
+    assert row.message.level == "warning"
+    for part in ("finds 0.90 (", "of planted copies", "of near-duplicates", "5% false calls"):
+        assert part in row.message.text
+    assert "Misses 50% of volumes changed by: flip" in row.message.text
+    self_test(scan, search_hash="another").save(verified_study / "scan")
+    read_verified.reload()
+    assert "Measure again" in row.message.text
+    assert not row.button.isHidden()
+    (verified_study / "scan" / "selftest.json").write_text("half a fi")
+    read_verified.reload()
+    assert "memscan selftest" in row.message.text
+    assert row.message.level == "warning"
+    read_verified.set_study(None)
+    assert row.message.text == ""
+
+
+def self_test(scan, **changes) -> SelfTest:
+    def kind(name, label, n, **verdicts):
+        return KindResult(
+            name,
+            label,
+            n,
+            n,
+            n,
+            n,
+            dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()},
+        )
+
+    values = {
+        "kinds": (
+            kind("flip", "copy", 10, copy=5, novel=5),
+            kind("identity", "copy", 40, copy=40),
+            kind("elastic", "near-duplicate", 20, near_duplicate=19, undecided=1),
+            kind("identity", "novel", 20, copy=1, novel=19),
+        ),
+        "level": 0.05,
+        "k": 20,
+        "n_training": scan.n_training,
+        "n_null": scan.n_validation,
+        "copy_limit": 0.9,
+        "novel_limit": 0.5,
+        "embedder": scan.embedder,
+        "search_hash": scan.calibration.search_hash,
+        "seed": 1,
+        "notes": ("Misses 50% of volumes changed by: flip.",),
+    }
+    return SelfTest(**values | changes)

@@ -5,6 +5,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
+from napari_memscan.detection.result import VERDICTS as RESULT_VERDICTS
 from napari_memscan.widgets.finding import Choice, Finding
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.histogram import Histogram, densities
@@ -13,7 +14,7 @@ from napari_memscan.widgets.look import Look, look_of
 from napari_memscan.widgets.message import Message
 from napari_memscan.widgets.model_row import EXAMPLE, ModelRow, example
 from napari_memscan.widgets.path_row import PathRow
-from napari_memscan.widgets.review_table import ReviewTable, Row
+from napari_memscan.widgets.review_table import VERDICTS, ReviewTable, Row
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_view import StudyView
@@ -257,6 +258,25 @@ def test_table_shows_similarity_verdict_decision_and_lineage(qtmodeltester):
     assert model.data(model.index(1, 2), Qt.ItemDataRole.ToolTipRole) == ROWS[1].reason
 
 
+def test_table_of_a_verified_scan_says_score_and_why(qtmodeltester):
+    model = ReviewTable()
+    model.set_rows([Row("s000001", 0.5, "near-duplicate", "look at the pair", p_value=0.0123)])
+    model.set_measure("score")
+    qtmodeltester.check(model)
+    role = Qt.ItemDataRole
+    assert model.headerData(1, Qt.Orientation.Horizontal) == "Score"
+    assert "after registration; larger" in model.headerData(
+        1, Qt.Orientation.Horizontal, role.ToolTipRole
+    )
+    assert model.data(model.index(0, 2)) == "△ near-duplicate"
+    assert model.data(model.index(0, 2), role.ToolTipRole) == "look at the pair\np = 0.012"
+    model.set_measure("similarity")
+    assert model.headerData(1, Qt.Orientation.Horizontal) == "Similarity"
+    signs = [VERDICTS[verdict].split() for verdict in RESULT_VERDICTS]
+    assert len({sign for sign, _ in signs}) == 4
+    assert [word for _, word in signs] == list(RESULT_VERDICTS)
+
+
 @pytest.fixture
 def review(qtbot):
     view = ReviewView(["Axial"])
@@ -306,6 +326,20 @@ def test_review_fits_beside_the_volumes(review):
     assert review.minimumSizeHint().width() <= 420
 
 
+def test_reasons_to_doubt_are_read_without_hovering(qtbot, review):
+    review.set_summary(
+        "N_copies 1 of 3", "", ["a"], [("No power", "No power. More."), ("Shifted", "")]
+    )
+    assert [alarm.text for alarm in review.alarms] == ["No power\nNo power. More.", "Shifted"]
+    for alarm in review.alarms:
+        assert alarm.level == "warning"
+        assert not alarm.isHidden()
+        assert alarm._symbol.text() == "⚠"
+    assert "1 warning" in review.warnings.text
+    review.set_summary("N_copies 1 of 3")
+    assert all(alarm.isHidden() for alarm in review.alarms)
+
+
 def test_densities_are_percent_on_common_edges():
     edges, front, behind = densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
     assert edges[0] == pytest.approx(0.1)
@@ -332,3 +366,24 @@ def test_histogram_draws_threshold_and_selection_and_says_the_direction(qtbot):
     assert len([line for line in item.items if hasattr(line, "value")]) == 2
     histogram.clear()
     assert item.items == []
+
+
+def test_histogram_of_scores_with_limits_and_without_a_threshold(qtbot):
+    histogram = Histogram()
+    qtbot.addWidget(histogram)
+    item = histogram.plot.getPlotItem()
+
+    def lines():
+        return [line.value() for line in item.items if hasattr(line, "value")]
+
+    limits = {"copy from": 0.8, "novel up to": 0.4}
+    histogram.set_values([0.2, 0.9], [0.3], None, measure="score", limits=limits)
+    assert item.getAxis("bottom").labelText == "score after registration (larger is nearer)"
+    assert lines() == [0.8, 0.4]
+    words = histogram.legend.text().replace("&nbsp;", " ")
+    assert "copy from 0.800" in words
+    assert "novel up to 0.400" in words
+    assert "tau" not in words
+    histogram.set_values([0.2, 0.9], [0.3], 0.7, measure="score", level="called from")
+    assert lines() == [0.7]
+    assert "called from 0.700" in histogram.legend.text().replace("&nbsp;", " ")

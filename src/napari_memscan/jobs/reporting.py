@@ -11,6 +11,8 @@ from napari_memscan.study import Study
 def report(study: Study) -> Path:
     """Write the report of the last scan and the decisions; return ``report/index.html``."""
     from napari_memscan import __version__
+    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.jobs.verifying import spacing
     from napari_memscan.report.page import write_report
 
     result = study.result()
@@ -30,6 +32,8 @@ def report(study: Study) -> Path:
         title=study.config.name,
         decisions={path: current[name] for path, name in names.items() if name in current},
         pictures=study.array,
+        spacing=spacing(study) if any(s.score is not None for s in result.samples) else None,
+        selftest=SelfTest.load(study.scan_dir),
         provenance={
             "memscan": __version__,
             "generator": study.config.generator.kind if study.config.generator else "none",

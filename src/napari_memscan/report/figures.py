@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.report.answer import class_limits, level_word
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,60 +25,79 @@ def _png(figure: Figure) -> bytes:
 
 
 def histogram(result: ScanResult) -> bytes:
-    """Draw similarities of synthetic volumes over those of the null, with tau marked."""
+    """Draw what verdicts rest on over its null, with threshold and class limits marked."""
     from matplotlib.figure import Figure
 
-    similarities = np.array([s.similarity for s in result.samples])
+    scored = result.measure == "score"
+    digits = 3 if scored else result.digits
+    values = np.array([result.value(s) for s in result.samples])
     null = np.array(result.null)
-    low = min(similarities.min(), null.min(), result.threshold)
+    lines = [] if result.threshold is None else [result.threshold]
+    limits = class_limits(result)
+    low = min(values.min(), null.min(), *lines, *limits.values())
     edges = np.linspace(low - 0.01, 1.0, 41)
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes: Any = figure.subplots()
     style = {"bins": edges, "density": True}
-    axes.hist(null, color="#9aa5b1", label=f"null: training to validation ({len(null)})", **style)
+    between = "training to validation" if result.rule == "dar2024" else "validation to training"
+    axes.hist(null, color="#9aa5b1", label=f"null: {between} ({len(null)})", **style)
     axes.hist(
-        similarities,
+        values,
         histtype="step",
         color="#b3261e",
         linewidth=2,
         hatch="//",
-        label=f"synthetic to training ({len(similarities)})",
+        label=f"synthetic to training ({len(values)})",
         **style,
     )
-    axes.axvline(
-        result.threshold,
-        color="black",
-        linestyle="--",
-        label=f"tau {result.threshold:.{result.digits}f}",
-    )
-    axes.set_xlabel("similarity to the nearest volume (larger is nearer)")
+    for value in lines:
+        label = f"{level_word(result)} {value:.{digits}f}"
+        axes.axvline(value, color="black", linestyle="--", linewidth=2, label=label)
+    for (name, value), dashes in zip(limits.items(), ("-.", ":"), strict=False):
+        axes.axvline(
+            value, color="#31507a", linestyle=dashes, linewidth=1.2, label=f"{name} {value:.3f}"
+        )
+    what = "score after registration" if scored else "similarity"
+    axes.set_xlabel(f"{what} of the nearest volume (larger is nearer)")
     axes.set_ylabel("density")
     axes.legend(fontsize=8, loc="upper left")
     return _png(figure)
 
 
-def pair(synthetic: NDArray[np.float32], training: NDArray[np.float32]) -> bytes:
+def pair(
+    synthetic: NDArray[np.float32],
+    training: NDArray[np.float32],
+    difference: NDArray[np.float32] | None = None,
+) -> bytes:
     """Draw the three middle planes of a synthetic volume over those of a training volume.
 
     Parameters
     ----------
     synthetic, training : arrays (X, Y, Z) in [0, 1]
         Preprocessed alike, RAS.
+    difference : array (X, Y, Z), optional
+        Synthetic minus training volume after registration, in [-1, 1]; a third row. NaN, there and
+        in `training`, is where the training volume does not reach: grey-blue.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 3.7), layout="constrained")
-    rows: Any = figure.subplots(2, 3)
-    for axes, volume, name in zip(
-        rows, (synthetic, training), ("synthetic", "training"), strict=True
-    ):
+    grey = {"cmap": colormaps["gray"].with_extremes(bad="#5b6b86"), "vmin": 0, "vmax": 1}
+    signed = {"cmap": colormaps["RdBu_r"].with_extremes(bad="#5b6b86"), "vmin": -0.5, "vmax": 0.5}
+    shown = [("synthetic", synthetic, grey), ("training", training, grey)]
+    if difference is not None:
+        shown[1] = ("training,\nregistered", training, grey)
+        shown.append(("difference\n(\u22120.5 to 0.5)", difference, signed))
+    figure = Figure(figsize=(5.4, 1.85 * len(shown)), layout="constrained")
+    rows: Any = figure.subplots(len(shown), 3)
+    for axes, (name, volume, style) in zip(rows, shown, strict=True):
         for ax, (plane, image) in zip(axes, planes(volume), strict=True):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.imshow(image, interpolation="nearest", **style)
             ax.set_xticks([])
             ax.set_yticks([])
             if name == "synthetic":
                 ax.set_title(plane, fontsize=8)
-        axes[0].set_ylabel(name, fontsize=9)
+        axes[0].set_ylabel(name, fontsize=8)
     return _png(figure)
 
 

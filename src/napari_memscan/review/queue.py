@@ -1,4 +1,4 @@
-"""What a reader goes through: samples most similar first, with what was decided."""
+"""What a reader goes through: nearest samples first, with what was decided."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class QueueItem:
     path : str
         Of the volume.
     similarity : float
-        To the nearest training volume, larger is nearer.
+        Largest of the embeddings, in [-1, 1], larger is nearer.
     verdict, reason : str
         What the program says, and why where it is undecided.
     neighbours : tuple of Neighbour
@@ -31,6 +31,12 @@ class QueueItem:
         The sample it replaces.
     replaced_by : str or None
         The sample that replaces it.
+    value : float
+        What the verdict rests on, score or similarity, in [-1, 1], larger is nearer.
+    score : float or None
+        Largest after registration; None without registration.
+    p_value : float or None
+        How often a new patient's volume would be as near; None where the rule knows none.
     """
 
     sample: str
@@ -42,6 +48,9 @@ class QueueItem:
     decision: Decision | None
     parent: str | None
     replaced_by: str | None
+    value: float
+    score: float | None = None
+    p_value: float | None = None
 
     @property
     def unread(self) -> bool:
@@ -50,7 +59,7 @@ class QueueItem:
 
 
 class ReviewQueue:
-    """The samples of a scan, most similar first.
+    """The samples of a scan, nearest first by what decides.
 
     Parameters
     ----------
@@ -88,6 +97,9 @@ class ReviewQueue:
                 decision=decisions.get(samples[s.path]),
                 parent=lineage.get(samples[s.path]),
                 replaced_by=children.get(samples[s.path]),
+                value=result.value(s),
+                score=s.score,
+                p_value=s.p_value,
             )
             for s in result.samples
             if s.path in samples

@@ -13,6 +13,7 @@ from napari_memscan.generators.interface import Step
 from napari_memscan.study import Study
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.trust import REFUSED, Trust
+from napari_memscan.widgets.wording import alarms, counted
 from napari_memscan.widgets.work import Outcome, Runner
 
 
@@ -129,10 +130,10 @@ class GenerateController(QObject):
             message.say("Stopped. Finished volumes are kept; the same button goes on.", "warning")
         else:
             result = outcome.value
+            doubts = [text for text, _ in alarms(result)]
             message.say(
-                f"Scanned {result.n_synthetic} volumes: {result.n_copies} above the threshold "
-                f"{result.threshold:.{result.digits}f}.",
-                "ok",
+                " ".join([f"Scanned {result.n_synthetic} volumes: {counted(result)}.", *doubts]),
+                "warning" if doubts else "ok",
             )
         self.set_study(self._study)
         self.running.emit(False)

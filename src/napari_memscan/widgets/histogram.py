@@ -1,8 +1,8 @@
-"""Similarities of the synthetic volumes, with the null behind and the threshold marked."""
+"""What verdicts rest on, with the null behind, threshold and class limits marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_memscan.detection.result import digits_of
 from napari_memscan.widgets.look import Look
+
+AXES = {
+    "similarity": "similarity (larger is nearer)",
+    "score": "score after registration (larger is nearer)",
+}
+LIMITS = {
+    "novel up to": ("╎", Qt.PenStyle.DotLine),
+    "copy from": ("¦", Qt.PenStyle.DashDotLine),
+}
+"""Class limits: their mark in the legend and how their line is drawn."""
 
 
 def densities(
@@ -51,31 +60,63 @@ class Histogram(QWidget):
         self.legend = QLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.legend.setWordWrap(True)
         self.legend.setToolTip(
-            "Similarity of each volume to its nearest training volume. Null: of volumes known not "
-            "to be copies. Tau: the threshold; above it a volume is called a copy."
+            "Of each volume to its nearest training volume. Null: of volumes known not to be "
+            "copies. Copy from: called volumes are copies from here on, near-duplicates below. "
+            "Novel up to: what is not called is undecided above."
         )
-        self.setFixedHeight(150)
+        self.setFixedHeight(170)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.legend)
         layout.addWidget(self.plot)
         self._look = Look()
-        self._values: tuple[Sequence[float], Sequence[float], float] | None = None
+        self._values: tuple[Sequence[float], Sequence[float]] | None = None
+        self._threshold: tuple[str, float] | None = None
+        self._limits: dict[str, float] = {}
+        self._measure, self._digits = "similarity", 3
         self._selected: float | None = None
         self.set_look(self._look)
 
     def set_values(
-        self, synthetic: Sequence[float], null: Sequence[float], threshold: float
+        self,
+        synthetic: Sequence[float],
+        null: Sequence[float],
+        threshold: float | None,
+        *,
+        measure: str = "similarity",
+        level: str = "tau",
+        limits: Mapping[str, float] | None = None,
+        digits: int = 3,
     ) -> None:
-        """Show these similarities, in [-1, 1], and this tau."""
-        self._values = (tuple(synthetic), tuple(null), float(threshold))
+        """Show these values, in [-1, 1].
+
+        Parameters
+        ----------
+        synthetic, null : sequence of float
+            Of synthetic volumes, and of volumes known not to be copies.
+        threshold : float or None
+            Of the rule; None where it calls nothing.
+        measure : {"similarity", "score"}
+            What the values are.
+        level : str
+            What the threshold is called.
+        limits : mapping of str to float, optional
+            Class limits by their names in `LIMITS`.
+        digits : int
+            Decimals in the legend.
+        """
+        self._values = (tuple(synthetic), tuple(null))
+        self._threshold = None if threshold is None else (level, float(threshold))
+        self._limits = dict(limits or {})
+        self._measure, self._digits = measure, digits
         self._draw()
 
-    def set_selected(self, similarity: float | None) -> None:
-        """Mark the selected volume's similarity."""
-        self._selected = similarity
+    def set_selected(self, value: float | None) -> None:
+        """Mark the selected volume's value."""
+        self._selected = value
         self._draw()
 
     def clear(self) -> None:
@@ -91,7 +132,6 @@ class Histogram(QWidget):
             axis = self.plot.getAxis(side)
             axis.setPen(look.text)
             axis.setTextPen(look.text)
-        self.plot.setLabel("bottom", "similarity (larger is nearer)", color=look.text)
         self.plot.setLabel("left", "% of volumes", color=look.text)
         self._draw()
 
@@ -99,34 +139,41 @@ class Histogram(QWidget):
         item = self.plot.getPlotItem()
         item.clear()
         self.legend.clear()
+        look = self._look
+        self.plot.setLabel("bottom", AXES[self._measure], color=look.text)
         if self._values is None:
             return
-        look = self._look
-        synthetic, null, threshold = self._values
-        edges, front, behind = densities(synthetic, null)
+        edges, front, behind = densities(*self._values)
         item.plot(edges, behind, stepMode="center", fillLevel=0, brush=look.quiet, pen=look.quiet)
         fill = pg.mkColor(look.accent)
         fill.setAlpha(170)
         item.plot(edges, front, stepMode="center", fillLevel=0, brush=fill, pen=look.text)
-        item.addItem(pg.InfiniteLine(threshold, angle=90, pen=pg.mkPen(look.alarm, width=2)))
-        marks = {
-            "■": (look.accent, "synthetic"),
-            "█": (look.quiet, "null"),
-            "┃": (look.alarm, f"tau {threshold:.{digits_of(threshold)}f}"),
-            "┇": (look.text, "selected"),
-        }
-        self.legend.setText(
-            " &nbsp;".join(f'<span style="color:{c}">{m}</span> {t}' for m, (c, t) in marks.items())
-        )
+        marks = [("■", look.accent, "synthetic"), ("█", look.quiet, "null")]
+        shown = []
+        if self._threshold is not None:
+            level, threshold = self._threshold
+            shown.append(threshold)
+            item.addItem(pg.InfiniteLine(threshold, angle=90, pen=pg.mkPen(look.alarm, width=2)))
+            marks.append(("┃", look.alarm, f"{level} {threshold:.{self._digits}f}"))
+        for name, value in self._limits.items():
+            mark, style = LIMITS[name]
+            shown.append(value)
+            pen = pg.mkPen(look.text, width=1, style=style)
+            item.addItem(pg.InfiniteLine(value, angle=90, pen=pen))
+            marks.append((mark, look.text, f"{name} {value:.{self._digits}f}"))
         if self._selected is not None:
-            style = Qt.PenStyle.DashLine
-            item.addItem(
-                pg.InfiniteLine(
-                    self._selected, angle=90, pen=pg.mkPen(look.text, width=2, style=style)
-                )
+            shown.append(self._selected)
+            pen = pg.mkPen(look.text, width=2, style=Qt.PenStyle.DashLine)
+            item.addItem(pg.InfiniteLine(self._selected, angle=90, pen=pen))
+        marks.append(("┇", look.text, "selected"))
+        # A mark and its words stay on one line.
+        self.legend.setText(
+            " &nbsp; ".join(
+                f'<span style="color:{colour}">{mark}</span>&nbsp;{text.replace(" ", "&nbsp;")}'
+                for mark, colour, text in marks
             )
-        shown = [threshold] if self._selected is None else [threshold, self._selected]
-        low, high = min(edges[0], *shown), max(edges[-1], *shown)
+        )
+        low, high = min([edges[0], *shown]), max([edges[-1], *shown])
         pad = 0.03 * (high - low)
         item.setXRange(low - pad, high + pad, padding=0)
         item.setYRange(0, 1.1 * max(front.max(), behind.max(), 1), padding=0)

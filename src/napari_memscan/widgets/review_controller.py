@@ -13,10 +13,12 @@ from napari_memscan.generators.interface import Step
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.widgets.choices import spacing_of
 from napari_memscan.widgets.keys import KEYS
-from napari_memscan.widgets.panes import Pane, Panes
+from napari_memscan.widgets.panes import Panes
+from napari_memscan.widgets.result_shown import panes_of, show_result
 from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.selftest_controller import SelfTestController
 from napari_memscan.widgets.trust import REFUSED, Trust
-from napari_memscan.widgets.wording import EXPLAINED, detail, evidence, row, summary
+from napari_memscan.widgets.wording import detail, evidence, row, told
 from napari_memscan.widgets.work import Outcome, Runner
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class ReviewController(QObject):
         self._runner = Runner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_regenerated)
+        self._selftest = SelfTestController(view.selftest, self, self._trust)
         view.selected.connect(self._on_selected)
         view.action.connect(self.act)
         view.stop_requested.connect(self._runner.stop)
@@ -81,8 +84,8 @@ class ReviewController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a regeneration runs."""
-        return self._runner.busy
+        """Whether a regeneration runs, or the detector is being measured."""
+        return self._runner.busy or self._selftest.busy
 
     @property
     def ready(self) -> bool:
@@ -140,19 +143,17 @@ class ReviewController(QObject):
                 "The last scan names files in another place: was the study moved? Scan again.",
                 "error",
             )
-        self._view.set_rows([row(item, self._digits) for item in items])
+        rows = [row(item, result) for item in items] if result is not None else []
+        self._view.set_rows(rows, result.measure if result is not None else "similarity")
         self._view.set_reading(*self.progress)
         self._update_buttons()
 
     def _show_result(self) -> None:
         result = self._result
+        self._selftest.show(self._study, result)
+        show_result(self._view, result)
         if result is None:
-            self._view.set_summary("Nothing is scanned yet. Generate volumes in step 2.")
-            self._view.histogram.clear()
             return
-        self._view.set_summary(summary(result), EXPLAINED, result.warnings)
-        similarities = [sample.similarity for sample in result.samples]
-        self._view.histogram.set_values(similarities, result.null, result.threshold)
         most = max((len(sample.neighbours) for sample in result.samples), default=1)
         # Until somebody chooses, as many as can be read side by side.
         k = self._view.k.value() if self._showing else K_SHOWN
@@ -260,22 +261,17 @@ class ReviewController(QObject):
         else:
             new = str(outcome.value)
             item = self._items.get(new)
-            verdict = f": {item.verdict}, similarity {self._told(item.similarity)}" if item else ""
+            verdict = ""
+            if item is not None and self._result is not None:
+                verdict = f": {item.verdict}, {told(item, self._result)}"
             if self._view.current == old:
                 self._view.select(new)
             self._view.message.say(f"{new} replaces {old}{verdict}. {old} is kept.", "ok")
         self.changed.emit()
 
-    def _told(self, similarity: float) -> str:
-        return f"{similarity:.{self._digits}f}"
-
-    @property
-    def _digits(self) -> int:
-        return self._result.digits if self._result is not None else 3
-
     def _on_selected(self, sample: str) -> None:
         self._view.histogram.set_selected(
-            self._items[sample].similarity if sample in self._items else None
+            self._items[sample].value if sample in self._items else None
         )
         self._show_current()
 
@@ -288,11 +284,7 @@ class ReviewController(QObject):
         self._view.detail.setText(detail(item, result))
         if not self._showing:
             return
-        panes = [Pane(f"Synthetic {item.sample}", item.path)]
-        for rank, near in enumerate(item.neighbours[: self._view.k.value()], 1):
-            panes.append(
-                Pane(f"Training #{rank} similarity {self._told(near.similarity)}", near.path)
-            )
+        panes = panes_of(item, result, self._view.k.value())
         self._panes.show(item.sample, panes, study.array, partial(spacing_of, study))
 
     def _update_buttons(self) -> None:

@@ -1,4 +1,4 @@
-"""The table of synthetic volumes, most similar first."""
+"""The table of synthetic volumes, nearest first."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
 
-VERDICTS = {"copy": "▲ copy", "near-duplicate": "△ near-duplicate", "novel": "○ novel"}
+VERDICTS = {
+    "copy": "▲ copy",
+    "near-duplicate": "△ near-duplicate",
+    "novel": "○ novel",
+    "undecided": "? undecided",
+}
 DECISIONS = {"copy": "✖ copy", "not a copy": "✔ not a copy", "unsure": "? unsure"}
 COLUMNS = ("Volume", "Similarity", "Verdict", "Decision")
+MEASURES = {
+    "similarity": ("Similarity", "Of the embeddings of the volume and its nearest training volume"),
+    "score": ("Score", "Local correlation with the nearest training volume after registration"),
+}
+"""What verdicts rest on: the title of its column, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,8 @@ class Row:
     ----------
     sample : str
         Its id, such as ``s000003``.
-    similarity : float
-        To its nearest training volume, larger is nearer.
+    value : float
+        What the verdict rests on, score or similarity; larger is nearer.
     verdict, reason : str
         What the program says, and why it could not tell.
     decision : str
@@ -30,17 +40,20 @@ class Row:
     parent, replaced_by : str
         The volume it replaces, and the one that replaces it; empty when none.
     digits : int
-        Decimals of the similarity that are shown.
+        Decimals of the value that are shown.
+    p_value : float or None
+        How often a new patient's volume would be as near.
     """
 
     sample: str
-    similarity: float
+    value: float
     verdict: str
     reason: str = ""
     decision: str = ""
     parent: str = ""
     replaced_by: str = ""
     digits: int = 3
+    p_value: float | None = None
 
     @property
     def lineage(self) -> str:
@@ -55,6 +68,12 @@ class Row:
         decision = DECISIONS.get(self.decision, self.decision)
         return ", ".join(part for part in (decision, self.lineage) if part)
 
+    @property
+    def explained(self) -> str:
+        """The reason of the verdict, its p-value, and the status; one a line."""
+        p_value = "" if self.p_value is None else f"p = {self.p_value:.2g}"
+        return "\n".join(part for part in (self.reason, p_value, self.status) if part)
+
 
 class ReviewTable(QAbstractTableModel):
     """Rows for a table view; read only."""
@@ -62,6 +81,13 @@ class ReviewTable(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._rows: list[Row] = []
+        self._measure = "similarity"
+
+    def set_measure(self, measure: str) -> None:
+        """Say what the values are: one of `MEASURES`."""
+        if measure != self._measure:
+            self._measure = measure
+            self.headerDataChanged.emit(Qt.Orientation.Horizontal, 1, 1)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Replace all rows, keeping a selection when only their contents changed."""
@@ -99,9 +125,14 @@ class ReviewTable(QAbstractTableModel):
         orientation: Qt.Orientation,
         role: int = Qt.ItemDataRole.DisplayRole,
     ) -> Any:
-        """Return a column's title."""
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
+        """Return a column's title, and what its values are."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        title, meaning = MEASURES[self._measure]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return title if section == 1 else COLUMNS[section]
+        if role == Qt.ItemDataRole.ToolTipRole and section == 1:
+            return f"{meaning}; larger is nearer"
         return None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -110,12 +141,12 @@ class ReviewTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return (
                 row.sample,
-                f"{row.similarity:.{row.digits}f}",
+                f"{row.value:.{row.digits}f}",
                 VERDICTS.get(row.verdict, f"? {row.verdict}"),
                 row.status,
             )[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return row.reason or row.status or None
+            return row.explained or None
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() == 1:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None

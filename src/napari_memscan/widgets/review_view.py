@@ -27,6 +27,7 @@ from napari_memscan.widgets.keys import KEYS
 from napari_memscan.widgets.look import Look
 from napari_memscan.widgets.message import Message
 from napari_memscan.widgets.review_table import ReviewTable, Row
+from napari_memscan.widgets.selftest_row import SelfTestRow
 
 # Action: its button's text, row and column.
 BUTTONS = {
@@ -75,6 +76,8 @@ class ReviewView(QWidget):
         super().__init__(parent)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
+        # Why the verdicts must be doubted: read without hovering. There are two such reasons.
+        self.alarms = (Message(), Message())
         self.warnings = Message()
         self.message = Message()
         self.progress = QLabel()
@@ -92,6 +95,7 @@ class ReviewView(QWidget):
         self.plane.addItems(list(planes))
         self.plane.currentTextChanged.connect(self.plane_changed)
         self.histogram = Histogram()
+        self.selftest = SelfTestRow()
         self._make_table()
         self._make_buttons()
         self._lay_out()
@@ -150,6 +154,8 @@ class ReviewView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
         layout.addWidget(self.summary)
+        for alarm in self.alarms:
+            layout.addWidget(alarm)
         layout.addWidget(self.warnings)
         layout.addWidget(self.message)
         layout.addLayout(reading)
@@ -158,6 +164,7 @@ class ReviewView(QWidget):
         layout.addLayout(grid)
         layout.addLayout(shown)
         layout.addWidget(self.histogram)
+        layout.addWidget(self.selftest)
 
     @property
     def current(self) -> str:
@@ -166,11 +173,19 @@ class ReviewView(QWidget):
         rows = self.model.rows
         return rows[row].sample if 0 <= row < len(rows) else ""
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
-        """Fill the table; the selection stays on its sample, without a signal, if still there."""
+    def set_rows(self, rows: Sequence[Row], measure: str = "similarity") -> None:
+        """Fill the table; the selection stays on its sample, without a signal, if still there.
+
+        Parameters
+        ----------
+        rows : sequence of Row
+        measure : str
+            What their values are; see `review_table.MEASURES`.
+        """
         sample = self.current
         selection = self.table.selectionModel()
         selection.blockSignals(True)
+        self.model.set_measure(measure)
         self.model.set_rows(rows)
         if sample:
             self._set_current(sample)
@@ -204,10 +219,29 @@ class ReviewView(QWidget):
         self.k.setValue(k)
         self.k.blockSignals(False)
 
-    def set_summary(self, text: str, explained: str = "", warnings: Sequence[str] = ()) -> None:
-        """Show the scan's numbers, what they mean on hovering, and how much is to be known."""
+    def set_summary(
+        self,
+        text: str,
+        explained: str = "",
+        warnings: Sequence[str] = (),
+        alarms: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Show the scan's numbers, what they mean on hovering, and how much is to be known.
+
+        Parameters
+        ----------
+        text, explained : str
+            The numbers, and what is read on hovering.
+        warnings : sequence of str
+            Counted; read on hovering.
+        alarms : sequence of (str, str)
+            At most two: what is read at once, and all of it on hovering.
+        """
         self.summary.setText(text)
         self.summary.setToolTip(explained)
+        for i, message in enumerate(self.alarms):
+            shown, more = alarms[i] if i < len(alarms) else ("", "")
+            message.say(shown, "warning", more)
         n = len(warnings)
         text = f"{n} warning{'s' if n > 1 else ''} on these numbers: hover to read" if n else ""
         self.warnings.say(text, "warning", "\n\n".join(warnings))
@@ -230,6 +264,9 @@ class ReviewView(QWidget):
         """Follow the theme."""
         self.message.set_look(look)
         self.warnings.set_look(look)
+        self.selftest.set_look(look)
+        for alarm in self.alarms:
+            alarm.set_look(look)
         self.histogram.set_look(look)
         self.table.setStyleSheet(
             f"QTableView {{ background: {look.background}; color: {look.text};"

@@ -5,36 +5,114 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_memscan.report.answer import deciding, no_power
 from napari_memscan.widgets.review_table import Row
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.result import Neighbour, ScanResult
+    from napari_memscan.detection.selftest import SelfTest
     from napari_memscan.review.queue import QueueItem
 
+SCORE_DIGITS = 3
 
-EXPLAINED = (
-    "N_copies: synthetic volumes above the threshold tau. N_mem: training volumes with at least "
-    "one copy. CI: 95 % Clopper-Pearson interval. Null floor: the share that this rule flags at "
-    "these sizes if nothing were memorised."
-)
+EXPLAINED = {
+    "conformal": (
+        "N_copies: synthetic volumes called copies. Near-duplicates are called too, but differ "
+        "more. N_mem: training volumes that a called volume was found near. CI: 95 % "
+        "Clopper-Pearson interval. Conformal: the share of mistakes among the called is bounded."
+    ),
+    "": (
+        "N_copies: synthetic volumes above the threshold tau. N_mem: training volumes with at "
+        "least one copy. CI: 95 % Clopper-Pearson interval. Null floor: the share that this rule "
+        "flags at these sizes if nothing were memorised."
+    ),
+}
+"""Of a rule, or of those with a tau."""
+
+ALARM = 280
+"""Characters of an alarm that are seen without hovering, at most; whole sentences of them."""
+
+
+def explained(result: ScanResult) -> str:
+    """Return what the words of `summary` mean."""
+    return EXPLAINED.get(result.rule, EXPLAINED[""])
 
 
 def summary(result: ScanResult) -> str:
-    """Return N_copies and N_mem with their intervals and null floors, two lines."""
-    lines = [
-        _line(
-            "N_copies", result.n_copies, result.n_synthetic, result.copies_interval,
-            result.null_floor_copies,
-        ),
-        _line("N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem),
-    ]  # fmt: skip
-    return "\n".join(lines)
+    """Return N_copies and N_mem with their intervals, and the rule that decides, line by line."""
+    copies = _line(
+        "N_copies", result.n_copies, result.n_synthetic, result.copies_interval,
+        result.null_floor_copies,
+    )  # fmt: skip
+    others = f"near-duplicates {result.n_near}; undecided {result.count('undecided')}"
+    mem = _line(
+        "N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem
+    )
+    measure = "score after registration" if result.measure == "score" else "similarity"
+    rule = f"rule {result.rule} on {measure}: {deciding(result).by_chance}"
+    if result.rule == "conformal":
+        # What is wrong among the called, not what is called by chance.
+        return f"{copies}\n{others}\n{mem}\n{rule}, by mistake"
+    return f"{copies}; {others}\n{mem}\n{rule} by chance"
 
 
-def _line(name: str, k: int, n: int, interval: tuple[float, float], floor: float) -> str:
+def counted(result: ScanResult) -> str:
+    """Return how many volumes have which verdict, in a few words."""
+    near = f", {result.n_near} near-duplicates" if result.rule == "conformal" else ""
+    return f"{result.count('copy')} copies{near}, {result.count('undecided')} undecided"
+
+
+def _line(name: str, k: int, n: int, interval: tuple[float, float], floor: float | None) -> str:
     low, high = (round(100 * share) for share in interval)
-    text = f"{name} {k} of {n} = {k / max(n, 1):.0%}, CI {low}–{high}%, null floor {floor:.0%}"
-    return text.replace("null floor ", "null\u00a0floor\u00a0")
+    text = f"{name} {k} of {n} = {k / max(n, 1):.0%}, CI {low}–{high}%"
+    return text if floor is None else f"{text}, null\u00a0floor\u00a0{floor:.0%}"
+
+
+def alarms(result: ScanResult) -> list[tuple[str, str]]:
+    """Return why the verdicts must be doubted: what is seen, and all of it for hovering."""
+    texts = []
+    stopped = no_power(result)
+    if stopped:
+        texts.append(f"{stopped[:1].upper()}{stopped[1:]}.")
+    calibration = result.calibration
+    if calibration is not None and calibration.assumption_shifted:
+        texts.append(f"Assumption test failed: {calibration.assumption}")
+    return [(_beginning(text), text) for text in texts]
+
+
+def _beginning(text: str) -> str:
+    """Return as many whole sentences as fit in `ALARM` characters, at least one."""
+    sentences = text.split(". ")
+    kept = sentences[0]
+    for sentence in sentences[1:]:
+        if len(kept) + len(sentence) > ALARM:
+            break
+        kept += f". {sentence}"
+    return kept if kept.endswith(".") else f"{kept}."
+
+
+def warnings(result: ScanResult) -> list[str]:
+    """Return what else is to be known; alarms are not repeated."""
+    stopped = no_power(result)
+    return [text for text in result.warnings if not stopped or not text.startswith(stopped)]
+
+
+def nearness(near: Neighbour, digits: int) -> str:
+    """Return how near a neighbour is: score where it was registered, and similarity."""
+    similarity = f"similarity {near.similarity:.{digits}f}"
+    return similarity if near.score is None else f"{scored(near.score)}, {similarity}"
+
+
+def scored(score: float) -> str:
+    """Return a score as it is shown."""
+    return f"score {score:.{SCORE_DIGITS}f}"
+
+
+def told(item: QueueItem, result: ScanResult) -> str:
+    """Return what a sample's verdict rests on."""
+    if result.measure == "score":
+        return scored(item.value)
+    return f"similarity {item.value:.{result.digits}f}"
 
 
 def detail(item: QueueItem, result: ScanResult) -> str:
@@ -42,38 +120,59 @@ def detail(item: QueueItem, result: ScanResult) -> str:
     if not item.neighbours:
         return f"{item.sample}: no neighbours"
     near = item.neighbours[0]
-    side = "above" if item.similarity > result.threshold else "not above"
-    why = f". {item.verdict}: {item.reason}" if item.reason else ""
-    return (
-        f"{item.sample} is nearest to {Path(near.path).name}: similarity "
-        f"{item.similarity:.{result.digits}f}, "
-        f"{side} tau {result.threshold:.{result.digits}f}{why}"
-    )
+    text = f"{item.sample} is nearest to {Path(near.path).name}: {nearness(near, result.digits)}"
+    if result.measure == "score":
+        text = text.replace(", similarity", " after registration, similarity")
+    elif result.rule != "conformal" and result.threshold is not None:
+        side = "above" if item.value > result.threshold else "not above"
+        text += f", {side} tau {result.threshold:.{result.digits}f}"
+    if item.p_value is not None:
+        text += f", p = {item.p_value:.2g}"
+    return f"{text}. {item.verdict}{f': {item.reason}' if item.reason else ''}"
 
 
-def row(item: QueueItem, digits: int) -> Row:
+def row(item: QueueItem, result: ScanResult) -> Row:
     """Return a sample as the table shows it."""
     return Row(
         sample=item.sample,
-        similarity=item.similarity,
-        digits=digits,
+        value=item.value,
+        digits=SCORE_DIGITS if result.measure == "score" else result.digits,
         verdict=item.verdict,
         reason=item.reason,
         decision=item.decision.decision if item.decision is not None else "",
         parent=item.parent or "",
         replaced_by=item.replaced_by or "",
+        p_value=item.p_value,
     )
 
 
 def evidence(item: QueueItem, result: ScanResult, k: int, plane: str) -> dict[str, Any]:
     """Return what a reader has before their eyes: stored with the decision."""
     return {
+        "measure": result.measure,
+        "score": item.score,
         "similarity": item.similarity,
+        "p_value": item.p_value,
         "verdict": item.verdict,
+        "rule": result.rule,
         "threshold": result.threshold,
         "embedder_hash": result.embedder_hash,
         "neighbours": [
-            {"file": Path(n.path).name, "similarity": n.similarity} for n in item.neighbours[:k]
+            {"file": Path(n.path).name, "similarity": n.similarity, "score": n.score}
+            for n in item.neighbours[:k]
         ],
         "plane": plane,
     }
+
+
+def selftested(test: SelfTest) -> str:
+    """Return what a self-test found, in one sentence."""
+    copies, near, novel = (test.sum(of).found for of in ("copy", "near-duplicate", "novel"))
+    low, high = copies.interval
+    texts = []
+    if copies.n:
+        texts.append(f"finds {copies.k / copies.n:.2f} ({low:.2f} to {high:.2f}) of planted copies")
+    if near.n:
+        texts.append(f"{near.k / near.n:.2f} of near-duplicates")
+    text = ", ".join(texts)
+    return text + (f"; {novel.k / novel.n:.0%} false calls" if novel.n else "")

@@ -1,0 +1,132 @@
+"""What a scan says in plain words: the same on the page and in the window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.calibration import RuleResult
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.selftest import SelfTest
+
+UNPROVEN = (
+    "That is no proof that none is a copy: the search sees only what it was made to see, and a "
+    "self-test says how much that is."
+)
+
+
+def deciding(result: ScanResult) -> RuleResult:
+    """Return the rule whose verdicts a scan gives."""
+    return next(rule for rule in result.rules if rule.decides)
+
+
+def level_word(result: ScanResult) -> str:
+    """Return what the threshold of the deciding rule is called."""
+    return "called from" if result.rule == "conformal" else "tau"
+
+
+def class_limits(result: ScanResult) -> dict[str, float]:
+    """Return the class limits that are known, by what they are called: copy from, novel up to."""
+    c = result.calibration
+    if c is None or result.measure != "score":
+        return {}
+    limits = {"copy from": c.copy_limit, "novel up to": c.novel_limit}
+    return {name: value for name, value in limits.items() if value is not None}
+
+
+def no_power(result: ScanResult) -> str:
+    """Return why nothing could be called however near it is; empty where something could."""
+    told = deciding(result).note or next(
+        (text for text in result.warnings if text.startswith("no power")), ""
+    )
+    return told.rstrip(".")
+
+
+def by_chance(result: ScanResult) -> float | None:
+    """Return the share that the deciding rule calls if nothing is memorised; None if none."""
+    if result.rule == "size-matched":
+        return 1 - result.quantile
+    return result.null_floor_copies
+
+
+def promise(result: ScanResult) -> str:
+    """Say, as a sentence, what the deciding rule holds its mistakes to."""
+    chance = deciding(result).by_chance
+    if result.rule != "conformal":
+        return f"By chance it calls {chance}."
+    return (
+        f"{chance[:1].upper()}{chance[1:]} over validation sets, are expected to be wrong: novel "
+        "volumes that are no nearer to a training volume than a new patient can be. With a single "
+        "validation set it can be more. If nothing were memorised, a scan would call anything at "
+        "all no more often than that."
+    )
+
+
+def stale(result: ScanResult, selftest: SelfTest | None) -> bool:
+    """Return whether a self-test measured another search than the one that scanned."""
+    if selftest is None or result.calibration is None:
+        return False
+    return (selftest.search_hash, selftest.embedder) != (
+        result.calibration.search_hash,
+        result.embedder,
+    )
+
+
+def answer(result: ScanResult) -> str:
+    """Say in plain words what the numbers do and do not show."""
+    stopped = no_power(result)
+    decided = any(s.verdict in ("copy", "near-duplicate") for s in result.samples)
+    if stopped and not decided:
+        return (
+            f"No answer: {stopped}. The list below is in order of nearness all the same; look at "
+            "its first pairs."
+        )
+    return _bounded(result) if result.rule == "conformal" else _thresholded(result)
+
+
+def _found(result: ScanResult) -> str:
+    k, n = result.n_copies, result.n_synthetic
+    low, high = result.copies_interval
+    return (
+        f"{k} of {n} synthetic volumes ({k / n:.0%}, 95 % interval {low:.0%} to {high:.0%}) are "
+        "called copies"
+    )
+
+
+def _bounded(result: ScanResult) -> str:
+    undecided = result.count("undecided")
+    found = f"{_found(result)}, {result.n_near} near-duplicates; {undecided} are undecided."
+    if undecided:
+        found += " Undecided is not novel: a person should read them too."
+    if not result.n_copies + result.n_near:
+        return f"{found} {UNPROVEN}"
+    text = f"{found} {promise(result)}"
+    calibration = result.calibration
+    if calibration is not None and calibration.assumption_shifted:
+        return (
+            f"{text} But the assumption behind this error rate is seen to fail (below): the count "
+            "alone proves nothing, and each called volume must be looked at beside its neighbour."
+        )
+    return (
+        f"{text} This is evidence that the model has memorised training volumes. Do not release "
+        "the called volumes. It does not mean that each of them is a copy, nor that the others "
+        "are free of copies."
+    )
+
+
+def _thresholded(result: ScanResult) -> str:
+    found = f"{_found(result)}."
+    if not result.n_copies:
+        return f"{found} {UNPROVEN}"
+    floor = by_chance(result) or 0.0
+    if result.copies_interval[0] > floor:
+        return (
+            f"{found} That is more than the {floor:.0%} this rule calls by chance: this model has "
+            "memorised training volumes. Do not release the called volumes. It does not mean that "
+            "each of them is a copy, nor that the others are free of copies."
+        )
+    return (
+        f"{found} About {floor:.0%} would be called by chance at these sizes, so this count alone "
+        "does not show memorisation; single pairs may. A person should read the called pairs "
+        "before a release. It does not mean that the others are free of copies."
+    )

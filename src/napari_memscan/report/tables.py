@@ -1,0 +1,255 @@
+"""The tables of the page: what stands in their cells, without how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.result import VERDICTS
+from napari_memscan.detection.summary import MEASURES
+from napari_memscan.report.answer import by_chance, deciding, no_power
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.calibration import Calibration, Interval
+    from napari_memscan.detection.rates import Rate
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.selftest import KindResult, SelfTest
+
+LABELS = ("copy", "near-duplicate", "novel")
+PLANTED = {
+    "copy": "planted copies",
+    "near-duplicate": "planted near-duplicates",
+    "novel": "perturbed unrelated volumes",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes
+    ----------
+    head : tuple of str
+        One a column.
+    rows : tuple of tuple of str
+    numbers : tuple of int
+        Columns of numbers, which are set to the right.
+    strong : tuple of int
+        Rows that stand out.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...] = ()
+    strong: tuple[int, ...] = ()
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as ``12.5 %``."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def between(interval: Interval | None, digits: int = 3) -> str:
+    """Return an interval as ``0.812 to 0.934``."""
+    return "" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def shares(result: ScanResult) -> Table:
+    """Return how many volumes have which verdict, with intervals."""
+    powerless = bool(no_power(result)) and not result.n_near and not result.count("copy")
+    called = "above tau; none is called a copy here" if powerless else "called copies"
+    mem = "training volumes with at least one copy"
+    if result.rule == "conformal":
+        mem = "training volumes that a called volume was found near"
+    elif powerless:
+        mem = "training volumes with at least one above tau"
+    n, floor = result.n_synthetic, by_chance(result)
+    chance = deciding(result).by_chance if floor is None else percent(floor)
+    if result.null_floor_copies is not None:
+        chance += " (null floor)"
+    rows = [_share(f"N_copies: synthetic volumes {called}", result.n_copies, n, chance)]
+    if result.rule == "conformal":
+        rows += [
+            _share("synthetic volumes called near-duplicates", result.n_near, n, "as above"),
+            _share("undecided: neither called nor novel", result.count("undecided"), n),
+            _share("novel", result.count("novel"), n),
+        ]
+    floor_mem = result.null_floor_mem
+    chance_mem = "" if floor_mem is None else f"{percent(floor_mem)} (null floor)"
+    rows.append(_share(f"N_mem: {mem}", result.n_mem, result.n_training, chance_mem))
+    head = ("Measure", "Count", "Share", "95 % interval", "Expected by chance")
+    return Table(head, tuple(rows), (1, 2, 3), (0,))
+
+
+def _share(name: str, k: int, n: int, chance: str = "") -> tuple[str, ...]:
+    low, high = clopper_pearson(k, n)
+    return (
+        name,
+        f"{k} of {n}",
+        percent(k / max(n, 1)),
+        f"{percent(low)} to {percent(high)}",
+        chance,
+    )
+
+
+def rules(result: ScanResult) -> Table:
+    """Return every rule on the same volumes; the deciding one stands out."""
+    rows: list[tuple[str, ...]] = []
+    for rule in result.rules:
+        digits = max(4, result.digits) if rule.measure == "similarity" else 4
+        level = "calls nothing" if rule.threshold is None else f"{rule.threshold:.{digits}f}"
+        if rule.threshold_interval is not None:
+            level += f" ({between(rule.threshold_interval, digits)})"
+        low, high = rule.copies_interval
+        mem = "" if rule.mem_share is None else f"{percent(rule.mem_share)}, {rule.mem_note}"
+        rows.append(
+            (
+                f"{rule.name}{' (decides)' if rule.decides else ''}",
+                MEASURES[rule.measure],
+                f"{rule.n_copies} of {result.n_synthetic}",
+                f"{percent(low)} to {percent(high)}",
+                level,
+                rule.by_chance,
+                mem,
+                rule.note,
+            )
+        )
+    head: tuple[str, ...] = (
+        "Rule",
+        "Compares",
+        "Calls",
+        "95 % interval",
+        "Threshold (95 % interval)",
+        "By chance",
+        "Training volumes with a copy",
+        "Note",
+    )
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    strong = tuple(i for i, rule in enumerate(result.rules) if rule.decides)
+    return Table(head, tuple(rows), (2, 3), strong)
+
+
+def limits(calibration: Calibration) -> Table:
+    """Return where copies begin and novel volumes end, and how well classes separate."""
+
+    def limit(name: str, value: float | None, interval: Interval | None) -> tuple[str, ...]:
+        return name, "not known" if value is None else f"{value:.3f}", between(interval)
+
+    def area(name: str, found: tuple[float, float, float] | None) -> tuple[str, ...]:
+        if found is None:
+            return name, "not known", ""
+        return name, f"{found[0]:.3f}", between(found[1:])
+
+    c = calibration
+    return Table(
+        ("Limit", "Value", "95 % interval"),
+        (
+            limit("copy from a score of", c.copy_limit, c.copy_limit_interval),
+            limit("novel up to a score of", c.novel_limit, c.novel_limit_interval),
+            area("area under the ROC curve, copy against near-duplicate", c.auc_copy_near),
+            area("area under the ROC curve, near-duplicate against novel", c.auc_near_novel),
+        ),
+        (1, 2),
+    )
+
+
+def kinds(test: SelfTest) -> Table:
+    """Return what the self-test found of each kind of planted volume."""
+    labels = [label for label in LABELS if test.sum(label).n]
+    every = [*test.kinds, *(test.sum(label) for label in labels)]
+    head = (
+        "Planted",
+        "Volumes",
+        "Source retrieved first",
+        "among 5",
+        f"among {test.k}",
+        "Called",
+        "95 % interval",
+        *VERDICTS,
+    )
+    rows = tuple(_kind(row) for row in every if row.n)
+    return Table(
+        head, rows, tuple(range(1, len(head))), tuple(range(len(rows) - len(labels), len(rows)))
+    )
+
+
+def _kind(row: KindResult) -> tuple[str, ...]:
+    name = f"all {PLANTED[row.label]}" if row.kind == "all" else row.kind
+    if row.label == "novel" and row.kind != "all":
+        name = f"unrelated, {name}"
+    retrieved = (row.retrieved_1, row.retrieved_5, row.retrieved_k)
+    return (
+        name,
+        str(row.n),
+        *("" if row.label == "novel" else percent(k / row.n, 0) for k in retrieved),
+        percent(row.found.k / row.n, 0),
+        told(row.found.interval),
+        *(str(row.verdicts[verdict]) for verdict in VERDICTS),
+    )
+
+
+def told(interval: Interval) -> str:
+    """Return an interval of shares as ``93 to 100 %``."""
+    return f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
+
+
+def rate(value: Rate) -> str:
+    """Return a rate as ``98 % (93 to 100 %)``."""
+    if not value.n:
+        return "not known (none planted)"
+    return f"{percent(value.k / value.n, 0)} ({told(value.interval)})"
+
+
+def confusion(test: SelfTest) -> Table:
+    """Return what planted volumes are against what they were called."""
+    sums = [test.sum(label) for label in LABELS]
+    return Table(
+        ("Is \\ was called", *VERDICTS),
+        tuple(
+            (PLANTED[row.label], *(str(row.verdicts[verdict]) for verdict in VERDICTS))
+            for row in sums
+            if row.n
+        ),
+        tuple(range(1, len(VERDICTS) + 1)),
+    )
+
+
+def methods(result: ScanResult, more: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return names and values of all that the numbers depend on."""
+    c = result.calibration
+    level = "nothing called" if result.threshold is None else f"{result.threshold:.6f}"
+    rule = f"{result.rule} on the {MEASURES[result.measure]}; threshold {level}"
+    rule += f"; q {c.q:g}" if c is not None else ""
+    values = {
+        "Rule": rule,
+        "Threshold of the paper": f"tau {result.tau:.6f}, quantile {result.quantile:g}",
+        "Sizes": (
+            f"{result.n_training} training, {result.n_validation} validation, "
+            f"{result.n_synthetic} synthetic"
+            + (f"; {c.n_null} validation subjects in the null" if c is not None else "")
+        ),
+    }
+    if c is not None:
+        values |= {
+            "Search": (
+                f"{c.retrieved} candidates retrieved, the best {c.verified} registered; hash "
+                f"{c.search_hash}"
+            ),
+            "Planted": (
+                f"{c.n_planted} copies and as many near-duplicates, seed {c.seed}, for the limits"
+            ),
+            "Power": (
+                f"{c.least_discoveries} volumes nearer than all of the null are needed to call "
+                f"any; with {c.least_validation} validation subjects one is enough"
+            ),
+        }
+    values |= {
+        "Intervals": "Clopper-Pearson, 95 %, of shares; bootstrap, 95 %, of limits",
+        "Embedder": f"{result.embedder}, hash {result.embedder_hash}",
+        "Preprocessing": str(result.preprocessing),
+        **{name[:1].upper() + name[1:]: value for name, value in more.items()},
+    }
+    return list(values.items())

@@ -1,0 +1,101 @@
+"""Connects the line about the self-test to its job and to what it left on disk."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_memscan import jobs
+from napari_memscan.errors import MemscanError
+from napari_memscan.report.answer import stale
+from napari_memscan.widgets.selftest_row import SelfTestRow
+from napari_memscan.widgets.trust import REFUSED, Trust
+from napari_memscan.widgets.wording import selftested
+from napari_memscan.widgets.work import Outcome, Runner
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.study import Study
+
+
+class SelfTestController(QObject):
+    """Shows what the detector finds in the open study, and measures it on request."""
+
+    def __init__(self, row: SelfTestRow, parent: QObject | None, trust: Trust) -> None:
+        super().__init__(parent)
+        self._row, self._trust = row, trust
+        self._study: Study | None = None
+        self._measured: Study | None = None
+        self._result: ScanResult | None = None
+        self._runner = Runner(self)
+        self._runner.progressed.connect(self._on_progress)
+        self._runner.finished.connect(self._on_finished)
+        row.measure_requested.connect(self.measure)
+        row.stop_requested.connect(self._runner.stop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the detector is being measured."""
+        return self._runner.busy
+
+    def show(self, study: Study | None, result: ScanResult | None) -> None:
+        """Show what is known of the detector of this study's last scan."""
+        from napari_memscan.detection.selftest import SelfTest
+
+        if study is not self._study:
+            self._runner.stop()
+            self._row.set_running("")
+        self._study, self._result = study, result
+        if study is None or result is None:
+            self._row.clear()
+            return
+        try:
+            test = SelfTest.load(study.scan_dir)
+        except MemscanError as error:
+            self._row.say(str(error), "warning", button=True)
+            return
+        if test is None:
+            self._row.say(
+                "Self-test: none yet. How many copies the detector misses here is not known.",
+                "info",
+                button=True,
+            )
+        elif stale(result, test):
+            self._row.say(
+                f"Self-test of another search or embedder: {selftested(test)}. Measure again.",
+                "warning",
+                str(test),
+                button=True,
+            )
+        else:
+            weak = f". {test.notes[0]}" if test.notes else "."
+            weak += f" And {len(test.notes) - 1} more: hover to read." if test.notes[1:] else ""
+            level = "warning" if test.notes else "ok"
+            self._row.say(f"Self-test: {selftested(test)}{weak}", level, str(test), button=False)
+
+    def measure(self) -> None:
+        """Start measuring."""
+        if self._study is None or self._runner.busy:
+            return
+        if not self._trust.allows_study(self._study, self._row):
+            self._row.say(REFUSED, "warning", button=True)
+            return
+        self._measured = self._study
+        self._runner.start(partial(jobs.selftest, self._study))
+        self._row.set_running("starting")
+
+    def _on_progress(self, news: object) -> None:
+        if isinstance(news, jobs.Progress) and self._measured is self._study:
+            self._row.set_running(news.what, news.done, news.total)
+
+    def _on_finished(self, outcome: Outcome) -> None:
+        if self._measured is not self._study:
+            return
+        self._row.set_running("")
+        self.show(self._study, self._result)
+        if outcome.failure:
+            self._row.say(outcome.failure, "error", button=True)
+        elif outcome.stopped:
+            self._row.say("Stopped. The same button goes on.", "warning", button=True)

@@ -1,0 +1,97 @@
+"""What is said of a scan, for every way that a scan can end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from napari_memscan.review.queue import ReviewQueue
+from napari_memscan.study import Study
+from napari_memscan.widgets import wording
+
+
+@pytest.fixture
+def judged(verified_study):
+    """A verified scan of six volumes, with limits."""
+    result = Study.open(verified_study).result()
+    said = ("copy", "near-duplicate", "undecided", "novel", "novel", "novel")
+    samples = tuple(
+        replace(s, verdict=verdict, reason=f"why {verdict}" if verdict == "undecided" else "")
+        for s, verdict in zip(result.samples, said, strict=True)
+    )
+    calibration = replace(result.calibration, assumption_shifted=False)
+    rules = tuple(replace(rule, note="") for rule in result.rules)
+    return replace(
+        result, samples=samples, n_copies=1, n_near=1, rules=rules, calibration=calibration,
+        copies_interval=(0.004, 0.64), warnings=("a cohort of phantoms",),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def by_tau(folder_study):
+    return Study.open(folder_study).result()
+
+
+def items(result):
+    return ReviewQueue(
+        result, {s.path: f"s{i}" for i, s in enumerate(result.samples)}, {}, {}
+    ).items
+
+
+def test_summary_counts_every_verdict_and_names_the_rule(judged):
+    text = wording.summary(judged)
+    assert "N_copies 1 of 6 = 17%, CI 0–64%" in text
+    assert "near-duplicates 1; undecided 1" in text
+    assert "rule conformal on score after registration" in text
+    assert "at most 20% of the called" in text
+    assert "floor" not in text
+    assert wording.alarms(judged) == []
+    assert wording.warnings(judged) == ["a cohort of phantoms"]
+    assert wording.counted(judged) == "1 copies, 1 near-duplicates, 1 undecided"
+
+
+def test_a_rule_with_a_null_floor_says_it(by_tau):
+    text = wording.summary(by_tau)
+    assert "null\u00a0floor" in text
+    assert "rule dar2024 on similarity" in text
+    assert "tau" in wording.explained(by_tau)
+    assert f"above tau {by_tau.threshold:.{by_tau.digits}f}" in wording.detail(
+        items(by_tau)[0], by_tau
+    )
+    assert "near-duplicates" not in wording.counted(by_tau)
+
+
+def test_a_failed_assumption_and_missing_power_are_alarms(judged):
+    long = "they are nearer (p = 0.01). The stated error rate does not hold. " + "More. " * 60
+    shifted = replace(judged.calibration, assumption_shifted=True, assumption=long)
+    note = "no power at this validation size: 3 are needed"
+    deciding, *others = judged.rules
+    result = replace(
+        judged,
+        calibration=shifted,
+        rules=(replace(deciding, note=note), *others),
+        warnings=(*judged.warnings, note + "."),
+    )
+    (power, _), (failed, everything) = wording.alarms(result)
+    assert power == "No power at this validation size: 3 are needed."
+    assert failed.startswith("Assumption test failed: they are nearer (p = 0.01). The stated")
+    assert len(failed) < 350
+    assert everything.endswith(long)
+    assert wording.warnings(result) == ["a cohort of phantoms"]
+
+
+def test_nothing_called_has_no_threshold(judged):
+    none = replace(judged, threshold=None)
+    for item in items(none):
+        assert "tau" not in wording.detail(item, none)
+    assert wording.evidence(items(none)[0], none, 2, "Axial")["threshold"] is None
+
+
+def test_detail_and_row_of_a_near_duplicate_and_an_undecided_one(judged):
+    copy, near, undecided, *_ = items(judged)
+    row = wording.row(near, judged)
+    assert (row.verdict, row.value, row.p_value) == ("near-duplicate", near.score, near.p_value)
+    assert wording.detail(near, judged).endswith(f"p = {near.p_value:.2g}. near-duplicate")
+    assert wording.detail(undecided, judged).endswith("undecided: why undecided")
+    assert wording.told(copy, judged) == f"score {copy.score:.3f}"
