@@ -9,10 +9,15 @@ import pytest
 import torch
 
 from napari_memscan import jobs
+from napari_memscan.checkpoints.backbones import build_backbone
+from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.recipe import SlicesRecipe, StructuralRecipe
 from napari_memscan.config import GeneratorConfig
+from napari_memscan.embedders.multiscale import MultiScaleEncoder
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
 from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 from napari_memscan.widgets.choices import has_source, look_at, spacing_of
 from napari_memscan.widgets.finding import Choice, EmbedderChoice
 from napari_memscan.widgets.study_jobs import (
@@ -72,6 +77,31 @@ def test_embedder_may_be_left_empty_and_a_wrong_one_is_an_error(parts):
     found = look_at("embedder", str(parts / "ldm"))
     assert found.level == "warning"
     assert "autoencoder will be the embedder" in found.text
+
+
+def test_every_kind_of_embedder_is_one(parts, tmp_path):
+    preprocessing = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
+    structural = StructuralRecipe(
+        input_shape=(16, 16, 16), working_shape=(8, 8, 8), width=4, stages=2, cells=2, hidden=8,
+        dim=4, preprocessing=preprocessing,
+    )  # fmt: skip
+    encoder = MultiScaleEncoder((8, 8, 8), 4, 2, 2, 4, 8)
+    save_checkpoint(tmp_path / "structural", structural, {"embedder": encoder.state_dict()})
+    plain = {
+        "block": "basic", "layers": [1] * 4, "block_inplanes": [4] * 4, "n_input_channels": 1,
+        "feed_forward": False,
+    }  # fmt: skip
+    slices = SlicesRecipe(network="ResNet", arguments=plain, mean=(0,), std=(1,))
+    network = build_backbone("ResNet", plain, dimensions=2)
+    save_checkpoint(tmp_path / "slices", slices, {"backbone": network.state_dict()})
+    for name in ("structural", "slices"):
+        found = look_at("embedder", str(tmp_path / name))
+        assert (found.level, found.value.path) == ("ok", str(tmp_path / name))
+        assert "autoencoder" not in found.text
+    # Slices go with a model of any shape.
+    ldm = GeneratorConfig(kind="ldm", path=str(parts / "ldm"))
+    creating({"folder": tmp_path / "s", "cohort": import_any(parts / "cohort"),
+              "generator": ldm, "embedder": found.value})  # fmt: skip
 
 
 def made(folder, parts, **values):

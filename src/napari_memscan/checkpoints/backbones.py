@@ -1,7 +1,8 @@
 """Networks trained for something else, cut off before their heads: from volume to feature map.
 
 All four are MONAI's, with MONAI's names of tensors. What `forward` returns is always
-(N, features, positions ...), whatever the network calls its output.
+(N, features, positions ...), whatever the network calls its output. ResNet and ViT are also built
+with two spatial dimensions, for slices.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class _ResNet(ResNet):
 
     def __init__(self, dilated: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
+        if dilated and arguments.get("spatial_dims", 3) != 3:
+            raise ValueError("dilated is for three spatial dimensions")
         if dilated:
             for name, dilation in DILATIONS:
                 _dilate(getattr(self, name), dilation)
@@ -85,18 +88,41 @@ class _ViT(ViT):
     ----------
     classification : bool
         There is a class token in front of the patches; a head is not built.
+    registers : int
+        Tokens between class token and patches (Darcet et al. 2023, DINOv2 with registers).
+    eps : float
+        Of all layer norms; MONAI's own, 1e-5, is not that of other libraries.
     arguments
         Of MONAI's ``ViT``.
     """
 
-    def __init__(self, hidden_size: int, classification: bool = False, **arguments: Any) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        classification: bool = False,
+        registers: int = 0,
+        eps: float = 1e-5,
+        **arguments: Any,
+    ) -> None:
         super().__init__(hidden_size=hidden_size, **arguments)
         if classification:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
+        if registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, registers, hidden_size))
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = float(eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, X, Y, Z) to (N, hidden_size, tokens)."""
-        return super().forward(x)[0].transpose(1, 2)
+        """Map (N, C, X, Y, Z) or (N, C, X, Y) to (N, hidden_size, tokens)."""
+        x = self.patch_embedding(x)
+        for name in ("register_tokens", "cls_token"):
+            if hasattr(self, name):
+                x = torch.cat([getattr(self, name).expand(len(x), -1, -1), x], 1)
+        for block in self.blocks:
+            x = block(x)
+        normed: Tensor = self.norm(x)
+        return normed.transpose(1, 2)
 
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -118,8 +144,14 @@ MOST_LAYERS = 1000
 """No published backbone comes near; a recipe that asks for a billion would never be built."""
 
 
-def build_backbone(network: str, arguments: Mapping[str, Any], where: object = "recipe.json"
-                   ) -> nn.Module:  # fmt: skip
+def build_backbone(
+    network: str,
+    arguments: Mapping[str, Any],
+    where: object = "recipe.json",
+    *,
+    channels: int = 1,
+    dimensions: int = 3,
+) -> nn.Module:
     """Build a backbone in evaluation mode, untrained.
 
     Parameters
@@ -130,33 +162,37 @@ def build_backbone(network: str, arguments: Mapping[str, Any], where: object = "
         Of MONAI's constructor; also ``dilated`` for a ResNet (see `_ResNet`).
     where : object
         What an error begins with.
+    channels, dimensions : int
+        Input channels and spatial dimensions it must have; two dimensions for slices.
 
     Returns
     -------
     module
-        Maps (N, 1, X, Y, Z) to (N, features, positions ...).
+        Maps (N, channels, X, Y, Z) or (N, channels, X, Y) to (N, features, positions ...).
 
     Raises
     ------
     BadInput
-        Not a known network, arguments that do not build it, more than one input channel, or
-        layers without end.
+        Not a known network, arguments that do not build it, other input channels, or layers
+        without end.
     """
     if network not in NETWORKS:
         raise BadInput(
             f"{where}: network '{network[:60]}' is not known; known are {', '.join(NETWORKS)}."
         )
-    channels = arguments.get(CHANNELS[network], 1)
-    if channels != 1:
+    taken = arguments.get(CHANNELS[network], 1)
+    if taken != channels:
+        have = "volumes here have one" if channels == 1 else f"it is given {channels}"
         raise BadInput(
-            f"{where}: this {network} takes {channels} channels at once; volumes here have one. "
+            f"{where}: this {network} takes {taken} channels at once; {have}. "
             "Use weights that were trained on single volumes."
         )
+    plane = {} if dimensions == 3 else {"spatial_dims": dimensions}
     try:
         layers = arguments.get(LAYERS[network], ())
         if (sum(layers) if isinstance(layers, list | tuple) else layers) > MOST_LAYERS:
             raise ValueError(f"more than {MOST_LAYERS} layers")
-        return NETWORKS[network](**arguments).eval()
+        return NETWORKS[network](**arguments, **plane).eval()
     except (
         TypeError,
         ValueError,
@@ -182,15 +218,23 @@ class _LinspaceOnCPU(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def sketch_backbone(network: str, arguments: Mapping[str, Any], where: object = "recipe.json"
-                    ) -> nn.Module:  # fmt: skip
+def sketch_backbone(
+    network: str,
+    arguments: Mapping[str, Any],
+    where: object = "recipe.json",
+    *,
+    channels: int = 1,
+    dimensions: int = 3,
+) -> nn.Module:
     """Build it on the meta device: names and shapes without any memory; see `build_backbone`."""
     with torch.device("meta"), _LinspaceOnCPU():
-        return build_backbone(network, arguments, where)
+        return build_backbone(network, arguments, where, channels=channels, dimensions=dimensions)
 
 
-def features_of(sketch: nn.Module, shape: tuple[int, ...], where: object = "recipe.json") -> int:
-    """Return how many features a sketch has for a volume of this shape (the network's axes).
+def features_of(
+    sketch: nn.Module, shape: tuple[int, ...], where: object = "recipe.json", channels: int = 1
+) -> int:
+    """Return how many features a sketch has for a volume or slice of this shape (its own axes).
 
     Raises
     ------
@@ -199,13 +243,15 @@ def features_of(sketch: nn.Module, shape: tuple[int, ...], where: object = "reci
     """
     try:
         with torch.inference_mode(), torch.device("meta"):
-            features = sketch(torch.zeros(1, 1, *shape))
+            features = sketch(torch.zeros(1, channels, *shape))
         return int(features.shape[1])
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
         sizes = " x ".join(map(str, shape))
+        what = "volumes" if len(shape) == 3 else "slices"
         raise BadInput(
-            f"{where}: the network does not take volumes of {sizes} (its own axes): {error}. "
-            "Declare the shape it was trained for, as shape=96,96,96 along X, Y, Z."
+            f"{where}: the network does not take {what} of {sizes} (its own axes): {error}. "
+            "Declare the shape it was trained for, as shape=96,96,96 along X, Y, Z; of slices, as "
+            'network={"img_size": [224, 224]}.'
         ) from error
 
 

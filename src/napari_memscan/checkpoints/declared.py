@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.checkpoints.recipe import Axes, Number, Regions, Shape, Spacing
+from napari_memscan.checkpoints.recipe_fields import SliceAxes, SlicePooling
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
@@ -38,6 +39,8 @@ class Declared(BaseModel):
         See `Conditioning`.
     network : dict
         Arguments of a backbone's network that its weights do not say, as ``{"num_heads": 12}``.
+    slice_axes, pooling
+        See `SlicesRecipe`.
     scale_factor_from : str
         Where `scale_factor` comes from; the program sets it when it estimates.
     """
@@ -66,6 +69,8 @@ class Declared(BaseModel):
     guidance: Number | None = None
     network: dict[str, Any] | None = None
     regions: Regions | None = None
+    slice_axes: SliceAxes | None = None
+    pooling: SlicePooling | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | Declared | None) -> Declared:

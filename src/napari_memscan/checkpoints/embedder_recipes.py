@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_memscan.checkpoints.recipe_fields import FORMAT, Axes, RecipePart, Shape
+from napari_memscan.checkpoints.recipe_fields import (
+    FORMAT,
+    Axes,
+    Length,
+    Number,
+    RecipePart,
+    Shape,
+    SliceAxes,
+    SlicePooling,
+)
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 
@@ -105,5 +114,58 @@ class BackboneRecipe(RecipePart):
     provenance: dict[str, Any] = Field({})
 
 
-AnyEmbedderRecipe = EmbedderRecipe | StructuralRecipe | BackboneRecipe
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class SlicesRecipe(RecipePart):
+    """A 2D network that sees a volume slice by slice; its features are pooled over slices.
+
+    A slice is shown as radiologists view it: rows from superior (axial: anterior) downwards,
+    columns from the patient's right (sagittal: anterior) onwards.
+
+    Attributes
+    ----------
+    network : str
+        ``ResNet`` or ``ViT``, with two spatial dimensions.
+    arguments : dict
+        Of the network.
+    slice_shape : (int, int) or None
+        Rows and columns to which a slice is resized (linear); None takes slices as they are.
+    mean, std : tuple of float
+        Of each input channel, one or three: a slice in [0, 1] becomes (slice - mean) / std, the
+        same slice for every channel.
+    features : {"mean", "first"}
+        A slice's vector: average over all positions of the last feature map, or the first token.
+    slice_axes : str
+        The axes X, Y, Z that slices are perpendicular to; each one's vector stands after the other.
+    pooling : {"mean", "max", "mean+std", "gem"}
+        Over the slices of an axis: see `embedders.slices.pooled_slices`.
+    """
+
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
+    kind: Literal["slices"] = "slices"
+    network: Literal["ResNet", "ViT"]
+    arguments: dict[str, Any]
+    slice_shape: tuple[Side, Side] | None = None
+    mean: tuple[Number, ...]
+    std: tuple[Length, ...]
+    features: Literal["mean", "first"] = "mean"
+    slice_axes: SliceAxes = "Z"
+    pooling: SlicePooling = "mean+std"
+    files: dict[str, str] = Field({"backbone": "backbone.safetensors"})
+    provenance: dict[str, Any] = Field({})
+
+    @model_validator(mode="after")
+    def _channels(self) -> SlicesRecipe:
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise ValueError("mean and std: one number for each input channel, which are 1 or 3")
+        return self
+
+    @property
+    def preprocessing(self) -> None:
+        """None: volumes of any shape are taken, and intensities as a study scales them."""
+        return None
+
+
+AnyEmbedderRecipe = EmbedderRecipe | StructuralRecipe | BackboneRecipe | SlicesRecipe
 """Recipes of what maps a volume to a vector."""

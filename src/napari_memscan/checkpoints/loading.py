@@ -18,6 +18,7 @@ from napari_memscan.checkpoints.recipe import (
     EmbedderRecipe,
     LDMRecipe,
     Recipe,
+    SlicesRecipe,
     StructuralRecipe,
 )
 from napari_memscan.errors import BadInput
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "native", "monai_bundle", "maisi", "medicaldiffusion", "medlord",
-    "medicalnet", "swinvit", "segres", "vit", "contrastive3d",
+    "medicalnet", "swinvit", "segres", "vit", "slices", "contrastive3d",
 )  # fmt: skip
 """Modules of `checkpoints.families`; to add a format, write one and name it here."""
 
@@ -181,6 +182,11 @@ def describe(checkpoint: Checkpoint | str | Path) -> str:
         text = f"structural embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
     elif isinstance(recipe, BackboneRecipe):
         text = f"embedder, pooled features of a {recipe.network}: {_by(recipe.input_shape)}"
+    elif isinstance(recipe, SlicesRecipe):
+        text = (
+            f"embedder, slices along {', '.join(recipe.slice_axes)} through a 2D {recipe.network}, "
+            f"{recipe.pooling} over slices"
+        )
     else:
         text = f"autoencoder alone: volumes {_by(recipe.preprocessing.shape)}; not an LDM yet"
     return f"{text} ({size:.1f} MB, {checkpoint.hash[:8]})"

@@ -28,6 +28,7 @@ _NAMES = {
     "embedder": "an embedder",
     "structural": "an embedder",
     "backbone": "an embedder",
+    "slices": "an embedder",
 }
 
 

@@ -10,6 +10,7 @@ from napari_memscan.checkpoints.embedder_recipes import (
     AnyEmbedderRecipe,
     BackboneRecipe,
     EmbedderRecipe,
+    SlicesRecipe,
     StructuralRecipe,
 )
 from napari_memscan.checkpoints.recipe_fields import (
@@ -40,6 +41,7 @@ __all__ = [
     "Regions",
     "SchedulerRecipe",
     "Shape",
+    "SlicesRecipe",
     "Spacing",
     "StructuralRecipe",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
@@ -21,6 +21,8 @@ Shape = tuple[
 Start = Annotated[int, Field(ge=0, le=4096)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = tuple[Length, Length, Length]
+SlicePooling = Literal["mean", "max", "mean+std", "gem"]
+SliceAxes = Literal["X", "Y", "Z", "XY", "XZ", "YZ", "XYZ"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Region = tuple[Number, Number, Number, Number]
 Regions = tuple[Region, Region]

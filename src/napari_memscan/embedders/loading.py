@@ -8,7 +8,12 @@ from typing import Any
 
 from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe, StructuralRecipe
+from napari_memscan.checkpoints.recipe import (
+    BackboneRecipe,
+    EmbedderRecipe,
+    SlicesRecipe,
+    StructuralRecipe,
+)
 from napari_memscan.checkpoints.trusted.opening import trusted_embedder
 from napari_memscan.embedders.interface import Embedder
 
@@ -63,6 +68,10 @@ def load_embedder(
         from napari_memscan.embedders.backbone import BackboneEmbedder
 
         return BackboneEmbedder(spec, device, declared)
+    if isinstance(recipe, SlicesRecipe):
+        from napari_memscan.embedders.slices import SlicesEmbedder
+
+        return SlicesEmbedder(spec, device, declared)
     from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
 
     return AutoencoderEmbedder(spec, device, declared)

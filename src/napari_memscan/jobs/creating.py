@@ -82,6 +82,7 @@ def create(
             trained.append(foreign.recipe.preprocessing)
         else:
             ldm, unscaled = _loaded(generator.path, declared)
+            assert isinstance(ldm.recipe, LDMRecipe)
             trained.append(ldm.recipe.preprocessing)
     if embedder != LOW_RESOLUTION:
         from napari_memscan.embedders.loading import load_embedder
@@ -226,6 +227,7 @@ def estimated(
     ldm, unscaled = _loaded(path, declared)
     if not unscaled:
         return ldm
+    assert isinstance(ldm.recipe, LDMRecipe)
     recipe = ldm.recipe.preprocessing.model_copy(update={"intensity": intensity})
     scale = yield from _measured(ldm, rows, recipe, ENOUGH)
     found = {"scale_factor": scale.factor, "scale_factor_from": scale.origin}

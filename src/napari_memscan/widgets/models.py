@@ -12,7 +12,7 @@ from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.inspection import Inspection, inspect
 from napari_memscan.checkpoints.loading import describe
-from napari_memscan.checkpoints.recipe import BackboneRecipe, EmbedderRecipe, LDMRecipe
+from napari_memscan.checkpoints.recipe import AnyEmbedderRecipe, LDMRecipe
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.reader import is_volume_path, list_volumes
@@ -102,7 +102,7 @@ def look_at_embedder(choice: Choice) -> Finding:
         return _incomplete(path, found) if found.missing else _refused(path, found)
     load_embedder(path, "cpu", found.declared)
     finding = _usable(found, value)
-    if isinstance(found.checkpoint.recipe, EmbedderRecipe | BackboneRecipe):
+    if isinstance(found.checkpoint.recipe, AnyEmbedderRecipe):
         return finding
     # Also the paper's baseline, but an unlikely wish: so it is said, not refused.
     what, *lines = finding.text.splitlines()

@@ -53,7 +53,8 @@ def _trained(model: GeneratorConfig | EmbedderChoice | None) -> list[Preprocessi
     if isinstance(model, GeneratorConfig) and model.kind == "folder":
         return []
     kind = "ldm" if isinstance(model, GeneratorConfig) else None
-    return [checkpoint_of(model.path, Declared.of(model.declared), kind).recipe.preprocessing]
+    known = checkpoint_of(model.path, Declared.of(model.declared), kind).recipe.preprocessing
+    return [] if known is None else [known]
 
 
 def check_shapes(recipes: list[Preprocessing]) -> None:

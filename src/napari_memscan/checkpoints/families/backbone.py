@@ -128,6 +128,16 @@ def kernel(state: State, name: str) -> list[int]:
     return list(state.shape(name)[2:])
 
 
+def count_batches(state: State) -> None:
+    """Add what files from before PyTorch 0.4.1 lack; it counts batches in training, no more."""
+    import torch
+
+    if not any(name.endswith(".num_batches_tracked") for name in state.tensors):
+        for name in [n for n in state.tensors if n.endswith(".running_var")]:
+            counter = name.replace(".running_var", ".num_batches_tracked")
+            state.tensors[counter] = torch.tensor(0)
+
+
 def cube_root(number: int) -> int | None:
     """Return the whole number whose cube this is, if there is one."""
     root = round(number ** (1 / 3))
@@ -187,9 +197,27 @@ def _facts(found: Found, backbone: Backbone) -> tuple[Facts, dict[str, Any]]:
         "axes": facts.choose("axes", (defaults.axes, origin)),
         "spacing": facts.choose("spacing", (defaults.spacing, origin)),
     }  # fmt: skip
-    arguments = dict(backbone.arguments)
+    chosen["arguments"] = network_arguments(found, facts, backbone.arguments, backbone.unsaid)
+    facts.facts.append(Fact("normalisation", defaults.normalisation, origin))
+    return facts, chosen
+
+
+def network_arguments(
+    found: Found,
+    facts: Facts,
+    known: dict[str, Any],
+    unsaid: dict[str, tuple[Any, str]],
+) -> dict[str, Any]:
+    """Return a network's arguments: what the weights say, then defaults, then what was stated.
+
+    Parameters
+    ----------
+    known, unsaid : dict
+        See `Backbone`; what is used, and what is missing, is noted in `facts`.
+    """
+    arguments = dict(known)
     stated = found.declared.network or {}
-    for name, (value, where) in backbone.unsaid.items():
+    for name, (value, where) in unsaid.items():
         if name in stated:
             continue
         if value is None:
@@ -200,9 +228,7 @@ def _facts(found: Found, backbone: Backbone) -> tuple[Facts, dict[str, Any]]:
     for name, value in stated.items():
         arguments[name] = value
         facts.facts.append(Fact(name, str(value), "declared"))
-    facts.facts.append(Fact("normalisation", defaults.normalisation, origin))
-    chosen["arguments"] = arguments
-    return facts, chosen
+    return arguments
 
 
 def _checkpoint(found: Found, name: str, title: str, backbone: Backbone) -> Checkpoint:

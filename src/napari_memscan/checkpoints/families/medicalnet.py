@@ -14,6 +14,7 @@ from napari_memscan.checkpoints.families.backbone import (
     Defaults,
     below,
     count,
+    count_batches,
     family,
     kernel,
     size,
@@ -64,7 +65,7 @@ def _look(found: Found) -> Backbone | None:
 def _describe(path: Path, state: State) -> Backbone:
     headed = any(name.startswith("fc.") for name in state.tensors)
     state = state.without([name for name in state.tensors if name.startswith(HEADS)])
-    _count_batches(state)
+    count_batches(state)
     biased = state.has("layer2.0.downsample.0.bias")
     shortcut = "B" if state.has("layer2.0.downsample.0.weight") else "A"
     block = "bottleneck" if state.has("layer1.0.conv3.weight") else "basic"
@@ -102,16 +103,6 @@ def _describe(path: Path, state: State) -> Backbone:
         },
         warnings=(NOISE,),
     )  # fmt: skip
-
-
-def _count_batches(state: State) -> None:
-    """Add what files from before PyTorch 0.4.1 lack; it counts batches in training, no more."""
-    import torch
-
-    if not any(name.endswith(".num_batches_tracked") for name in state.tensors):
-        for name in [n for n in state.tensors if n.endswith(".running_var")]:
-            counter = name.replace(".running_var", ".num_batches_tracked")
-            state.tensors[counter] = torch.tensor(0)
 
 
 FAMILY = family("medicalnet", TITLE, _look)

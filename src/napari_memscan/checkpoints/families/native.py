@@ -13,7 +13,7 @@ from napari_memscan.checkpoints.recipe import LDMRecipe
 TITLE = "memscan checkpoint"
 _KINDS: dict[str, Kind] = {
     "ldm": "ldm", "autoencoder": "autoencoder", "embedder": "embedder", "structural": "embedder",
-    "backbone": "embedder",
+    "backbone": "embedder", "slices": "embedder",
 }  # fmt: skip
 
 

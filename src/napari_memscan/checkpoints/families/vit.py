@@ -65,7 +65,7 @@ def _look(found: Found) -> Backbone | None:
 def _describe(found: Found, path: Path, state: State, prefix: str) -> Backbone:
     hidden = size(state, "norm.weight")
     token = state.has("cls_token")
-    _complete(state)
+    complete(state)
     arguments: dict[str, Any] = {
         "in_channels": 1,
         "hidden_size": hidden,
@@ -121,7 +121,7 @@ def _shape(state: State, patch: object, axes: str) -> Triple | None:
     return a, b, c
 
 
-def _complete(state: State) -> None:
+def complete(state: State) -> None:
     """Add the norm before cross-attention, which is not applied; old files do not have it."""
     import torch
 

@@ -1,0 +1,189 @@
+"""2D networks as embedders of volumes: features slice by slice, pooled over the slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.device import choose_device
+from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.networks import check_fit, load_strict
+from napari_memscan.checkpoints.recipe import SlicesRecipe
+from napari_memscan.embedders.lowres import checked
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = {"ResNet": "2D ResNet", "ViT": "2D vision transformer"}
+PIXELS = 2**19
+"""Of the slices that go through the network at a time: 2 of 512 x 512, 10 of 224 x 224. Fixed,
+because convolutions round differently at other batch sizes."""
+MOST_SLICES = 64
+EXPONENT, SMALLEST = 3, 1e-6
+"""Of the generalised mean (Radenovic et al. 2019, section 3.2)."""
+
+
+class SlicesEmbedder:
+    """Maps volumes to a 2D network's features, pooled over slices (Truong et al. 2023, slice-wise).
+
+    Takes volumes of any shape. The order of slices along their axis does not count, so a volume
+    and its mirror image along that axis have the same vector.
+
+    Parameters
+    ----------
+    path : path
+        Of the checkpoint: a weight file of a known family, or a converted folder.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` ...
+    declared : Declared or mapping, optional
+        What the checkpoint's files do not say; also `pooling` and `slice_axes`.
+
+    Raises
+    ------
+    BadInput
+        Not such a checkpoint, or recipe and weights do not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "auto",
+        declared: Mapping[str, Any] | Declared | None = None,
+    ) -> None:
+        import torch
+
+        from napari_memscan.checkpoints.backbones import (
+            build_backbone,
+            features_of,
+            sketch_backbone,
+        )
+
+        checkpoint = load(path, declared, kind="embedder")
+        recipe = checkpoint.recipe
+        if not isinstance(recipe, SlicesRecipe):
+            raise BadInput(f"{path}: this is an embedder of another kind, not one of slices.")
+        channels = len(recipe.mean)
+        sketch = sketch_backbone(
+            recipe.network, recipe.arguments, path, channels=channels, dimensions=2
+        )
+        features = features_of(sketch, recipe.slice_shape or (64, 64), path, channels)
+        weights = checkpoint.weights("backbone")
+        # On the sketch first: a recipe may ask for more memory than there is.
+        check_fit(sketch, weights, path)
+        network = build_backbone(
+            recipe.network, recipe.arguments, path, channels=channels, dimensions=2
+        )
+        load_strict(network, weights, path)
+        self.recipe = recipe
+        axes, parts = len(recipe.slice_axes), 2 if recipe.pooling == "mean+std" else 1
+        self.dim = features * axes * parts
+        self.name = (
+            f"{NAMES[recipe.network]} over slices along {', '.join(recipe.slice_axes)}, "
+            f"{recipe.pooling}, {self.dim} features"
+        )
+        self.input_shape: tuple[int, int, int] | None = None
+        self.hash = hash_of({"embedder": "slices", "version": 1, "checkpoint": checkpoint.hash})
+        self.device = choose_device(device)
+        self._network: Any = network.to(self.device).eval()
+        self._mean = torch.tensor(recipe.mean)[:, None, None]
+        self._std = torch.tensor(recipe.std)[:, None, None]
+
+    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+        import torch
+
+        batch = checked(batch, None)
+        if 0 in batch.shape[2:]:
+            raise BadInput(f"a volume to embed has no slices: its shape is {batch.shape[2:]}.")
+        vectors = []
+        with torch.inference_mode():
+            for volume in batch:
+                parts = [
+                    pooled_slices(self._features(slices_of(volume[0], axis)), self.recipe.pooling)
+                    for axis in self.recipe.slice_axes
+                ]
+                vectors.append(torch.cat(parts).float().numpy())
+        return np.array(vectors, np.float32).reshape(-1, self.dim)
+
+    def _features(self, slices: NDArray[np.float32]) -> Tensor:
+        """Map (S, rows, columns) to (S, features), a few slices at a time."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        from napari_memscan.checkpoints.backbones import pooled
+
+        shape = self.recipe.slice_shape
+        rows, columns = shape or slices.shape[1:]
+        number = min(max(1, PIXELS // (rows * columns)), MOST_SLICES)
+        features = []
+        for start in range(0, len(slices), number):
+            x = torch.from_numpy(np.ascontiguousarray(slices[start : start + number]))[:, None]
+            if shape is not None and tuple(x.shape[2:]) != shape:
+                # Where slices shrink, every pixel of them counts.
+                x = interpolate(x, shape, mode="bilinear", align_corners=False, antialias=True)
+            x = ((x - self._mean) / self._std).to(self.device)
+            features.append(pooled(self._network(x), self.recipe.features).float().cpu())
+        return torch.cat(features)
+
+
+def slices_of(volume: NDArray[np.float32], axis: str) -> NDArray[np.float32]:
+    """Return a volume's slices perpendicular to an axis, as radiologists view them.
+
+    Parameters
+    ----------
+    volume : array (X, Y, Z)
+        In RAS.
+    axis : {"X", "Y", "Z"}
+        Sagittal, coronal or axial slices.
+
+    Returns
+    -------
+    array (S, rows, columns)
+        A view. Rows go from superior to inferior (axial: anterior to posterior), columns from the
+        patient's right to left (sagittal: anterior to posterior).
+    """
+    across = np.moveaxis(volume, "XYZ".index(axis), 0)
+    return across[:, ::-1, ::-1].transpose(0, 2, 1)
+
+
+def pooled_slices(features: Tensor, pooling: str) -> Tensor:
+    """Reduce the features of slices to one vector, in double precision.
+
+    Parameters
+    ----------
+    features : tensor (S, F)
+        One row a slice.
+    pooling : {"mean", "max", "mean+std", "gem"}
+        Of each feature over the slices: average; largest; average, then the standard deviation
+        (of the population) after it; generalised mean, (mean of max(x, 1e-6)^3)^(1/3), which
+        counts what is negative as nothing.
+
+    Returns
+    -------
+    tensor (F,), or (2 F,) for ``mean+std``
+
+    Raises
+    ------
+    BadInput
+        Another pooling.
+    """
+    import torch
+
+    features = features.double()
+    if pooling == "mean":
+        return features.mean(0)
+    if pooling == "max":
+        return features.amax(0)
+    if pooling == "mean+std":
+        return torch.cat([features.mean(0), features.std(0, correction=0)])
+    if pooling == "gem":
+        powers = features.clamp(min=SMALLEST) ** EXPONENT
+        return powers.mean(0) ** (1 / EXPONENT)
+    raise BadInput(f"pooling '{pooling}': choose mean, max, mean+std or gem.")
