@@ -51,7 +51,7 @@ class Candidate:
 class Correlator:
     """Finds training volumes that a query resembles up to flips, small rotations and shifts.
 
-    VolumeSequence become small images of about `cells` along their longest axis, in which contrast is
+    Volumes become small images of about `cells` along their longest axis, in which contrast is
     made equal everywhere, so that bias fields and gamma hardly count, and the border fades, since a
     rotation loses it. The query's image is made in all poses of a grid; the correlation of each
     with all training images is one matrix product. It is first done in the space of the training

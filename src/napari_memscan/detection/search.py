@@ -29,7 +29,7 @@ class VolumeSequence(Protocol):
     def __getitem__(self, i: int, /) -> Array: ...
 
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same search would find something else; part of the hash."""
 
 
