@@ -257,6 +257,9 @@ def _fits(checkpoint: Checkpoint, study: Study, report: Report) -> Iterator[str]
     from napari_memscan.jobs.creating import doubted
 
     made, wanted = checkpoint.recipe.preprocessing, study.config.preprocessing
+    if made is None:
+        yield f"fits the study {study.folder}"
+        return
     if made.shape != wanted.shape:
         raise BadInput(
             f"{checkpoint.path}: is for volumes of {made.shape}, the study's are {wanted.shape}. "
