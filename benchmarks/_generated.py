@@ -23,8 +23,14 @@ RATIO = 1 / 3
 """Distance to the nearest over that to the second: below it a sample is memorised (Gu et al. 2023,
 arXiv 2310.02664; Yoon et al. 2023)."""
 
-AUTOENCODER = AutoencoderSettings(steps=700, channels=(8, 16, 32), learning_rate=2e-3)
-DENOISER = DenoiserSettings(steps=1000, channels=(32, 64), sample_steps=25)
+# A small latent and a hot learning rate: eight volumes are known by heart after 1000 steps, where
+# a latent four times as large and 1e-3 gave mixtures of them (median ratio 0.82).
+AUTOENCODER = AutoencoderSettings(
+    steps=600, channels=(8, 16, 32, 64), latent_channels=8, learning_rate=2e-3
+)
+DENOISER = DenoiserSettings(
+    steps=1200, batch=16, channels=(64, 64), learning_rate=2e-3, ema_decay=0.99, sample_steps=25
+)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,12 @@ def explore(job, study: Split, asked: list[Batch]) -> list[str]:
             planted.append((label, p.kind, find(volume)))
     batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
     searched = Searched(null, validation.subjects, planted, batches, study.seed)
-    return [*_mistakes(searched), *_verified(searched, job.verified), *_measures(searched)]
+    return [
+        *_mistakes(searched),
+        *_verified(searched, job.verified),
+        *_measures(searched),
+        *_rules(searched),
+    ]
 
 
 def _same(volume: np.ndarray) -> np.ndarray:
@@ -178,4 +183,58 @@ def _measures(searched: Searched, verified: int = 3) -> list[str]:
                 f"{tpr_at(scores, truth == 'copy'):.2f} " + " ".join(f"{x:.3f}" for x in f1)
             )
         lines.append(f"    {name:32}" + " | ".join(cells))
+    return lines
+
+
+def crossing(near: np.ndarray, copy: np.ndarray) -> float:
+    """Return where two normal densities of Fisher's z are equal, between their means."""
+    a, b = np.arctanh(np.clip(near, -0.9999, 0.9999)), np.arctanh(np.clip(copy, -0.9999, 0.9999))
+    grid = np.linspace(a.mean(), b.mean(), 2001)
+    density = [-0.5 * ((grid - x.mean()) / x.std()) ** 2 - np.log(x.std()) for x in (a, b)]
+    return float(np.tanh(grid[np.argmin(np.abs(density[0] - density[1]))]))
+
+
+def _rules(searched: Searched, verified: int = 3) -> list[str]:
+    """Try other ways from scores to verdicts: macro-F1, and novel ones called."""
+    measure: Measure = lambda e: e.score  # noqa: E731
+    value = partial(best, verified=verified, measure=measure)
+    null, limits = _limits(searched, value)
+    if limits.novel_limit_ is None or limits.copy_limit_ is None:
+        return ["  rules: no limits"]
+    each = null.one_each().scores
+    planted = {
+        label: np.array([value(f) for one, _, f in searched.planted if one == label])
+        for label in ("copy", "near-duplicate")
+    }
+    lowest = np.concatenate(list(planted.values()))
+    copy_limits = {
+        "copy limit as it is": limits.copy_limit_,
+        "copy limit of normal z": crossing(planted["near-duplicate"], planted["copy"]),
+    }
+    novel_limits = {
+        "called as rejected": -np.inf,
+        "rejected and above the novel limit": limits.novel_limit_,
+        "rejected and above normal z": crossing(each, lowest),
+    }
+    lines = ["  rules on the score: macro-F1, novel ones called, by setting"]
+    for copy_name, copy_limit in copy_limits.items():
+        for q in (0.05, 0.1):
+            for novel_name, novel_limit in novel_limits.items():
+                cells = []
+                for batch, found in searched.batches:
+                    scores = np.array([value(f) for f in found])
+                    one = judge(scores, null, limits, q=q)
+                    said = []
+                    for score, rejected, (verdict, _) in zip(
+                        scores, one.decision.rejected, one.verdicts, strict=True
+                    ):
+                        if rejected and score > novel_limit:
+                            verdict = "copy" if score >= copy_limit else "near-duplicate"
+                        elif rejected:
+                            verdict = "novel"
+                        said.append(verdict)
+                    table = confusion(batch.truth, said)
+                    cells.append(f"{macro_f1(table):.3f} {table[2, :2].sum()}")
+                name = f"{copy_name} {copy_limit:.3f}, q {q:g}, {novel_name}"
+                lines.append(f"    {name:75}" + " | ".join(cells))
     return lines
