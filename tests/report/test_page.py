@@ -219,8 +219,8 @@ def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
     assert [result.count(v) for v in ("copy", "near-duplicate")] == [2, 2]
     text = page_of(result, tmp_path).text
     for part in (
-        "2 of 28 synthetic volumes",
-        "2 near-duplicates",
+        "4 of 28 synthetic volumes are nearer to a training volume than new patients are: 2 are",
+        "called copies (7%, 95 % interval 1% to 24%) and 2 near-duplicates",
         "At most 10% of the called, on average over validation sets, are expected to be wrong",
         "evidence that the model has memorised",
         "conformal (decides)",

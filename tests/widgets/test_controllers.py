@@ -420,4 +420,4 @@ def test_volumes_made_elsewhere_are_only_scanned(qtbot, maker, folder_study):
     assert maker._view._form.isHidden()
     with qtbot.waitSignal(maker.changed, timeout=WAIT):
         maker._view.start_button.click()
-    assert "Scanned 6 volumes: 2 above" in maker._view.message.text
+    assert "Scanned 6 volumes: 2 copies, 0 undecided" in maker._view.message.text

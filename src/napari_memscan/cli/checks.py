@@ -150,7 +150,11 @@ def _study(study: Study, report: Report) -> Iterator[str]:
     if result is None:
         yield "scan        none yet"
     else:
-        yield f"scan        {result.n_copies} of {result.n_synthetic} called copies"
+        near = f", {result.n_near} near-duplicates" if result.rule == "conformal" else ""
+        yield (
+            f"scan        {result.n_copies} of {result.n_synthetic} called copies{near}, "
+            f"{result.count('undecided')} undecided (rule {result.rule})"
+        )
     for warning in study.cohort.warnings:
         report.warn(warning)
 

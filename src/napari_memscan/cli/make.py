@@ -153,9 +153,13 @@ def scan(
 ) -> None:
     """Find copies of training volumes.
 
-    Similarity is the Pearson correlation of two embeddings; the threshold tau is the 95th
-    percentile of the similarity of training volumes to their nearest validation volume. A
-    training-free embedder is used unless another is named.
+    For each synthetic volume the candidates that a correlator and an embedder propose are
+    registered, and the score is what is alike after that; larger is nearer. The conformal rule
+    compares it with the scores of validation volumes: at most the share q of the called, 10 %
+    unless study.toml says otherwise, is expected to be wrong. Copies and near-duplicates are told
+    apart by limits learnt from copies planted in the study. The paper's rule, a threshold tau on
+    similarities of embeddings, is reported beside it. A training-free embedder is used unless
+    another is named.
 
     \b
     Examples:

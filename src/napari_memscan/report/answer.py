@@ -84,21 +84,18 @@ def answer(result: ScanResult) -> str:
     return _bounded(result) if result.rule == "conformal" else _thresholded(result)
 
 
-def _found(result: ScanResult) -> str:
-    k, n = result.n_copies, result.n_synthetic
-    low, high = result.copies_interval
-    return (
-        f"{k} of {n} synthetic volumes ({k / n:.0%}, 95 % interval {low:.0%} to {high:.0%}) are "
-        "called copies"
-    )
-
-
 def _bounded(result: ScanResult) -> str:
-    undecided = result.count("undecided")
-    found = f"{_found(result)}, {result.n_near} near-duplicates; {undecided} are undecided."
+    undecided, called = result.count("undecided"), result.n_copies + result.n_near
+    low, high = result.copies_interval
+    n = result.n_synthetic
+    found = (
+        f"{called} of {n} synthetic volumes are nearer to a training volume than new patients are: "
+        f"{result.n_copies} are called copies ({result.n_copies / n:.0%}, 95 % interval {low:.0%} "
+        f"to {high:.0%}) and {result.n_near} near-duplicates. Undecided: {undecided}."
+    )
     if undecided:
-        found += " Undecided is not novel: a person should read them too."
-    if not result.n_copies + result.n_near:
+        found += " That is not novel: a person should read them too."
+    if not called:
         return f"{found} {UNPROVEN}"
     text = f"{found} {promise(result)}"
     calibration = result.calibration
@@ -115,8 +112,13 @@ def _bounded(result: ScanResult) -> str:
 
 
 def _thresholded(result: ScanResult) -> str:
-    found = f"{_found(result)}."
-    if not result.n_copies:
+    k, n = result.n_copies, result.n_synthetic
+    low, high = result.copies_interval
+    found = (
+        f"{k} of {n} synthetic volumes ({k / n:.0%}, 95 % interval {low:.0%} to {high:.0%}) are "
+        "called copies."
+    )
+    if not k:
         return f"{found} {UNPROVEN}"
     floor = by_chance(result) or 0.0
     if result.copies_interval[0] > floor:

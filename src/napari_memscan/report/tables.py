@@ -96,7 +96,7 @@ def _share(name: str, k: int, n: int, chance: str = "") -> tuple[str, ...]:
 
 def rules(result: ScanResult) -> Table:
     """Return every rule on the same volumes; the deciding one stands out."""
-    rows: list[tuple[str, ...]] = []
+    rows = []
     for rule in result.rules:
         digits = max(4, result.digits) if rule.measure == "similarity" else 4
         level = "calls nothing" if rule.threshold is None else f"{rule.threshold:.{digits}f}"
@@ -113,10 +113,9 @@ def rules(result: ScanResult) -> Table:
                 level,
                 rule.by_chance,
                 mem,
-                rule.note,
             )
         )
-    head: tuple[str, ...] = (
+    head = (
         "Rule",
         "Compares",
         "Calls",
@@ -124,10 +123,7 @@ def rules(result: ScanResult) -> Table:
         "Threshold (95 % interval)",
         "By chance",
         "Training volumes with a copy",
-        "Note",
     )
-    if not any(row[-1] for row in rows):
-        head, rows = head[:-1], [row[:-1] for row in rows]
     strong = tuple(i for i, rule in enumerate(result.rules) if rule.decides)
     return Table(head, tuple(rows), (2, 3), strong)
 

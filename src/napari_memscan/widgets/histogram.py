@@ -8,9 +8,10 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.message import Wrapped
 
 AXES = {
     "similarity": "similarity (larger is nearer)",
@@ -55,9 +56,12 @@ class Histogram(QWidget):
         self.plot.setMouseEnabled(x=False, y=False)
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
+        for side in ("bottom", "left"):
+            # 0.9, not 900 thousandths. Once, while there is no label: each call scales anew.
+            self.plot.getAxis(side).enableAutoSIPrefix(False)
         # pyqtgraph asks for 640 x 480 by itself: more than the whole dock.
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.legend = QLabel()
+        self.legend = Wrapped()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.legend.setWordWrap(True)
@@ -66,12 +70,13 @@ class Histogram(QWidget):
             "copies. Copy from: called volumes are copies from here on, near-duplicates below. "
             "Novel up to: what is not called is undecided above."
         )
-        self.setFixedHeight(170)
+        self.plot.getAxis("bottom").setHeight(40)  # with room for descenders
+        self.setFixedHeight(172)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.legend)
-        layout.addWidget(self.plot)
+        layout.addWidget(self.plot, 1)
         self._look = Look()
         self._values: tuple[Sequence[float], Sequence[float]] | None = None
         self._threshold: tuple[str, float] | None = None

@@ -25,7 +25,7 @@ class Message(QFrame):
         self.level = ""
         self.text = ""
         self._symbol = QLabel()
-        self._text = _Wrapped()
+        self._text = Wrapped()
         self._text.setWordWrap(True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
@@ -71,10 +71,11 @@ class Message(QFrame):
         self._symbol.setStyleSheet(f"color: {self._look.alarm};" if self.level == "error" else "")
 
 
-class _Wrapped(QLabel):
+class Wrapped(QLabel):
     """A label that is as high as its text at its width, and not as at a guessed narrower one."""
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Ask for a line at least."""
         return QSize(0, self.fontMetrics().height())
 
 

@@ -157,7 +157,7 @@ class Panes(QObject):
             )  # fmt: skip
             layer.contrast_limits = kept
             layer.name_overlay.visible = True
-            layer.name_overlay.font_size = 8
+            layer.name_overlay.font_size = 7  # score and similarity fit above a pane
             self._layers.append(layer)
         link_layers(self._layers, LINKED)
         self._viewer.layers.selection.active = self._layers[0]

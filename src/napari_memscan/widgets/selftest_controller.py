@@ -58,7 +58,7 @@ class SelfTestController(QObject):
             return
         if test is None:
             self._row.say(
-                "Self-test: none yet. How many copies the detector misses here is not known.",
+                "Self-test: none yet. How much is missed here is not known.",
                 "info",
                 button=True,
             )

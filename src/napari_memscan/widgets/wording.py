@@ -19,7 +19,8 @@ EXPLAINED = {
     "conformal": (
         "N_copies: synthetic volumes called copies. Near-duplicates are called too, but differ "
         "more. N_mem: training volumes that a called volume was found near. CI: 95 % "
-        "Clopper-Pearson interval. Conformal: the share of mistakes among the called is bounded."
+        "Clopper-Pearson interval. Conformal: the share of mistakes among the called is bounded, "
+        "on average over validation sets."
     ),
     "": (
         "N_copies: synthetic volumes above the threshold tau. N_mem: training volumes with at "
@@ -29,7 +30,7 @@ EXPLAINED = {
 }
 """Of a rule, or of those with a tau."""
 
-ALARM = 280
+ALARM = 360
 """Characters of an alarm that are seen without hovering, at most; whole sentences of them."""
 
 
@@ -48,12 +49,10 @@ def summary(result: ScanResult) -> str:
     mem = _line(
         "N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem
     )
-    measure = "score after registration" if result.measure == "score" else "similarity"
-    rule = f"rule {result.rule} on {measure}: {deciding(result).by_chance}"
-    if result.rule == "conformal":
-        # What is wrong among the called, not what is called by chance.
-        return f"{copies}\n{others}\n{mem}\n{rule}, by mistake"
-    return f"{copies}; {others}\n{mem}\n{rule} by chance"
+    if result.rule != "conformal":
+        return f"{copies}; {others}\n{mem}\nrule {result.rule} on similarity"
+    chance = deciding(result).by_chance.removesuffix(", on average")
+    return f"{copies}\n{others}\n{mem}\nconformal: {chance} expected wrong"
 
 
 def counted(result: ScanResult) -> str:
