@@ -380,8 +380,6 @@ def test_histogram_of_scores_with_limits_and_without_a_threshold(qtbot):
     histogram.set_values([0.2, 0.9], [0.3], None, measure="score", limits=limits)
     assert item.getAxis("bottom").labelText == "score after registration (larger is nearer)"
     assert lines() == [0.8, 0.4]
-    with qtbot.waitExposed(histogram):
-        histogram.show()
     histogram.set_look(Look(dark=False))
     assert item.getAxis("bottom").autoSIPrefixScale == 1  # 0.9 is not 900 thousandths
     words = histogram.legend.text().replace("&nbsp;", " ")

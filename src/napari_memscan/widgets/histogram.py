@@ -70,8 +70,8 @@ class Histogram(QWidget):
             "copies. Copy from: called volumes are copies from here on, near-duplicates below. "
             "Novel up to: what is not called is undecided above."
         )
-        self.plot.getAxis("bottom").setHeight(40)  # with room for descenders
-        self.setFixedHeight(172)
+        self.plot.getAxis("bottom").setHeight(44)  # with room for descenders
+        self.setFixedHeight(174)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
