@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from _cohorts import SPACING, Batch, Split
+from _cohorts import SETTINGS, SPACING, Batch, Split
 from _generated import finished
 from napari_memscan.detection.detector import Judgement, Null, judge
 from napari_memscan.detection.limits import ClassLimits
@@ -48,6 +48,9 @@ class Answer:
         Of the class limits; None without.
     null : array (n,)
         What the p-values rest on; empty without.
+    own : list of str or None
+        Verdicts with class limits from planted volumes of the setting's kinds alone; None where
+        nothing is planted.
     seconds : float
         A query.
     found : tuple of Found
@@ -61,6 +64,7 @@ class Answer:
     novel_limit: float | None = None
     copy_limit: float | None = None
     null: np.ndarray = field(default_factory=lambda: np.empty(0))
+    own: list[str] | None = None
     seconds: float = 0.0
     found: tuple = ()
 
@@ -80,8 +84,18 @@ def peak_megabytes() -> float:
     return int(line.split()[1]) / 1024
 
 
-def judged(scores: np.ndarray, null: Null, limits: ClassLimits) -> Answer:
-    """Return verdicts and calls on scores; what ranks the candidates is still to be filled in."""
+def judged(
+    scores: np.ndarray, null: Null, limits: ClassLimits, planted: dict[str, list[float]], name: str
+) -> Answer:
+    """Return verdicts and calls on scores; what ranks the candidates is still to be filled in.
+
+    `planted` are scores by kind.
+    """
+    own = None
+    if name in SETTINGS:
+        copy, near = (planted[kind] for kind in SETTINGS[name])
+        alone = ClassLimits(seed=limits.seed, n_draws=1).fit(null.one_each().scores, near, copy)
+        own = [verdict for verdict, _ in judge(scores, null, alone, q=Q).verdicts]
     by_level: dict[float, Judgement] = {q: judge(scores, null, limits, q=q) for q in LEVELS}
     return Answer(
         scores,
@@ -91,6 +105,7 @@ def judged(scores: np.ndarray, null: Null, limits: ClassLimits) -> Answer:
         limits.novel_limit_,
         limits.copy_limit_,
         null.one_each().scores,
+        own,
     )
 
 
@@ -113,21 +128,26 @@ class WholeVolume:
             found[[i for i, other in enumerate(training.subjects) if other == subject]] = -np.inf
             null.append(found.max())
         self.null = Null(np.array(null, float), validation.subjects)
-        planted: dict[str, list[float]] = {}
-        for label, kinds in LIMIT_KINDS.items():
+        self.planted: dict[str, list[float]] = {}
+        for kinds in LIMIT_KINDS.values():
             sources = range(len(training.volumes))
             for p in plant(kinds, self.n_planted, sources, study.shape, (study.seed, 1)):
                 volume = p.load(lambda p=p: training.volumes[p.source], SPACING)
-                planted.setdefault(label, []).append(float(self.similarities(volume).max()))
+                self.planted.setdefault(p.kind, []).append(float(self.similarities(volume).max()))
+        by_label = {
+            label: [score for kind in kinds for score in self.planted[kind]]
+            for label, kinds in LIMIT_KINDS.items()
+        }
         self.limits = ClassLimits(seed=study.seed).fit(
-            self.null.one_each().scores, planted["near-duplicate"], planted["copy"]
+            self.null.one_each().scores, by_label["near-duplicate"], by_label["copy"]
         )
 
     def answer(self, batch: Batch) -> Answer:
         """Judge a batch."""
         start = time.perf_counter()
         all_scores = [self.similarities(volume) for volume in batch.volumes]
-        answer = judged(np.array([s.max() for s in all_scores], float), self.null, self.limits)
+        scores = np.array([s.max() for s in all_scores], float)
+        answer = judged(scores, self.null, self.limits, self.planted, batch.name)
         answer.ranked = [np.argsort(-s, kind="stable")[:20] for s in all_scores]
         answer.seconds = (time.perf_counter() - start) / len(batch.volumes)
         return answer
@@ -297,7 +317,11 @@ class Chain:
         start = time.perf_counter()
         judgement = self.detector.predict(batch.volumes)
         seconds = time.perf_counter() - start + self.verifier.repeated
-        answer = judged(judgement.scores, self.detector.null_, self.detector.limits_)
+        planted: dict[str, list[float]] = {}
+        for one, found in zip(self.detector.plants_, self.detector.planted_, strict=True):
+            planted.setdefault(one.kind, []).append(found.score)
+        null, limits = self.detector.null_, self.detector.limits_
+        answer = judged(judgement.scores, null, limits, planted, batch.name)
         assert answer.verdicts == [verdict for verdict, _ in judgement.verdicts]
         answer.ranked = [found.retrieved for found in judgement.found]
         answer.found = judgement.found
