@@ -84,7 +84,7 @@ def phantoms(tmp_path_factory):
 @pytest.fixture
 def make_study(phantoms, tiny_ldm):
     """Return a function that creates a study over the phantoms and the tiny LDM."""
-    from napari_memscan.config import GeneratorConfig, StudyConfig
+    from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConfig
     from napari_memscan.study import Study
     from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
@@ -94,6 +94,10 @@ def make_study(phantoms, tiny_ldm):
             "generator": GeneratorConfig(kind="ldm", path=str(tiny_ldm)),
             "preprocessing": Preprocessing(
                 shape=(16, 16, 16), intensity=Window(low=-300, high=900)
+            ),
+            # All steps of the chain, each as short as it gets.
+            "verification": VerificationConfig(
+                retrieved=3, proposed=1, verified=1, planted=1, workers=1
             ),
         }
         return Study.create(folder, StudyConfig(**values | changes), cohort)

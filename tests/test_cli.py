@@ -24,7 +24,8 @@ from napari_memscan.jobs import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
 
-COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "review", "report")
+COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "selftest",
+            "membership", "evidence", "review", "report")  # fmt: skip
 PROCESS = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
 # Ctrl+C in the midst of the sixth write. A shell that starts tests in the background makes them,
 # and what they start, deaf to it.

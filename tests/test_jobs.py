@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
+from napari_memscan.config import VerificationConfig
 from napari_memscan.detection.scan import scan as scan_folders
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.interface import Step
@@ -25,6 +26,12 @@ from napari_memscan.volumes.cohort import Cohort, CohortRow
 @pytest.fixture
 def study(make_study, tmp_path):
     return make_study(tmp_path / "study")
+
+
+@pytest.fixture
+def plain_study(make_study, tmp_path):
+    """A study that compares embeddings only."""
+    return make_study(tmp_path / "plain", verification=VerificationConfig(enabled=False))
 
 
 def contents(folder):
@@ -139,9 +146,12 @@ def test_gaps_in_the_names_are_filled_in_the_order_of_the_seeds(study, make_stud
     assert contents(study.synthetic_dir) == whole
 
 
-def test_embedding_ahead_leaves_nothing_for_the_scan(study, make_study, tmp_path, monkeypatch):
+def test_embedding_ahead_leaves_nothing_for_the_scan(
+    plain_study, make_study, tmp_path, monkeypatch
+):
+    study = plain_study
     jobs.run(jobs.generate(study, 2))
-    other = make_study(tmp_path / "other")
+    other = make_study(tmp_path / "other", verification=VerificationConfig(enabled=False))
     jobs.run(jobs.generate(other, 2))
     news = list(jobs.embed(study))
     assert [(n.done, n.total) for n in news] == [(i, 16) for i in range(1, 17)]
@@ -279,7 +289,8 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     assert written - 1 <= len(kept) <= written
 
 
-def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(study, phantoms):
+def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain_study, phantoms):
+    study = plain_study
     jobs.run(jobs.generate(study, 2))
     news = list(jobs.scan(study))
     assert [n.done for n in news] == list(range(1, 17))
@@ -292,6 +303,7 @@ def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(study
         paths["validation"],
         [str(study.sample_path(r)) for r in study.samples()],
         preprocessing=study.config.preprocessing,
+        verify=False,
     )
     # Lists of files say nothing of subjects, and that is the only difference.
     assert any("subject_id" in w for w in alone.warnings)

@@ -16,6 +16,11 @@ from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 
 
+def scan(*volumes, **options):
+    """The paper's rule on embeddings alone; the whole chain is tested in test_detector.py."""
+    return napari_memscan.scan(*volumes, **{"verify": False, "rule": "dar2024"} | options)
+
+
 def volumes(n, seed):
     random = np.random.default_rng(seed)
     cells = random.random((n, 6, 6, 6)).repeat(3, 1).repeat(3, 2).repeat(3, 3)
@@ -41,11 +46,11 @@ def folders(arrays, tmp_path_factory):
 
 def scan_folders(root, **options):
     names = ("training", "validation", "synthetic")
-    return napari_memscan.scan(*(root / name for name in names), **options)
+    return scan(*(root / name for name in names), **options)
 
 
 def test_planted_copies_come_first_and_are_called(arrays):
-    result = napari_memscan.scan(*arrays)
+    result = scan(*arrays)
     assert [s.path for s in result.samples[:3]] != []
     first = {s.path: s.neighbour for s in result.samples[:3]}
     assert first == {
@@ -63,10 +68,10 @@ def test_planted_copies_come_first_and_are_called(arrays):
 
 
 def test_paths_arrays_and_lists_give_the_same_numbers(arrays, folders):
-    a, b = napari_memscan.scan(*arrays), scan_folders(folders)
+    a, b = scan(*arrays), scan_folders(folders)
     assert a.threshold == pytest.approx(b.threshold, abs=1e-6)
     lists = [sorted((folders / n).iterdir()) for n in ("training", "validation", "synthetic")]
-    assert napari_memscan.scan(*lists).to_json() == b.to_json()
+    assert scan(*lists).to_json() == b.to_json()
 
 
 def test_two_scans_agree_to_the_byte_and_load_back(folders, tmp_path):
@@ -91,7 +96,7 @@ def test_json_holds_what_scripts_need(folders):
 
 
 def test_prints_counts_intervals_floor_and_direction(arrays):
-    text = str(napari_memscan.scan(*arrays))
+    text = str(scan(*arrays))
     assert "N_copies" in text
     assert "95 % interval" in text
     assert "if nothing were memorised" in text
@@ -101,7 +106,7 @@ def test_prints_counts_intervals_floor_and_direction(arrays):
 
 def test_few_validation_volumes_give_an_order_but_no_verdict(arrays):
     training, validation, synthetic = arrays
-    result = napari_memscan.scan(training, validation[:19], synthetic)
+    result = scan(training, validation[:19], synthetic)
     assert {s.verdict for s in result.samples} == {"undecided"}
     assert "no power at this validation size" in result.samples[0].reason
     assert {s.path for s in result.samples[:3]} == {f"synthetic[{i}]" for i in (12, 13, 14)}
@@ -111,32 +116,32 @@ def test_few_validation_volumes_give_an_order_but_no_verdict(arrays):
 def test_the_same_file_in_training_and_validation_is_named(folders):
     files = sorted((folders / "training").iterdir())
     with pytest.raises(BadInput, match="same file"):
-        napari_memscan.scan(files, files[:2], folders / "synthetic")
+        scan(files, files[:2], folders / "synthetic")
     with pytest.raises(BadInput, match="more than once"):
-        napari_memscan.scan([files[0], files[0]], folders / "validation", folders / "synthetic")
+        scan([files[0], files[0]], folders / "validation", folders / "synthetic")
 
 
 def test_too_few_volumes_and_wrong_shapes_are_messages(arrays):
     training, validation, synthetic = arrays
     with pytest.raises(BadInput, match="at least 2 and 1"):
-        napari_memscan.scan(training[:1], validation, synthetic)
+        scan(training[:1], validation, synthetic)
     with pytest.raises(BadInput, match="at least 2 and 1"):
-        napari_memscan.scan(training, validation[:0], synthetic)
+        scan(training, validation[:0], synthetic)
     with pytest.raises(BadInput, match="no synthetic"):
-        napari_memscan.scan(training, validation, synthetic[:0])
+        scan(training, validation, synthetic[:0])
     with pytest.raises(BadInput, match=r"\(N, X, Y, Z\)"):
-        napari_memscan.scan(training[0], validation, synthetic)
+        scan(training[0], validation, synthetic)
     with pytest.raises(BadInput, match="smaller than the embedder's grid"):
-        napari_memscan.scan(training[:, :8], validation[:, :8], synthetic[:, :8])
+        scan(training[:, :8], validation[:, :8], synthetic[:, :8])
     broken = synthetic.copy()
     broken[2, 0, 0, 0] = np.inf
     with pytest.raises(BadInput, match=r"synthetic\[2\]"):
-        napari_memscan.scan(training, validation, broken)
+        scan(training, validation, broken)
 
 
 def test_preprocessing_is_the_callers_choice_and_recorded(arrays):
     recipe = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
-    result = napari_memscan.scan(*arrays, preprocessing=recipe)
+    result = scan(*arrays, preprocessing=recipe)
     assert result.preprocessing == recipe.model_dump(mode="json")
 
 
@@ -156,7 +161,7 @@ def test_a_damaged_result_is_a_message(folders, tmp_path):
 
 def test_a_long_result_prints_its_first_twenty(arrays):
     training, validation, _ = arrays
-    result = napari_memscan.scan(training, validation, volumes(23, 9))
+    result = scan(training, validation, volumes(23, 9))
     assert str(result) == repr(result)
     assert str(result).rstrip().endswith("and 3 more")
 
@@ -169,7 +174,7 @@ def test_a_constant_vector_is_named_by_its_volume(arrays):
             return np.ones((len(batch), 4), np.float32)
 
     with pytest.raises(BadInput, match=r"training vector 0 \(training\[0\]\) has the same value"):
-        napari_memscan.scan(*arrays, embedder=Blind())
+        scan(*arrays, embedder=Blind())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -144,7 +144,9 @@ class Correlator:
         for parity in product((0, 1), repeat=3):
             signs = [(-1.0) ** sum(p for p, f in zip(parity, flip, strict=True) if f < 0)
                      for flip in FLIPS]  # fmt: skip
-            part = sum(s * some[:, p] for s, p in zip(signs, self._flipped, strict=True)) / 8
+            part = np.zeros_like(some)
+            for sign, places in zip(signs, self._flipped, strict=True):
+                part += np.float32(sign / 8) * some[:, places]
             # From the smaller of the two sides; which sign a component has does not matter.
             values, vectors = np.linalg.eigh((part @ part.T).astype(np.float64))
             for i in np.argsort(-values)[: self.components]:
@@ -317,7 +319,7 @@ def _checked(volume: Array, name: str, shape: tuple[int, ...] | None = None) -> 
     return volume
 
 
-def _at(image: Array, points: NDArray[np.float64], mode: str) -> Array:
+def _at(image: Array, points: NDArray[np.float64], mode: Literal["nearest", "constant"]) -> Array:
     """Return values at points (3, n), in voxels about the centre; linear."""
     from scipy.ndimage import map_coordinates
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 REPORT_SEED = 2
 """Planted volumes of the self-test are not those that limits were learnt from."""
 
+DECODED = (
+    "Every planted volume went through the generator's autoencoder first, as the copies that it "
+    "makes do."
+)
+
 UNRELATED = ("unchanged", "all at once")
 """What is done to unrelated volumes, to count false calls."""
 
@@ -55,7 +60,13 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
     from napari_memscan.detection.planting import plant
     from napari_memscan.detection.selftest import SelfTest, measured, stops
     from napari_memscan.jobs.scanning import embedded
-    from napari_memscan.jobs.verifying import StudySearch, calibrated, plain, planted
+    from napari_memscan.jobs.verifying import (
+        Decoder,
+        StudySearch,
+        calibrated,
+        plain,
+        planted,
+    )
 
     if n < 1:
         raise BadInput(f"{n} planted volumes of each kind; at least 1 is needed, 10 are usual.")
@@ -114,7 +125,10 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
             embedder=study.embedder().name,
             search_hash=search.search.hash,
             seed=study.config.seed,
-            notes=stops(results, search.search.retrieved, len(whole), level),
+            notes=(
+                *stops(results, search.search.retrieved, len(whole), level),
+                *([DECODED] if Decoder(study, 0).hash else []),
+            ),
         )
         result.save(study.scan_dir)
         return result

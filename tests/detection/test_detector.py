@@ -1,0 +1,124 @@
+"""The whole chain on arrays: copies in any pose are found, called, and told from novel volumes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from napari_memscan.demo.phantoms import HU_WINDOW, phantom
+from napari_memscan.detection.detector import CopyDetector, Null
+from napari_memscan.detection.perturbations import draw
+from napari_memscan.detection.planting import plant
+from napari_memscan.detection.search import Found, Query, Search
+from napari_memscan.errors import BadInput
+
+SHAPE = (20, 20, 20)
+
+
+def volumes(n, seed):
+    low, high = HU_WINDOW
+    made = [phantom((seed, i), SHAPE).data for i in range(n)]
+    return np.clip((np.stack(made) - low) / (high - low), 0, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def training():
+    return volumes(24, 1)
+
+
+@pytest.fixture(scope="module")
+def detector(training):
+    search = Search(retrieved=5, verified=2, beside=1)
+    return CopyDetector(search, n_planted=6, q=0.2).fit(training, volumes(20, 2))
+
+
+@pytest.fixture(scope="module")
+def batch(training):
+    """Four copies in other poses, and four volumes of nobody."""
+    random = np.random.default_rng(0)
+    copies = [draw("all at once", SHAPE, random).apply(training[i]) for i in (3, 7, 11, 19)]
+    return np.stack([*copies, *volumes(4, 3)])
+
+
+def test_copies_in_any_pose_are_called_and_novel_volumes_are_not(detector, batch):
+    judgement = detector.predict(batch)
+    said = [verdict for verdict, _ in judgement.verdicts]
+    assert set(said[:4]) <= {"copy", "near-duplicate"}
+    assert set(said[4:]) <= {"novel", "undecided"}
+    assert [found.index for found in judgement.found[:4]] == [3, 7, 11, 19]
+    assert judgement.scores[:4].min() > judgement.scores[4:].max()
+
+
+def test_a_judgement_repeats_and_does_not_depend_on_the_number_of_processes(
+    detector, batch, training
+):
+    one = detector.predict(batch[:3])
+    again = detector.predict(batch[:3])
+    assert np.array_equal(one.scores, again.scores)
+    queries = [Query(partial(np.array, v)) for v in batch[:3]]
+    search = detector.search_
+    apart = list(search.find_all(queries, workers=2))
+    assert [f.to_array().tobytes() for f in apart] == [f.to_array().tobytes() for f in one.found]
+
+
+def test_what_was_found_is_kept_and_read_again(detector, batch):
+    found = detector.search_.find(Query(partial(np.array, batch[0])))
+    again = Found.from_array(found.to_array())
+    assert again.retrieved == found.retrieved
+    assert again.to_array().tobytes() == found.to_array().tobytes()
+    assert again.score == found.score
+
+
+def test_volumes_of_the_same_subject_are_never_held_against_each_other(detector, batch):
+    found = detector.search_.find(
+        Query(partial(np.array, batch[0]), proposed=(3, 5), excluded=(3,))
+    )
+    assert 3 not in found.retrieved
+    assert all(hit.index != 3 for hit in found.hits)
+    with pytest.raises(BadInput, match="no training volume is left"):
+        detector.search_.find(Query(partial(np.array, batch[0]), excluded=tuple(range(24))))
+
+
+def test_same_subject_pairs_stay_out_of_the_null(training):
+    validation = np.concatenate([training[:2], volumes(2, 4)])
+    subjects = [f"s{i}" for i in range(24)], ["s0", "s1", "v0", "v1"]
+    search = Search(retrieved=3, verified=1, beside=0)
+    kept = CopyDetector(search, n_planted=1).fit(training, validation, subjects=subjects)
+    pooled = CopyDetector(search, n_planted=1).fit(training, validation)
+    # Without subjects the training volumes find themselves.
+    assert pooled.null_.scores[:2].min() > 0.99
+    assert kept.null_.scores[:2].max() < 0.95
+
+
+def test_two_volumes_of_a_subject_are_one_in_the_null():
+    null = Null(np.array([0.2, 0.9, 0.5, 0.4]), ["a", "b", "a", ""], np.array([1.0, 2, 3, 4]))
+    each = null.one_each()
+    assert sorted(each.scores) == [0.4, 0.5, 0.9]
+    assert dict(zip(each.scores, each.sharpness, strict=True)) == {0.5: 3, 0.9: 2, 0.4: 4}
+
+
+def test_planting_is_the_same_for_the_same_seed_and_kind_whatever_else_is_planted():
+    alone = plant(["rotation"], 5, range(3), SHAPE, (1, 2))
+    beside = plant(["blur", "rotation"], 5, range(3), SHAPE, (1, 2))
+    assert beside[5:] == alone
+    assert {one.label for one in alone} == {"copy"}
+    # Nobody is taken twice before all were taken once.
+    assert {one.source for one in alone[:3]} == {0, 1, 2}
+    assert plant(["rotation"], 5, range(3), SHAPE, (2, 2)) != alone
+
+
+def test_what_does_not_fit_is_refused(detector, training):
+    with pytest.raises(BadInput, match="at least one"):
+        CopyDetector().fit(training[:0], training)
+    with pytest.raises(BadInput, match="no synthetic volumes"):
+        detector.predict(training[:0])
+    with pytest.raises(BadInput, match="shape"):
+        detector.predict(np.zeros((1, 8, 8, 8), np.float32) + np.arange(8, dtype=np.float32))
+    broken = training[:1].copy()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(BadInput, match="NaN"):
+        detector.predict(broken)
+    with pytest.raises(BadInput, match="same value"):
+        detector.predict(np.full((1, *SHAPE), 0.5, np.float32))
