@@ -18,10 +18,11 @@ import numpy as np
 
 from _cohorts import SETTINGS, SPACING, Batch, Split
 from _generated import finished
-from napari_memscan.detection.detector import Judgement, Null, judge
+from napari_memscan.detection.detector import Judgement, Null, PosedLimits, judge
 from napari_memscan.detection.limits import ClassLimits
 from napari_memscan.detection.neighbours import NeighbourIndex
 from napari_memscan.detection.planting import LIMIT_KINDS, plant
+from napari_memscan.detection.search import Found
 from napari_memscan.detection.thresholds import PaperRule
 from napari_memscan.training.settings import EmbedderSettings, Settings, StructuralSettings
 
@@ -85,25 +86,33 @@ def peak_megabytes() -> float:
 
 
 def judged(
-    scores: np.ndarray, null: Null, limits: ClassLimits, planted: dict[str, list[float]], name: str
+    scores: np.ndarray,
+    null: Null,
+    limits: ClassLimits | PosedLimits,
+    planted: dict[str, list[float]],
+    name: str,
+    found: Sequence[Found] = (),
 ) -> Answer:
     """Return verdicts and calls on scores; what ranks the candidates is still to be filled in.
 
     `planted` are scores by kind.
     """
     own = None
+    whole = limits.all_ if isinstance(limits, PosedLimits) else limits
     if name in SETTINGS:
         copy, near = (planted[kind] for kind in SETTINGS[name])
-        alone = ClassLimits(seed=limits.seed, n_draws=1).fit(null.one_each().scores, near, copy)
+        alone = ClassLimits(seed=whole.seed, n_draws=1).fit(null.one_each().scores, near, copy)
         own = [verdict for verdict, _ in judge(scores, null, alone, q=Q).verdicts]
-    by_level: dict[float, Judgement] = {q: judge(scores, null, limits, q=q) for q in LEVELS}
+    by_level: dict[float, Judgement] = {
+        q: judge(scores, null, limits, q=q, found=found) for q in LEVELS
+    }
     return Answer(
         scores,
         [verdict for verdict, _ in by_level[Q].verdicts],
         [],
         {q: one.decision.rejected for q, one in by_level.items()},
-        limits.novel_limit_,
-        limits.copy_limit_,
+        whole.novel_limit_,
+        whole.copy_limit_,
         null.one_each().scores,
         own,
     )
@@ -321,7 +330,7 @@ class Chain:
         for one, found in zip(self.detector.plants_, self.detector.planted_, strict=True):
             planted.setdefault(one.kind, []).append(found.score)
         null, limits = self.detector.null_, self.detector.limits_
-        answer = judged(judgement.scores, null, limits, planted, batch.name)
+        answer = judged(judgement.scores, null, limits, planted, batch.name, judgement.found)
         assert answer.verdicts == [verdict for verdict, _ in judgement.verdicts]
         answer.ranked = [found.retrieved for found in judgement.found]
         answer.found = judgement.found

@@ -96,7 +96,7 @@ class VerificationConfig(_Part):
     retrieved: int = Field(20, ge=1)
     proposed: int = Field(5, ge=1)
     verified: int = Field(5, ge=1)
-    planted: int = Field(12, ge=0)
+    planted: int = Field(16, ge=0)
     workers: int = Field(0, ge=0)
 
 

@@ -168,3 +168,32 @@ def test_bad_input_is_named():
         ConformalRule().fit([0.1]).decide([0.1, np.nan])
     with pytest.raises(BadInput, match="0 synthetic scores"):
         ConformalRule().fit([0.1]).decide([])
+
+
+def test_scores_up_to_the_floor_are_never_rejected_and_the_others_lose_nothing_by_it():
+    null = np.linspace(0, 0.5, 99)
+    scores = np.array([0.9, 0.8, 0.6, 0.55, 0.1])
+    free = ConformalRule(0.1).fit(null).decide(scores)
+    kept = ConformalRule(0.1).fit(null).decide(scores, floor=0.6)
+    assert free.rejected.tolist() == [True, True, True, True, False]
+    assert kept.rejected.tolist() == [True, True, False, False, False]
+    assert kept.near_miss.tolist() == [False, False, True, True, False]
+    assert not free.near_miss.any()
+    # A p-value is what it is; only what enters the procedure is larger, so it stays valid.
+    assert np.array_equal(kept.p_values, free.p_values)
+    assert (kept.adjusted >= free.adjusted).all()
+    assert kept.threshold == 0.8
+    assert kept.n_above_all == 2
+
+
+def test_what_lies_below_planted_near_duplicates_is_undecided_where_it_would_be_rejected():
+    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.verdicts import verdicts
+
+    null = np.linspace(0, 0.5, 99)
+    limits = ClassLimits(n_draws=1).fit(null, np.linspace(0.7, 0.75, 20), np.linspace(0.9, 1, 20))
+    scores = np.array([0.95, 0.72, 0.52, 0.2])
+    decision = ConformalRule(0.1).fit(null).decide(scores, limits.novel_limit_)
+    said = verdicts(scores, decision, limits)
+    assert [verdict for verdict, _ in said] == ["copy", "near-duplicate", "undecided", "novel"]
+    assert "look at the pair" in said[2][1]

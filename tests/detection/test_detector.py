@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.detector import CopyDetector, Null
+from napari_memscan.detection.detector import CopyDetector, Null, PosedLimits
 from napari_memscan.detection.perturbations import draw
 from napari_memscan.detection.planting import plant
 from napari_memscan.detection.search import Found, Query, Search
@@ -122,3 +122,26 @@ def test_what_does_not_fit_is_refused(detector, training):
         detector.predict(broken)
     with pytest.raises(BadInput, match="same value"):
         detector.predict(np.full((1, *SHAPE), 0.5, np.float32))
+
+
+def test_turned_copies_are_measured_with_turned_ones(detector, batch):
+    posed = detector.limits_
+    # Six planted of a kind are too few for limits of their own: those of all hold, ten or more.
+    assert posed.of_[True] is posed.all_
+    assert posed.all_.copy_limit_ is not None
+    found = [detector.search_.find(Query(partial(np.array, v))) for v in batch[:1]]
+    assert posed.each(found) == [posed.all_]
+    assert found[0].moved
+
+
+def test_limits_differ_where_enough_of_either_kind_were_planted(detector):
+    plants, found = detector.plants_ * 3, detector.planted_ * 3
+    posed = PosedLimits().fit(detector.null_.scores, plants, found)
+    moved = {what.moved for what in found}
+    assert moved == {True, False}
+    for one in moved:
+        own = [w.score for p, w in zip(plants, found, strict=True)
+               if p.label == "copy" and w.moved == one]  # fmt: skip
+        if posed.of_[one] is not posed.all_:
+            assert posed.of_[one].copy_.tolist() == sorted(own)
+    assert any(posed.of_[one] is not posed.all_ for one in moved)

@@ -45,6 +45,8 @@ class BatchDecision:
         Validation subjects with which a single such volume would be rejected.
     power_note : str
         Why volumes nearer than every one of the null are not rejected; else empty.
+    near_miss : array (m,) of bool
+        Would be rejected, were they not below the floor; see `ConformalRule.decide`.
     """
 
     rule: str
@@ -58,6 +60,7 @@ class BatchDecision:
     least_discoveries: int
     least_validation: int
     power_note: str
+    near_miss: NDArray[np.bool_]
 
     @property
     def as_near(self) -> NDArray[np.int64]:
@@ -130,8 +133,17 @@ class ConformalRule:
         result: Scores = (1 + as_near) / (n + 1)
         return result
 
-    def decide(self, scores: ArrayLike) -> BatchDecision:
+    def decide(self, scores: ArrayLike, floor: float | None = None) -> BatchDecision:
         """Judge a batch (m,) of scores together: each one's verdict depends on the others.
+
+        Parameters
+        ----------
+        scores : array (m,)
+            Larger is nearer.
+        floor : float, optional
+            Scores up to here are never rejected, such as those that planted near-duplicates hardly
+            ever have. Their p-values enter as 1: no smaller than they are, so what the procedure
+            promises stays.
 
         Raises
         ------
@@ -142,11 +154,15 @@ class ConformalRule:
 
         checked = checked_scores(scores, "synthetic", 1)
         p_values = self.p_values(checked)
-        adjusted = np.asarray(false_discovery_control(p_values, method="bh"), np.float64)
-        rejected = adjusted <= self.q * (1 + SLACK)
+        low = np.zeros(len(checked), np.bool_) if floor is None else checked <= floor
+        free = np.asarray(false_discovery_control(p_values, method="bh"), np.float64)
+        entered = np.where(low, 1.0, p_values)
+        adjusted = np.asarray(false_discovery_control(entered, method="bh"), np.float64)
+        rejected = (adjusted <= self.q * (1 + SLACK)) & ~low
+        near_miss = (free <= self.q * (1 + SLACK)) & low
         m, n = len(checked), len(self.null_)
         least = least_discoveries(m, n, self.q)
-        n_above_all = int((checked > self.null_[-1]).sum())
+        n_above_all = int(((checked > self.null_[-1]) & ~low).sum())
         note = ""
         if n_above_all and not rejected.any():
             enough = least_validation(m, self.q, n_above_all)
@@ -168,6 +184,7 @@ class ConformalRule:
             least_discoveries=least,
             least_validation=least_validation(m, self.q),
             power_note=note,
+            near_miss=near_miss,
         )
 
     def is_copy(self, scores: ArrayLike) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -38,7 +38,7 @@ class Judgement:
         Which of them are nearer than new patients are.
     verdicts : list of (str, str)
         ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
-    limits : ClassLimits
+    limits : PosedLimits
         Where near-duplicates and copies begin.
     assumption : AssumptionTest
         Whether what all this rests on is seen to fail.
@@ -49,7 +49,7 @@ class Judgement:
     scores: NDArray[np.float64]
     decision: BatchDecision
     verdicts: list[tuple[str, str]]
-    limits: ClassLimits
+    limits: PosedLimits
     assumption: AssumptionTest
     found: tuple[Found, ...] = field(default=())
 
@@ -81,14 +81,72 @@ class Null:
         return Null(self.scores[first], None, sharp)
 
 
+class PosedLimits:
+    """Class limits, for volumes that lie as their partner does and for those that were moved.
+
+    Turning a volume costs it sharpness, and its corners; so a copy that was turned scores as low as
+    a deformed one that was not. Each is measured with its own kind.
+
+    Parameters
+    ----------
+    seed : int
+        Of the bootstrap.
+
+    Attributes
+    ----------
+    all_ : ClassLimits
+        Of all planted volumes; its novel limit is for all.
+    of_ : dict of bool to ClassLimits
+        For moved volumes and for others; those of all where too few were planted of a kind.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit(
+        self, null: NDArray[np.float64], plants: Sequence[Plant], found: Sequence[Found]
+    ) -> PosedLimits:
+        """Learn from the null (n,), and from planted volumes and what was found of them."""
+
+        def of(label: str, moved: tuple[bool, ...]) -> list[float]:
+            return [
+                what.score
+                for one, what in zip(plants, found, strict=True)
+                if one.label == label and what.moved in moved
+            ]
+
+        def fitted(*moved: bool) -> ClassLimits:
+            return ClassLimits(seed=self.seed).fit(
+                null, of("near-duplicate", moved), of("copy", moved)
+            )
+
+        self.all_ = fitted(False, True)
+        self.of_ = {}
+        for moved in (False, True):
+            own = fitted(moved)
+            self.of_[moved] = self.all_ if own.copy_limit_ is None else own
+        return self
+
+    @classmethod
+    def of_all(cls, limits: ClassLimits) -> PosedLimits:
+        """Return limits that are the same however volumes lie."""
+        posed = cls(limits.seed)
+        posed.all_, posed.of_ = limits, dict.fromkeys((False, True), limits)
+        return posed
+
+    def each(self, found: Sequence[Found]) -> list[ClassLimits]:
+        """Return the limits of each volume."""
+        return [self.of_[what.moved] for what in found]
+
+
 def judge(
     scores: NDArray[np.float64],
     null: Null,
-    limits: ClassLimits,
+    limits: PosedLimits | ClassLimits,
     *,
     q: float = 0.1,
     sharpness: NDArray[np.float64] | None = None,
-    found: Iterable[Found] = (),
+    found: Sequence[Found] = (),
 ) -> Judgement:
     """Decide on a batch of scores.
 
@@ -98,27 +156,30 @@ def judge(
         Of synthetic volumes, from the same search as those of the null.
     null : Null
         Of validation volumes.
-    limits : ClassLimits
-        Fitted.
+    limits : PosedLimits or ClassLimits
+        Fitted; the latter where nobody knows how volumes lie.
     q : float
         Largest expected share of novel ones among those called.
     sharpness : array (m,), optional
         Of the synthetic volumes; used where the null has it too.
-    found : iterable of Found
-        For the record.
+    found : sequence of Found, optional
+        Where each score comes from; without it the limits of all hold for each.
 
     Raises
     ------
     BadInput
         No scores, or one that is not finite.
     """
+    if isinstance(limits, ClassLimits):
+        limits = PosedLimits.of_all(limits)
     each = null.one_each()
-    decision = ConformalRule(q).fit(each.scores).decide(scores)
+    own = limits.each(found) if len(found) else [limits.all_] * len(scores)
+    decision = ConformalRule(q).fit(each.scores).decide(scores, limits.all_.novel_limit_)
     both = sharpness is not None and each.sharpness is not None
     return Judgement(
         scores,
         decision,
-        verdicts(scores, decision, limits),
+        verdicts(scores, decision, own),
         limits,
         exchangeability_test(
             scores,
@@ -158,7 +219,7 @@ class CopyDetector:
         Of the validation volumes, each searched as a synthetic one is.
     plants_ : list of Plant
         What was planted, ``planted_`` (list of Found) what the search made of it.
-    limits_ : ClassLimits
+    limits_ : PosedLimits
 
     Examples
     --------
@@ -171,7 +232,7 @@ class CopyDetector:
         search: Search | None = None,
         *,
         q: float = 0.1,
-        n_planted: int = 12,
+        n_planted: int = 16,
         embed: Embed | None = None,
         proposed: int = 5,
         seed: int = 0,
@@ -245,11 +306,8 @@ class CopyDetector:
                 for p in self.plants_
             ]
         )
-        by_label: dict[str, list[float]] = {label: [] for label in LIMIT_KINDS}
-        for one, what in zip(self.plants_, self.planted_, strict=True):
-            by_label[one.label].append(what.score)
-        self.limits_ = ClassLimits(seed=self.seed).fit(
-            self.null_.one_each().scores, by_label["near-duplicate"], by_label["copy"]
+        self.limits_ = PosedLimits(self.seed).fit(
+            self.null_.one_each().scores, self.plants_, self.planted_
         )
         return self
 

@@ -18,7 +18,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.detector import PosedLimits
     from napari_memscan.detection.planting import Plant
     from napari_memscan.detection.search import Found
 
@@ -200,7 +200,7 @@ def measured(
     plants: Sequence[Plant],
     found: Sequence[Found],
     nulls: Sequence[NDArray[np.float64]],
-    limits: ClassLimits,
+    limits: PosedLimits,
     level: float = 0.05,
 ) -> tuple[KindResult, ...]:
     """Judge planted volumes one by one and count by kind.
@@ -211,15 +211,16 @@ def measured(
         What was planted, and what the search found of it.
     nulls : sequence of arrays
         The null of each: without the subject that a novel one was made of.
-    limits : ClassLimits
+    limits : PosedLimits
         Learnt from other planted volumes.
     level : float
         Share of false calls allowed for.
     """
     rows: dict[tuple[str, str], list[tuple[str, int | None]]] = {}
     for one, what, null in zip(plants, found, nulls, strict=True):
-        decision = ConformalRule(level).fit(null).decide([what.score])
-        verdict = verdicts([what.score], decision, limits)[0][0]
+        rule = ConformalRule(level).fit(null)
+        decision = rule.decide([what.score], limits.all_.novel_limit_)
+        verdict = verdicts([what.score], decision, limits.each([what]))[0][0]
         rank = None
         if one.label != "novel" and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)

@@ -74,6 +74,8 @@ def _calibrated(calibration: Calibration) -> list[str]:
 
     lines = [
         f"limits    copy from {limit(calibration.copy_limit, calibration.copy_limit_interval)}, "
+        "turned or flipped from "
+        f"{limit(calibration.moved_copy_limit, calibration.moved_copy_limit_interval)}, "
         f"novel up to {limit(calibration.novel_limit, calibration.novel_limit_interval)}; from "
         f"{calibration.n_planted} planted copies, as many near-duplicates and {calibration.n_null} "
         "validation subjects",

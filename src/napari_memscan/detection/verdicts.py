@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -14,7 +16,9 @@ NOT_TOLD_APART = "copy and near-duplicate are not told apart"
 
 
 def verdicts(
-    scores: ArrayLike, decision: BatchDecision, limits: ClassLimits | None = None
+    scores: ArrayLike,
+    decision: BatchDecision,
+    limits: ClassLimits | Sequence[ClassLimits] | None = None,
 ) -> list[tuple[str, str]]:
     """Return verdict and reason of each volume of a batch.
 
@@ -24,7 +28,7 @@ def verdicts(
         What `decision` was made of; larger is nearer.
     decision : BatchDecision
         Of a `ConformalRule`.
-    limits : ClassLimits, optional
+    limits : ClassLimits, or one for each score, optional
         Fitted to planted copies of this study; without them copies and near-duplicates are one.
 
     Returns
@@ -54,9 +58,12 @@ def verdicts(
     called = checked[decision.rejected]
     if len(called) and called.min() != decision.threshold:
         raise BadInput("the decision was made of other scores; give those.")
+    each = limits if isinstance(limits, Sequence) else [limits] * len(checked)
     return [
-        _called(score, limits) if rejected else _not_called(score, i, decision, limits)
-        for i, (score, rejected) in enumerate(zip(checked, decision.rejected, strict=True))
+        _called(score, own) if rejected else _not_called(score, i, decision, own)
+        for i, (score, rejected, own) in enumerate(
+            zip(checked, decision.rejected, each, strict=True)
+        )
     ]
 
 
@@ -79,6 +86,11 @@ def _not_called(
     score: float, i: int, decision: BatchDecision, limits: ClassLimits | None
 ) -> tuple[str, str]:
     n, k, p = decision.n_null, int(decision.as_near[i]), float(decision.p_values[i])
+    if limits is not None and decision.near_miss[i]:
+        return "undecided", (
+            f"nearer than new patients are (p = {p:.2g}), yet farther than "
+            f"{1 - limits.miss:.0%} of planted near-duplicates and copies: look at the pair"
+        )
     if limits is not None and limits.novel_limit_ is not None:
         if score <= limits.novel_limit_:
             return "novel", ""

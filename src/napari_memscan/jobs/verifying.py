@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_memscan.detection.detector import Null
-    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.detector import Null, PosedLimits
     from napari_memscan.detection.planting import Plant
     from napari_memscan.detection.search import Found, Query, Search
 
@@ -330,14 +329,14 @@ class Base:
     ----------
     null : Null
         Of the validation volumes.
-    limits : ClassLimits
+    limits : PosedLimits
         Learnt from planted volumes.
     n_planted : int
         Planted copies, and as many near-duplicates.
     """
 
     null: Null
-    limits: ClassLimits
+    limits: PosedLimits
     n_planted: int
 
 
@@ -347,8 +346,7 @@ def calibrated(
     """Search for validation volumes and for planted ones, and learn null and limits."""
     import numpy as np
 
-    from napari_memscan.detection.detector import Null
-    from napari_memscan.detection.limits import ClassLimits
+    from napari_memscan.detection.detector import Null, PosedLimits
     from napari_memscan.detection.planting import LIMIT_KINDS, plant
     from napari_memscan.detection.sharpness import sharpness
 
@@ -367,18 +365,13 @@ def calibrated(
     perturbed = yield from planted(study, plants, search.training, search.spacing, "planted")
     found = yield from search.run([*validation, *perturbed])
     n = len(validation)
-    scores: dict[str, list[float]] = {label: [] for label in LIMIT_KINDS}
-    for one, what in zip(plants, found[n:], strict=True):
-        scores[one.label].append(what.score)
     rows = study.cohort.rows("validation")
     null = Null(
         np.array([f.score for f in found[:n]]),
         [row.subject_id for row in rows],
         np.array([_sharpness(study, row.path, sharpness) for row in rows]),
     )
-    limits = ClassLimits(seed=config.seed).fit(
-        null.one_each().scores, scores["near-duplicate"], scores["copy"]
-    )
+    limits = PosedLimits(config.seed).fit(null.one_each().scores, plants, found[n:])
     return Base(null, limits, len(plants) // len(LIMIT_KINDS))
 
 
