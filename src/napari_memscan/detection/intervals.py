@@ -172,12 +172,16 @@ def bootstrap_over_subjects(
         raise BadInput(f"{n} draws; at least 1 is needed, 1000 are usual.")
     numbers = subject_numbers(subjects, len(scores))
     n_subjects = int(numbers.max()) + 1
-    volumes = [np.flatnonzero(numbers == i) for i in range(n_subjects)]
+    order = np.argsort(numbers, kind="stable")
+    sizes = np.bincount(numbers)
+    starts = np.cumsum(sizes) - sizes
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(n):
         chosen = random.integers(n_subjects, size=n_subjects)
-        rows = np.concatenate([volumes[i] for i in chosen])
+        size = sizes[chosen]
+        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        rows = order[np.repeat(starts[chosen], size) + within]
         drawn.append(float(statistic(scores[rows])))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail])
