@@ -11,12 +11,19 @@ import numpy as np
 
 from _cohorts import SPACING, Batch, Split
 from _scoring import area, confusion, macro_f1, tpr_at
-from napari_memscan.detection.detector import Null, judge
+from napari_memscan.detection.detector import Judgement, Null, judge
+from napari_memscan.detection.intervals import auc
 from napari_memscan.detection.limits import ClassLimits
 from napari_memscan.detection.planting import LIMIT_KINDS, plant
 from napari_memscan.detection.search import Found, Query, Search
 
 Measure = Callable[[object], float]
+NEARNESS: dict[str, Measure] = {
+    "score": lambda e: e.score,
+    "score x overlap": lambda e: e.score * e.overlap,
+    "score x root of overlap": lambda e: e.score * e.overlap**0.5,
+}
+"""What could say whether a volume is near at all; copy or near-duplicate is another question."""
 
 
 @dataclass
@@ -72,6 +79,7 @@ def _measures_of(evidence: object) -> dict[str, Measure]:
     for one in fields(evidence):  # type: ignore[arg-type]
         if isinstance(getattr(evidence, one.name), float):
             found[one.name] = lambda e, name=one.name: float(getattr(e, name))
+    found["score x overlap"] = NEARNESS["score x overlap"]
     names = [n for n in ("score", "correlation", "ssim", "worst") if n in found]
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
@@ -88,9 +96,10 @@ def _limits(
     searched: Searched, value: Callable[[Found], float], kinds: Sequence[str] = (), **settings
 ) -> tuple[Null, ClassLimits]:
     null = Null(np.array([value(f) for f in searched.null]), searched.subjects)
+    of_kinds = {kind for _, kind, _ in searched.planted} & set(kinds)
     of: dict[str, list[float]] = {"copy": [], "near-duplicate": []}
     for label, kind, found in searched.planted:
-        if not kinds or kind in kinds:
+        if kind in kinds or not of_kinds:
             of[label].append(value(found))
     limits = ClassLimits(seed=searched.seed, n_draws=1, **settings)
     return null, limits.fit(null.one_each().scores, of["near-duplicate"], of["copy"])
@@ -195,46 +204,64 @@ def crossing(near: np.ndarray, copy: np.ndarray) -> float:
 
 
 def _rules(searched: Searched, verified: int = 3) -> list[str]:
-    """Try other ways from scores to verdicts: macro-F1, and novel ones called."""
-    measure: Measure = lambda e: e.score  # noqa: E731
-    value = partial(best, verified=verified, measure=measure)
-    null, limits = _limits(searched, value)
-    if limits.novel_limit_ is None or limits.copy_limit_ is None:
+    """Try other ways from evidence to verdicts: macro-F1, novel ones called, and others not."""
+    measure = NEARNESS["score"]
+    by_score = partial(best, verified=verified, measure=measure)
+    _, limits = _limits(searched, by_score)
+    if limits.copy_limit_ is None:
         return ["  rules: no limits"]
-    each = null.one_each().scores
     planted = {
-        label: np.array([value(f) for one, _, f in searched.planted if one == label])
+        label: np.array([by_score(f) for one, _, f in searched.planted if one == label])
         for label in ("copy", "near-duplicate")
     }
-    lowest = np.concatenate(list(planted.values()))
     copy_limits = {
-        "copy limit as it is": limits.copy_limit_,
-        "copy limit of normal z": crossing(planted["near-duplicate"], planted["copy"]),
+        "as it is": limits.copy_limit_,
+        "of normal z": crossing(planted["near-duplicate"], planted["copy"]),
     }
-    novel_limits = {
-        "called as rejected": -np.inf,
-        "rejected and above the novel limit": limits.novel_limit_,
-        "rejected and above normal z": crossing(each, lowest),
-    }
-    lines = ["  rules on the score: macro-F1, novel ones called, by setting"]
-    for copy_name, copy_limit in copy_limits.items():
-        for q in (0.05, 0.1):
-            for novel_name, novel_limit in novel_limits.items():
-                cells = []
-                for batch, found in searched.batches:
-                    scores = np.array([value(f) for f in found])
-                    one = judge(scores, null, limits, q=q)
-                    said = []
-                    for score, rejected, (verdict, _) in zip(
-                        scores, one.decision.rejected, one.verdicts, strict=True
-                    ):
-                        if rejected and score > novel_limit:
-                            verdict = "copy" if score >= copy_limit else "near-duplicate"
-                        elif rejected:
-                            verdict = "novel"
-                        said.append(verdict)
-                    table = confusion(batch.truth, said)
-                    cells.append(f"{macro_f1(table):.3f} {table[2, :2].sum()}")
-                name = f"{copy_name} {copy_limit:.3f}, q {q:g}, {novel_name}"
-                lines.append(f"    {name:75}" + " | ".join(cells))
+    lines = [
+        "  rules: what is near by one measure is a copy by its score; by setting macro-F1, novel "
+        "called, others not; AUC of the measure"
+    ]
+    for name, near in NEARNESS.items():
+        value = partial(best, verified=verified, measure=near)
+        null, own = _limits(searched, value)
+        for copy_name, copy_limit in copy_limits.items():
+            for q in (0.05, 0.1):
+                for bounded in (False, True):
+                    cells = []
+                    for batch, found in searched.batches:
+                        values = np.array([value(f) for f in found])
+                        one = judge(values, null, own, q=q)
+                        limit = own.novel_limit_ if bounded else None
+                        said = _said(one, values, list(map(by_score, found)), limit, copy_limit)
+                        table = confusion(batch.truth, said)
+                        classes = [i for i in range(3) if table[i].sum()]
+                        near_ones = np.array(batch.truth) != "novel"
+                        area_ = auc(values[~near_ones], values[near_ones])
+                        cells.append(
+                            f"{macro_f1(table, classes):.3f} {table[2, :2].sum()} "
+                            f"{table[:2, 2:].sum()} {area_:.3f}"
+                        )
+                    rule = "rejected, above novel limit" if bounded else "rejected"
+                    title = f"{name}; q {q:g}, {rule}; copy limit {copy_name} {copy_limit:.3f}"
+                    lines.append(f"    {title:88}" + " | ".join(cells))
     return lines
+
+
+def _said(
+    one: Judgement,
+    values: np.ndarray,
+    scores: list[float],
+    novel_limit: float | None,
+    copy_limit: float,
+) -> list[str]:
+    said = []
+    rows = zip(values, scores, one.decision.rejected, one.verdicts, strict=True)
+    for value, score, rejected, (verdict, _) in rows:
+        if not rejected:
+            said.append(verdict)
+        elif novel_limit is not None and value <= novel_limit:
+            said.append("novel")
+        else:
+            said.append("copy" if score >= copy_limit else "near-duplicate")
+    return said

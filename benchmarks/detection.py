@@ -316,7 +316,7 @@ def jobs(options: argparse.Namespace, work: Path) -> list[Job]:
                 if number == 0:
                     print(f"hippocampus is left out: {options.hippocampus} is no folder")
                 continue
-            first = number == 0 and not options.tuning
+            first = number == 0
             made.append(
                 Job(
                     cohort,
@@ -324,7 +324,7 @@ def jobs(options: argparse.Namespace, work: Path) -> list[Job]:
                     sizes,
                     work,
                     options.hippocampus,
-                    embedders=first and not options.no_embedders,
+                    embedders=first and not (options.no_embedders or options.tuning),
                     generated=first and cohort in GENERATED and not options.no_generated,
                     short=short,
                     tuning=options.tuning,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.config import GeneratorConfig, StudyConfig
+from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConfig
 from napari_memscan.study import Study
 from napari_memscan.training.settings import (
     AutoencoderSettings,
@@ -68,7 +68,11 @@ def test_planted_training_volumes_come_first(cohort, tmp_path):
     new = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("unseen")[:15]]
     study = Study.create(
         tmp_path / "audit",
-        StudyConfig(name="planted", preprocessing=RECIPE),
+        StudyConfig(
+            name="planted",
+            preprocessing=RECIPE,
+            verification=VerificationConfig(planted=5, verified=2),
+        ),
         small(cohort, new + planted),
     )
     result = jobs.run(jobs.scan(study))

@@ -56,7 +56,7 @@ def scan(
     q: float = 0.1,
     verify: bool = True,
     workers: int = 1,
-    seed: int = 0,
+    seed: int = 1,
     cache: ArrayCache | None = None,
 ) -> ScanResult:
     """Scan synthetic volumes for copies of training volumes, without a study.
