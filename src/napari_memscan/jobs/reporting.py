@@ -12,7 +12,7 @@ def report(study: Study) -> Path:
     """Write the report of the last scan and the decisions; return ``report/index.html``."""
     from napari_memscan import __version__
     from napari_memscan.detection.selftest import SelfTest
-    from napari_memscan.jobs.verifying import spacing
+    from napari_memscan.jobs.searching import spacing
     from napari_memscan.report.page import write_report
 
     result = study.result()

@@ -59,14 +59,10 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
     from napari_memscan.detection.perturbations import KINDS
     from napari_memscan.detection.planting import plant
     from napari_memscan.detection.selftest import SelfTest, measured, stops
+    from napari_memscan.jobs.planting import Decoder, planted
     from napari_memscan.jobs.scanning import embedded
-    from napari_memscan.jobs.verifying import (
-        Decoder,
-        StudySearch,
-        calibrated,
-        plain,
-        planted,
-    )
+    from napari_memscan.jobs.searching import StudySearch, plain
+    from napari_memscan.jobs.verifying import calibrated
 
     if n < 1:
         raise BadInput(f"{n} planted volumes of each kind; at least 1 is needed, 10 are usual.")

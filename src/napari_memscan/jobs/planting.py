@@ -1,0 +1,124 @@
+"""Perturbed volumes of a study, as its generator would give them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.files import hash_of
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.searching import Task, Triple, read
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_memscan.detection.planting import Plant
+
+    Array = NDArray[np.float32]
+
+
+def planted(
+    study: Study, plants: Sequence[Plant], paths: Sequence[str], spacing: Triple, what: str
+) -> Generator[Progress, None, list[Task]]:
+    """Return the tasks of perturbed volumes, each with its vector.
+
+    Parameters
+    ----------
+    study : Study
+    plants : sequence of Plant
+    paths : sequence of str
+        Volumes that ``Plant.source`` counts.
+    spacing : (float, float, float)
+        Voxel size in mm.
+    what : str
+        For people: what is planted.
+    """
+    from dataclasses import asdict
+
+    from napari_memscan.generators.machine import threads_set
+    from napari_memscan.jobs.scanning import threads_of
+
+    embedder, threads, tasks = study.embedder(), threads_of(study), []
+    decoder = Decoder(study, threads)
+    for done, one in enumerate(plants, 1):
+        path = paths[one.source]
+        study.array(path)
+        source = study.array_key(path)
+        load = partial(one.load, partial(read, study.cache.path(source)), spacing)
+        key = hash_of(["planted", source, asdict(one.perturbation), list(spacing), decoder.hash])
+        if decoder.hash:
+            made = hash_of(["decoded", key])
+            study.cache.get(made, partial(decoder, load))
+            load = partial(read, study.cache.path(made))
+
+        def embed(load: Callable[[], Array] = load) -> Array:
+            with threads_set(threads):
+                return embedder.embed(load()[None, None])[0]
+
+        vector = study.cache.get(hash_of([key, embedder.hash]), embed)
+        tasks.append(Task(key, load, vector, "", f"{one.kind} of {Path(path).name}"))
+        yield Progress(done, len(plants), f"{what}: {one.kind} of {Path(path).name}")
+    return tasks
+
+
+class Decoder:
+    """Passes volumes through the autoencoder of a study's generator, if it has one that fits.
+
+    The best copy that an LDM can make of a patient is what its decoder makes of the patient's
+    latent: softer than the patient. Planted volumes that did not go through it would set limits
+    that no copy of this generator reaches.
+
+    Parameters
+    ----------
+    study : Study
+    threads : int
+        Of the processor; results depend on it.
+
+    Attributes
+    ----------
+    hash : str
+        Of the checkpoint; '' where volumes stay as they are: the generator is a folder, or the
+        model works on other volumes than the study compares.
+    """
+
+    def __init__(self, study: Study, threads: int) -> None:
+        self.study, self.threads = study, threads
+        self._generator: Any = None
+        self.hash = ""
+        config = study.config.generator
+        if config is None or config.kind != "ldm" or config.trust:
+            return
+        recipes = {row.recipe_hash + row.checkpoint_hash for row in study.samples() if row.seed}
+        key = hash_of(["decodes", sorted(recipes), study.config.preprocessing.hash])
+        # Remembered, so that a scan of an unchanged study need not load the model.
+        if len(recipes) == 1 and study.cache.has(key):
+            self.hash = study.cache.get(key, self._asked).tobytes().decode()
+        else:
+            self.hash = self._asked().tobytes().decode()
+            if len(recipes) == 1:
+                study.cache.get(key, self._asked)
+
+    def _asked(self) -> Any:
+        import numpy as np
+
+        recipe = self._loaded().recipe
+        fits = recipe.preprocessing.hash == self.study.config.preprocessing.hash
+        text = self._loaded().checkpoint_hash + recipe.hash if fits else ""
+        return np.frombuffer(text.encode(), np.uint8)
+
+    def _loaded(self) -> Any:
+        if self._generator is None:
+            self._generator = self.study.generator()
+        return self._generator
+
+    def __call__(self, load: Callable[[], Array]) -> Array:
+        """Return the volume that `load` returns, encoded and decoded."""
+        from napari_memscan.generators.machine import threads_set
+        from napari_memscan.generators.roundtrip import roundtrip
+
+        with threads_set(self.threads):
+            return roundtrip(self._loaded(), load())

@@ -1,0 +1,214 @@
+"""The search over a study's training volumes, with what it finds kept in the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.files import hash_of
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_memscan.detection.search import Found, Query, Search
+
+    Array = NDArray[np.float32]
+    Vectors = NDArray[np.float32]
+
+
+Triple = tuple[float, float, float]
+
+
+class Kept:
+    """Preprocessed volumes of a study, read from its cache when asked for; may be sent elsewhere.
+
+    Parameters
+    ----------
+    files : sequence of path
+        One ``.npy`` file a volume.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> Array:
+        return read(self.files[i])
+
+
+def read(file: Path) -> Array:
+    """Read a preprocessed volume (X, Y, Z) that the cache keeps."""
+    import numpy as np
+
+    array: Array = np.load(file, allow_pickle=False)
+    return array
+
+
+@dataclass(frozen=True)
+class Task:
+    """A volume to search for.
+
+    Attributes
+    ----------
+    key : str
+        Of its content; part of the cache key of what is found.
+    load : callable
+        Returns the preprocessed volume.
+    vector : array (d,)
+        Its embedding.
+    subject : str
+        Training volumes of this subject are not compared with it; '' for none.
+    what : str
+        For people.
+    """
+
+    key: str
+    load: Callable[[], Array]
+    vector: Any
+    subject: str
+    what: str
+
+
+class StudySearch:
+    """The search over a study's training volumes, with what it found kept in the cache.
+
+    Parameters
+    ----------
+    study : Study
+    training : list of str
+        Paths.
+    vectors : array (n, d)
+        Their embeddings.
+    """
+
+    def __init__(self, study: Study, training: list[str], vectors: Vectors) -> None:
+        from napari_memscan.detection.neighbours import NeighbourIndex
+        from napari_memscan.detection.search import Search
+
+        config = study.config.verification
+        self.study, self.training = study, training
+        self.files = [study.cache.path(study.array_key(path)) for path in training]
+        self.spacing = spacing(study)
+        self.subjects = [row.subject_id for row in study.cohort.rows("training")]
+        self.search = Search(
+            retrieved=config.retrieved, verified=config.verified, spacing=self.spacing
+        )
+        self.index = NeighbourIndex().fit(vectors)
+        self._fitted: Search | None = None
+        # Everything that what is found depends on, but the volume that is searched for.
+        self.key = hash_of(
+            [self.search.hash, [study.array_key(path) for path in training], self.subjects]
+        )
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Progress, None, list[Found]]:
+        """Search for volumes; from the cache where it was done before.
+
+        Yields
+        ------
+        Progress
+            After each volume.
+
+        Returns
+        -------
+        list of Found
+            In the order of the tasks.
+        """
+        from napari_memscan.detection.search import Found
+
+        queries = self._queries(tasks)
+        keys = [
+            hash_of(["found", self.key, task.key, query.proposed, query.excluded])
+            for task, query in zip(tasks, queries, strict=True)
+        ]
+        cache = self.study.cache
+        new = [i for i, key in enumerate(keys) if not cache.has(key)]
+        done = len(tasks) - len(new)
+        if new:
+            yield from self._prepare()
+            search = self._fitted
+            assert search is not None
+            workers = min(self.workers, len(new))
+            results = search.find_all((queries[i] for i in new), workers)
+            try:
+                for i, found in zip(new, results, strict=True):
+                    values = found.to_array()
+                    cache.get(keys[i], lambda values=values: values)  # type: ignore[misc]
+                    done += 1
+                    yield Progress(done, len(tasks), f"compared {tasks[i].what}")
+            finally:
+                results.close()  # type: ignore[attr-defined]
+        every = []
+        for i, key in enumerate(keys):
+            search_again = partial(self._again, queries[i])
+            every.append(Found.from_array(cache.get(key, search_again)))
+        return every
+
+    @property
+    def workers(self) -> int:
+        """Processes that register."""
+        return self.study.config.verification.workers or os.cpu_count() or 1
+
+    def _queries(self, tasks: Sequence[Task]) -> list[Query]:
+        import numpy as np
+
+        from napari_memscan.detection.search import Query
+
+        if not tasks:
+            return []
+        proposed = self.study.config.verification.proposed
+        _, rows = self.index.kneighbors(np.stack([task.vector for task in tasks]), proposed)
+        queries = []
+        for task, row in zip(tasks, rows.tolist(), strict=True):
+            own = [i for i, s in enumerate(self.subjects) if task.subject and s == task.subject]
+            queries.append(Query(task.load, tuple(i for i in row if i not in own), tuple(own)))
+        return queries
+
+    def _prepare(self) -> Iterator[Progress]:
+        """Fit the search, with all training volumes in the cache."""
+        if self._fitted is not None:
+            return
+        for done, path in enumerate(self.training, 1):
+            self.study.array(path)
+            if done % 50 == 0 or done == len(self.training):
+                yield Progress(done, len(self.training), f"read {Path(path).name} (training)")
+        self._fitted = self.search.fit(Kept(self.files))
+
+    def _again(self, query: Query) -> Any:
+        """Search once more for what the cache has lost meanwhile."""
+        for _ in self._prepare():
+            pass
+        assert self._fitted is not None
+        return self._fitted.find(query).to_array()
+
+
+def spacing(study: Study) -> Triple:
+    """Return the voxel size in mm of a study's preprocessed volumes; see `scan.spacing_of`."""
+    import numpy as np
+
+    from napari_memscan.detection.scan import spacing_of
+
+    paths = [row.path for row in study.cohort.rows("training")]
+    recipe = study.config.preprocessing
+    if recipe.spacing is not None:
+        return recipe.spacing
+    key = hash_of(["spacing", [study.sha256(path) for path in paths]])
+    x, y, z = study.cache.get(
+        key, lambda: np.array(spacing_of(recipe, map(study.volume, paths)))
+    ).tolist()
+    return (x, y, z)
+
+
+def plain(study: Study, path: str, vector: Any, subject: str = "") -> Task:
+    """Return the task of a volume of the study as it is."""
+    study.array(path)  # Kept before another process asks for it.
+    key = study.array_key(path)
+    return Task(key, partial(read, study.cache.path(key)), vector, subject, Path(path).name)
