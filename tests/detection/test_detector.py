@@ -144,4 +144,6 @@ def test_limits_differ_where_enough_of_either_kind_were_planted(detector):
                if p.label == "copy" and w.moved == one]  # fmt: skip
         if posed.of_[one] is not posed.all_:
             assert posed.of_[one].copy_.tolist() == sorted(own)
+        # One missed plant of a kind must not move the limit of novel volumes for that kind.
+        assert posed.of_[one].novel_limit_ == posed.all_.novel_limit_
     assert any(posed.of_[one] is not posed.all_ for one in moved)

@@ -124,6 +124,10 @@ class PosedLimits:
         self.of_ = {}
         for moved in (False, True):
             own = fitted(moved)
+            # Where novel volumes end does not depend on how they lie; half the planted volumes
+            # would only make it less certain.
+            own.novel_limit_ = self.all_.novel_limit_
+            own.novel_limit_interval_ = self.all_.novel_limit_interval_
             self.of_[moved] = self.all_ if own.copy_limit_ is None else own
         return self
 
