@@ -95,7 +95,7 @@ class VerificationConfig(_Part):
     enabled: bool = True
     retrieved: int = Field(20, ge=1)
     proposed: int = Field(5, ge=1)
-    verified: int = Field(5, ge=1)
+    verified: int = Field(3, ge=1)
     planted: int = Field(16, ge=0)
     workers: int = Field(0, ge=0)
 

@@ -224,7 +224,7 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
     ):
         assert part in view.detail.text()
     assert shown(read_verified)[1].title == (
-        f"Training #1 score {near.score:.3f}, similarity {near.similarity:.{result.digits}f}"
+        f"Training #1 score {near.score:.3f}, similarity {near.similarity:.{result.digits - 1}f}"
     )
     axis = view.histogram.plot.getPlotItem().getAxis("bottom").labelText
     assert axis == "score after registration (larger is nearer)"

@@ -150,7 +150,7 @@ class Search:
     def __init__(
         self,
         retrieved: int = 20,
-        verified: int = 5,
+        verified: int = 3,
         beside: int = 2,
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> None:

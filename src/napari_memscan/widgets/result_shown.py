@@ -42,7 +42,7 @@ def panes_of(item: QueueItem, result: ScanResult, k: int) -> list[Pane]:
     return [
         Pane(f"Synthetic {item.sample}", item.path),
         *(
-            Pane(f"Training #{rank} {wording.nearness(near, result.digits)}", near.path)
+            Pane(f"Training #{rank} {wording.title(near, result.digits)}", near.path)
             for rank, near in enumerate(item.neighbours[:k], 1)
         ),
     ]

@@ -102,6 +102,11 @@ def nearness(near: Neighbour, digits: int) -> str:
     return similarity if near.score is None else f"{scored(near.score)}, {similarity}"
 
 
+def title(near: Neighbour, digits: int) -> str:
+    """Return `nearness` for a pane, where both must fit: the score decides, and has its decimals."""
+    return nearness(near, digits if near.score is None else digits - 1)
+
+
 def scored(score: float) -> str:
     """Return a score as it is shown."""
     return f"score {score:.{SCORE_DIGITS}f}"
