@@ -103,7 +103,7 @@ def nearness(near: Neighbour, digits: int) -> str:
 
 
 def title(near: Neighbour, digits: int) -> str:
-    """Return `nearness` for a pane, where both must fit: the score decides, and has its decimals."""
+    """Return `nearness` for a pane, where both must fit: the score has its decimals."""
     return nearness(near, digits if near.score is None else digits - 1)
 
 
