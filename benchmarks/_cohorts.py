@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,8 @@ class Split:
     """One study: no subject is in two parts.
 
     `training`, `validation` (the null) and `unseen` (honest novel ones); `apart` is in none of
-    them and teaches the generator of honest novel samples.
+    them and teaches the generator of honest novel samples. Validation and planted volumes go
+    through `decode`, if it is there: what is asked about comes out of that decoder.
     """
 
     cohort: str
@@ -66,6 +67,7 @@ class Split:
     validation: Part
     unseen: Part
     apart: Part
+    decode: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -8,13 +8,16 @@ through one decoder, so blur and artefacts are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from _cohorts import Split
+from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.roundtrip import roundtrip
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -37,7 +40,8 @@ DENOISER = DenoiserSettings(
 class Generated:
     """Samples that repeat a training volume, samples that cannot, and what was left out.
 
-    `ratios` are those of all samples drawn: of A, then of B.
+    `ratios` are those of all samples drawn: of A, then of B. `decode` is what the autoencoder of
+    both makes of a volume.
     """
 
     near: list[np.ndarray]
@@ -45,6 +49,7 @@ class Generated:
     novel: list[np.ndarray]
     n_drawn: int
     ratios: tuple[np.ndarray, np.ndarray]
+    decode: Callable[[np.ndarray], np.ndarray]
 
     def __str__(self) -> str:
         left_out = [self.n_drawn - len(part) for part in (self.near, self.novel)]
@@ -102,12 +107,12 @@ def generate(
         [drawn["b"][i] for i in kept["b"]],
         n,
         (ratios["a"], ratios["b"]),
+        partial(roundtrip, LDMGenerator(folder / "denoiser-a", device="cpu")),
     )
 
 
 def _samples(folder: Path, seeds: list[int]) -> Iterator[np.ndarray]:
     from napari_memscan.generators.interface import Sample
-    from napari_memscan.generators.ldm import LDMGenerator
 
     settings = {"batch": 4, "precision": "float32", "memory": "contiguous", "threads": 1}
     for event in LDMGenerator(folder, device="cpu").generate(seeds, **settings):

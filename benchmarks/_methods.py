@@ -130,10 +130,11 @@ class WholeVolume:
     def fit(self, study: Split) -> None:
         """Learn null and class limits as `CopyDetector.fit` does."""
         training, validation = study.training, study.validation
+        decode = study.decode or (lambda volume: volume)
         self.similarities = self.compare(training.volumes)
         null = []
         for volume, subject in zip(validation.volumes, validation.subjects, strict=True):
-            found = self.similarities(volume)
+            found = self.similarities(decode(volume))
             found[[i for i, other in enumerate(training.subjects) if other == subject]] = -np.inf
             null.append(found.max())
         self.null = Null(np.array(null, float), validation.subjects)
@@ -141,7 +142,7 @@ class WholeVolume:
         for kinds in LIMIT_KINDS.values():
             sources = range(len(training.volumes))
             for p in plant(kinds, self.n_planted, sources, study.shape, (study.seed, 1)):
-                volume = p.load(lambda p=p: training.volumes[p.source], SPACING)
+                volume = decode(p.load(lambda p=p: training.volumes[p.source], SPACING))
                 self.planted.setdefault(p.kind, []).append(float(self.similarities(volume).max()))
         by_label = {
             label: [score for kind in kinds for score in self.planted[kind]]
@@ -315,7 +316,12 @@ class Chain:
         self.verifier = search.verifier = Remembering(search.verifier, self.memory)
         training, validation = study.training, study.validation
         self.detector = CopyDetector(
-            search, q=Q, n_planted=self.n_planted, embed=embed, seed=study.seed
+            search,
+            q=Q,
+            n_planted=self.n_planted,
+            embed=embed,
+            decode=study.decode,
+            seed=study.seed,
         ).fit(
             training.volumes, validation.volumes, subjects=(training.subjects, validation.subjects)
         )

@@ -52,12 +52,13 @@ def explore(job, study: Split, asked: list[Batch]) -> list[str]:
     def find(volume: np.ndarray, out: tuple[int, ...] = ()) -> Found:
         return search.find(Query(partial(_same, volume), (), out))
 
-    null = [find(v, out) for v, out in zip(validation.volumes, excluded, strict=True)]
+    decode = study.decode or _same
+    null = [find(decode(v), out) for v, out in zip(validation.volumes, excluded, strict=True)]
     planted = []
     for label, kinds in LIMIT_KINDS.items():
         sources = range(len(training.volumes))
         for p in plant(kinds, job.sizes.planted, sources, study.shape, (study.seed, 1)):
-            volume = p.load(lambda p=p: training.volumes[p.source], SPACING)
+            volume = decode(p.load(lambda p=p: training.volumes[p.source], SPACING))
             planted.append((label, p.kind, find(volume)))
     batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
     searched = Searched(null, validation.subjects, planted, batches, study.seed)
@@ -79,7 +80,7 @@ def _measures_of(evidence: object) -> dict[str, Measure]:
     for one in fields(evidence):  # type: ignore[arg-type]
         if isinstance(getattr(evidence, one.name), float):
             found[one.name] = lambda e, name=one.name: float(getattr(e, name))
-    found["score x overlap"] = NEARNESS["score x overlap"]
+    found |= NEARNESS
     names = [n for n in ("score", "correlation", "ssim", "worst") if n in found]
     for i, a in enumerate(names):
         for b in names[i + 1 :]:

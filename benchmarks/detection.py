@@ -8,7 +8,8 @@ good: only `--tuning` looks at them, and it looks at no others.
 
 Settings: `registered` (lies where its source lies; blur and noise), `perturbed` (flips, rotation,
 shift, zoom, blur, noise, gamma and bias field at once), `generated` (samples of a latent diffusion
-model that has learnt training volumes by heart, against samples of one that has never met them).
+model that has learnt training volumes by heart, against samples of one that has never met them;
+for this setting validation and planted volumes go through the same decoder).
 
 Class limits are learnt from both kinds planted, as a study learns them; `alone` is macro-F1 with
 limits from the setting's own kinds, which is kinder to methods that no pose is made up for.
@@ -27,6 +28,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -105,34 +107,38 @@ def run(job: Job) -> Result:
     study = split(job.cohort, job.seed, job.sizes, job.folder, job.tuning)
     alike = likeness_of_strangers(study.training)
     text = [f"{job.cohort}, seed {job.seed}: {study}; mean correlation of strangers {alike:.2f}"]
-    asked = batches(study, job.sizes)
+    # The same cohort as it is, and as a generator would have made it, with what is asked of each.
+    asked = [(study, batches(study, job.sizes))]
     if job.generated:
-        made = _generated(job, study, text)
+        made, decode = _generated(job, study, text)
         if len(set(made.truth)) == 2:
-            asked.append(made)
+            asked.append((replace(study, decode=decode), [made]))
         else:
             text.append("  too few generated volumes are certain: that setting is left out")
     if job.tuning:
         from _tuning import explore
 
-        return Result(job, text, [], {}, {}, explore(job, study, asked))
+        return Result(job, text, [], {}, {}, [t for one in asked for t in explore(job, *one)])
     answers: dict = {}
     fits: dict = {}
     for name, method in methods(
         job.out, study, job.sizes.planted, job.embedders, job.short, job.verified
     ).items():
-        fresh_peak()
-        start = time.perf_counter()
-        method.fit(study)
-        seconds = time.perf_counter() - start
-        answers[name] = {batch.name: method.answer(batch) for batch in asked}
-        fits[name] = (seconds, peak_megabytes())
-        for answer in answers[name].values():
-            answer.found = ()
-    return Result(job, text, [replace(b, volumes=[]) for b in asked], answers, fits, [])
+        answers[name] = {}
+        for cohort, own in asked:
+            fresh_peak()
+            start = time.perf_counter()
+            method.fit(cohort)
+            seconds = time.perf_counter() - start
+            for batch in own:
+                answers[name][batch.name] = method.answer(batch)
+                answers[name][batch.name].found = ()
+            fits.setdefault(name, (seconds, peak_megabytes()))
+    named = [replace(batch, volumes=[]) for _, own in asked for batch in own]
+    return Result(job, text, named, answers, fits, [])
 
 
-def _generated(job: Job, study: Split, text: list[str]) -> Batch:
+def _generated(job: Job, study: Split, text: list[str]) -> tuple[Batch, Callable]:
     from _generated import AUTOENCODER, DENOISER, generate
 
     # Half learnt, nothing is memorised: what is quick elsewhere cannot be that short here.
@@ -148,13 +154,14 @@ def _generated(job: Job, study: Split, text: list[str]) -> Batch:
     )  # fmt: skip
     text.append(f"  {made} ({time.perf_counter() - start:.0f} s)")
     n, m = len(made.near), len(made.novel)
-    return Batch(
+    batch = Batch(
         "generated",
         [*made.near, *made.novel],
         ["near-duplicate"] * n + ["novel"] * m,
         ["generated"] * (n + m),
         [*made.sources, *[-1] * m],
     )
+    return batch, made.decode
 
 
 @dataclass(frozen=True)

@@ -420,7 +420,7 @@ def test_a_full_disk_is_a_message_and_room_is_all_it_takes(make_study, tmp_path)
     whole = make_study(tmp_path / "whole")
     jobs.run(jobs.generate(whole, 4))
     jobs.run(jobs.scan(whole))
-    with small_disk(tmp_path / "disk", 1024) as disk:
+    with small_disk(tmp_path / "disk", 2048) as disk:
         study = make_study(disk / "study")
         jobs.run(jobs.generate(study, 1))
         fill = disk / "fill"

@@ -92,6 +92,30 @@ def test_same_subject_pairs_stay_out_of_the_null(training):
     assert kept.null_.scores[:2].max() < 0.95
 
 
+def blurred(volume):
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(volume, 1.5)
+
+
+def test_null_and_planted_volumes_are_as_soft_as_what_the_decoder_makes(training):
+    search = Search(retrieved=3, verified=1, beside=0)
+    validation = volumes(6, 5)
+    crisp = CopyDetector(search, n_planted=1).fit(training, validation)
+    soft = CopyDetector(search, n_planted=1, decode=blurred).fit(training, validation)
+    by_hand = CopyDetector(search, n_planted=1).fit(
+        training, np.stack([blurred(v) for v in validation])
+    )
+    assert np.array_equal(soft.null_.scores, by_hand.null_.scores)
+    assert np.array_equal(soft.null_.sharpness, by_hand.null_.sharpness)
+    assert np.median(soft.null_.scores) > np.median(crisp.null_.scores)
+    scores = [np.array([f.score for f in one.planted_]) for one in (crisp, soft)]
+    assert not np.array_equal(*scores)
+    judgement = soft.predict(validation[:2])
+    assert soft.calibration(judgement).decoded
+    assert not crisp.calibration(judgement).decoded
+
+
 def test_two_volumes_of_a_subject_are_one_in_the_null():
     null = Null(np.array([0.2, 0.9, 0.5, 0.4]), ["a", "b", "a", ""], np.array([1.0, 2, 3, 4]))
     each = null.one_each()

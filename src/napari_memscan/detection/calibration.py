@@ -102,6 +102,9 @@ class Calibration:
         Of that test; None where it could not be made.
     assumption : str
         What was found, and what it means for the verdicts.
+    decoded : bool
+        Validation and planted volumes went through the generator's autoencoder first, as what it
+        makes does.
     """
 
     q: float
@@ -126,6 +129,7 @@ class Calibration:
     assumption_shifted: bool
     assumption_p: float | None
     assumption: str
+    decoded: bool = False
 
     @classmethod
     def of(
@@ -137,6 +141,7 @@ class Calibration:
         verified: int,
         search_hash: str,
         seed: int,
+        decoded: bool = False,
     ) -> Calibration:
         """Take from a judgement what is to be kept."""
         decision, posed = judgement.decision, judgement.limits
@@ -165,6 +170,7 @@ class Calibration:
             assumption_shifted=test.shifted,
             assumption_p=test.p_value,
             assumption=test.text,
+            decoded=decoded,
         )
 
     @classmethod

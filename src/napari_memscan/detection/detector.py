@@ -212,6 +212,11 @@ class CopyDetector:
         Maps volumes (N, 1, X, Y, Z) to vectors (N, d); without it only the correlator retrieves.
     proposed : int
         Candidates of the embedder.
+    decode : callable, optional
+        What the autoencoder of the generator makes of a volume (X, Y, Z); see
+        `generators.roundtrip`. Validation and planted volumes go through it, since all that is
+        generated did, and what is softer is nearer to everybody. Can be pickled, with more than
+        one process.
     seed : int
         Of planting and bootstrap.
     workers : int
@@ -239,6 +244,7 @@ class CopyDetector:
         n_planted: int = 16,
         embed: Embed | None = None,
         proposed: int = 5,
+        decode: Callable[[Array], Array] | None = None,
         seed: int = 0,
         workers: int = 1,
     ) -> None:
@@ -247,6 +253,7 @@ class CopyDetector:
         self.n_planted = n_planted
         self.embed = embed
         self.proposed = proposed
+        self.decode = decode
         self.seed = seed
         self.workers = workers
 
@@ -265,7 +272,8 @@ class CopyDetector:
         training, validation : sequences of arrays (X, Y, Z) in [0, 1]
             Of one shape; preprocessed alike.
         vectors : (array (n, d), array (m, d)), optional
-            Of training and of validation volumes, where they are known; else they are computed.
+            Of training and of validation volumes, where they are known; else they are computed,
+            as those of decoded validation volumes always are.
         subjects : (sequence of str, sequence of str), optional
             Of training and of validation volumes. A validation volume is never compared with
             training volumes of its own subject.
@@ -291,12 +299,13 @@ class CopyDetector:
                 tuple(i for i, other in enumerate(subjects[0]) if other and other == own)
                 for own in subjects[1]
             ]
-        loads = [partial(_item, validation, i) for i in range(len(validation))]
-        found = self._find(loads, excluded, None if vectors is None else vectors[1])
+        loads = [self._made(partial(_item, validation, i)) for i in range(len(validation))]
+        known = None if vectors is None or self.decode is not None else vectors[1]
+        found = self._find(loads, excluded, known)
         self.null_ = Null(
             np.array([f.score for f in found]),
             None if subjects is None else list(subjects[1]),
-            np.array([sharpness(validation[i]) for i in range(len(validation))]),
+            np.array([sharpness(load()) for load in loads]),
         )
         shape = tuple(training[0].shape)
         self.plants_: list[Plant] = [
@@ -306,7 +315,9 @@ class CopyDetector:
         ]
         self.planted_ = self._find(
             [
-                partial(p.load, partial(_item, training, p.source), self.search_.spacing)
+                self._made(
+                    partial(p.load, partial(_item, training, p.source), self.search_.spacing)
+                )
                 for p in self.plants_
             ]
         )
@@ -346,7 +357,11 @@ class CopyDetector:
             verified=self.search_.verified,
             search_hash=self.search_.hash,
             seed=self.seed,
+            decoded=self.decode is not None,
         )
+
+    def _made(self, load: Callable[[], Array]) -> Callable[[], Array]:
+        return load if self.decode is None else partial(_decoded, self.decode, load)
 
     def _vectors(self, volumes: VolumeSequence) -> Vectors:
         assert self.embed is not None
@@ -373,3 +388,7 @@ class CopyDetector:
 
 def _item(volumes: VolumeSequence, i: int) -> Array:
     return volumes[i]
+
+
+def _decoded(decode: Callable[[Array], Array], load: Callable[[], Array]) -> Array:
+    return decode(load())

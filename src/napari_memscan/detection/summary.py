@@ -78,7 +78,8 @@ def _calibrated(calibration: Calibration) -> list[str]:
         f"{limit(calibration.moved_copy_limit, calibration.moved_copy_limit_interval)}, "
         f"novel up to {limit(calibration.novel_limit, calibration.novel_limit_interval)}; from "
         f"{calibration.n_planted} planted copies, as many near-duplicates and {calibration.n_null} "
-        "validation subjects",
+        "validation subjects"
+        + (", all decoded by the generator's autoencoder first" if calibration.decoded else ""),
     ]
     lines += [f"          {text}" for text in calibration.limit_reasons]
     kind = "warning  " if calibration.assumption_shifted else "assumed  "

@@ -39,30 +39,83 @@ def planted(
     """
     from dataclasses import asdict
 
-    from napari_memscan.generators.machine import threads_set
-    from napari_memscan.jobs.scanning import threads_of
-
-    embedder, threads, tasks = study.embedder(), threads_of(study), []
-    decoder = Decoder(study, threads)
+    made, tasks = AsGenerated(study), []
     for done, one in enumerate(plants, 1):
         path = paths[one.source]
         study.array(path)
         source = study.array_key(path)
         load = partial(one.load, partial(read, study.cache.path(source)), spacing)
-        key = hash_of(["planted", source, asdict(one.perturbation), list(spacing), decoder.hash])
-        if decoder.hash:
-            made = hash_of(["decoded", key])
-            study.cache.get(made, partial(decoder, load))
-            load = partial(read, study.cache.path(made))
-
-        def embed(load: Callable[[], Array] = load) -> Array:
-            with threads_set(threads):
-                return embedder.embed(load()[None, None])[0]
-
-        vector = study.cache.get(hash_of([key, embedder.hash]), embed)
-        tasks.append(Task(key, load, vector, "", f"{one.kind} of {Path(path).name}"))
-        yield Progress(done, len(plants), f"{what}: {one.kind} of {Path(path).name}")
+        key = hash_of(["planted", source, asdict(one.perturbation), list(spacing)])
+        name = f"{one.kind} of {Path(path).name}"
+        tasks.append(made.task(key, load, "", name))
+        yield Progress(done, len(plants), f"{what}: {name}")
     return tasks
+
+
+def strangers(study: Study, crisp: Sequence[Task]) -> Generator[Progress, None, list[Task]]:
+    """Return volumes that are no copies as the study's generator would have made them.
+
+    A generator's decoder softens, and what is soft is nearer to everybody: only volumes that went
+    through it, too, are a null for those that it made.
+
+    Parameters
+    ----------
+    study : Study
+    crisp : sequence of Task
+        As they are; returned unchanged where the study's generator is no LDM.
+    """
+    made = AsGenerated(study)
+    if not made.decoder.hash:
+        return list(crisp)
+    tasks = []
+    for done, one in enumerate(crisp, 1):
+        tasks.append(made.task(one.key, one.load, one.subject, one.what))
+        yield Progress(done, len(crisp), f"decoded {one.what}")
+    return tasks
+
+
+class AsGenerated:
+    """Makes tasks of volumes that went through a study's generator, as far as it lets them.
+
+    Parameters
+    ----------
+    study : Study
+    """
+
+    def __init__(self, study: Study) -> None:
+        from napari_memscan.jobs.scanning import threads_of
+
+        self.study = study
+        self.embedder = study.embedder()
+        self.threads = threads_of(study)
+        self.decoder = Decoder(study, self.threads)
+
+    def task(self, key: str, load: Callable[[], Array], subject: str, what: str) -> Task:
+        """Return the task of a volume, decoded and embedded; both are kept in the cache.
+
+        Parameters
+        ----------
+        key : str
+            Of its content before.
+        load : callable
+            Returns the preprocessed volume (X, Y, Z).
+        subject, what : str
+            See `Task`.
+        """
+        from napari_memscan.generators.machine import threads_set
+
+        cache = self.study.cache
+        if self.decoder.hash:
+            key = hash_of(["decoded", key, self.decoder.hash])
+            cache.get(key, partial(self.decoder, load))
+            load = partial(read, cache.path(key))
+
+        def embed() -> Array:
+            with threads_set(self.threads):
+                return self.embedder.embed(load()[None, None])[0]
+
+        vector = cache.get(hash_of([key, self.embedder.hash]), embed)
+        return Task(key, load, vector, subject, what)
 
 
 class Decoder:
@@ -70,7 +123,7 @@ class Decoder:
 
     The best copy that an LDM can make of a patient is what its decoder makes of the patient's
     latent: softer than the patient. Planted volumes that did not go through it would set limits
-    that no copy of this generator reaches.
+    that no copy of this generator reaches, and a null that did not would be too far away.
 
     Parameters
     ----------

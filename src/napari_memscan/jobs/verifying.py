@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import hash_of
-from napari_memscan.jobs.planting import planted
+from napari_memscan.jobs.planting import planted, strangers
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.searching import StudySearch, Task, plain
 from napari_memscan.study import Study
@@ -38,22 +38,34 @@ class Base:
         Learnt from planted volumes.
     n_planted : int
         Planted copies, and as many near-duplicates.
+    decoded : bool
+        All of these volumes went through the autoencoder of the study's generator first.
     """
 
     null: Null
     limits: PosedLimits
     n_planted: int
+    decoded: bool
 
 
 def calibrated(
     study: Study, search: StudySearch, validation: Sequence[Task]
 ) -> Generator[Progress, None, Base]:
-    """Search for validation volumes and for planted ones, and learn null and limits."""
+    """Search for validation volumes and for planted ones, and learn null and limits.
+
+    Both as the study's generator would have made them, where it has an autoencoder that fits.
+
+    Parameters
+    ----------
+    study : Study
+    search : StudySearch
+    validation : sequence of Task
+        As they are.
+    """
     import numpy as np
 
     from napari_memscan.detection.detector import Null, PosedLimits
     from napari_memscan.detection.planting import LIMIT_KINDS, plant
-    from napari_memscan.detection.sharpness import sharpness
 
     config = study.config
     plants = [
@@ -67,17 +79,18 @@ def calibrated(
             (config.seed, LIMITS_SEED),
         )
     ]
+    others = yield from strangers(study, validation)
     perturbed = yield from planted(study, plants, search.training, search.spacing, "planted")
-    found = yield from search.run([*validation, *perturbed])
-    n = len(validation)
-    rows = study.cohort.rows("validation")
+    found = yield from search.run([*others, *perturbed])
+    n = len(others)
     null = Null(
         np.array([f.score for f in found[:n]]),
-        [row.subject_id for row in rows],
-        np.array([_sharpness(study, row.path, sharpness) for row in rows]),
+        [task.subject for task in others],
+        np.array([_sharpness(study, task) for task in others]),
     )
     limits = PosedLimits(config.seed).fit(null.one_each().scores, plants, found[n:])
-    return Base(null, limits, len(plants) // len(LIMIT_KINDS))
+    decoded = [a.key != b.key for a, b in zip(validation, others, strict=True)]
+    return Base(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded))
 
 
 def judged(
@@ -94,7 +107,6 @@ def judged(
 
     from napari_memscan.detection.calibration import Calibration
     from napari_memscan.detection.detector import judge
-    from napari_memscan.detection.sharpness import sharpness
 
     search = StudySearch(study, paths["training"], vectors["training"])
     subjects = [row.subject_id for row in study.cohort.rows("validation")]
@@ -105,18 +117,17 @@ def judged(
         )
     ]
     base = yield from calibrated(study, search, validation)
-    found = yield from search.run(
-        [
-            plain(study, path, vector)
-            for path, vector in zip(paths["synthetic"], vectors["synthetic"], strict=True)
-        ]
-    )
+    synthetic = [
+        plain(study, path, vector)
+        for path, vector in zip(paths["synthetic"], vectors["synthetic"], strict=True)
+    ]
+    found = yield from search.run(synthetic)
     judgement = judge(
         np.array([f.score for f in found]),
         base.null,
         base.limits,
         q=study.config.rule.q,
-        sharpness=np.array([_sharpness(study, path, sharpness) for path in paths["synthetic"]]),
+        sharpness=np.array([_sharpness(study, task) for task in synthetic]),
         found=found,
     )
     return {
@@ -128,13 +139,16 @@ def judged(
             verified=search.search.verified,
             search_hash=search.search.hash,
             seed=study.config.seed,
+            decoded=base.decoded,
         ),
         "null_scores": base.null.one_each().scores.tolist(),
     }
 
 
-def _sharpness(study: Study, path: str, measure: Callable[[Array], float]) -> float:
+def _sharpness(study: Study, task: Task) -> float:
     import numpy as np
 
-    key = hash_of(["sharpness", study.array_key(path)])
-    return float(study.cache.get(key, lambda: np.array([measure(study.array(path))]))[0])
+    from napari_memscan.detection.sharpness import sharpness
+
+    key = hash_of(["sharpness", task.key])
+    return float(study.cache.get(key, lambda: np.array([sharpness(task.load())]))[0])
