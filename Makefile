@@ -24,6 +24,7 @@ screenshots: system .venv/.ready
 	tools/under-xvfb $(BIN)/python docs/make_screenshots.py
 
 test: system .venv/.ready
+	@tools/system-libraries tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo

@@ -100,6 +100,22 @@ class VerificationConfig(_Part):
     workers: int = Field(0, ge=0)
 
 
+class ReviewConfig(_Part):
+    """Where decisions are kept, and how several readers share the work.
+
+    Attributes
+    ----------
+    store : str
+        A file, or ``postgresql://reader:${PASSWORD}@host/database``; ``${NAME}`` is an environment
+        variable, so that no password needs to be here.
+    readers : {"share", "each"}
+        ``share``: a sample is read by one of them. ``each``: every reader reads every sample.
+    """
+
+    store: str = "review.sqlite"
+    readers: Literal["share", "each"] = "share"
+
+
 class StudyConfig(_Part):
     """What `study.toml` says.
 
@@ -121,6 +137,8 @@ class StudyConfig(_Part):
         Which rule decides.
     verification : VerificationConfig
         How candidates are proven in image space.
+    review : ReviewConfig
+        Where decisions are kept, and how several readers share the work.
     k : int
         Neighbours kept for each sample.
     seed : int
@@ -138,6 +156,7 @@ class StudyConfig(_Part):
     preprocessing: Preprocessing
     rule: RuleConfig = RuleConfig()
     verification: VerificationConfig = VerificationConfig()
+    review: ReviewConfig = ReviewConfig()
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
     warnings: tuple[str, ...] = ()

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_memscan.config import FORMAT, GeneratorConfig, RuleConfig, StudyConfig, explained
+from napari_memscan.config import (
+    FORMAT,
+    GeneratorConfig,
+    ReviewConfig,
+    RuleConfig,
+    StudyConfig,
+    explained,
+)
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of, write_text
 from napari_memscan.samples import SampleRow, add_row, read_samples
@@ -54,7 +61,6 @@ class Study:
         self.synthetic_dir = folder / "synthetic"
         self.samples_path = self.synthetic_dir / "samples.csv"
         self.scan_dir = folder / "scan"
-        self.store_path = folder / "review.sqlite"
         self.report_dir = folder / "report"
         self.cohort_path = folder / "cohort.csv"
 
@@ -129,6 +135,7 @@ class Study:
         for part, name, unused in (
             (value, "embedder_declared", {}),
             (value, "embedder_trust", False),
+            (value, "review", ReviewConfig().model_dump(mode="json")),
             (value.get("generator", {}), "declared", {}),
             (value.get("generator", {}), "trust", False),
         ):
@@ -310,14 +317,24 @@ class Study:
             return None
         return ScanResult.load(self.scan_dir)
 
-    def store(self) -> DecisionStore:
-        """Open the store of decisions."""
+    def store(self, read_only: bool = False) -> DecisionStore:
+        """Open the store of decisions: what ``[review]`` names, else a file in the folder."""
         from napari_memscan.review.store import DecisionStore
 
-        return DecisionStore(self.store_path)
+        where = self.config.review.store
+        if "://" not in where and "${" not in where:
+            where = str(self.resolve(where))
+        return DecisionStore(where, study=self.config.name, read_only=read_only)
 
-    def queue(self, store: DecisionStore) -> ReviewQueue:
+    def queue(self, store: DecisionStore, reader: str = "") -> ReviewQueue:
         """Return the queue of the last scan with the decisions of `store`.
+
+        Parameters
+        ----------
+        store : DecisionStore
+            Read once.
+        reader : str
+            Who reads: the queue then knows this one's decisions.
 
         Raises
         ------
@@ -330,4 +347,13 @@ class Study:
         if result is None:
             raise BadInput(f"{self.folder}: not scanned yet. Generate volumes and scan first.")
         ids = {str(self.sample_path(row)): row.sample for row in self.samples()}
-        return ReviewQueue(result, ids, self.lineage(), store.current())
+        standing = store.standing()
+        return ReviewQueue(
+            result,
+            ids,
+            self.lineage(),
+            standing.current(),
+            standing.by_reader(),
+            reader=reader,
+            each=self.config.review.readers == "each",
+        )

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.review.audit import audit
 from napari_memscan.review.store import WITHDRAWN, DecisionStore
 
 
@@ -52,6 +53,71 @@ def test_undo_goes_back_one_decision_of_this_reader_at_a_time(store):
     assert len(store.history()) == 5
 
 
+def test_redo_makes_again_what_was_undone_until_a_new_decision(any_store):
+    store = any_store
+    for sample, decision in (("s0", "copy"), ("s1", "unsure"), ("s2", "copy")):
+        store.record(sample, decision, "Ann", "a note", {"k": 3}, confidence=2, seconds=4.5)
+    assert store.redo("Ann") is None
+    store.undo("Ann")
+    store.undo("Ann")
+    assert store.redo("Ben") is None
+    store.record("s9", "copy", "Ben")  # Another reader's decision is no new one of hers.
+    again = store.redo("Ann")
+    assert (again.sample, again.decision, again.restores) == ("s1", "unsure", 2)
+    assert (again.note, again.evidence, again.confidence) == ("a note", {"k": 3}, 2)
+    assert store.redo("Ann").sample == "s2"
+    assert store.redo("Ann") is None
+    assert store.undo("Ann").sample == "s2"
+    assert store.undo("Ann").sample == "s1"
+    assert store.redo("Ann").sample == "s1"
+    store.undo("Ann")
+    store.record("s5", "copy", "Ann")
+    assert store.redo("Ann") is None
+    assert store.current("Ann").keys() == {"s0", "s5"}
+
+
+def test_readers_stand_side_by_side_and_blind_answers_clear_nothing(any_store):
+    store = any_store
+    store.record("s0", "copy", "Ann", confidence=5, seconds=1.2345)
+    store.record("s0", "not a copy", "Ben")
+    store.record("s1", "unsure", "Ann", stage="blind")
+    store.record("s1", "real", "Ann", stage="forced-choice")
+    assert store.current()["s0"].reader == "Ben"
+    assert store.current("Ann")["s0"].decision == "copy"
+    assert store.current().keys() == {"s0"}
+    assert store.current(stage="blind").keys() == {"s1"}
+    assert {r: list(of) for r, of in store.by_reader().items()} == {"Ann": ["s0"], "Ben": ["s0"]}
+    first = store.history()[0]
+    assert (first.confidence, first.seconds, first.stage) == (5, 1.234, "open")
+    assert first.version
+    # An undo in the queue takes back no answer to a test.
+    assert store.undo("Ann").sample == "s0"
+    assert store.undo("Ann") is None
+    assert store.undo("Ann", stage="blind").sample == "s1"
+    assert store.current("Ann", "blind") == {}
+    assert store.current("Ann", "forced-choice")["s1"].decision == "real"
+
+
+def test_what_no_database_could_keep_is_kept_or_refused(any_store):
+    recorded = any_store.record(
+        "s0", "copy", "Ann", "a\0b\ud800 '; DROP TABLE memscan_events;--", {"p": float("nan")}
+    )
+    assert any_store.history() == [recorded]
+    assert recorded.note == "ab? '; DROP TABLE memscan_events;--"
+    assert recorded.evidence == {"p": None}
+    assert audit(any_store).intact
+    with pytest.raises(BadInput, match="JSON"):
+        any_store.record("s0", "copy", "Ann", evidence={"a": object()})
+    with pytest.raises(BadInput, match="from 1 to 5"):
+        any_store.record("s0", "copy", "Ann", confidence=6)
+    with pytest.raises(BadInput, match="seconds"):
+        any_store.record("s0", "copy", "Ann", seconds=-1)
+    with pytest.raises(BadInput, match="one of real, synthetic"):
+        any_store.record("s0", "copy", "Ann", stage="forced-choice")
+    with pytest.raises(BadInput, match="stage"):
+        any_store.record("s0", "copy", "Ann", stage="asleep")
+
+
 def test_two_windows_see_each_others_decisions(store, tmp_path):
     other = DecisionStore(tmp_path / "review.sqlite")
     store.record("s0", "copy", "Ann")
@@ -60,8 +126,8 @@ def test_two_windows_see_each_others_decisions(store, tmp_path):
     other.close()
 
 
-@pytest.mark.parametrize("statement", ["UPDATE decisions SET decision='unsure'",
-                                       "DELETE FROM decisions"])  # fmt: skip
+@pytest.mark.parametrize("statement", ["UPDATE memscan_events SET decision='unsure'",
+                                       "DELETE FROM memscan_events"])  # fmt: skip
 def test_the_database_refuses_changes(store, tmp_path, statement):
     store.record("s0", "copy", "Ann")
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'review.sqlite'}")
@@ -71,27 +137,34 @@ def test_the_database_refuses_changes(store, tmp_path, statement):
     assert store.current()["s0"].decision == "copy"
 
 
-def test_decisions_survive_kill_9(tmp_path):
-    code = """
-        import sys, time
-        from napari_memscan.review.store import DecisionStore
-        store = DecisionStore(sys.argv[1])
-        for i in range(3):
-            store.record(f"s{i}", "copy", "Ann")
-        print("recorded", flush=True)
-        time.sleep(60)
-    """
-    path = tmp_path / "review.sqlite"
+RECORDING = """
+    import itertools, sys
+    from napari_memscan.review.store import DecisionStore
+    store = DecisionStore(sys.argv[1])
+    for i in itertools.count():
+        print(store.record(f"s{i}", "copy", "Ann", "x" * 200).id, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 7, 40])
+def test_a_kill_in_the_midst_of_recording_loses_nothing(where, after):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(RECORDING), where],
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert process.stdout.readline() == "recorded\n"
+    seen = [int(process.stdout.readline()) for _ in range(after)]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    seen += [int(line) for line in process.stdout.read().split()]
     process.stdout.close()
-    again = DecisionStore(path)
-    assert again.current().keys() == {"s0", "s1", "s2"}
-    again.record("s3", "unsure", "Ann")
+    again = DecisionStore(where)
+    there = [d.id for d in again.history()]
+    # What was said to be recorded is there; at most the one that was under way comes on top.
+    assert there in (seen, [*seen, len(seen) + 1])
+    assert audit(again).intact
+    again.record("after", "unsure", "Ann")
+    assert audit(again).intact
     again.close()
 
 
@@ -118,7 +191,7 @@ def test_a_locked_store_is_a_message_and_nothing_is_recorded(store, tmp_path):
     store.record("s0", "copy", "Ann")
 
 
-def test_two_programs_that_start_at_once_lose_nothing(tmp_path):
+def test_two_programs_that_write_at_once_lose_nothing_and_never_fork_the_chain(where):
     code = """
         import sys, time
         from napari_memscan.review.store import DecisionStore
@@ -128,15 +201,18 @@ def test_two_programs_that_start_at_once_lose_nothing(tmp_path):
         for i in range(15):
             store.record(f"{sys.argv[2]}{i}", "copy", sys.argv[2])
     """
-    path, start = tmp_path / "review.sqlite", str(time.time() + 4)
+    start = str(time.time() + 3)
     programs = [
-        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(path), name, start])
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), where, name, start])
         for name in ("a", "b")
     ]
     assert [p.wait(timeout=120) for p in programs] == [0, 0]
-    store = DecisionStore(path)
+    store = DecisionStore(where)
     assert store.current().keys() == {f"{name}{i}" for name in "ab" for i in range(15)}
     assert [d.id for d in store.history()] == list(range(1, 31))
+    found = audit(store)
+    assert found.intact
+    assert found.n_readers == 2
     store.close()
 
 
@@ -144,12 +220,12 @@ def test_a_store_killed_while_it_was_made_is_made_whole(tmp_path):
     path = tmp_path / "review.sqlite"
     DecisionStore(path).close()
     with sqlite3.connect(path) as half:
-        half.execute("DROP TRIGGER decisions_no_update")
-        half.execute("DROP TRIGGER decisions_no_delete")
+        half.execute("DROP TRIGGER memscan_events_no_update")
+        half.execute("DROP TRIGGER memscan_events_no_delete")
     store = DecisionStore(path)
     store.record("s0", "copy", "Ann")
     with sqlite3.connect(path) as other, pytest.raises(sqlite3.IntegrityError, match="append"):
-        other.execute("DELETE FROM decisions")
+        other.execute("DELETE FROM memscan_events")
     store.close()
 
 
@@ -180,3 +256,38 @@ def test_a_damaged_database_is_a_message(tmp_path):
     path.write_bytes(content)
     with pytest.raises(BadInput, match="damaged"):
         DecisionStore(path).history()
+
+
+FULL = """
+    import resource, sys
+    from napari_memscan.errors import JobFailed
+    from napari_memscan.review.store import DecisionStore
+    store = DecisionStore(sys.argv[1])
+    for i in range(5):
+        store.record(f"s{i}", "copy", "Ann")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
+    failed, kept = 0, 5
+    for i in range(5, 60):
+        try:
+            store.record(f"s{i}", "copy", "Ann", "x" * 20_000)
+            kept += 1
+        except JobFailed as error:
+            failed += 1
+            assert "disk is not full" in str(error), error
+    assert failed, "never full"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store.record("after", "copy", "Ann")
+    print(kept + 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_full_disk_is_a_message_and_the_store_stays_usable(tmp_path):
+    path = tmp_path / "review.sqlite"
+    code = [sys.executable, "-c", textwrap.dedent(FULL), str(path)]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    store = DecisionStore(path)
+    assert len(store.history()) == int(done.stdout)
+    assert audit(store).intact
+    store.close()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_memscan.cli import (
+    audit,
     checkpoints,
     demo,
     evidence,
@@ -18,6 +19,7 @@ from napari_memscan.cli import (
     membership,
     model,
     new,
+    regenerate,
     selftest,
 )
 from napari_memscan.cli.console import Commands, say
@@ -60,6 +62,7 @@ def memscan(
       memscan selftest audit
       memscan review audit
       memscan report audit
+      memscan audit audit
     Volumes that are there already, without any study:
       memscan scan --training train/ --validation held-out/ --synthetic generated/
 
@@ -77,11 +80,13 @@ for command in (
     make.generate,
     make.embed,
     make.scan,
+    regenerate.regenerate,
     selftest.selftest,
     membership.membership,
     evidence.evidence,
     judge.review,
     judge.report,
+    audit.audit,
 ):
     app.command()(command)
 

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from napari_memscan.detection.result import Neighbour, ScanResult
 from napari_memscan.review.store import Decision
+
+CALLED = ("copy", "near-duplicate")
+"""Verdicts with which the program calls a sample."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """How far a reader is.
+
+    Attributes
+    ----------
+    read, total : int
+        Samples that need no more reading, and all.
+    seconds : float or None
+        Expected for the rest; None where no reading time is known yet.
+    """
+
+    read: int
+    total: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        text = f"{self.read} of {self.total}"
+        if self.read >= self.total or self.seconds is None:
+            return text
+        if self.seconds < 60:
+            return f"{text}, less than 1 min left"
+        minutes = round(self.seconds / 60)
+        hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+        return f"{text}, {hours} left"
 
 
 @dataclass(frozen=True)
@@ -26,7 +58,7 @@ class QueueItem:
     neighbours : tuple of Neighbour
         Nearest first.
     decision : Decision or None
-        What was decided last.
+        What was decided last, by anybody.
     parent : str or None
         The sample it replaces.
     replaced_by : str or None
@@ -37,6 +69,12 @@ class QueueItem:
         Largest after registration; None without registration.
     p_value : float or None
         How often a new patient's volume would be as near; None where the rule knows none.
+    decisions : tuple of Decision
+        What each reader decided last, in the order of deciding.
+    own : Decision or None
+        What the present reader decided last.
+    each : bool
+        Every reader reads every sample: a decision of another one does not make it read.
     """
 
     sample: str
@@ -51,11 +89,57 @@ class QueueItem:
     value: float
     score: float | None = None
     p_value: float | None = None
+    decisions: tuple[Decision, ...] = ()
+    own: Decision | None = None
+    each: bool = False
 
     @property
     def unread(self) -> bool:
         """Whether somebody still has to decide: undecided, and not replaced by another sample."""
-        return self.decision is None and self.replaced_by is None
+        decided = self.own if self.each else self.decision
+        return decided is None and self.replaced_by is None
+
+    @property
+    def called(self) -> bool:
+        """Whether the program calls it: copy or near-duplicate."""
+        return self.verdict in CALLED
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a reader decided copy, or the program calls it."""
+        return self.called or any(d.decision == "copy" for d in self._all)
+
+    @property
+    def readers_disagree(self) -> bool:
+        """Whether two readers decided differently; unsure is an opinion, too."""
+        return len({d.decision for d in self._all}) > 1
+
+    @property
+    def program_disagrees(self) -> bool:
+        """Whether a reader contradicts the program.
+
+        Not a copy where the verdict is copy, or copy where it is novel. Between them, at
+        near-duplicate and undecided, the program says too little to be contradicted.
+        """
+        contrary = {"copy": "not a copy", "novel": "copy"}.get(self.verdict)
+        return any(d.decision == contrary for d in self._all)
+
+    @property
+    def confidence(self) -> int | None:
+        """Confidence of the present reader's decision, else of the last one; None without."""
+        decision = self.own or self.decision
+        return decision.confidence if decision is not None else None
+
+    @cached_property
+    def words(self) -> str:
+        """All that a search looks at, in lower case: sample, files, notes and readers."""
+        parts = [self.sample, Path(self.path).name, *(Path(n.path).name for n in self.neighbours)]
+        parts += [text for d in self._all for text in (d.note, d.reader)]
+        return "\n".join(parts).casefold()
+
+    @property
+    def _all(self) -> tuple[Decision, ...]:
+        return self.decisions or ((self.decision,) if self.decision is not None else ())
 
 
 class ReviewQueue:
@@ -70,7 +154,13 @@ class ReviewQueue:
     lineage : mapping of str to str
         Sample to the parent it replaces.
     decisions : mapping of str to Decision
-        Sample to its standing decision.
+        Sample to its standing decision, whoever's.
+    by_reader : mapping, optional
+        Reader to sample to standing decision; see `Standing.by_reader`.
+    reader : str
+        Who reads now.
+    each : bool
+        Every reader reads every sample; else a sample is read by one of them.
 
     Attributes
     ----------
@@ -84,8 +174,17 @@ class ReviewQueue:
         samples: Mapping[str, str],
         lineage: Mapping[str, str],
         decisions: Mapping[str, Decision],
+        by_reader: Mapping[str, Mapping[str, Decision]] | None = None,
+        *,
+        reader: str = "",
+        each: bool = False,
     ) -> None:
         children = {parent: sample for sample, parent in lineage.items()}
+        every: dict[str, list[Decision]] = {}
+        for of_one in (by_reader or {}).values():
+            for sample, decision in of_one.items():
+                every.setdefault(sample, []).append(decision)
+        own = (by_reader or {}).get(reader.strip(), {})
         self.items = tuple(
             QueueItem(
                 sample=samples[s.path],
@@ -100,6 +199,9 @@ class ReviewQueue:
                 value=result.value(s),
                 score=s.score,
                 p_value=s.p_value,
+                decisions=tuple(sorted(every.get(samples[s.path], ()), key=lambda d: d.id)),
+                own=own.get(samples[s.path]),
+                each=each,
             )
             for s in result.samples
             if s.path in samples
@@ -110,11 +212,32 @@ class ReviewQueue:
         """Samples read or replaced, and all of them."""
         return sum(not item.unread for item in self.items), len(self.items)
 
-    def next_unread(self, after: str | None = None) -> str | None:
-        """Return the first unread sample below `after`, else the first one; None when all are."""
+    def left(self, seconds: float | None) -> Left:
+        """Return how far the reading is.
+
+        Parameters
+        ----------
+        seconds : float or None
+            For one sample; see `Standing.seconds`.
+        """
+        read, total = self.progress
+        return Left(read, total, None if seconds is None else seconds * (total - read))
+
+    def next_unread(
+        self, after: str | None = None, but: Collection[str] = frozenset()
+    ) -> str | None:
+        """Return the first unread sample below `after`, else the first one; None when all are.
+
+        Parameters
+        ----------
+        after : str, optional
+            Where the reader is.
+        but : collection of str
+            Samples to leave out, such as those that others read now.
+        """
         names = [item.sample for item in self.items]
         start = names.index(after) + 1 if after in names else 0
         for item in (*self.items[start:], *self.items[:start]):
-            if item.unread:
+            if item.unread and item.sample not in but:
                 return item.sample
         return None

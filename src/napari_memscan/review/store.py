@@ -1,135 +1,107 @@
-"""Decisions on disk the moment they are made; appended, never changed."""
+"""Decisions on disk the moment they are made; appended, chained by hashes, never changed."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    DDL,
-    URL,
-    Column,
-    Engine,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    select,
+from sqlalchemy import Connection, select
+
+from napari_memscan.errors import BadInput
+from napari_memscan.review.address import address_of
+from napari_memscan.review.database import ABOUT, EVENTS, OLD, Database
+from napari_memscan.review.events import (
+    DECISIONS,
+    GENESIS,
+    UNVEILED,
+    WITHDRAWN,
+    Decision,
+    checked,
+    evidence_text,
+    hash_of_event,
+    program_version,
+    storable,
 )
-from sqlalchemy import event as events
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from napari_memscan.review.standing import Standing
+from napari_memscan.review.takeover import take_over
 
-from napari_memscan.errors import BadInput, JobFailed
-
-DECISIONS = ("copy", "not a copy", "unsure")
-"""What a reader can say of a sample."""
-WITHDRAWN = "withdrawn"
-"""An event that takes back the reader's latest decision."""
-
-_METADATA = MetaData()
-_EVENTS = Table(
-    "decisions",
-    _METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("sample", String(64), nullable=False, index=True),
-    Column("decision", String(16), nullable=False),
-    Column("reader", String(128), nullable=False),
-    Column("time", String(40), nullable=False),
-    Column("note", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("withdraws", Integer, nullable=True),
-)
-# Append-only is kept by the database itself, not by good manners of its users.
-_TRIGGERS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions "
-    "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a person said of a sample, or took back.
-
-    Attributes
-    ----------
-    id : int
-        Ascending in the order of recording.
-    sample : str
-        Such as ``s000003``.
-    decision : str
-        One of `DECISIONS`, or `WITHDRAWN`.
-    reader : str
-        Who.
-    time : str
-        UTC, ISO 8601.
-    note : str
-        Free text.
-    evidence : dict
-        What was on screen: similarity, neighbour, threshold, hashes.
-    withdraws : int or None
-        For a withdrawal: the id of what it takes back.
-    """
-
-    id: int
-    sample: str
-    decision: str
-    reader: str
-    time: str
-    note: str
-    evidence: dict[str, Any]
-    withdraws: int | None = None
+__all__ = ["DECISIONS", "UNVEILED", "WITHDRAWN", "Decision", "DecisionStore"]
 
 
 class DecisionStore:
-    """An append-only store of decisions: SQLite in a file, or any database by URL.
+    """An append-only store of decisions: SQLite in a file, or a PostgreSQL database by URL.
+
+    Every event names the hash of the one before, and is hashed itself: `audit.audit` finds what
+    was changed. Decisions of earlier versions, without hashes, are taken over into the chain.
 
     Parameters
     ----------
     where : path or str
-        A file (made if missing), or an SQLAlchemy URL.
+        A file (made if missing), or a URL; see `address.address_of`.
+    study : str
+        Name of the study. A server's database then refuses another study: names of samples would
+        mean two volumes.
+    read_only : bool
+        For an audit: nothing is made or taken over.
+
+    Attributes
+    ----------
+    where : str
+        For people; never shows a password.
 
     Raises
     ------
     BadInput
-        The file is no such store.
+        The file is no such store, or no such URL.
     JobFailed
         It cannot be opened or written.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        text = str(where)
-        self.where = text
-        # Not put together as text: a folder's name may hold '?' or '%'.
-        url = text if "://" in text else URL.create("sqlite", database=text)
-        self._engine: Engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            events.listen(self._engine, "connect", _durable)
-        with _Explained(text):
-            self._prepare()
+    def __init__(self, where: str | Path, study: str = "", read_only: bool = False) -> None:
+        address = address_of(where)
+        self.where = address.shown
+        self.database = Database(address, read_only)
+        self._engine = self.database.engine
+        if read_only:
+            with self.database.reading() as connection:
+                self._recognise(connection)
+            return
+        with self.database.writing() as connection:
+            self.database.prepare(connection)
+            if address.shared and study:
+                self._belong(connection, study)
+            # Earlier versions knew files only; on a server that table is somebody else's.
+            old = set() if address.shared else self.database.tables(connection)
+            for row in take_over(connection, old):
+                self._chain(connection, row)
 
-    def _prepare(self) -> None:
-        # Each statement says "if not exists": two programs may come first at the same time, and
-        # one that was killed half way leaves the rest to the next.
-        with self._engine.begin() as connection:
-            connection.execute(CreateTable(_EVENTS, if_not_exists=True))
-            for index in sorted(_EVENTS.indexes, key=lambda i: str(i.name)):
-                connection.execute(CreateIndex(index, if_not_exists=True))
-            if self._engine.dialect.name == "sqlite":
-                for trigger in _TRIGGERS:
-                    connection.execute(DDL(trigger))  # type: ignore[no-untyped-call]
+    def _recognise(self, connection: Connection) -> None:
+        there = self.database.tables(connection)
+        if EVENTS.name in there:
+            return
+        if OLD in there:
+            raise BadInput(
+                f"{self.where}: recorded by an earlier version, which kept no hashes. They begin "
+                "when the study is opened for review next."
+            )
+        raise BadInput(f"{self.where}: no store of decisions.")
+
+    def _belong(self, connection: Connection, study: str) -> None:
+        owner = connection.execute(select(ABOUT.c.value).where(ABOUT.c.name == "study")).scalar()
+        if owner is None:
+            connection.execute(ABOUT.insert().values(name="study", value=storable(study)))
+        elif owner != storable(study):
+            raise BadInput(
+                f"{self.where}: holds the decisions of study '{owner}', this one is '{study}'. "
+                "Each study needs a database of its own. If it was renamed, write its old name "
+                "into study.toml again."
+            )
 
     def close(self) -> None:
         """Give the file free; everything recorded is on disk already."""
-        self._engine.dispose()
+        self.database.close()
 
     def record(
         self,
@@ -138,109 +110,162 @@ class DecisionStore:
         reader: str,
         note: str = "",
         evidence: Mapping[str, Any] | None = None,
+        *,
+        confidence: int | None = None,
+        seconds: float | None = None,
+        stage: str = "open",
     ) -> Decision:
         """Append a decision; it is on disk when this returns.
+
+        Parameters
+        ----------
+        sample, decision, reader, note, evidence, confidence, seconds, stage
+            As in `Decision`.
 
         Raises
         ------
         BadInput
-            `decision` is none of `DECISIONS`, or the reader has no name.
+            The decision is none of `DECISIONS` (of `CHOICES` in a forced choice), the reader has
+            no name, or another value does not fit.
         JobFailed
             It could not be written: nothing is recorded.
         """
-        if decision not in DECISIONS:
-            raise BadInput(f"decision '{decision}': one of {', '.join(DECISIONS)} is expected.")
-        if not reader.strip():
-            raise BadInput("a decision needs the reader's name.")
-        return self._append(sample, decision, reader.strip(), note, dict(evidence or {}), None)
+        checked(decision, reader, stage, confidence, seconds)
+        return self._append(
+            sample=sample,
+            decision=decision,
+            reader=reader,
+            note=note,
+            evidence=evidence_text(evidence or {}),
+            confidence=confidence,
+            seconds=None if seconds is None else round(float(seconds), 3),
+            stage=stage,
+        )
 
-    def undo(self, reader: str) -> Decision | None:
+    def undo(self, reader: str, stage: str = "open") -> Decision | None:
         """Take back the reader's latest decision that still stands; once more goes further back.
+
+        Parameters
+        ----------
+        reader : str
+            Who.
+        stage : str
+            Only decisions of this stage: an undo in the queue takes back no answer to a test.
 
         Returns
         -------
         Decision or None
             The withdrawal, or None when there is nothing to take back.
         """
-        standing = self._standing()
-        own = [d for d in standing.values() if d.reader == reader.strip()]
-        if not own:
-            return None
-        last = max(own, key=lambda d: d.id)
-        return self._append(last.sample, WITHDRAWN, last.reader, "", {}, last.id)
+        with self.database.writing() as connection:
+            last = Standing(self._read(connection)).undoable(reader, stage)
+            if last is None:
+                return None
+            return self._add(
+                connection,
+                sample=last.sample,
+                decision=WITHDRAWN,
+                reader=last.reader,
+                stage=stage,
+                withdraws=last.id,
+            )
 
-    def current(self) -> dict[str, Decision]:
-        """Return the latest standing decision of each sample that has one."""
-        result: dict[str, Decision] = {}
-        for decision in self._standing().values():
-            result[decision.sample] = decision
-        return result
+    def redo(self, reader: str, stage: str = "open") -> Decision | None:
+        """Make the decision again that the reader undid last; nothing after a new decision.
+
+        Returns
+        -------
+        Decision or None
+            The decision, a new event with all that the undone one held; None when there is none.
+        """
+        with self.database.writing() as connection:
+            undone = Standing(self._read(connection)).redoable(reader, stage)
+            if undone is None:
+                return None
+            return self._add(
+                connection,
+                sample=undone.sample,
+                decision=undone.decision,
+                reader=undone.reader,
+                note=undone.note,
+                evidence=evidence_text(undone.evidence),
+                confidence=undone.confidence,
+                seconds=undone.seconds,
+                stage=stage,
+                restores=undone.id,
+            )
+
+    def unveil(
+        self, sample: str, reader: str, evidence: Mapping[str, Any] | None = None
+    ) -> Decision:
+        """Record that from now on the reader knows what a case of a blind study is."""
+        return self._append(
+            sample=sample,
+            decision=UNVEILED,
+            reader=reader,
+            evidence=evidence_text(evidence or {}),
+            stage="revealed",
+        )
+
+    def current(self, reader: str | None = None, stage: str | None = None) -> dict[str, Decision]:
+        """Return the latest standing decision of each sample; see `Standing.current`."""
+        return self.standing().current(reader, stage)
+
+    def by_reader(self, stage: str | None = None) -> dict[str, dict[str, Decision]]:
+        """Return reader to sample to standing decision; see `Standing.by_reader`."""
+        return self.standing().by_reader(stage)
+
+    def standing(self) -> Standing:
+        """Return all events, read once, and what stands after them."""
+        return Standing(self.history())
 
     def history(self, sample: str | None = None) -> list[Decision]:
         """Return every event, or those of one sample, oldest first."""
-        query = select(_EVENTS).order_by(_EVENTS.c.id)
+        with self.database.reading() as connection:
+            return self._read(connection, sample)
+
+    def head(self) -> tuple[int, str]:
+        """Return number and hash of the last event: to be noted elsewhere, as proof."""
+        with self.database.reading() as connection:
+            return self._head(connection)
+
+    def _read(self, connection: Connection, sample: str | None = None) -> list[Decision]:
+        query = select(EVENTS).order_by(EVENTS.c.id)
         if sample is not None:
-            query = query.where(_EVENTS.c.sample == sample)
-        with _Explained(self.where), self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [Decision(**{**row, "evidence": json.loads(row["evidence"])}) for row in rows]
+            query = query.where(EVENTS.c.sample == sample)
+        return [Decision.of(dict(row)) for row in connection.execute(query).mappings()]
 
-    def _standing(self) -> dict[int, Decision]:
-        events_ = self.history()
-        withdrawn = {e.withdraws for e in events_}
-        return {e.id: e for e in events_ if e.decision != WITHDRAWN and e.id not in withdrawn}
+    def _head(self, connection: Connection) -> tuple[int, str]:
+        query = select(EVENTS.c.id, EVENTS.c.hash).order_by(EVENTS.c.id.desc()).limit(1)
+        last = connection.execute(query).first()
+        return (0, GENESIS) if last is None else (int(last[0]), str(last[1]))
 
-    def _append(
-        self,
-        sample: str,
-        decision: str,
-        reader: str,
-        note: str,
-        evidence: dict[str, Any],
-        withdraws: int | None,
-    ) -> Decision:
-        values: dict[str, Any] = {
-            "sample": sample,
-            "decision": decision,
-            "reader": reader,
+    def _append(self, **values: Any) -> Decision:
+        with self.database.writing() as connection:
+            return self._add(connection, **values)
+
+    def _add(self, connection: Connection, **values: Any) -> Decision:
+        row: dict[str, Any] = {
+            "note": "",
+            "evidence": "{}",
+            "confidence": None,
+            "seconds": None,
+            "withdraws": None,
+            "restores": None,
+            "origin": "",
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "note": note,
-            "evidence": json.dumps(evidence, sort_keys=True, ensure_ascii=False),
-            "withdraws": withdraws,
-        }
-        with _Explained(self.where), self._engine.begin() as connection:
-            key = connection.execute(_EVENTS.insert().values(values)).inserted_primary_key
-        assert key is not None
-        return Decision(**{**values, "id": int(key[0]), "evidence": evidence})
+            "version": program_version(),
+        } | values
+        for name in ("sample", "reader", "note"):
+            row[name] = storable(row[name])
+        row["reader"] = row["reader"].strip()
+        return self._chain(connection, row)
 
-
-def _durable(connection: sqlite3.Connection, _: Any) -> None:
-    cursor = connection.cursor()
-    # Readers are never blocked by a writer, and a commit has reached the disk when it returns.
-    cursor.execute("PRAGMA busy_timeout=3000")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-class _Explained:
-    """Turns what the database says into what a reader can do."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OperationalError):
-            raise JobFailed(
-                f"{self.where}: the store of decisions cannot be used now ({error.orig}). Check "
-                "that the folder can be written, the disk is not full and no other program holds "
-                "the file; then decide again."
-            ) from error
-        if isinstance(error, DatabaseError):
-            raise BadInput(
-                f"{self.where}: not a store of decisions, or damaged ({error.orig}). Restore it "
-                "from a backup, or move it away to start a new one."
-            ) from error
+    def _chain(self, connection: Connection, row: dict[str, Any]) -> Decision:
+        """Append a row at the end of the chain; the caller holds the lock."""
+        last, previous = self._head(connection)
+        # Numbers are given here and not by the database, whose own have gaps after a failure.
+        row = row | {"id": last + 1, "previous": previous}
+        row["hash"] = hash_of_event(row | {"hash": ""})
+        connection.execute(EVENTS.insert().values(row))
+        return Decision.of(row)

@@ -1,0 +1,257 @@
+"""Whether what was recorded is still what is there: every hash, every link, every number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from napari_memscan.errors import BadInput
+from napari_memscan.review.database import EVENTS, OLD, TRIGGERS
+from napari_memscan.review.events import (
+    CHOICES,
+    DECISIONS,
+    GENESIS,
+    STAGES,
+    UNVEILED,
+    WITHDRAWN,
+    hash_of_event,
+)
+from napari_memscan.review.store import DecisionStore
+from napari_memscan.review.takeover import OLD_COLUMNS, old_rows, origin
+
+SHORTEST = 12
+"""Hexadecimal digits of a noted head that are enough to recognise it."""
+TOLERANCE = 1.0
+"""Seconds that the clocks of two readers may differ unsaid."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that does not fit.
+
+    Attributes
+    ----------
+    event : int
+        Number of the event; 0 for the store as a whole.
+    what : str
+        In words.
+    """
+
+    event: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"event {self.event}: {self.what}" if self.event else self.what
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes
+    ----------
+    where : str
+        The store.
+    n_events, n_taken_over, n_readers : int
+        All events, those of earlier versions, and how many people decided.
+    first, last : str
+        Times of the first and last event; empty without any.
+    head : str
+        Hash of the last event: stands for everything before it.
+    expected : str
+        The head that was noted elsewhere; empty where none was given.
+    since : int or None
+        Events after the expected head; None where it is not in the chain.
+    faults : tuple of Fault
+        What breaks the chain.
+    doubts : tuple of Fault
+        What does not break it and is still to be explained, such as a clock that ran backwards.
+    """
+
+    where: str
+    n_events: int
+    n_taken_over: int
+    n_readers: int
+    first: str
+    last: str
+    head: str
+    expected: str
+    since: int | None
+    faults: tuple[Fault, ...]
+    doubts: tuple[Fault, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found changed, missing or out of order."""
+        return not self.faults
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self) | {"intact": self.intact}, indent=2, sort_keys=True)
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.n_events} events of {self.n_readers} readers"]
+        if self.n_events:
+            lines[0] += f", {self.first} to {self.last}"
+        if self.n_taken_over:
+            lines.append(
+                f"{self.n_taken_over} were recorded by an earlier version without hashes; the "
+                "chain vouches for them from the moment they were taken over."
+            )
+        lines += [f"broken   {fault}" for fault in self.faults]
+        lines += [f"careful  {doubt}" for doubt in self.doubts]
+        if self.intact and self.since is not None:
+            lines.append(f"intact   with the noted head in it, and {self.since} events since")
+        elif self.intact:
+            lines.append("intact   as far as it goes: an end that was cut off does not show")
+        lines.append(f"head     {self.head}")
+        return "\n".join(lines)
+
+
+def audit(store: DecisionStore, expect: str = "") -> Audit:
+    """Verify every event of a store.
+
+    Parameters
+    ----------
+    store : DecisionStore
+        Best opened with ``read_only=True``.
+    expect : str
+        A head noted earlier, or its first digits (`SHORTEST` at least): it must be in the chain.
+
+    Raises
+    ------
+    BadInput
+        `expect` is no hash.
+    """
+    expect = expect.strip().lower()
+    if expect and (len(expect) < SHORTEST or set(expect) - set("0123456789abcdef")):
+        raise BadInput(f"head '{expect}': at least {SHORTEST} hexadecimal digits are expected.")
+    database = store.database
+    with database.reading() as connection:
+        query = select(EVENTS).order_by(EVENTS.c.id)
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+        lost = TRIGGERS - database.triggers(connection)
+        tables = set() if database.address.shared else database.tables(connection)
+        old = old_rows(connection) if OLD in tables else {}
+    faults, doubts = verified(rows)
+    if old:
+        faults += _changed(rows, old)
+    if lost:
+        doubts.append(Fault(0, "the database no longer refuses changes: its triggers are gone"))
+    since = _since(rows, expect)
+    if expect and since is None:
+        text = "the noted head is not in the chain: events were cut off, or written anew"
+        faults.append(Fault(0, text))
+    return Audit(
+        where=store.where,
+        n_events=len(rows),
+        n_taken_over=sum(row["origin"] != "" for row in rows),
+        n_readers=len({row["reader"] for row in rows}),
+        first=rows[0]["time"] if rows else "",
+        last=rows[-1]["time"] if rows else "",
+        head=rows[-1]["hash"] if rows else GENESIS,
+        expected=expect,
+        since=since,
+        faults=tuple(faults),
+        doubts=tuple(doubts),
+    )
+
+
+def verified(rows: Sequence[dict[str, Any]]) -> tuple[list[Fault], list[Fault]]:
+    """Return what breaks a chain, and what is to be explained.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As the database holds them, by number.
+    """
+    faults: list[Fault] = []
+    doubts: list[Fault] = []
+    number, previous, latest = 0, GENESIS, None
+    by_id: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        at = int(row["id"])
+        if at != number + 1:
+            gone = f"{number + 1} to {at - 1}" if at > number + 2 else f"{at - 1}"
+            missing = at > number + 1
+            faults.append(Fault(at, f"{gone} missing before it" if missing else "number too low"))
+        if row["previous"] != previous:
+            faults.append(Fault(at, "does not follow on the event before it"))
+        if row["hash"] != hash_of_event(row):
+            faults.append(Fault(at, f"was changed after it was recorded ({_named(row)})"))
+        faults += [Fault(at, text) for text in _senseless(row, by_id)]
+        moment = _moment(row["time"])
+        # Times that an earlier version wrote were not in the chain when they were made.
+        if row["origin"] == "":
+            if moment is None:
+                faults.append(Fault(at, f"'{row['time']}' is no time"))
+            elif latest is not None and moment < latest - TOLERANCE:
+                back = latest - moment
+                doubts.append(Fault(at, f"the clock stood {back:.0f} s before the event before"))
+            latest = moment if moment is not None else latest
+        number, previous = at, row["hash"]
+        by_id[at] = row
+    return faults, doubts
+
+
+def _senseless(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list[str]:
+    """Return what a store of this program would never have recorded."""
+    faults = []
+    if row["stage"] not in STAGES:
+        faults.append(f"stage '{row['stage']}' is unknown")
+    if row["decision"] not in (*DECISIONS, *CHOICES, WITHDRAWN, UNVEILED):
+        faults.append(f"decision '{row['decision']}' is unknown")
+    for name in ("withdraws", "restores"):
+        if row[name] is not None:
+            other = before.get(int(row[name]))
+            if other is None or (other["reader"], other["sample"]) != (
+                row["reader"],
+                row["sample"],
+            ):
+                faults.append(f"{name} {row[name]}, which is no earlier event of that reader")
+    return faults
+
+
+def _changed(rows: Sequence[dict[str, Any]], old: dict[int, dict[str, Any]]) -> list[Fault]:
+    """Compare taken-over events with the table they came from, which is still there."""
+    by_origin = {row["origin"]: row for row in rows if row["origin"]}
+    faults = []
+    for number, values in old.items():
+        row = by_origin.pop(origin(number), None)
+        if row is None:
+            continue  # Written since by an earlier version: taken over at the next opening.
+        names = [name for name in OLD_COLUMNS if name != "withdraws"]
+        if any(row[name] != values[name] for name in names):
+            faults.append(Fault(int(row["id"]), f"differs from {OLD} {number}, its first record"))
+    return faults + [
+        Fault(int(row["id"]), f"{source}, its first record, is missing")
+        for source, row in by_origin.items()
+    ]
+
+
+def _since(rows: Sequence[dict[str, Any]], expect: str) -> int | None:
+    if not expect:
+        return None
+    if GENESIS.startswith(expect):
+        return len(rows)
+    for back, row in enumerate(reversed(rows)):
+        if str(row["hash"]).startswith(expect):
+            return back
+    return None
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['sample']}, {row['decision']}, {row['reader']}, {row['time']}"
+
+
+def _moment(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

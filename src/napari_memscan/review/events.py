@@ -1,0 +1,173 @@
+"""What the store keeps: events, chained by their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from napari_memscan.errors import BadInput
+
+DECISIONS = ("copy", "not a copy", "unsure")
+"""What a reader can say of a sample."""
+CHOICES = ("real", "synthetic")
+"""For what a reader took the synthetic one of two volumes, when asked which one is real."""
+WITHDRAWN = "withdrawn"
+"""An event that takes back the reader's latest decision."""
+UNVEILED = "unveiled"
+"""An event: from here on the reader knows what the case of a blind study was."""
+
+STAGES = ("open", "blind", "revealed", "forced-choice")
+"""How a decision came about: everything in sight; nothing but the volumes; after a blind decision,
+with the truth in sight; or choosing the real one of two."""
+COUNTING = ("open", "revealed")
+"""Stages whose decisions clear a sample. Answers to a test do not."""
+
+GENESIS = "0" * 64
+"""What the first event names as its previous hash."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said of a sample, or took back.
+
+    Attributes
+    ----------
+    id : int
+        Ascending in the order of recording, without gaps.
+    sample : str
+        Such as ``s000003``; ``v000012`` for a validation volume shown in a blind study.
+    decision : str
+        One of `DECISIONS`, or `WITHDRAWN`, or `UNVEILED`; of `CHOICES` in a forced choice.
+    reader : str
+        Who.
+    time : str
+        UTC, ISO 8601.
+    note : str
+        Free text.
+    evidence : dict
+        What was on screen: position, layout, similarity, neighbours, threshold, hashes.
+    withdraws : int or None
+        For a withdrawal: the id of what it takes back.
+    confidence : int or None
+        1 (guessed) to 5 (certain).
+    seconds : float or None
+        Between showing and deciding.
+    stage : str
+        One of `STAGES`.
+    version : str
+        Of this program.
+    restores : int or None
+        For a decision that was undone and made again: the id of the undone one.
+    origin : str
+        Where a taken-over event was recorded first; empty for all others.
+    previous, hash : str
+        SHA-256 of the event before, and of this one; 64 hexadecimal digits.
+    """
+
+    id: int
+    sample: str
+    decision: str
+    reader: str
+    time: str
+    note: str
+    evidence: dict[str, Any]
+    withdraws: int | None = None
+    confidence: int | None = None
+    seconds: float | None = None
+    stage: str = "open"
+    version: str = ""
+    restores: int | None = None
+    origin: str = ""
+    previous: str = ""
+    hash: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Decision:
+        """Return the event of a row of the database."""
+        return cls(**{**row, "evidence": json.loads(row["evidence"])})
+
+
+COLUMNS = tuple(field.name for field in fields(Decision))
+
+
+def canonical(value: Any) -> str:
+    """Return a value as JSON: sorted keys, no spaces, the same text for the same value."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text
+
+
+def hash_of_event(row: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over the canonical JSON of all columns but the hash itself.
+
+    Parameters
+    ----------
+    row : mapping
+        As the database holds it: the evidence is the text of the column.
+    """
+    text = canonical({name: row[name] for name in COLUMNS if name != "hash"})
+    # Text that came into a database by another way may not be UTF-8; it then fits no hash.
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+@cache
+def program_version() -> str:
+    """Return the version of this program, as it is recorded with each event."""
+    try:
+        return version("napari-memscan")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def storable(text: str) -> str:
+    """Return a text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def evidence_text(evidence: Mapping[str, Any]) -> str:
+    """Return evidence as canonical JSON; a number that is none, such as NaN, becomes null.
+
+    Raises
+    ------
+    BadInput
+        It holds what JSON cannot, such as an array.
+    """
+    try:
+        return storable(canonical(_finite(dict(evidence))))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"evidence of a decision: {error}. Only JSON values can be kept.") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float):
+        # NumPy's own floats are floats, too, and are written as such.
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def checked(
+    decision: str, reader: str, stage: str, confidence: int | None, seconds: float | None
+) -> None:
+    """Raise BadInput where a decision is not one."""
+    if stage not in STAGES:
+        raise BadInput(f"stage '{stage}': one of {', '.join(STAGES)} is expected.")
+    known = CHOICES if stage == "forced-choice" else DECISIONS
+    if decision not in known:
+        raise BadInput(f"decision '{decision}': one of {', '.join(known)} is expected.")
+    if not reader.strip():
+        raise BadInput("a decision needs the reader's name.")
+    if confidence is not None and confidence not in range(1, 6):
+        raise BadInput(f"confidence {confidence}: a whole number from 1 to 5 is expected.")
+    if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+        raise BadInput(f"reading time {seconds}: a number of seconds is expected.")

@@ -1,0 +1,133 @@
+"""One reader at one queue: what is next, what was decided, who else is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from napari_memscan.detection.result import ScanResult
+from napari_memscan.review.claims import Claims
+from napari_memscan.review.events import Decision
+from napari_memscan.review.queue import Left, QueueItem, ReviewQueue
+from napari_memscan.review.standing import Standing
+from napari_memscan.review.store import DecisionStore
+
+
+class Session:
+    """Reads a queue with a store behind it; no decision is anywhere else than on disk.
+
+    Parameters
+    ----------
+    store : DecisionStore
+        Closed with the session.
+    each : bool
+        Every reader reads every sample; else a sample is read by one of them.
+
+    Attributes
+    ----------
+    queue : ReviewQueue or None
+        As of the last `refresh`.
+    items : dict of str to QueueItem
+        Sample to item, in reading order.
+    left : Left
+        How far the reader is.
+    reader : str
+        Who reads.
+    """
+
+    def __init__(self, store: DecisionStore, each: bool = False) -> None:
+        self.store = store
+        self.each = each
+        self.reader = ""
+        self.queue: ReviewQueue | None = None
+        self.items: dict[str, QueueItem] = {}
+        self.left = Left(0, 0, None)
+        self._claims = Claims(store)
+        self._events: list[Decision] = []
+
+    def close(self) -> None:
+        """Give up what this reader holds, and the store."""
+        try:
+            if self.reader:
+                self._claims.release(self.reader)
+        finally:
+            self.store.close()
+
+    def refresh(
+        self, result: ScanResult, samples: Mapping[str, str], lineage: Mapping[str, str]
+    ) -> None:
+        """Read what was decided since, by anybody.
+
+        Parameters
+        ----------
+        result, samples, lineage
+            As for `ReviewQueue`.
+
+        Raises
+        ------
+        JobFailed
+            The store cannot be read now.
+        """
+        # Only what is new: after thousands of decisions the next one comes as quickly.
+        last = self._events[-1].id if self._events else 0
+        self._events += self.store.history(after=last)
+        standing = Standing(self._events)
+        self.queue = ReviewQueue(
+            result,
+            samples,
+            lineage,
+            standing.current(),
+            standing.by_reader(),
+            reader=self.reader,
+            each=self.each,
+        )
+        self.items = {item.sample: item for item in self.queue.items}
+        self.left = self.queue.left(standing.seconds(self.reader))
+
+    def decide(self, sample: str, decision: str, **values: Any) -> Decision:
+        """Record a decision and give up the claim; see `DecisionStore.record` for `values`."""
+        made = self.store.record(sample, decision, self.reader, **values)
+        self._claims.release(self.reader, sample)
+        return made
+
+    def undo(self) -> Decision | None:
+        """Withdraw this reader's last decision; None where there is none."""
+        return self.store.undo(self.reader)
+
+    def redo(self) -> Decision | None:
+        """Make the decision again that was withdrawn last; None where there is none."""
+        return self.store.redo(self.reader)
+
+    def open(self, sample: str, share: bool = False) -> str:
+        """Claim a sample for this reader.
+
+        Returns
+        -------
+        str
+            Who else has it open; empty when it is this reader's, or shared.
+        """
+        if self._claims.claim(sample, self.reader, share=share) is not None:
+            return ""
+        return self._claims.held_by_others(self.reader).get(sample, "")
+
+    def following(
+        self, order: Sequence[str], after: str | None = None, share: bool = False
+    ) -> str | None:
+        """Return the next unread sample that nobody else has open.
+
+        Parameters
+        ----------
+        order : sequence of str
+            Samples as they are listed.
+        after : str, optional
+            Look below this one first, then from the top.
+        share : bool
+            Also return what somebody else has open.
+        """
+        start = order.index(after) + 1 if after in order else 0
+        held = {} if share else self._claims.held_by_others(self.reader)
+        for sample in (*order[start:], *order[:start]):
+            item = self.items.get(sample)
+            if item is not None and item.unread and sample not in held:
+                return sample
+        return None

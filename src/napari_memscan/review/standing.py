@@ -1,0 +1,108 @@
+"""Which decisions stand, worked out from all events; no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+from napari_memscan.review.events import COUNTING, UNVEILED, WITHDRAWN, Decision
+
+PACE = 20
+"""Latest decisions of a reader that the time left is worked out from."""
+
+
+class Standing:
+    """What stands after all events; made from one read of the store.
+
+    Parameters
+    ----------
+    events : iterable of Decision
+        All of them, oldest first.
+
+    Attributes
+    ----------
+    events : tuple of Decision
+        As given.
+    """
+
+    def __init__(self, events: Iterable[Decision]) -> None:
+        self.events = tuple(events)
+        withdrawn = {e.withdraws for e in self.events}
+        self._standing = [
+            e
+            for e in self.events
+            if e.decision not in (WITHDRAWN, UNVEILED) and e.id not in withdrawn
+        ]
+
+    def current(self, reader: str | None = None, stage: str | None = None) -> dict[str, Decision]:
+        """Return the latest standing decision of each sample that has one.
+
+        Parameters
+        ----------
+        reader : str, optional
+            Only this one's; else the latest of anybody.
+        stage : str, optional
+            One of `STAGES`; else of those in `COUNTING`: a blind answer clears no sample.
+        """
+        result: dict[str, Decision] = {}
+        for decision in self._of(stage):
+            if reader is None or decision.reader == reader.strip():
+                result[decision.sample] = decision
+        return result
+
+    def by_reader(self, stage: str | None = None) -> dict[str, dict[str, Decision]]:
+        """Return reader to sample to decision: what several readers say stands side by side."""
+        result: dict[str, dict[str, Decision]] = {}
+        for decision in self._of(stage):
+            result.setdefault(decision.reader, {})[decision.sample] = decision
+        return result
+
+    def undoable(self, reader: str, stage: str = "open") -> Decision | None:
+        """Return what an undo of this reader would take back."""
+        own = [d for d in self._standing if d.reader == reader.strip() and d.stage == stage]
+        return own[-1] if own else None
+
+    def redoable(self, reader: str, stage: str = "open") -> Decision | None:
+        """Return what a redo of this reader would make again; None after a new decision."""
+        undone: list[int] = []
+        by_id: dict[int, Decision] = {}
+        for event in self.events:
+            if event.reader != reader.strip() or event.stage != stage:
+                continue
+            by_id[event.id] = event
+            if event.decision == WITHDRAWN:
+                if event.withdraws is not None:
+                    undone.append(event.withdraws)
+            elif event.decision == UNVEILED:
+                continue
+            elif event.restores is not None:
+                undone = undone[:-1]
+            else:
+                undone = []
+        return by_id.get(undone[-1]) if undone else None
+
+    def unveiled(self, reader: str) -> set[str]:
+        """Return the samples of which this reader knows what they are."""
+        return {
+            e.sample for e in self.events if e.decision == UNVEILED and e.reader == reader.strip()
+        }
+
+    def last_seen(self, reader: str) -> dict[str, str]:
+        """Return sample to the time of this reader's last event on it, taken back or not."""
+        return {e.sample: e.time for e in self.events if e.reader == reader.strip()}
+
+    def seconds(self, reader: str) -> float | None:
+        """Return the median reading time of this reader's latest decisions; None without any.
+
+        A median: a telephone call in the middle of a reading does not count.
+        """
+        times = [
+            e.seconds
+            for e in self._standing
+            if e.reader == reader.strip() and e.seconds is not None and e.restores is None
+        ]
+        return float(median(times[-PACE:])) if times else None
+
+    def _of(self, stage: str | None) -> list[Decision]:
+        stages = COUNTING if stage is None else (stage,)
+        return [d for d in self._standing if d.stage in stages]

@@ -1,0 +1,199 @@
+"""An audit finds every change, gap and cut, and says what it cannot know."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from napari_memscan.errors import BadInput
+from napari_memscan.review import store as store_module
+from napari_memscan.review.audit import audit
+from napari_memscan.review.events import GENESIS, hash_of_event
+from napari_memscan.review.store import DecisionStore
+
+
+@pytest.fixture
+def filled(any_store):
+    any_store.record("s0", "copy", "Ann", "wie Müller", {"k": 3, "score": 0.91}, confidence=4,
+                     seconds=3.25)  # fmt: skip
+    any_store.record("s1", "not a copy", "Ben", stage="blind")
+    any_store.undo("Ann")
+    any_store.redo("Ann")
+    any_store.record("s2", "unsure", "Ben")
+    return any_store
+
+
+def test_an_untouched_store_is_intact(filled, where):
+    found = audit(filled)
+    assert found.intact
+    assert (found.n_events, found.n_readers, found.faults, found.doubts) == (5, 2, (), ())
+    assert found.head == filled.head()[1] == filled.history()[-1].hash
+    assert json.loads(found.to_json())["intact"] is True
+    again = DecisionStore(where, read_only=True)
+    assert audit(again).head == found.head
+    again.close()
+
+
+def test_an_empty_store_is_intact(any_store):
+    found = audit(any_store)
+    assert found.intact
+    assert found.head == GENESIS
+
+
+@pytest.mark.parametrize(
+    ("change", "event", "said"),
+    [
+        ("UPDATE memscan_events SET decision = 'not a copy' WHERE id = 1", 1, "was changed"),
+        ("UPDATE memscan_events SET confidence = 5 WHERE id = 1", 1, "was changed"),
+        ("UPDATE memscan_events SET seconds = 3.26 WHERE id = 1", 1, "was changed"),
+        ("UPDATE memscan_events SET reader = 'Eve' WHERE id = 2", 2, "was changed"),
+        ("UPDATE memscan_events SET evidence = '{}' WHERE id = 1", 1, "was changed"),
+        ("UPDATE memscan_events SET stage = 'open' WHERE id = 2", 2, "was changed"),
+        ("UPDATE memscan_events SET withdraws = NULL WHERE id = 3", 3, "was changed"),
+        ("DELETE FROM memscan_events WHERE id = 2", 3, "2 missing before it"),
+        ("DELETE FROM memscan_events WHERE id IN (1, 2)", 3, "1 to 2 missing before it"),
+        ("UPDATE memscan_events SET id = 9 WHERE id = 5", 9, "5 to 8 missing"),
+    ],
+)
+def test_every_change_is_found_and_named(filled, tampering, change, event, said):
+    tampering.run(change)
+    found = audit(filled)
+    assert not found.intact
+    assert found.faults[0].event == event
+    assert said in str(found.faults[0])
+    # With the protection taken away to change it, that shows, too.
+    assert "triggers are gone" in str(found.doubts)
+
+
+def test_a_change_with_its_own_hash_mended_breaks_the_next_link(filled, tampering, any_store):
+    row = vars(any_store.history()[0]) | {"decision": "unsure"}
+    row["evidence"] = '{"k":3,"score":0.91}'
+    assert hash_of_event(row | {"decision": "copy"}) == row["hash"]
+    forged = hash_of_event(row)
+    tampering.run(f"UPDATE memscan_events SET decision = 'unsure', hash = '{forged}' WHERE id = 1")
+    (fault,) = audit(filled).faults
+    assert fault.event == 2
+    assert "does not follow" in fault.what
+
+
+def test_a_cut_end_shows_only_against_a_noted_head(filled, tampering):
+    noted = filled.head()[1]
+    filled.record("s3", "copy", "Ann")
+    found = audit(filled, noted[:12])
+    assert found.intact
+    assert found.since == 1
+    assert "1 events since" in str(found)
+    tampering.run("DELETE FROM memscan_events WHERE id > 4")
+    assert audit(filled).intact
+    assert "does not show" in str(audit(filled))
+    cut = audit(filled, noted)
+    assert not cut.intact
+    assert "noted head is not in the chain" in str(cut)
+
+
+@pytest.mark.parametrize("head", ["3f1c", "x" * 64])
+def test_a_head_that_is_none_is_refused(filled, head):
+    with pytest.raises(BadInput, match="hexadecimal"):
+        audit(filled, head)
+
+
+def test_a_clock_that_ran_backwards_is_a_doubt_and_no_fault(any_store, monkeypatch):
+    any_store.record("s0", "copy", "Ann")
+
+    class Early(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(UTC) - timedelta(hours=1)
+
+    monkeypatch.setattr(store_module, "datetime", Early)
+    any_store.record("s1", "copy", "Ann")
+    found = audit(any_store)
+    assert found.intact
+    assert found.doubts[0].event == 2
+    assert "clock stood 3600 s before" in found.doubts[0].what
+
+
+OLD_ROWS = [
+    (1, "s0", "copy", "Ann", "2026-01-02T10:00:00.000+00:00", "Bewegung", '{"tau": 0.9}', None),
+    (2, "s1", "unsure", "Ben", "2026-01-02T10:01:00.000+00:00", "", "{}", None),
+    (4, "s1", "withdrawn", "Ben", "2026-01-02T10:02:00.000+00:00", "", "{}", 2),
+]
+
+
+def old_store(path, rows=OLD_ROWS):
+    """A store as the version before made it."""
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE IF NOT EXISTS decisions (id INTEGER NOT NULL, sample VARCHAR(64) NOT "
+            "NULL, decision VARCHAR(16) NOT NULL, reader VARCHAR(128) NOT NULL, time VARCHAR(40) "
+            "NOT NULL, note TEXT NOT NULL, evidence TEXT NOT NULL, withdraws INTEGER, "
+            "PRIMARY KEY (id))"
+        )
+        old.executemany("INSERT INTO decisions VALUES (?,?,?,?,?,?,?,?)", rows)
+    old.close()
+
+
+def test_an_old_store_is_taken_over_without_loss(tmp_path):
+    path = tmp_path / "review.sqlite"
+    old_store(path)
+    with pytest.raises(BadInput, match="earlier version, which kept no hashes"):
+        DecisionStore(path, read_only=True)
+    store = DecisionStore(path)
+    events = store.history()
+    assert [(e.sample, e.decision, e.reader, e.time, e.note) for e in events] == [
+        row[1:6] for row in OLD_ROWS
+    ]
+    assert events[0].evidence == {"tau": 0.9}
+    assert [e.origin for e in events] == ["decisions:1", "decisions:2", "decisions:4"]
+    assert [e.id for e in events] == [1, 2, 3]
+    assert events[2].withdraws == 2
+    assert store.current().keys() == {"s0"}
+    assert store.redo("Ben").decision == "unsure"
+    found = audit(store)
+    assert found.intact
+    assert found.n_taken_over == 3
+    assert "recorded by an earlier version" in str(found)
+    store.close()
+    # An earlier version goes on with the same file: nothing of it is lost, nothing comes twice.
+    old_store(path, [(5, "s2", "copy", "Ann", "2026-01-03T10:00:00.000+00:00", "", "{}", None)])
+    store = DecisionStore(path)
+    assert [e.sample for e in store.history()] == ["s0", "s1", "s1", "s1", "s2"]
+    assert audit(store).intact
+    store.close()
+
+
+def test_first_records_that_were_changed_are_found(tmp_path):
+    path = tmp_path / "review.sqlite"
+    old_store(path)
+    DecisionStore(path).close()
+    with sqlite3.connect(path) as old:
+        old.execute("UPDATE decisions SET decision = 'unsure' WHERE id = 1")
+        old.execute("DELETE FROM decisions WHERE id = 2")
+    old.close()
+    store = DecisionStore(path, read_only=True)
+    texts = [str(fault) for fault in audit(store).faults]
+    assert texts == [
+        "event 1: differs from decisions 1, its first record",
+        "event 2: decisions:2, its first record, is missing",
+    ]
+    store.close()
+
+
+def test_a_copy_on_a_medium_that_cannot_be_written_is_audited(tmp_path):
+    store = DecisionStore(tmp_path / "review.sqlite")
+    store.record("s0", "copy", "Ann")
+    store.close()
+    copy = tmp_path / "copy" / "review.sqlite"
+    copy.parent.mkdir()
+    shutil.copy(tmp_path / "review.sqlite", copy)
+    before = copy.read_bytes()
+    copied = DecisionStore(copy, read_only=True)
+    assert audit(copied).intact
+    copied.close()
+    assert copy.read_bytes() == before
+    with pytest.raises(BadInput, match="Nobody has decided yet"):
+        DecisionStore(tmp_path / "none.sqlite", read_only=True)
