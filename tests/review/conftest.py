@@ -51,10 +51,15 @@ class Server:
         """Stop at once, as a power cut does."""
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
 
-    def new_database(self) -> str:
-        name = f"d{uuid4().hex[:8]}"
-        self.run("createdb", "-h", str(self.folder), name)
-        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+    def new_schema(self) -> str:
+        """Return the URL of an empty place: a schema, which is made quicker than a database."""
+        import psycopg
+
+        name = f"s{uuid4().hex[:8]}"
+        with psycopg.connect(host=str(self.folder), user="postgres") as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        where = f"host={self.folder}&options=-csearch_path%3D{name}"
+        return f"postgresql+psycopg://postgres@/postgres?{where}"
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +90,8 @@ def postgresql():
 
 @pytest.fixture
 def url(postgresql):
-    """URL of a new, empty database."""
-    return postgresql.new_database()
+    """URL of a new, empty place for a store."""
+    return postgresql.new_schema()
 
 
 @pytest.fixture(params=["file", "postgresql"])

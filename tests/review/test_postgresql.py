@@ -77,12 +77,13 @@ def test_a_reader_needs_the_right_to_add_and_no_more(url):
     DecisionStore(url).close()
     owner = sa.create_engine(url)
     with owner.begin() as connection:
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
         for statement in (
             "DROP ROLE IF EXISTS ann",
             "CREATE ROLE ann LOGIN",
             "GRANT SELECT, INSERT ON memscan_events TO ann",
             "GRANT SELECT ON memscan_about TO ann",
-            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            f"GRANT USAGE ON SCHEMA {schema} TO ann",
         ):
             connection.exec_driver_sql(statement)
     as_ann = url.replace("postgres@", "ann@")

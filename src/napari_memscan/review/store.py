@@ -219,18 +219,20 @@ class DecisionStore:
         """Return all events, read once, and what stands after them."""
         return Standing(self.history())
 
-    def history(self, sample: str | None = None) -> list[Decision]:
-        """Return every event, or those of one sample, oldest first."""
+    def history(self, sample: str | None = None, after: int = 0) -> list[Decision]:
+        """Return every event, or those of one sample, oldest first; only those above `after`."""
         with self.database.reading() as connection:
-            return self._read(connection, sample)
+            return self._read(connection, sample, after)
 
     def head(self) -> tuple[int, str]:
         """Return number and hash of the last event: to be noted elsewhere, as proof."""
         with self.database.reading() as connection:
             return self._head(connection)
 
-    def _read(self, connection: Connection, sample: str | None = None) -> list[Decision]:
-        query = select(EVENTS).order_by(EVENTS.c.id)
+    def _read(
+        self, connection: Connection, sample: str | None = None, after: int = 0
+    ) -> list[Decision]:
+        query = select(EVENTS).where(EVENTS.c.id > after).order_by(EVENTS.c.id)
         if sample is not None:
             query = query.where(EVENTS.c.sample == sample)
         return [Decision.of(dict(row)) for row in connection.execute(query).mappings()]
