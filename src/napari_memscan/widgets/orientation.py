@@ -11,6 +11,9 @@ ORIENTATION = ("up", "left")
 """Rows grow upwards, columns to the left: anterior or superior is up, the patient's right is on
 the viewer's left, and a sagittal patient looks to the left."""
 
+NEUROLOGICAL = ("up", "right")
+"""The patient's right is on the viewer's right."""
+
 # Where each axis of an RAS volume grows to, and where it comes from.
 ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
 
@@ -38,6 +41,15 @@ def markers(order: Sequence[int], orientation: Sequence[str]) -> dict[str, str]:
     if horizontal == "right":
         columns = columns[::-1]
     return {"top": rows[0], "bottom": rows[1], "left": columns[0], "right": columns[1]}
+
+
+def orientation_of(order: Sequence[int], radiological: bool = True) -> tuple[str, str]:
+    """Return napari's ``camera.orientation2d`` for a plane.
+
+    The two conventions differ in where the patient's right is; a sagittal slice, which has no
+    right, looks to the left in both.
+    """
+    return ORIENTATION if radiological or order[-1] != 0 else NEUROLOGICAL
 
 
 def plane_of(order: Sequence[int]) -> str:

@@ -1,0 +1,302 @@
+"""Controls of the view: what is laid out how, and in which window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
+from napari_memscan.widgets.viewing.viewing import CUSTOM, Viewing
+
+ACTIONS = {
+    "layout": ("Next layout: grid, pair, planes, 3D", "W"),
+    "pair mode": ("Next way to show the pair", "Shift+W"),
+    "blink": ("Blink once: the other one of the pair", "Q"),
+    "partner": ("Next neighbour as partner", "Shift+Q"),
+    "map": ("Local similarity on or off", "Alt+W"),
+    "slice up": ("Next slice", "PgUp"),
+    "slice down": ("Previous slice", "PgDown"),
+    "offset up": ("Unregistered partner one slice ahead", "Alt+PgUp"),
+    "offset down": ("Unregistered partner one slice back", "Alt+PgDown"),
+    "plane": ("Next plane", "9"),
+    "window": ("Next window preset", "8"),
+    "reset window": ("The whole range of grey", "0"),
+    "left and right": ("Radiological or neurological", "Alt+9"),
+}
+"""Action: what it does, and a key that napari leaves free."""
+LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
+RENDERED = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}
+MOUSE = "Wheel: slices. Ctrl+wheel: zoom. Right or Shift+drag: window. Click: partner, crosshair."
+
+
+class ViewingBar(QWidget):
+    """Three lines of controls that follow a `Viewing`.
+
+    Attributes
+    ----------
+    layout_chosen, mode_chosen, plane_chosen, preset_chosen, rendering_chosen : Signal(str)
+    partner_chosen, offset_chosen, blink_chosen : Signal(int)
+        Index of a neighbour; slices; milliseconds, or 0 to stop blinking.
+    fade_chosen : Signal(float)
+        In [0, 1].
+    radiological_chosen : Signal(bool)
+    window_chosen : Signal(float, float)
+        Width and level in units.
+    """
+
+    layout_chosen = Signal(str)
+    mode_chosen = Signal(str)
+    plane_chosen = Signal(str)
+    preset_chosen = Signal(str)
+    rendering_chosen = Signal(str)
+    partner_chosen = Signal(int)
+    offset_chosen = Signal(int)
+    blink_chosen = Signal(int)
+    fade_chosen = Signal(float)
+    radiological_chosen = Signal(bool)
+    window_chosen = Signal(float, float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewing: Viewing | None = None
+        self._make_layouts()
+        self._make_pair()
+        self._make_window()
+        rows: list[Sequence[QWidget | tuple[QWidget, int]]] = [
+            (*self.layouts.values(), (self.plane, 1), self.side),
+            ((self.mode, 1), (self.partner, 1), (self.extra, 1)),
+            ((self.preset, 1), QLabel("W"), self.width_, QLabel("L"), self.level, self.reset),
+        ]
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for row in rows:
+            line = QHBoxLayout()
+            line.setSpacing(3)
+            for entry in row:
+                widget, stretch = entry if isinstance(entry, tuple) else (entry, 0)
+                line.addWidget(widget, stretch)
+            layout.addLayout(line)
+        self.setToolTip(MOUSE)
+
+    def _make_layouts(self) -> None:
+        self.layouts: dict[str, QToolButton] = {}
+        group = QButtonGroup(self)
+        for name in LAYOUTS:
+            button = QToolButton()
+            button.setText(LABELS[name])
+            button.setCheckable(True)
+            button.setAccessibleName(f"layout {name}")
+            button.setToolTip(f"Layout; next one: {ACTIONS['layout'][1]}")
+            button.clicked.connect(lambda _=False, n=name: self.layout_chosen.emit(n))
+            group.addButton(button)
+            self.layouts[name] = button
+        self.plane = _combo(PLANES, "plane", f"Plane; next one: {ACTIONS['plane'][1]}")
+        self.plane.textActivated.connect(self.plane_chosen)
+        self.side = QToolButton()
+        self.side.setCheckable(True)
+        self.side.setAccessibleName("radiological convention")
+        self.side.setToolTip(
+            "Radiological: the patient's right is on the left, marked R. Neurological: on the "
+            f"right. {ACTIONS['left and right'][1]}"
+        )
+        self.side.clicked.connect(self.radiological_chosen)
+
+    def _make_pair(self) -> None:
+        tip = f"How the pair is shown; next one: {ACTIONS['pair mode'][1]}"
+        self.mode = _combo(PAIR_MODES, "way to show the pair", tip)
+        self.mode.textActivated.connect(self.mode_chosen)
+        self.partner = _combo((), "partner", f"Compared with; next one: {ACTIONS['partner'][1]}")
+        self.partner.activated.connect(self.partner_chosen)
+        self.fade = QSlider(Qt.Orientation.Horizontal)
+        self.fade.setRange(0, 100)
+        self.fade.setAccessibleName("share of the partner in percent")
+        self.fade.setToolTip("Left: the synthetic volume. Right: the partner")
+        self.fade.valueChanged.connect(lambda value: self.fade_chosen.emit(value / 100))
+        self.blink = QSpinBox()
+        self.blink.setRange(0, 3000)
+        self.blink.setSingleStep(100)
+        self.blink.setSuffix(" ms")
+        self.blink.setSpecialValueText(f"by key {ACTIONS['blink'][1]}")
+        self.blink.setAccessibleName("blink every so many milliseconds")
+        self.blink.setToolTip("Blink by a timer; 0: only by key")
+        self.blink.valueChanged.connect(self.blink_chosen)
+        self.offset = QSpinBox()
+        self.offset.setRange(-999, 999)
+        self.offset.setPrefix("offset ")
+        self.offset.setAccessibleName("offset of the unregistered partner in slices")
+        keys = f"{ACTIONS['offset up'][1]}, {ACTIONS['offset down'][1]}"
+        self.offset.setToolTip(f"Slices that the partner, not registered, is ahead: {keys}")
+        self.offset.valueChanged.connect(self.offset_chosen)
+        self.rendering = _combo(RENDERED.values(), "3D rendering", "How 3D is rendered")
+        self.rendering.activated.connect(lambda i: self.rendering_chosen.emit(RENDERINGS[i]))
+        self.extra = QStackedWidget()
+        for widget in (QWidget(), self.fade, self.blink, self.offset, self.rendering):
+            self.extra.addWidget(widget)
+
+    def _make_window(self) -> None:
+        self.preset = _combo((), "window", f"Window; next one: {ACTIONS['window'][1]}")
+        self.preset.textActivated.connect(self.preset_chosen)
+        self.width_, self.level = QDoubleSpinBox(), QDoubleSpinBox()
+        for box, name, low in ((self.width_, "width", 0), (self.level, "level", -99999)):
+            box.setRange(low, 99999)
+            box.setDecimals(0)
+            box.setKeyboardTracking(False)
+            box.setAccessibleName(f"window {name}")
+            box.valueChanged.connect(self._on_numbers)
+        self.width_.setToolTip("Window width: right drag to the side")
+        self.level.setToolTip("Window level: right drag up and down")
+        self.reset = QPushButton("Reset")
+        self.reset.setToolTip(f"The whole range of grey: {ACTIONS['reset window'][1]}")
+        self.reset.clicked.connect(lambda: self.preset_chosen.emit("Full"))
+
+    def _on_numbers(self, _value: float) -> None:
+        self.window_chosen.emit(self.width_.value(), self.level.value())
+
+    # What it controls
+
+    def set_viewing(self, viewing: Viewing) -> None:
+        """Control this, and follow it."""
+        self._viewing = viewing
+        self.layout_chosen.connect(viewing.set_layout)
+        self.mode_chosen.connect(viewing.set_pair_mode)
+        self.plane_chosen.connect(viewing.set_plane)
+        self.preset_chosen.connect(viewing.set_preset)
+        self.rendering_chosen.connect(viewing.set_rendering)
+        self.partner_chosen.connect(viewing.set_partner)
+        self.offset_chosen.connect(viewing.set_offset)
+        self.fade_chosen.connect(viewing.set_fade)
+        self.radiological_chosen.connect(viewing.set_radiological)
+        self.window_chosen.connect(viewing.set_window)
+        self.blink_chosen.connect(lambda ms: viewing.set_blinking(ms > 0, ms or None))
+        viewing.state_changed.connect(self.follow)
+        self.follow()
+
+    def act(self, name: str) -> None:
+        """Do one of `ACTIONS`."""
+        viewing = self._viewing
+        if viewing is None:
+            return
+        n = len(viewing.case.neighbours) if viewing.case else 0
+        actions: dict[str, Any] = {
+            "layout": lambda: viewing.set_layout(_next(LAYOUTS, viewing.layout)),
+            "pair mode": lambda: self._next_mode(viewing),
+            "blink": lambda: self._blink(viewing),
+            "partner": lambda: viewing.set_partner((viewing.partner + 1) % max(n, 1)),
+            "map": lambda: viewing.set_map(
+                not (viewing.layout == "pair" and viewing.pair_mode == PAIR_MODES[-1])
+            ),
+            "slice up": lambda: viewing.step(1),
+            "slice down": lambda: viewing.step(-1),
+            "offset up": lambda: viewing.set_offset(viewing.offset + 1),
+            "offset down": lambda: viewing.set_offset(viewing.offset - 1),
+            "plane": lambda: viewing.set_plane(_next(tuple(PLANES), viewing.plane)),
+            "window": lambda: viewing.set_preset(_next(viewing.presets, viewing.preset)),
+            "reset window": viewing.reset_window,
+            "left and right": lambda: viewing.set_radiological(not viewing.state.radiological),
+        }
+        if name in actions:
+            actions[name]()
+
+    def _next_mode(self, viewing: Viewing) -> None:
+        if viewing.layout == "pair":
+            viewing.set_pair_mode(_next(PAIR_MODES, viewing.pair_mode))
+        else:
+            viewing.set_layout("pair")
+
+    def _blink(self, viewing: Viewing) -> None:
+        """Go to where blinking is seen, and from then on blink."""
+        if viewing.layout == "pair" and viewing.pair_mode == BLINK:
+            viewing.flip()
+            return
+        viewing.set_pair_mode(BLINK)
+        viewing.set_layout("pair")
+
+    def follow(self) -> None:
+        """Show what is so now."""
+        viewing = self._viewing
+        if viewing is None:
+            return
+        blockers = [QSignalBlocker(widget) for widget in self._controls()]
+        self.layouts[viewing.layout].setChecked(True)
+        self.plane.setCurrentText(viewing.plane)
+        self.plane.setEnabled(viewing.layout != "3D")
+        self.side.setText("R|L" if viewing.state.radiological else "L|R")
+        self.side.setChecked(viewing.state.radiological)
+        titles = [shown.title for shown in viewing.case.neighbours] if viewing.case else []
+        _fill(self.partner, titles)
+        self.partner.setCurrentIndex(viewing.partner)
+        self.partner.setEnabled(len(titles) > 1)
+        registered = viewing.registered
+        self.mode.setCurrentText(viewing.pair_mode if registered else PAIR_MODES[0])
+        self.mode.setEnabled(viewing.layout == "pair" and registered)
+        self._follow_extra(viewing, registered and viewing.layout == "pair", registered)
+        _fill(self.preset, [*viewing.presets, CUSTOM])
+        self.preset.setCurrentText(viewing.preset)
+        width, level = viewing.width_level
+        self.width_.setValue(width)
+        self.level.setValue(level)
+        for box in (self.width_, self.level):
+            box.setSuffix("" if viewing.units.known else " %")
+        del blockers
+
+    def _follow_extra(self, viewing: Viewing, blended: bool, registered: bool) -> None:
+        widget: QWidget = self.extra.widget(0)
+        if viewing.layout == "3D":
+            widget = self.rendering
+            self.rendering.setCurrentIndex(RENDERINGS.index(viewing.state.rendering))
+        elif viewing.layout in ("pair", "planes") and viewing.case is not None and not registered:
+            widget = self.offset
+            self.offset.setValue(viewing.offset)
+        elif blended and viewing.pair_mode == FADE:
+            widget = self.fade
+            self.fade.setValue(round(100 * viewing.state.fade))
+        elif blended and viewing.pair_mode == BLINK:
+            widget = self.blink
+            self.blink.setValue(viewing.blink_interval if viewing.blinking else 0)
+        self.extra.setCurrentWidget(widget)
+
+    def _controls(self) -> list[QWidget]:
+        return [
+            *self.layouts.values(), self.plane, self.side, self.mode, self.partner, self.fade,
+            self.blink, self.offset, self.rendering, self.preset, self.width_, self.level,
+        ]  # fmt: skip
+
+
+def _combo(names: Any, what: str, tip: str) -> QComboBox:
+    box = QComboBox()
+    box.addItems(list(names))
+    box.setAccessibleName(what)
+    box.setToolTip(tip)
+    # As wide as its place, not as its longest entry.
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+    return box
+
+
+def _fill(box: QComboBox, names: Sequence[str]) -> None:
+    if [box.itemText(i) for i in range(box.count())] != list(names):
+        box.clear()
+        box.addItems(list(names))
+
+
+def _next(names: Sequence[str], name: str) -> str:
+    """Return the name after this one, the first after the last or an unknown one."""
+    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]

@@ -1,0 +1,137 @@
+"""Three planes of the pair with one crosshair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.widgets.orientation import ORIENTATION, PLANES, markers, orientation_of
+from napari_memscan.widgets.viewing.case import Array, Loaded, Triple
+from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, Layout
+from napari_memscan.widgets.viewing.pairs import slice_of
+from napari_memscan.widgets.viewing.stage import Part
+
+NAMES = tuple(PLANES)
+GAP = 0.04
+"""Share of a plane around the point that the crosshair leaves free."""
+
+
+class Planes(Layout):
+    """Axial, coronal and sagittal slices of the synthetic volume, and below those of the partner.
+
+    napari slices all its panes along one axis, so these are slices taken here (views, no copies):
+    an image, a crosshair and letters a pane. Every slice is centred on the origin.
+    """
+
+    def put(self, loaded: Loaded) -> None:
+        """Three layers a pane, six panes; three without a partner."""
+        fresh = self.stage.put(self._parts(loaded), stride=3)
+        partner = loaded.case.partner(self.state.partner)
+        text = ""
+        if partner is not None and partner.transform is None:
+            offsets = " ".join(f"{o:+d}" for o in self.state.offsets)
+            text = f"{NOT_REGISTERED} Offset X Y Z: {offsets} slices."
+        self.stage.set_legend(text)
+        if fresh:
+            # Their rows and columns are what napari shows; each turns its own to the reader.
+            self.stage.arrange(6 if partner else 3, (0, 1), True, flat=True)
+
+    def _parts(self, loaded: Loaded) -> list[Part]:
+        partner, other = self.partner(loaded)
+        synthetic = loaded.volume(loaded.case.synthetic)
+        rows = [(loaded.case.synthetic.title, synthetic, (0, 0, 0))]
+        if partner is not None:
+            ahead = (0, 0, 0) if partner.transform is not None else tuple(self.state.offsets)
+            rows.append((partner.title, other, ahead))
+        parts = []
+        for title, volume, (x, y, z) in rows:
+            for name in NAMES:
+                parts += self._pane(f"{name}: {title}", name, volume, loaded.spacing, (x, y, z))
+        return parts
+
+    def _pane(
+        self, title: str, name: str, volume: Array, spacing: Triple, ahead: tuple[int, int, int]
+    ) -> list[Part]:
+        axes = PLANES[name]
+        point = self._point(volume.shape)
+        index = int(np.clip(point[axes[0]] + ahead[axes[0]], 0, volume.shape[axes[0]] - 1))
+        image = slice_of(volume, axes, index)
+        # One camera serves all: in the neurological convention a slice is turned by its own scale.
+        mirrored = orientation_of(axes, self.state.radiological) != ORIENTATION
+        scale = (spacing[axes[1]], spacing[axes[2]] * (-1 if mirrored else 1))
+        translate = tuple(-(n - 1) / 2 * s for n, s in zip(image.shape, scale, strict=True))
+        place = {"scale": scale, "translate": translate}
+        at = [point[axis] + ahead[axis] for axis in axes[1:]]
+        found = markers(axes, orientation_of(axes, self.state.radiological))
+        ends = _edges(image.shape, mirrored)
+        return [
+            Part("image", image, title, titled=True, **place),
+            Part("lines", _cross(image.shape, at), "crosshair", opacity=0.8, **place),
+            Part("letters", np.array([ends[e] for e in found]), "sides of the patient",
+                 letters=tuple(found.values()), visible=self.state.markers, **place),
+        ]  # fmt: skip
+
+    def _point(self, shape: tuple[int, ...]) -> list[int]:
+        point = self.state.point or [n // 2 for n in shape]
+        return [int(np.clip(p, 0, n - 1)) for p, n in zip(point, shape, strict=True)]
+
+    def moved(self) -> None:
+        """Take the slices through the point looked at."""
+        if self.loaded is not None:
+            self.stage.put(self._parts(self.loaded), stride=3)
+
+    def clicked(self, pane: int, position: tuple[float, ...]) -> int | None:
+        """Move the crosshair there."""
+        loaded, point = self.loaded, self.state.point
+        if loaded is None or point is None:
+            return None
+        axes = PLANES[NAMES[pane % 3]]
+        shape = loaded.volume(loaded.case.synthetic).shape
+        mirrored = orientation_of(axes, self.state.radiological) != ORIENTATION
+        for axis, mm, sign in zip(axes[1:], position[-2:], (1, -1 if mirrored else 1), strict=True):
+            index = sign * mm / loaded.spacing[axis] + (shape[axis] - 1) / 2
+            if pane >= 3:
+                index -= self._ahead()[axis]
+            point[axis] = int(np.clip(round(index), 0, shape[axis] - 1))
+        self.state.plane = NAMES[pane % 3]
+        self.moved()
+        return None
+
+    def _ahead(self) -> list[int]:
+        assert self.loaded is not None
+        partner = self.loaded.case.partner(self.state.partner)
+        unregistered = partner is not None and partner.transform is None
+        return self.state.offsets if unregistered else [0, 0, 0]
+
+    def scrolled(self, pane: int | None, by: int) -> None:
+        """Go through the plane below the mouse; without a mouse through the one used last."""
+        name = NAMES[pane % 3] if pane is not None else self.state.plane
+        self._step(PLANES[name][0], by)
+
+
+def _cross(shape: tuple[int, ...], at: list[int]) -> NDArray[np.float64]:
+    """Return four vectors (4, 2, 2) from near a point to the edges of a slice."""
+    lines: list[Any] = []
+    for axis, n in enumerate(shape):
+        gap = max(1.5, GAP * n)
+        for start, stop in ((-0.5, at[axis] - gap), (at[axis] + gap, n - 0.5)):
+            begin, along = [float(a) for a in at], [0.0, 0.0]
+            begin[axis], along[axis] = start, max(stop - start, 0.0)
+            lines.append((begin, along))
+    return np.array(lines)
+
+
+def _edges(shape: tuple[int, ...], mirrored: bool) -> dict[str, tuple[float, float]]:
+    """Return where letters stand inside a slice: rows grow upwards, columns to the left."""
+    rows, columns = shape
+    high, low = 0.94 * (rows - 1), 0.06 * (rows - 1)
+    left, right = 0.96 * (columns - 1), 0.04 * (columns - 1)
+    if mirrored:
+        left, right = right, left
+    middle = (rows - 1) / 2, (columns - 1) / 2
+    return {
+        "top": (high, middle[1]), "bottom": (low, middle[1]),
+        "left": (middle[0], left), "right": (middle[0], right),
+    }  # fmt: skip
