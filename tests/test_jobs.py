@@ -109,7 +109,7 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with(study):
     told = []
     assert jobs.run(jobs.generate(study, 2, tell=told.append)) == ["s000001"]
     assert told == [f"settings: {begun}"]
-    assert jobs.run(jobs.regenerate(study, "s000000")) == "s000002"
+    assert str(jobs.run(jobs.regenerate(study, "s000000"))) == "s000002"
     assert {row.settings for row in study.samples()} == {begun}
     # Others give other bytes: the seed is made again.
     assert jobs.run(jobs.generate(study, 1, decode="whole")) == ["s000003"]
@@ -378,16 +378,17 @@ def test_regenerate_keeps_the_old_volume_and_takes_a_seed_of_its_own(study):
     jobs.run(jobs.generate(study, 2))
     old = contents(study.synthetic_dir)
     jobs.run(jobs.generate(study, 1, seed=90, sampler="ddpm", steps=2))
-    new = jobs.run(jobs.regenerate(study, "s000002"))
+    new = str(jobs.run(jobs.regenerate(study, "s000002")))
     row = study.samples()[3]
-    assert (new, row.sample, row.parent, row.seed) == ("s000003", "s000003", "s000002", "91")
+    assert (new, row.sample, row.parent) == ("s000003", "s000003", "s000002")
+    assert row.seed not in {"1", "2", "90"}
     assert (row.sampler, row.steps) == ("ddpm", "2")
     assert study.lineage() == {"s000003": "s000002"}
     assert study.result().n_synthetic == 4
     assert contents(study.synthetic_dir)["s000000.nii.gz"] == old["s000000.nii.gz"]
     with pytest.raises(BadInput, match="replaced by s000003 already"):
         jobs.run(jobs.regenerate(study, "s000002"))
-    assert jobs.run(jobs.regenerate(study, "s000003")) == "s000004"
+    assert str(jobs.run(jobs.regenerate(study, "s000003"))) == "s000004"
     with pytest.raises(BadInput, match="no such sample"):
         jobs.run(jobs.regenerate(study, "s999999"))
     seeds = [r.seed for r in study.samples()]

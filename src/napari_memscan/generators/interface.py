@@ -28,6 +28,8 @@ class Settings:
         Of the processor; 0 where it does not count, on a GPU.
     decode : str
         ``whole``, or ``window:4x4x4:0.5`` for windows of so many latent cells and their overlap.
+    guidance : str
+        Of `generators.guidance.Guidance`; empty, and not written, where there was none.
     """
 
     batch: int = 1
@@ -35,10 +37,11 @@ class Settings:
     memory: str = "contiguous"
     threads: int = 0
     decode: str = "whole"
+    guidance: str = ""
 
     def __str__(self) -> str:
         pairs = zip(fields(self), astuple(self), strict=True)
-        return " ".join(f"{field.name}={value}" for field, value in pairs)
+        return " ".join(f"{field.name}={value}" for field, value in pairs if value != "")
 
     @classmethod
     def parse(cls, text: str) -> Settings:

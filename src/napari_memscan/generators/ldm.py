@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -24,6 +25,7 @@ from napari_memscan.checkpoints.trusted.model import as_it_is
 from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators import decoding, machine, needs
+from napari_memscan.generators.guidance import Guidance, check_guidance
 from napari_memscan.generators.interface import Sample, Settings, Step
 from napari_memscan.generators.schedule import Schedule
 from napari_memscan.volumes.orientation import to_ras
@@ -91,6 +93,7 @@ class LDMGenerator:
         steps: int | None = None,
         sampler: str | None = None,
         start: int = 0,
+        guidance: Guidance | str | None = None,
         **settings: Any,
     ) -> Iterator[Step | Sample]:
         """Draw one volume for each seed.
@@ -111,6 +114,9 @@ class LDMGenerator:
             Default from the recipe.
         start : int
             Index of the first sample.
+        guidance : Guidance, optional
+            Away from training volumes. One of strength 0 changes no byte, nor does ``""``, which
+            `Settings` say where there was none.
         **settings
             See `choose`.
 
@@ -124,8 +130,8 @@ class LDMGenerator:
         Raises
         ------
         BadInput
-            `steps` or `sampler` does not fit the recipe, a setting the machine, or a seed does not
-            fit 64 bits.
+            `steps`, `sampler` or `guidance` does not fit the recipe, a setting the machine, or a
+            seed does not fit 64 bits.
         JobFailed
             The decoded volume is not finite, or memory does not suffice.
         """
@@ -139,7 +145,16 @@ class LDMGenerator:
         for seed in seeds:
             if not -(2**63) <= seed < 2**64:
                 raise BadInput(f"seed {seed}: a seed must fit 64 bits.")
-        return self._run(seeds, schedule, start, self.choose(**settings))
+        chosen = self.choose(**settings)
+        if not guidance:
+            return self._run(seeds, schedule, start, chosen)
+        if isinstance(guidance, str):
+            raise BadInput(
+                f"guidance '{guidance[:60]}': the latents of the training volumes are needed, not "
+                "only the words for them."
+            )
+        check_guidance(self, guidance)
+        return self._run(seeds, schedule, start, replace(chosen, guidance=str(guidance)), guidance)
 
     def choose(
         self,
@@ -210,7 +225,12 @@ class LDMGenerator:
             return needs.need(self._on_meta.denoise, latent, level)
 
     def _run(
-        self, seeds: Sequence[int], schedule: Schedule, start: int, settings: Settings
+        self,
+        seeds: Sequence[int],
+        schedule: Schedule,
+        start: int,
+        settings: Settings,
+        guidance: Guidance | None = None,
     ) -> Iterator[Step | Sample]:
         import torch
 
@@ -223,7 +243,7 @@ class LDMGenerator:
             latent = torch.cat(noise).to(self.device)
             for step in range(total):
                 with self._computing(settings):
-                    latent = self._denoise(latent, step, schedule, randoms, settings)
+                    latent = self._denoise(latent, step, schedule, randoms, settings, guidance)
                 yield Step(start + first, step + 1, total)
             for place, seed in enumerate(own):
                 with self._computing(settings):
@@ -247,7 +267,9 @@ class LDMGenerator:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise JobFailed(
                     f"{self.device}: memory does not suffice with {settings}. Choose a smaller "
-                    "batch (--batch 1), windows (--decode window), or another machine."
+                    "batch (--batch 1), windows (--decode window), the processor "
+                    "(CUDA_VISIBLE_DEVICES= before the command), or another machine. What was "
+                    "finished is kept."
                 ) from error
             raise
 
@@ -258,6 +280,7 @@ class LDMGenerator:
         schedule: Schedule,
         randoms: Sequence[Any],
         settings: Settings,
+        guidance: Guidance | None,
     ) -> Tensor:
         import torch
 
@@ -265,11 +288,13 @@ class LDMGenerator:
         with machine.computing_in(settings.precision, self.device):
             prediction = self.model.denoise(machine.arranged(latent, settings.memory), level)
         prediction, latent = prediction.float().cpu(), latent.cpu()
+        latents = []
         # One by one: each draws from the noise of its own seed.
-        latents = [
-            schedule.step(step, prediction[i : i + 1], latent[i : i + 1], random)
-            for i, random in enumerate(randoms)
-        ]
+        for i, random in enumerate(randoms):
+            own, before = prediction[i : i + 1], latent[i : i + 1]
+            if guidance is not None:
+                own = guidance.guided(schedule, step, own, before)
+            latents.append(schedule.step(step, own, before, random))
         return torch.cat(latents).to(self.device)
 
     def _decode(self, latent: Tensor, seed: int, settings: Settings) -> Volume:

@@ -50,6 +50,7 @@ class Schedule:
             raise BadInput(f"steps {steps}: between 1 and {levels} fit this model.")
         self._scheduler: Any = build_scheduler(recipe, sampler)
         self._flow = isinstance(recipe, FlowRecipe)
+        self._predicts, self._levels = recipe.prediction_type, levels
         if self._flow:
             self._scheduler.set_timesteps(steps, input_img_size_numel=cells)
         else:
@@ -88,3 +89,42 @@ class Schedule:
             0
         ]
         return result
+
+    def level(self, index: int) -> float:
+        """Return the noise level of step `index` in (0, 1]; 1 is the highest there is."""
+        return min((float(self.timesteps[index]) + 1) / self._levels, 1.0)
+
+    def noise(self, index: int) -> float:
+        """Return the share of noise in the variance of the latent before step `index`."""
+        signal, noise = self._parts(index)
+        return noise**2 / (signal**2 + noise**2)
+
+    def clean(self, index: int, prediction: Tensor, latent: Tensor) -> Tensor:
+        """Return the latent without noise that a prediction speaks of."""
+        signal, noise = self._parts(index)
+        if self._predicts == "sample":
+            return prediction
+        if self._predicts == "velocity":
+            return latent + noise * prediction
+        if self._predicts == "v_prediction":
+            return signal * latent - noise * prediction
+        return (latent - noise * prediction) / signal
+
+    def moved(self, index: int, prediction: Tensor, shift: Tensor) -> Tensor:
+        """Return the prediction that speaks of ``clean(...) - shift`` instead."""
+        signal, noise = self._parts(index)
+        if self._predicts == "sample":
+            return prediction - shift
+        if self._predicts == "velocity":
+            return prediction - shift / noise
+        if self._predicts == "v_prediction":
+            return prediction + shift / noise
+        return prediction + shift * (signal / noise)
+
+    def _parts(self, index: int) -> tuple[float, float]:
+        """Return by what clean latent and noise are multiplied in the latent before a step."""
+        if self._flow:
+            noise = float(self.timesteps[index]) / self._levels
+            return 1 - noise, noise
+        kept = float(self._scheduler.alphas_cumprod[self._positions[index]])
+        return kept**0.5, (1 - kept) ** 0.5

@@ -11,8 +11,9 @@ from napari_memscan.jobs.evidence import evidence
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.progress import Progress, run
+from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
 from napari_memscan.jobs.reporting import report
-from napari_memscan.jobs.scanning import regenerate, scan, vector
+from napari_memscan.jobs.scanning import scan, vector
 from napari_memscan.jobs.selftesting import selftest
 from napari_memscan.jobs.training import train
 
@@ -22,9 +23,11 @@ __all__ = [
     "create",
     "embed",
     "evidence",
+    "flagged",
     "generate",
     "membership",
     "regenerate",
+    "regenerate_all",
     "report",
     "run",
     "scan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from napari_memscan.samples import free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
+    from napari_memscan.generators.guidance import Guidance
     from napari_memscan.generators.interface import Step
 
 
@@ -103,6 +104,8 @@ class Plan:
         Recipe hash, checkpoint hash, sampler, steps.
     settings : Settings
         How networks are run.
+    guidance : Guidance or None
+        Away from training volumes.
     """
 
     seeds: list[int]
@@ -110,6 +113,7 @@ class Plan:
     done: int
     made_with: tuple[str, str, str, str]
     settings: Settings
+    guidance: Guidance | None = None
 
 
 def planned(
@@ -135,6 +139,7 @@ def planned(
     if mine:
         # As before, where nothing else is wished for.
         before = asdict(Settings.parse(mine[-1].settings))
+        del before["guidance"]  # Of a replacement; the next volumes are drawn as ever.
         chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
     settings = generator.choose(**chosen)
     existing = {
@@ -181,12 +186,13 @@ def sample_seeds(
     study: Study,
     generator: Any,
     plan: Plan,
-    parent: str = "",
+    parents: Sequence[str] = (),
     together: processes.Processes | None = None,
 ) -> Generator[Step | Progress, None, list[str]]:
     """Draw this process's share of a plan; return the names of all its samples.
 
-    Each process takes every so many-th batch. The caller holds the study's lock.
+    `parents` are the samples that those of the plan replace, one for each, or none at all. Each
+    process takes every so many-th batch. The caller holds the study's lock.
     """
     from napari_memscan.generators.interface import Sample
     from napari_memscan.volumes.reader import write_nifti
@@ -205,14 +211,15 @@ def sample_seeds(
         [plan.seeds[i] for i in mine],
         steps=int(plan.made_with[3]),
         sampler=plan.made_with[2],
-        **asdict(plan.settings),
+        **asdict(plan.settings) | {"guidance": plan.guidance},
     )
     for event in drawn:
         if not isinstance(event, Sample):
             # Numbered after all that is finished, whoever finished it.
             yield replace(event, sample=min(plan.done + together.count(), total - 1))
             continue
-        name = plan.names[mine[event.index]]
+        place = mine[event.index]
+        name, parent = plan.names[place], parents[place] if parents else ""
         write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
         made_with = (str(event.seed), *plan.made_with, parent, event.settings)
         study.add_sample(SampleRow(name, f"{name}.nii.gz", *made_with))

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_of
-from napari_memscan.generators.interface import Settings
-from napari_memscan.jobs.generating import made_elsewhere, planned, register, sample_seeds
+from napari_memscan.jobs.generating import made_elsewhere, register
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
-    from napari_memscan.generators.interface import Step
 
 
 def scan(study: Study) -> Generator[Progress, None, ScanResult]:
@@ -145,53 +142,3 @@ def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
                     return embedder.embed(volume[None, None])[0]
 
             yield study.cache.get(key, compute)
-
-
-def regenerate(study: Study, sample: str) -> Generator[Step | Progress, None, str]:
-    """Make a replacement for a sample with a new seed, and scan it; the old one is kept.
-
-    Parameters
-    ----------
-    study : Study
-        Its generator must be an LDM.
-    sample : str
-        Such as ``s000003``.
-
-    Yields
-    ------
-    Step, Progress
-        As `generate` and `scan` do.
-
-    Returns
-    -------
-    str
-        The new sample; its row names `sample` as its parent.
-
-    Raises
-    ------
-    BadInput
-        No such sample, it has been replaced already, or the volumes were made elsewhere.
-    """
-    from napari_memscan.generators.folder import FolderGenerator
-
-    with study.lock("regenerate"):
-        rows = study.samples()
-        row = next((r for r in rows if r.sample == sample), None)
-        if row is None:
-            raise BadInput(f"{sample}: no such sample in this study.")
-        child = next((r.sample for r in rows if r.parent == sample), None)
-        if child is not None:
-            raise BadInput(f"{sample}: replaced by {child} already. Regenerate that one.")
-        generator = study.generator()
-        if isinstance(generator, FolderGenerator):
-            raise BadInput(
-                f"{sample}: was made elsewhere, so it cannot be regenerated here. Choose an LDM "
-                "checkpoint as the study's generator."
-            )
-        seed = max((int(r.seed) for r in rows if r.seed), default=study.config.seed) + 1
-        steps = int(row.steps) if row.steps else None
-        before = asdict(Settings.parse(row.settings)) if row.seed else {}
-        drawn = planned(study, generator, range(seed, seed + 1), steps, row.sampler or None, before)
-        made = yield from sample_seeds(study, generator, drawn, sample)
-    yield from scan(study)
-    return made[0]

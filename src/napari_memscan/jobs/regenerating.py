@@ -1,0 +1,351 @@
+"""Rejected samples drawn anew: until the program no longer calls the replacement, or gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.files import hash_of
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs.generating import Plan, sample_seeds
+from napari_memscan.jobs.guiding import guidance as guided
+from napari_memscan.jobs.scanning import scan
+from napari_memscan.samples import free_names
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import SampleResult
+    from napari_memscan.generators.interface import Step
+    from napari_memscan.jobs.progress import Progress
+
+TRIES = 5
+CALLED = ("copy", "near-duplicate")
+"""Verdicts with which a replacement is none."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One replacement that was drawn.
+
+    Attributes
+    ----------
+    sample, parent : str
+        Its name, and the sample it replaces: the one rejected, or the attempt before.
+    seed : int
+        Of its noise.
+    verdict, reason : str
+        What the program says of it.
+    value : float
+        What the verdict rests on, score or similarity, in [-1, 1], larger is nearer.
+    p_value : float or None
+        How often a new patient's volume would be as near; None where the rule knows none.
+    """
+
+    sample: str
+    parent: str
+    seed: int
+    verdict: str
+    reason: str
+    value: float
+    p_value: float | None
+
+    @property
+    def called(self) -> bool:
+        """Whether the program calls it a copy or a near-duplicate."""
+        return self.verdict in CALLED
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What became of a rejected sample. As text, the name of its last replacement.
+
+    Attributes
+    ----------
+    rejected : str
+        The sample that was to be replaced; it is kept.
+    attempts : tuple of Attempt
+        At least one; each is the parent of the next.
+    """
+
+    rejected: str
+    attempts: tuple[Attempt, ...]
+
+    def __str__(self) -> str:
+        return self.sample
+
+    @property
+    def sample(self) -> str:
+        """Name of the last attempt."""
+        return self.attempts[-1].sample
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the last attempt is not called."""
+        return not self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last attempt is called as well, and no other is tried."""
+        return self.attempts[-1].called
+
+
+def regenerate(
+    study: Study, sample: str, *, tries: int = TRIES, guidance: float = 0.0, **settings: Any
+) -> Generator[Step | Progress, None, Replacement]:
+    """Replace one sample by a new one that is not called; the old one is kept.
+
+    Parameters, what it yields, and what goes wrong: as for `regenerate_all`.
+
+    Raises
+    ------
+    BadInput
+        Also where it has been replaced already.
+    """
+    rows = study.samples()
+    if chain := _chain(sample, rows):
+        last, judged = chain[-1], _judged(study, rows)
+        if last.sample in judged and judged[last.sample].verdict not in CALLED:
+            raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
+    made = yield from regenerate_all(study, [sample], tries=tries, guidance=guidance, **settings)
+    return made[0]
+
+
+def regenerate_all(
+    study: Study,
+    samples: Sequence[str],
+    *,
+    tries: int = TRIES,
+    guidance: float = 0.0,
+    **settings: Any,
+) -> Generator[Step | Progress, None, list[Replacement]]:
+    """Replace samples by new ones, each until its replacement is not called, or tries are used up.
+
+    In rounds: one attempt for every sample that still needs one, then a scan of the whole study,
+    since the verdict on a volume depends on those beside it. Seeds follow from the sample that is
+    replaced, so a job that was stopped or killed goes on and makes the same bytes; what is
+    replaced already is only reported.
+
+    Parameters
+    ----------
+    study : Study
+        Its generator must be an LDM.
+    samples : sequence of str
+        Such as ``s000003``; or `flagged`.
+    tries : int
+        Attempts for each, those made before included.
+    guidance : float
+        Strength with which new volumes keep away from training volumes; 0 is without. See
+        `generators.guidance.Guidance`.
+    **settings
+        ``batch``, ``decode`` ...: see `LDMGenerator.choose`. By default as the replaced sample
+        was made.
+
+    Yields
+    ------
+    Step, Progress
+        As `generate` and `scan` do.
+
+    Returns
+    -------
+    list of Replacement
+        One for each sample, in their order.
+
+    Raises
+    ------
+    BadInput
+        No such sample, the volumes were made elsewhere, or the model allows no guidance.
+    JobFailed
+        Memory does not suffice, or another memscan works on the study. Nothing is lost.
+    """
+    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.guidance import check_strength
+
+    if tries < 1:
+        raise BadInput(f"tries {tries}: at least one attempt must be allowed.")
+    check_strength(guidance)
+    names = list(dict.fromkeys(samples))
+    with study.lock("regenerate"):  # Refused at once, not after the first scan.
+        _check(names, study.samples())
+    generator: Any = None
+    with memory_explained():
+        while True:
+            rows = study.samples()
+            judged = _judged(study, rows)
+            chains = {name: _chain(name, rows) for name in names}
+            lasts = [chain[-1].sample for chain in chains.values() if chain]
+            wanted = [
+                chain[-1].sample if chain else name
+                for name, chain in chains.items()
+                if not chain or (_called(chain[-1], judged) and len(chain) < tries)
+            ]
+            if not wanted and all(last in judged for last in lasts):
+                return [_replacement(study, name, chains[name], judged) for name in names]
+            if wanted:
+                if generator is None:
+                    generator = study.generator()
+                if isinstance(generator, FolderGenerator):
+                    raise BadInput(
+                        f"{wanted[0]}: was made elsewhere, so it cannot be regenerated here. "
+                        "Choose an LDM checkpoint as the study's generator."
+                    )
+                with study.lock("regenerate"):
+                    yield from _drawn(study, generator, dict.fromkeys(wanted), guidance, settings)
+            yield from scan(study)
+
+
+def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
+    """Return the samples to replace, in order.
+
+    Of a sample and its replacements it is the last that a reader decided to be a copy. It stays in
+    the list after it was replaced, so that the same command goes on where it stopped; then
+    `regenerate_all` only reports it.
+
+    Parameters
+    ----------
+    study : Study
+        Its samples, scan and decisions.
+    decided : bool
+        Those that readers decided to be copies.
+    called : bool
+        Those that the program calls copy or near-duplicate and no reader has read.
+    """
+    rows = study.samples()
+    store = study.store()
+    try:
+        decisions = {name: d.decision for name, d in store.current().items()}
+    finally:
+        store.close()
+    judged = _judged(study, rows)
+    result = []
+    for row in rows:
+        if row.parent:
+            continue
+        family = [row, *_chain(row.sample, rows)]
+        copies = [r.sample for r in family if decisions.get(r.sample) == "copy"]
+        if copies and decided:
+            result.append(copies[-1])
+        elif called and row.sample not in decisions and _called(row, judged):
+            result.append(row.sample)
+    return result
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Say what to do where a GPU's memory does not suffice, in whichever part of the job."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise JobFailed(
+            "the memory of the GPU does not suffice to regenerate. Close other programs that use "
+            "it, choose --batch 1 or --decode window, or run on the processor: put "
+            "CUDA_VISIBLE_DEVICES= before the command. What was finished is kept, and the same "
+            "command goes on."
+        ) from error
+
+
+def _drawn(
+    study: Study,
+    generator: Any,
+    parents: Iterable[str],
+    strength: float,
+    wishes: Mapping[str, Any],
+) -> Generator[Step | Progress, None, None]:
+    """Draw one attempt for each parent; those made alike together. The lock is held."""
+    rows = {row.sample: row for row in study.samples()}
+    config = study.config.generator
+    assert config is not None
+    taken = {row.seed for row in rows.values()}
+    alike: dict[tuple[str, str, Settings], list[tuple[str, int]]] = {}
+    for name in parents:
+        row = rows[name]
+        seed = next_seed(row, taken)
+        taken.add(str(seed))
+        chosen = asdict(Settings.parse(row.settings)) if row.seed else {}
+        chosen.pop("guidance", None)
+        chosen |= {k: v for k, v in wishes.items() if v != "auto"}
+        sampler = row.sampler or config.sampler or generator.recipe.sampler
+        steps = row.steps or str(config.steps or generator.recipe.steps)
+        way = (sampler, steps, generator.choose(**chosen))
+        alike.setdefault(way, []).append((name, seed))
+    away = None
+    for (sampler, steps, settings), pairs in alike.items():
+        if strength and away is None:
+            away = yield from guided(study, generator, strength, settings.threads)
+        model = (generator.recipe_hash, generator.checkpoint_hash)
+        plan = Plan(
+            [seed for _, seed in pairs],
+            free_names(study.samples(), len(pairs)),
+            0,
+            (*model, sampler, steps),
+            settings,
+            away,
+        )
+        yield from sample_seeds(study, generator, plan, [name for name, _ in pairs])
+
+
+def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:
+    """Return the seed of the sample that replaces another: the same whenever it is asked.
+
+    Parameters
+    ----------
+    row : SampleRow
+        The sample that is replaced.
+    taken : iterable of str
+        Seeds of other samples, which are passed over.
+    """
+    seed = int(hash_of(["regenerated", row.sample, row.seed]), 16) % 2**31
+    others = set(taken)
+    while str(seed) in others:
+        seed = (seed + 1) % 2**31
+    return seed
+
+
+def _check(names: Sequence[str], rows: Sequence[SampleRow]) -> None:
+    known = {row.sample for row in rows}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise BadInput(f"{unknown}: no such sample in this study.")
+
+
+def _chain(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """Return what replaced a sample, then what replaced that, and so on."""
+    children = {row.parent: row for row in rows if row.parent}
+    chain: list[SampleRow] = []
+    while sample in children and len(chain) <= len(rows):
+        chain.append(children[sample])
+        sample = children[sample].sample
+    return chain
+
+
+def _judged(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
+    """Return sample to what the last scan says of it."""
+    result = study.result()
+    found = {s.path: s for s in result.samples} if result is not None else {}
+    paths = {row.sample: str(study.sample_path(row)) for row in rows}
+    return {sample: found[path] for sample, path in paths.items() if path in found}
+
+
+def _called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
+    return row.sample in judged and judged[row.sample].verdict in CALLED
+
+
+def _replacement(
+    study: Study, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
+) -> Replacement:
+    result = study.result()
+    assert result is not None
+    attempts = []
+    for row in chain:
+        one = judged[row.sample]
+        attempts.append(
+            Attempt(
+                row.sample, row.parent, int(row.seed), one.verdict, one.reason,
+                result.value(one), one.p_value,
+            )
+        )  # fmt: skip
+    return Replacement(name, tuple(attempts))
