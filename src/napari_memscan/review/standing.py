@@ -81,11 +81,13 @@ class Standing:
                 undone = []
         return by_id.get(undone[-1]) if undone else None
 
-    def unveiled(self, reader: str) -> set[str]:
-        """Return the samples of which this reader knows what they are."""
-        return {
-            e.sample for e in self.events if e.decision == UNVEILED and e.reader == reader.strip()
-        }
+    def of(self, reader: str, stage: str) -> list[Decision]:
+        """Return every standing decision of a reader in a stage, oldest first."""
+        return [d for d in self._of(stage) if d.reader == reader.strip()]
+
+    def unveiled(self, reader: str) -> list[Decision]:
+        """Return the events since which this reader knows what a case of a blind study is."""
+        return [e for e in self.events if e.decision == UNVEILED and e.reader == reader.strip()]
 
     def last_seen(self, reader: str) -> dict[str, str]:
         """Return sample to the time of this reader's last event on it, taken back or not."""

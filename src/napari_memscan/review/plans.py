@@ -1,0 +1,90 @@
+"""Plans of blind studies on disk, hashed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import write_json
+from napari_memscan.review.blind import BlindPlan, Exhibit, Held, Secret
+from napari_memscan.review.blind_case import BlindCase, BlindPane
+
+
+def save_plan(made: BlindPlan, folder: str | Path) -> Path:
+    """Write a plan into a folder; its name says nothing. Return the file.
+
+    Raises
+    ------
+    JobFailed
+        It cannot be written.
+    """
+    path = Path(folder) / f"{made.id}.json"
+    write_json(path, {"sha256": made.sha256, "plan": asdict(made)})
+    return path
+
+
+def load_plan(path: str | Path) -> BlindPlan:
+    """Read a plan.
+
+    Raises
+    ------
+    BadInput
+        No plan, or not as it was written.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        made, sha256 = _plan_of(value["plan"]), value["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # What the error says of the content stays unsaid: a reader may see the message.
+        raise BadInput(
+            f"{path}: no plan of a blind study, or damaged. Restore it from a backup."
+        ) from error
+    if made.sha256 != sha256:
+        raise BadInput(f"{path}: this plan was changed after it was made. Restore it.")
+    return made
+
+
+def load_plans(folder: str | Path) -> list[BlindPlan]:
+    """Return all plans of a folder, oldest first; none where there is no folder."""
+    paths = sorted(Path(folder).glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+    return [load_plan(path) for path in paths]
+
+
+def _plan_of(value: Mapping[str, Any]) -> BlindPlan:
+    """Return a plan of its JSON; ValueError, KeyError or TypeError where it is none."""
+
+    def exhibit(of: Mapping[str, Any]) -> Exhibit:
+        held = {name: Held(**of[name]) for name in ("shown", "partner")}
+        return Exhibit(**{**of, **held, "transform": _tuple(of["transform"])})
+
+    cases = tuple(
+        BlindCase(
+            **{
+                **of,
+                "answers": tuple(of["answers"]),
+                "panes": tuple(BlindPane(**pane) for pane in of["panes"]),
+                "transform": _tuple(of["transform"]),
+            }
+        )
+        for of in value["cases"]
+    )
+    secrets = tuple(
+        Secret(
+            of["number"],
+            exhibit(of["exhibit"]),
+            {key: Held(**held) for key, held in of["keys"].items()},
+            of["synthetic"],
+        )
+        for of in value["secrets"]
+    )
+    parts = {"cases": cases, "secrets": secrets, "refused": tuple(value["refused"])}
+    return BlindPlan(**{**value, **parts})
+
+
+def _tuple(value: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if value is None else tuple(value)
