@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QSpinBox,
     QStackedWidget,
@@ -23,7 +24,8 @@ from qtpy.QtWidgets import (
 
 from napari_memscan.widgets.orientation import PLANES
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
-from napari_memscan.widgets.viewing.viewing import CUSTOM, Viewing
+from napari_memscan.widgets.viewing.viewing import Viewing
+from napari_memscan.widgets.viewing.windowing import CUSTOM
 
 ACTIONS = {
     "layout": ("Next layout: grid, pair, planes, 3D", "W"),
@@ -95,14 +97,16 @@ class ViewingBar(QWidget):
                 line.addWidget(widget, stretch)
             layout.addLayout(line)
         self.setToolTip(MOUSE)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.extra.setFixedHeight(self.mode.sizeHint().height())
 
     def _make_layouts(self) -> None:
-        self.layouts: dict[str, QToolButton] = {}
+        self.layouts: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
         for name in LAYOUTS:
-            button = QToolButton()
-            button.setText(LABELS[name])
+            button = QPushButton(LABELS[name])
             button.setCheckable(True)
+            button.setStyleSheet("padding: 3px 5px;")
             button.setAccessibleName(f"layout {name}")
             button.setToolTip(f"Layout; next one: {ACTIONS['layout'][1]}")
             button.clicked.connect(lambda _=False, n=name: self.layout_chosen.emit(n))
@@ -159,6 +163,8 @@ class ViewingBar(QWidget):
             box.setRange(low, 99999)
             box.setDecimals(0)
             box.setKeyboardTracking(False)
+            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+            box.setMaximumWidth(64)
             box.setAccessibleName(f"window {name}")
             box.valueChanged.connect(self._on_numbers)
         self.width_.setToolTip("Window width: right drag to the side")
@@ -184,7 +190,7 @@ class ViewingBar(QWidget):
         self.offset_chosen.connect(viewing.set_offset)
         self.fade_chosen.connect(viewing.set_fade)
         self.radiological_chosen.connect(viewing.set_radiological)
-        self.window_chosen.connect(viewing.set_window)
+        self.window_chosen.connect(viewing.set_width_level)
         self.blink_chosen.connect(lambda ms: viewing.set_blinking(ms > 0, ms or None))
         viewing.state_changed.connect(self.follow)
         self.follow()
@@ -194,6 +200,7 @@ class ViewingBar(QWidget):
         viewing = self._viewing
         if viewing is None:
             return
+        window = viewing.window
         n = len(viewing.case.neighbours) if viewing.case else 0
         actions: dict[str, Any] = {
             "layout": lambda: viewing.set_layout(_next(LAYOUTS, viewing.layout)),
@@ -208,7 +215,7 @@ class ViewingBar(QWidget):
             "offset up": lambda: viewing.set_offset(viewing.offset + 1),
             "offset down": lambda: viewing.set_offset(viewing.offset - 1),
             "plane": lambda: viewing.set_plane(_next(tuple(PLANES), viewing.plane)),
-            "window": lambda: viewing.set_preset(_next(viewing.presets, viewing.preset)),
+            "window": lambda: viewing.set_preset(_next(window.presets, window.preset)),
             "reset window": viewing.reset_window,
             "left and right": lambda: viewing.set_radiological(not viewing.state.radiological),
         }
@@ -235,7 +242,10 @@ class ViewingBar(QWidget):
         if viewing is None:
             return
         blockers = [QSignalBlocker(widget) for widget in self._controls()]
-        self.layouts[viewing.layout].setChecked(True)
+        for name, button in self.layouts.items():
+            button.setChecked(name == viewing.layout)
+            # Told by more than its colour.
+            button.setText(f"{LABELS[name]} ●" if name == viewing.layout else LABELS[name])
         self.plane.setCurrentText(viewing.plane)
         self.plane.setEnabled(viewing.layout != "3D")
         self.side.setText("R|L" if viewing.state.radiological else "L|R")
@@ -248,13 +258,13 @@ class ViewingBar(QWidget):
         self.mode.setCurrentText(viewing.pair_mode if registered else PAIR_MODES[0])
         self.mode.setEnabled(viewing.layout == "pair" and registered)
         self._follow_extra(viewing, registered and viewing.layout == "pair", registered)
-        _fill(self.preset, [*viewing.presets, CUSTOM])
-        self.preset.setCurrentText(viewing.preset)
-        width, level = viewing.width_level
+        _fill(self.preset, [*viewing.window.presets, CUSTOM])
+        self.preset.setCurrentText(viewing.window.preset)
+        width, level = viewing.window.width_level
         self.width_.setValue(width)
         self.level.setValue(level)
         for box in (self.width_, self.level):
-            box.setSuffix("" if viewing.units.known else " %")
+            box.setSuffix("" if viewing.window.units.known else " %")
         del blockers
 
     def _follow_extra(self, viewing: Viewing, blended: bool, registered: bool) -> None:

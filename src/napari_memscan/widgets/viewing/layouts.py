@@ -9,10 +9,13 @@ import numpy as np
 from napari_memscan.widgets.orientation import ENDS, PLANES
 from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, State
 from napari_memscan.widgets.viewing.pairs import filled
-from napari_memscan.widgets.viewing.stage import Part, Stage
+from napari_memscan.widgets.viewing.part import Part
+from napari_memscan.widgets.viewing.stage import Stage
 from napari_memscan.widgets.viewing.window import Units
 
 NOT_REGISTERED = "Not registered: slices need not correspond."
+FACING = 0.9
+"""Cosine of the angle to the line of sight below which an axis is seen from its end."""
 PARTNER = " ◂"
 """Follows the title of the neighbour that is the partner; its pane has a frame too."""
 
@@ -101,7 +104,7 @@ class Sliced(Layout):
         if fresh:
             order = PLANES[self.state.plane]
             self.stage.arrange(panes, order, self.state.radiological, flat=True)
-            self.stage.set_markers(self.state.markers)
+            self.stage.canvas.set_markers(self.state.markers)
         self.moved()
 
 
@@ -130,7 +133,7 @@ class Grid(Sliced):
             box = layer.bounding_box
             box.points, box.line_color, box.line_thickness = False, "white", 2
             box.visible = i > 0 and i - 1 == self._partner(shown)
-        self.stage.set_legend("")
+        self.stage.canvas.set_legend("")
         self.arrange(len(parts), fresh)
 
     def clicked(self, pane: int, position: tuple[float, ...]) -> int | None:
@@ -151,18 +154,31 @@ class Solid(Layout):
         places, letters = _sides(synthetic.shape)
         parts = []
         for title, volume, there in zip(titles, (synthetic, other), (True, partner), strict=True):
-            common = {"scale": loaded.spacing, "visible": bool(there)}
-            parts.append(Part("image", volume, title, titled=bool(there), **common))
-            common["visible"] = bool(there) and self.state.markers
-            parts.append(Part("letters", places, "sides of the patient", letters=letters, **common))
+            seen, scale = bool(there), loaded.spacing
+            parts.append(Part("image", volume, title, titled=seen, visible=seen, scale=scale))
+            parts.append(
+                Part("letters", places, "sides of the patient", letters=letters, scale=scale,
+                     visible=seen and self.state.markers)
+            )  # fmt: skip
         fresh = self.stage.put(parts, stride=2)
         for layer in self.stage.images:
             if layer.rendering != self.state.rendering:
                 layer.rendering = self.state.rendering
         unregistered = partner is not None and partner.transform is None
-        self.stage.set_legend(NOT_REGISTERED if unregistered else "")
+        self.stage.canvas.set_legend(NOT_REGISTERED if unregistered else "")
         if fresh:
             self.stage.arrange(2 if partner else 1, (1, 2, 0), True, flat=False)
+        self.turned()
+
+    def turned(self) -> None:
+        """Hide the two letters that lie one behind the other."""
+        along = np.abs(self.viewer.scene.camera.view_direction)
+        # The camera counts the axes as they are shown, letters as they are stored.
+        facing = {axis for axis, part in zip((1, 2, 0), along, strict=True) if part > FACING}
+        seen = np.array([axis not in facing for axis in (0, 0, 1, 1, 2, 2)])
+        for layer in self.stage.layers[1::2]:
+            if not np.array_equal(layer.shown, seen):
+                layer.shown = seen
 
     def scrolled(self, pane: int | None, by: int) -> None:
         """Nothing: in 3D the wheel zooms."""
@@ -173,7 +189,7 @@ def _sides(shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:
     places, letters = [], []
     middle = [(n - 1) / 2 for n in shape]
     for axis, (far, near) in enumerate(ENDS):
-        for letter, place in ((far, 1.06 * shape[axis]), (near, -1 - 0.06 * shape[axis])):
+        for letter, place in ((far, 1.04 * shape[axis]), (near, -1 - 0.04 * shape[axis])):
             point = list(middle)
             point[axis] = place
             places.append(point)

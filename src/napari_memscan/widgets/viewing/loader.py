@@ -46,7 +46,7 @@ class Loader(QObject):
         self._spacing: Triple | None = None
         self._needed: tuple[Item, ...] = ()
         self._soon: tuple[Item, ...] = ()
-        self._failures: dict[Item | None, str] = {}
+        self._failures: dict[Item | None, tuple[Item | None, str]] = {}
         self._full = False
         self._epoch = 0
         self._thread: Thread | None = None
@@ -100,11 +100,14 @@ class Loader(QObject):
             self._start()
 
     def failure(self) -> tuple[Item | None, str] | None:
-        """Return what failed of the newest request, and why; the item is None for the spacing."""
+        """Return what failed of the newest request, and why; the item is None for the spacing.
+
+        Of a pair one of whose volumes could not be loaded it is that volume.
+        """
         with self._changed:
             for item in (None, *self._needed):
                 if item in self._failures:
-                    return item, self._failures[item]
+                    return self._failures[item]
         return None
 
     def get(self) -> dict[Item, Array]:
@@ -171,6 +174,7 @@ class Loader(QObject):
         self, item: Item | None, source: tuple[Load, Spacing], epoch: int, spacing: Triple | None
     ) -> None:
         load, find_spacing = source
+        at = [item]
         try:
             if item is None:
                 x, y, z = find_spacing()
@@ -179,16 +183,19 @@ class Loader(QObject):
                         self._spacing = (float(x), float(y), float(z))
                 return
             assert spacing is not None
-            self._keep(item, self._made(item, load, epoch, spacing), epoch)
+            self._keep(item, self._made(item, load, epoch, spacing, at), epoch)
         except MemscanError as error:
-            self._fail(item, str(error), epoch)
+            self._fail(item, at[-1], str(error), epoch)
         except Exception as error:
             # The window must live on, and the person must hear of it; the log keeps the traceback.
             LOG.exception("a volume could not be loaded")
             text = f"Something unexpected went wrong ({type(error).__name__}: {error})."
-            self._fail(item, f"{text} The log has the details.", epoch)
+            self._fail(item, at[-1], f"{text} The log has the details.", epoch)
 
-    def _made(self, item: Item, load: Load, epoch: int, spacing: Triple) -> Array:
+    def _made(
+        self, item: Item, load: Load, epoch: int, spacing: Triple, at: list[Item | None]
+    ) -> Array:
+        """Return an array; what is being worked on is the last of `at`."""
         if item.kind == "volume":
             return load(item.path)
         pair: list[Any] = []
@@ -196,7 +203,9 @@ class Loader(QObject):
             volume = Item("volume", path)
             array = self.arrays.get(volume)
             if array is None:
+                at.append(volume)
                 array = load(path)
+                at.pop()
                 self._keep(volume, array, epoch)
             pair.append(array)
         return compute(item, pair[0], pair[1], spacing)
@@ -208,7 +217,7 @@ class Loader(QObject):
             if not self.arrays.put(item, array, self._needed, self._soon) and item in self._soon:
                 self._full = True
 
-    def _fail(self, item: Item | None, text: str, epoch: int) -> None:
+    def _fail(self, item: Item | None, culprit: Item | None, text: str, epoch: int) -> None:
         with self._changed:
             if epoch == self._epoch:
-                self._failures[item] = text
+                self._failures[item] = (culprit, text)

@@ -32,7 +32,8 @@ from napari_memscan.widgets.viewing.pairs import (
     smooth,
     symmetric_limit,
 )
-from napari_memscan.widgets.viewing.stage import Part, Stage
+from napari_memscan.widgets.viewing.part import Part
+from napari_memscan.widgets.viewing.stage import Stage
 
 # Blue and orange are told apart by people who do not tell red from green, and both from black.
 DIVERGING = Colormap(
@@ -73,7 +74,8 @@ class Pair(Sliced):
                  opacity=1.0 if mode not in (DIFFERENCE, CHECKS) else 0.0),
             over,
             Part("lines", NOTHING, "lines", visible=mode in (CONTOURS, MAP), scale=scale),
-            Part("image", other, partner.title if partner else "", titled=beside, visible=beside,
+            Part("image", other, partner.title if partner and beside else "beside it",
+                 titled=beside, visible=beside,
                  scale=scale, translate=self._translate(loaded, partner)),
         ]  # fmt: skip
         fresh = self.stage.put(parts, stride=3)
@@ -89,7 +91,12 @@ class Pair(Sliced):
     ) -> Part:
         """Return what lies over the synthetic volume."""
         title = partner.title if partner else ""
-        part = Part("overlay", other, title, visible=mode not in (SIDE, CONTOURS))
+        part = Part(
+            "overlay",
+            other,
+            title if mode == BLINK else "over it",
+            visible=mode not in (SIDE, CONTOURS),
+        )
         part.scale = loaded.spacing
         part.limits = self.stage.limits
         if partner is None or partner.transform is None:
@@ -125,7 +132,7 @@ class Pair(Sliced):
         text = ""
         if partner is not None and partner.transform is None:
             ahead = self.state.offsets[PLANES[self.state.plane][0]]
-            text = f"{NOT_REGISTERED}\nThe right one is {ahead:+d} slices ahead."
+            text = f"{NOT_REGISTERED}\nThe partner is {ahead:+d} slices ahead."
         elif mode == FADE:
             text = f"{100 * self.state.fade:.0f} % of it is {partner.title if partner else ''}"
         elif mode == DIFFERENCE:
@@ -143,7 +150,7 @@ class Pair(Sliced):
         elif mode == CONTOURS:
             level = units.width_level(self.stage.limits)[1]
             text = f"Lines: the partner at {level:.0f} {units.unit or '%'}, the window's level"
-        self.stage.set_legend(text)
+        self.stage.canvas.set_legend(text, everywhere=True)
 
     # What changes while a case is shown
 

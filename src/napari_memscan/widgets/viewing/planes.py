@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.widgets.orientation import ORIENTATION, PLANES, markers, orientation_of
-from napari_memscan.widgets.viewing.case import Array, Loaded, Triple
+from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, Triple
 from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, Layout
 from napari_memscan.widgets.viewing.pairs import slice_of
-from napari_memscan.widgets.viewing.stage import Part
+from napari_memscan.widgets.viewing.part import Part
 
 NAMES = tuple(PLANES)
 GAP = 0.04
@@ -33,7 +33,7 @@ class Planes(Layout):
         if partner is not None and partner.transform is None:
             offsets = " ".join(f"{o:+d}" for o in self.state.offsets)
             text = f"{NOT_REGISTERED} Offset X Y Z: {offsets} slices."
-        self.stage.set_legend(text)
+        self.stage.canvas.set_legend(text)
         if fresh:
             # Their rows and columns are what napari shows; each turns its own to the reader.
             self.stage.arrange(6 if partner else 3, (0, 1), True, flat=True)
@@ -41,18 +41,17 @@ class Planes(Layout):
     def _parts(self, loaded: Loaded) -> list[Part]:
         partner, other = self.partner(loaded)
         synthetic = loaded.volume(loaded.case.synthetic)
-        rows = [(loaded.case.synthetic.title, synthetic, (0, 0, 0))]
+        rows = [(loaded.case.synthetic.title, synthetic, [0, 0, 0])]
         if partner is not None:
-            ahead = (0, 0, 0) if partner.transform is not None else tuple(self.state.offsets)
-            rows.append((partner.title, other, ahead))
+            rows.append((partner.title, other, self._ahead(partner)))
         parts = []
-        for title, volume, (x, y, z) in rows:
+        for title, volume, ahead in rows:
             for name in NAMES:
-                parts += self._pane(f"{name}: {title}", name, volume, loaded.spacing, (x, y, z))
+                parts += self._pane(f"{name}: {title}", name, volume, loaded.spacing, ahead)
         return parts
 
     def _pane(
-        self, title: str, name: str, volume: Array, spacing: Triple, ahead: tuple[int, int, int]
+        self, title: str, name: str, volume: Array, spacing: Triple, ahead: list[int]
     ) -> list[Part]:
         axes = PLANES[name]
         point = self._point(volume.shape)
@@ -62,16 +61,18 @@ class Planes(Layout):
         mirrored = orientation_of(axes, self.state.radiological) != ORIENTATION
         scale = (spacing[axes[1]], spacing[axes[2]] * (-1 if mirrored else 1))
         translate = tuple(-(n - 1) / 2 * s for n, s in zip(image.shape, scale, strict=True))
-        place = {"scale": scale, "translate": translate}
         at = [point[axis] + ahead[axis] for axis in axes[1:]]
         found = markers(axes, orientation_of(axes, self.state.radiological))
         ends = _edges(image.shape, mirrored)
-        return [
-            Part("image", image, title, titled=True, **place),
-            Part("lines", _cross(image.shape, at), "crosshair", opacity=0.8, **place),
+        parts = [
+            Part("image", image, title, titled=True),
+            Part("lines", _cross(image.shape, at), "crosshair", opacity=0.8),
             Part("letters", np.array([ends[e] for e in found]), "sides of the patient",
-                 letters=tuple(found.values()), visible=self.state.markers, **place),
+                 letters=tuple(found.values()), visible=self.state.markers),
         ]  # fmt: skip
+        for part in parts:
+            part.scale, part.translate = scale, translate
+        return parts
 
     def _point(self, shape: tuple[int, ...]) -> list[int]:
         point = self.state.point or [n // 2 for n in shape]
@@ -93,15 +94,13 @@ class Planes(Layout):
         for axis, mm, sign in zip(axes[1:], position[-2:], (1, -1 if mirrored else 1), strict=True):
             index = sign * mm / loaded.spacing[axis] + (shape[axis] - 1) / 2
             if pane >= 3:
-                index -= self._ahead()[axis]
+                index -= self._ahead(loaded.case.partner(self.state.partner))[axis]
             point[axis] = int(np.clip(round(index), 0, shape[axis] - 1))
         self.state.plane = NAMES[pane % 3]
         self.moved()
         return None
 
-    def _ahead(self) -> list[int]:
-        assert self.loaded is not None
-        partner = self.loaded.case.partner(self.state.partner)
+    def _ahead(self, partner: Shown | None) -> list[int]:
         unregistered = partner is not None and partner.transform is None
         return self.state.offsets if unregistered else [0, 0, 0]
 

@@ -1,65 +1,20 @@
-"""napari's canvas as a set of panes: layers that are reused, and a window that is given back."""
+"""Panes on napari's canvas: layers that are reused from one case to the next."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from napari.components.overlays import TextOverlay
-from napari.layers import Image, Layer, Points, Vectors
-from napari.settings import get_settings
-from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from napari.layers import Layer
+from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.widgets.orientation import grid_shape, markers, orientation_of
-from napari_memscan.widgets.viewing.case import Triple
+from napari_memscan.widgets.orientation import grid_shape, orientation_of
+from napari_memscan.widgets.viewing.canvas import Canvas
+from napari_memscan.widgets.viewing.part import Part, fill, made, write_letters
 from napari_memscan.widgets.viewing.window import Limits
 
-# Marker: where on the canvas. Top is left to the pane's title.
-EDGES = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}
-MESSAGE, LEGEND = "memscan_message", "memscan_legend"
 LINKED = ("gamma", "colormap", "interpolation2d")
-LINE_COLOUR = "#ffd400"
-
-
-@dataclass
-class Part:
-    """A layer of a pane, and what it holds now.
-
-    Attributes
-    ----------
-    kind : {"image", "overlay", "lines", "letters"}
-        An image in the common window; another picture over it; line segments; letters at points.
-    data : array
-        (X, Y, Z) or (rows, columns); segments (n, 2, d); points (n, d).
-    title : str
-        The layer's name; written on the pane where `titled`.
-    scale, translate : tuple of float, optional
-    opacity : float
-    colormap, limits
-        Of an overlay, which is in no common window.
-    letters : tuple of str
-        Of letters, one a point.
-    """
-
-    kind: str
-    data: NDArray[Any]
-    title: str
-    titled: bool = False
-    visible: bool = True
-    scale: tuple[float, ...] | None = None
-    translate: tuple[float, ...] | None = None
-    opacity: float = 1.0
-    colormap: Any = "gray"
-    limits: Limits | None = None
-    letters: tuple[str, ...] = ()
-
-    @property
-    def ndim(self) -> int:
-        """How many dimensions it lies in."""
-        return int(self.data.shape[-1] if self.kind in ("lines", "letters") else self.data.ndim)
 
 
 class Stage(QObject):
@@ -74,12 +29,11 @@ class Stage(QObject):
     ----------
     window_changed : Signal()
         Somebody moved the window with napari's own slider.
-    stepped : Signal()
-        Another slice is shown.
+    canvas : Canvas
+        What the panes lie on.
     """
 
     window_changed = Signal()
-    stepped = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -88,16 +42,14 @@ class Stage(QObject):
         self._parts: list[Part] = []
         self._stride = 1
         self._hidden: list[Any] = []
-        self._before: dict[str, Any] | None = None
+        self.canvas = Canvas(viewer, self)
+        self.canvas.resized.connect(self.fit)
+        self.canvas.font_changed.connect(self._on_font)
         self._limits: Limits = (0.0, 1.0)
         self._busy = False
         self._blank = False
-        self._marked = True
         self._panes = 0
-        self._resized = QTimer(self)
-        self._resized.setSingleShot(True)
-        self._resized.setInterval(200)
-        self._resized.timeout.connect(self.fit)
+        self._titles: list[tuple[str, bool]] = []
 
     @property
     def layers(self) -> list[Any]:
@@ -110,19 +62,9 @@ class Stage(QObject):
         return [la for la, p in zip(self._layers, self._parts, strict=True) if p.kind == "image"]
 
     @property
-    def entered(self) -> bool:
-        """Whether the canvas is taken."""
-        return self._before is not None
-
-    @property
     def limits(self) -> Limits:
         """The voxel values that are black and white in all panes."""
         return self._limits
-
-    @property
-    def font_size(self) -> int:
-        """Of what is written on the canvas: follows napari's, in points."""
-        return int(get_settings().appearance.font_size)
 
     # Layers
 
@@ -139,7 +81,7 @@ class Stage(QObject):
         stride : int
             Layers of each pane; the last one may have fewer.
         """
-        self._enter()
+        self.canvas.enter()
         mine = all(layer in self._viewer.layers for layer in self._layers)
         same = mine and [(p.kind, p.ndim) for p in parts] == [(p.kind, p.ndim) for p in self._parts]
         if not same or stride != self._stride:
@@ -161,12 +103,14 @@ class Stage(QObject):
             if self._layers:
                 self._viewer.layers.selection.active = self._layers[0]
         else:
-            for layer, part in zip(self._layers, parts, strict=True):
-                _fill(layer, part)
+            for layer, part, old in zip(self._layers, parts, self._parts, strict=True):
+                fill(layer, part)
+                if part.letters != old.letters:
+                    write_letters(layer, part, self.canvas.font_size)
             self._parts = list(parts)
         self.set_titles([p.title for p in parts], [p.titled for p in parts])
         self._blank = False
-        self.say("")
+        self.canvas.say("")
         return not same
 
     def blank(self, titles: Sequence[str] = (), text: str = "") -> None:
@@ -188,18 +132,29 @@ class Stage(QObject):
         else:
             for layer in self._layers:
                 layer.name_overlay.visible = False
-        self.set_legend("")
-        self.say(text)
+        self.canvas.set_legend("")
+        self.canvas.say(text)
 
     def set_titles(self, titles: Sequence[str], shown: Sequence[bool]) -> None:
         """Name the layers, and write the names on panes."""
-        # Twice: napari numbers a name that another layer still has.
-        for _ in range(2):
-            for layer, title in zip(self._layers, titles, strict=True):
-                if layer.name != title:
-                    layer.name = title
+        self._titles = list(zip(titles, shown, strict=True))
+        self._write_titles()
         for layer, visible in zip(self._layers, shown, strict=True):
             layer.name_overlay.visible = visible
+
+    def _write_titles(self) -> None:
+        if len(self._titles) != len(self._layers):
+            return
+        width = self._viewer.canvas.size[1] / self._viewer.canvas.grid.actual_shape(self._layers)[1]
+        columns = max(12, int((width - 8) / (0.66 * self.canvas.title_size * 96 / 72)))
+        names = [
+            textwrap.fill(title, columns) if visible else title for title, visible in self._titles
+        ]
+        # Twice: napari numbers a name that another layer still has.
+        for _ in range(2):
+            for layer, name in zip(self._layers, names, strict=True):
+                if layer.name != name:
+                    layer.name = name
 
     def remove(self) -> None:
         """Take all layers away."""
@@ -210,32 +165,18 @@ class Stage(QObject):
                 self._viewer.layers.remove(layer)
 
     def _made(self, part: Part) -> Layer:
-        common = {"name": part.title, "scale": part.scale, "translate": part.translate}
-        if part.kind == "lines":
-            layer = Vectors(
-                part.data, edge_color=LINE_COLOUR, vector_style="line", edge_width=0.5, **common
-            )
-        elif part.kind == "letters":
-            layer = Points(
-                part.data, size=0.01, face_color="transparent", border_color="transparent",
-                **common,
-            )  # fmt: skip
-        else:
-            layer = Image(
-                part.data, contrast_limits=self._limits, colormap="gray",
-                interpolation2d="linear", blending="translucent_no_depth", **common,
-            )  # fmt: skip
-            if part.kind == "overlay":
-                _colour(layer, part)
-        layer.visible, layer.opacity = part.visible, part.opacity
-        layer.name_overlay.font_size = max(6, round(0.78 * self.font_size))
-        layer.name_overlay.box = True
+        layer = made(part, self._limits)
+        layer.name_overlay.font_size = self.canvas.title_size
         if part.kind == "letters":
-            self._write(layer, part)
+            write_letters(layer, part, self.canvas.font_size)
         return layer
 
-    def _write(self, layer: Any, part: Part) -> None:
-        layer.text = {"string": list(part.letters), "color": "white", "size": self.font_size}
+    def _on_font(self) -> None:
+        for layer, part in zip(self._layers, self._parts, strict=True):
+            layer.name_overlay.font_size = self.canvas.title_size
+            if part.kind == "letters":
+                write_letters(layer, part, self.canvas.font_size)
+        self._write_titles()
 
     def _hide_others(self) -> None:
         for layer in list(self._viewer.layers):
@@ -270,7 +211,7 @@ class Stage(QObject):
                 setattr(layer, event.type, getattr(event.source, event.type))
         self._busy = False
 
-    # The canvas
+    # Panes
 
     def arrange(self, panes: int, order: tuple[int, ...], radiological: bool, flat: bool) -> None:
         """Set the number of panes, the axes shown, and which way they run.
@@ -307,14 +248,15 @@ class Stage(QObject):
     def fit(self) -> None:
         """Fit the panes to the canvas."""
         # The timer may outlive the panes.
-        if not self.entered or not self._layers:
+        if not self.canvas.entered or not self._layers:
             return
         height, width = self._viewer.canvas.size
         grid = self._viewer.canvas.grid
         grid.stride = self._stride
         grid.shape = (2, 3) if self._panes == 6 else grid_shape(self._panes, width, height)
         grid.enabled = True
-        self._viewer.fit_to_view(margin=0.02)
+        self._write_titles()
+        self._viewer.fit_to_view(margin=0.02 if self._viewer.dims.ndisplay == 2 else 0.2)
 
     def pane_at(self, viewbox: tuple[int, int] | None) -> int | None:
         """Return the index of the pane in a cell of napari's grid."""
@@ -324,131 +266,15 @@ class Stage(QObject):
         pane = viewbox[0] * columns + viewbox[1]
         return pane if pane < self._panes else None
 
-    def set_markers(self, shown: bool) -> None:
-        """Show or hide the letters at the edges of panes."""
-        self._marked = shown
-        if self.entered:
-            self._mark()
-
-    def say(self, text: str) -> None:
-        """Write a message on the canvas; an empty one takes it away."""
-        self._text(MESSAGE, text)
-
-    def set_legend(self, text: str) -> None:
-        """Write what the colours mean; an empty text takes it away."""
-        self._text(LEGEND, text)
-
-    def _text(self, key: str, text: str) -> None:
-        if self.entered:
-            overlay = self._viewer.canvas.overlays[key]
-            overlay.text = text
-            overlay.visible = bool(text)
-
-    def _enter(self) -> None:
-        """Remember how the window was, and follow its changes."""
-        if self._before is not None:
-            return
-        viewer = self._viewer
-        grid, camera = viewer.canvas.grid, viewer.scene.camera
-        self._before = {
-            "grid": {n: getattr(grid, n) for n in ("enabled", "shape", "stride", "spacing")},
-            "orientation": camera.orientation,
-            "mouse_zoom": camera.mouse_zoom,
-            "background": viewer.canvas.background_color_override,
-        }
-        # Volumes are read on black in both themes: a white surround would dazzle.
-        viewer.canvas.background_color_override = "black"
-        grid.spacing = 4
-        size = self.font_size
-        for edge, position in EDGES.items():
-            viewer.canvas.overlays[f"memscan_{edge}"] = TextOverlay(
-                position=position, gridded=True, visible=True, font_size=size, color="white"
-            )
-        for key, position in ((MESSAGE, "middle_center"), (LEGEND, "bottom_left")):
-            viewer.canvas.overlays[key] = TextOverlay(
-                position=position, visible=False, font_size=size, color="white"
-            )
-        viewer.dims.events.order.connect(self._mark)
-        viewer.dims.events.ndisplay.connect(self._mark)
-        viewer.dims.events.current_step.connect(self._on_step)
-        camera.events.orientation.connect(self._mark)
-        viewer.canvas.events.size.connect(self._on_resized)
-        get_settings().appearance.events.font_size.connect(self._on_font)
-
     def leave(self) -> None:
         """Take the panes away and give the window back as it was."""
         self.remove()
-        if self._before is None:
+        if not self.canvas.entered:
             return
-        viewer, before = self._viewer, self._before
-        self._before = None
-        viewer.dims.events.order.disconnect(self._mark)
-        viewer.dims.events.ndisplay.disconnect(self._mark)
-        viewer.dims.events.current_step.disconnect(self._on_step)
-        viewer.scene.camera.events.orientation.disconnect(self._mark)
-        viewer.canvas.events.size.disconnect(self._on_resized)
-        get_settings().appearance.events.font_size.disconnect(self._on_font)
-        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
-            del viewer.canvas.overlays[key]
-        for name, value in before["grid"].items():
-            setattr(viewer.canvas.grid, name, value)
-        viewer.dims.ndisplay = 2
-        viewer.scene.camera.orientation = before["orientation"]
-        viewer.scene.camera.mouse_zoom = before["mouse_zoom"]
-        viewer.canvas.background_color_override = before["background"]
-        viewer.dims.order = tuple(range(viewer.dims.ndim))
+        self.canvas.leave()
         for layer in self._hidden:
-            if layer in viewer.layers:
+            if layer in self._viewer.layers:
                 layer.visible = True
         self._hidden = []
-        if len(viewer.layers):
-            viewer.fit_to_view()
-
-    def _on_resized(self, event: Any = None) -> None:
-        self._resized.start()
-
-    def _on_step(self, event: Any = None) -> None:
-        self.stepped.emit()
-
-    def _on_font(self, event: Any = None) -> None:
-        size = self.font_size
-        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
-            self._viewer.canvas.overlays[key].font_size = size
-        for layer, part in zip(self._layers, self._parts, strict=True):
-            layer.name_overlay.font_size = max(6, round(0.78 * size))
-            if part.kind == "letters":
-                self._write(layer, part)
-
-    def _mark(self, event: Any = None) -> None:
-        viewer = self._viewer
-        flat = self._marked and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
-        letters = markers(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
-        for edge in EDGES:
-            overlay = viewer.canvas.overlays[f"memscan_{edge}"]
-            overlay.text = letters.get(edge, "")
-            overlay.visible = flat
-
-
-def _fill(layer: Any, part: Part) -> None:
-    """Give a layer what its part holds now."""
-    ndim = part.ndim
-    scale: Triple | tuple[float, ...] = part.scale or (1.0,) * ndim
-    if not np.allclose(layer.scale, scale):
-        layer.scale = scale
-    translate = part.translate or (0.0,) * ndim
-    if not np.allclose(layer.translate, translate):
-        layer.translate = translate
-    layer.data = part.data
-    if part.kind == "overlay":
-        _colour(layer, part)
-    if layer.opacity != part.opacity:
-        layer.opacity = part.opacity
-    if layer.visible != part.visible:
-        layer.visible = part.visible
-
-
-def _colour(layer: Any, part: Part) -> None:
-    if layer.colormap != part.colormap:
-        layer.colormap = part.colormap
-    if part.limits is not None and tuple(layer.contrast_limits) != part.limits:
-        layer.contrast_limits = part.limits
+        if len(self._viewer.layers):
+            self._viewer.fit_to_view()

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.widgets.orientation import PLANES
 from napari_memscan.widgets.viewing import window
-from napari_memscan.widgets.viewing.arrays import Arrays, default_limit
+from napari_memscan.widgets.viewing.arrays import default_limit
 from napari_memscan.widgets.viewing.case import (
-    BLINK,
-    LAYOUTS,
-    MAP,
-    PAIR_MODES,
-    RENDERINGS,
-    SIDE,
+    Array,
     Case,
-    Item,
     Loaded,
-    State,
-    needs,
 )
-from napari_memscan.widgets.viewing.layouts import Grid, Layout, Solid
-from napari_memscan.widgets.viewing.loader import Load, Loader, Spacing
+from napari_memscan.widgets.viewing.loader import Load, Spacing
+from napari_memscan.widgets.viewing.looking import Looking
 from napari_memscan.widgets.viewing.mouse import Mouse
-from napari_memscan.widgets.viewing.pair import Pair
-from napari_memscan.widgets.viewing.planes import Planes
-from napari_memscan.widgets.viewing.stage import Stage
-from napari_memscan.widgets.viewing.window import Limits, Units
-
-CUSTOM = "Custom"
-"""The preset's name when the window was moved by hand."""
+from napari_memscan.widgets.viewing.position import position_of
+from napari_memscan.widgets.viewing.window import Limits
+from napari_memscan.widgets.viewing.windowing import Windowing
 
 
-class Viewing(QObject):
+class Viewing(Looking):
     """Shows one case at a time, and loads the next ones meanwhile.
 
     Only the newest request is ever shown; while it loads, the panes are empty, so that no patient
@@ -56,49 +42,28 @@ class Viewing(QObject):
         The case of this key is on the canvas.
     failed : Signal(str)
         Why it is not, and what to do. The panes are empty.
-    partner_changed : Signal(int)
-        Another neighbour is the partner.
-    state_changed : Signal()
-        Layout, mode, plane, slice, window or anything else a control shows is another one.
-    neutral : bool
-        Messages name volumes by their titles and not by their files.
+    window : Windowing
+        Window and level of all panes.
     """
 
     shown = Signal(str)
     failed = Signal(str)
-    partner_changed = Signal(int)
-    state_changed = Signal()
 
     def __init__(
         self, viewer: Any, parent: QObject | None = None, memory_mb: int | None = None
     ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.neutral = False
-        self.state = State()
-        limit = default_limit() if memory_mb is None else memory_mb * 2**20
-        self._loader = Loader(Arrays(limit), self)
-        self._loader.arrived.connect(self._on_arrived)
-        self.stage = Stage(viewer, self)
-        self.stage.window_changed.connect(self._on_window)
-        self.stage.stepped.connect(self._on_stepped)
-        self._pair = Pair(viewer, self.stage, self.state, self)
-        self._layouts: dict[str, Layout] = {
-            "grid": Grid(viewer, self.stage, self.state),
-            "pair": self._pair,
-            "planes": Planes(viewer, self.stage, self.state),
-            "3D": Solid(viewer, self.stage, self.state),
-        }
+        super().__init__(
+            viewer, default_limit() if memory_mb is None else memory_mb * 2**20, parent
+        )
+        self._requests.loaded.connect(self._on_loaded)
+        self._requests.waiting.connect(self._on_waiting)
+        self._requests.failed.connect(self._on_failed)
+        self.stage.canvas.stepped.connect(self._on_stepped)
+        self.stage.canvas.turned.connect(self._on_turned)
+        self.window = Windowing(self.stage, self._measured, self)
+        self.window.changed.connect(self._on_window)
         self._mouse = Mouse(viewer, self)
-        self._case: Case | None = None
-        self._expected: tuple[Case, ...] = ()
-        self._loaded: Loaded | None = None
-        self._waiting = self._told = False
-        self._settling = False
-        self._modality = ""
-        self._units = Units()
-        self._preset = window.FULL
-        self._before_map = SIDE
+        self._told = False
 
     # Cases
 
@@ -125,29 +90,21 @@ class Viewing(QObject):
         units : (float, float), optional
             Hounsfield units of 0 and 1, where the preprocessing was a fixed window.
         """
-        self._loader.set_source(load, spacing)
-        self._case, self._told = case, False
-        self._modality = modality
-        self._units = Units() if units is None else Units(units[0], units[1], "HU")
+        self.window.set_kind(modality, units)
         for layout in self._layouts.values():
-            layout.units = self._units
-        if self._preset not in (*self.presets, CUSTOM):
-            self._preset = window.FULL
-            self.stage.set_limits((0.0, 1.0))
-        self._request()
+            layout.units = self.window.units
+        self._told = False
+        self._requests.ask(case, load, spacing)
 
     def expect(self, cases: Sequence[Case]) -> None:
         """Load what the present layout shows of these cases, in this order, in the background."""
-        self._expected = tuple(cases)
-        self._loader.expect(self._soon())
+        self._requests.expect(cases)
 
     def clear(self) -> None:
         """Take the panes away, give the window back as it was, and forget what was loaded."""
-        self._case = self._loaded = None
-        self._expected = ()
-        self._waiting = False
+        self._loaded = None
         self._pair.blinking.stop()
-        self._loader.clear()
+        self._requests.clear()
         self._mouse.set_active(False)
         self._settling = True
         self.stage.leave()
@@ -158,14 +115,18 @@ class Viewing(QObject):
         self.state.offsets[:] = [0, 0, 0]
 
     @property
-    def loading(self) -> bool:
-        """Whether something asked for is not on the canvas yet."""
-        return self._waiting
-
-    @property
     def preloading(self) -> bool:
         """Whether something is loaded, be it for later."""
-        return self._loader.busy
+        return self._requests.loader.busy
+
+    @property
+    def neutral(self) -> bool:
+        """Whether messages name volumes by their titles and not by their files."""
+        return self._requests.neutral
+
+    @neutral.setter
+    def neutral(self, on: bool) -> None:
+        self._requests.neutral = on
 
     @property
     def layers(self) -> list[Any]:
@@ -173,265 +134,45 @@ class Viewing(QObject):
         return self.stage.layers
 
     @property
-    def case(self) -> Case | None:
-        """The case asked for last."""
-        return self._case
-
-    @property
     def cached_bytes(self) -> int:
         """Bytes of all arrays kept in memory."""
-        return self._loader.arrays.bytes
+        return self._requests.loader.arrays.bytes
 
-    def _soon(self) -> list[Item]:
-        cases = [case for case in self._expected if case != self._case]
-        return list(dict.fromkeys(item for case in cases for item in needs(case, self.state)))
-
-    def _request(self) -> None:
-        if self._case is None:
-            return
-        self._waiting = True
-        if self._loader.request(needs(self._case, self.state), self._soon()):
-            self._display()
-            return
+    def _on_waiting(self) -> None:
+        assert self.case is not None
         layout = self._layouts[self.state.layout]
-        self.stage.blank(layout.titles(list(self._case.all)), "Loading ...")
+        self.stage.blank(layout.titles(list(self.case.all)), "Loading ...")
         self.state_changed.emit()
 
-    def _on_arrived(self) -> None:
-        if self._case is None or not self._waiting:
-            return
-        failure = self._loader.failure()
-        if failure is None:
-            self._display()
-        elif failure[0] is not None and failure[0].kind != "volume":
-            # The pair can still be looked at, as one that was never registered.
-            self._unregister(failure[0].path)
-            self._request()
-        else:
-            self._fail(*failure)
-
-    def _unregister(self, path: str) -> None:
-        assert self._case is not None
-        neighbours = tuple(
-            replace(shown, transform=None) if shown.path == path else shown
-            for shown in self._case.neighbours
-        )
-        self._case = replace(self._case, neighbours=neighbours)
-
-    def _fail(self, item: Item | None, text: str) -> None:
-        self._waiting = False
-        self._loaded = None
-        self._settling = True
-        self.stage.remove()
-        self.stage.set_legend("")
-        for layout in self._layouts.values():
-            layout.loaded = None
-        self._settling = False
-        if self._case is not None and item is not None:
-            title = next((s.title for s in self._case.all if s.path == item.path), "a volume")
-            if self.neutral:
-                text = text.replace(item.path, title).replace(Path(item.path).name, title)
-            text = f"{title} cannot be shown. {text}"
-        self.stage.say("Nothing to see: a volume cannot be shown.")
+    def _on_failed(self, text: str) -> None:
+        self._forget()
+        self.stage.canvas.set_legend("")
+        self.stage.canvas.say("Nothing to see: a volume cannot be shown.")
         self.failed.emit(text)
         self.state_changed.emit()
 
-    def _display(self) -> None:
-        assert self._case is not None
-        assert self._loader.spacing is not None
-        self._waiting = False
-        loaded = Loaded(self._case, self._loader.get(), self._loader.spacing)
-        shape = loaded.volume(self._case.synthetic).shape
+    def _forget(self) -> None:
+        """Let nothing of a case be on the canvas."""
+        self._loaded = None
+        for layout in self._layouts.values():
+            layout.loaded = None
+        self._settling = True
+        self.stage.remove()
+        self._settling = False
+
+    def _on_loaded(self, loaded: Loaded) -> None:
+        shape = loaded.volume(loaded.case.synthetic).shape
         point = self.state.point
         if point is None or any(p >= n for p, n in zip(point, shape, strict=True)):
             self.state.point = [n // 2 for n in shape]
         self._loaded = loaded
-        if self._preset in window.PERCENTILES:
-            self.stage.set_limits(self._limits_of(self._preset))
+        self.window.measure()
         self._mouse.set_active(True)
         self._lay_out()
         if not self._told:
             self._told = True
-            self.shown.emit(self._case.key)
+            self.shown.emit(loaded.case.key)
         self.state_changed.emit()
-
-    def _lay_out(self, again: bool = False) -> None:
-        """Show what is loaded; `again` on new layers, where another arrangement is asked for."""
-        if self._loaded is None or self._waiting:
-            return
-        layout = self._layouts[self.state.layout]
-        self._settling = True
-        if again:
-            self.stage.remove()
-        layout.show(self._loaded)
-        self._settling = False
-        blinking = self.state.layout == "pair" and self._pair.mode(self._loaded) == BLINK
-        if not blinking:
-            self._pair.blinking.stop()
-
-    # How cases are looked at
-
-    @property
-    def layout(self) -> str:
-        """One of `LAYOUTS`."""
-        return self.state.layout
-
-    def set_layout(self, name: str) -> None:
-        """Show the grid, the pair, its three planes, or both volumes in 3D."""
-        if name not in LAYOUTS or name == self.state.layout:
-            return
-        self.state.layout = name
-        self._request()
-        self.state_changed.emit()
-
-    @property
-    def pair_mode(self) -> str:
-        """How the pair is shown: one of `PAIR_MODES`."""
-        return self.state.pair_mode
-
-    def set_pair_mode(self, mode: str) -> None:
-        """Choose how the pair is shown; what is not registered is shown side by side."""
-        if mode not in PAIR_MODES or mode == self.state.pair_mode:
-            return
-        self.state.pair_mode, self.state.flipped = mode, False
-        if self.state.layout == "pair":
-            self._request()
-        self.state_changed.emit()
-
-    @property
-    def registered(self) -> bool:
-        """Whether the synthetic volume and the partner are registered."""
-        partner = self._case.partner(self.state.partner) if self._case else None
-        return partner is not None and partner.transform is not None
-
-    @property
-    def partner(self) -> int:
-        """Index of the neighbour that is the partner."""
-        if self._case is None or not self._case.neighbours:
-            return 0
-        return min(self.state.partner, len(self._case.neighbours) - 1)
-
-    def set_partner(self, index: int) -> None:
-        """Compare with this neighbour."""
-        if self._case is None or not 0 <= index < len(self._case.neighbours):
-            return
-        if index == self.partner:
-            return
-        self.state.partner = index
-        self.state.offsets[:] = [0, 0, 0]
-        self._request()
-        self.partner_changed.emit(index)
-        self.state_changed.emit()
-
-    @property
-    def plane(self) -> str:
-        """Axial, coronal or sagittal."""
-        return self.state.plane
-
-    def set_plane(self, name: str) -> None:
-        """Slice in this plane; in three planes, the one that keys move through."""
-        if name not in PLANES or name == self.state.plane:
-            return
-        self.state.plane = name
-        if self.state.layout in ("grid", "pair"):
-            self._arrange()
-        self.state_changed.emit()
-
-    def set_radiological(self, on: bool) -> None:
-        """Show the patient's right on the left (radiological), or on the right (neurological)."""
-        if on == self.state.radiological:
-            return
-        self.state.radiological = on
-        if self.state.layout == "planes":
-            self._lay_out()
-        elif self.state.layout != "3D":
-            self._arrange()
-        self.state_changed.emit()
-
-    def set_markers(self, on: bool) -> None:
-        """Show or hide the letters at the edges."""
-        self.state.markers = on
-        self.stage.set_markers(on)
-        if self.state.layout in ("planes", "3D"):
-            self._lay_out()
-        self.state_changed.emit()
-
-    def set_map(self, on: bool) -> None:
-        """Show the local similarity of the pair, or what was shown before."""
-        if on == (self.state.layout == "pair" and self.state.pair_mode == MAP):
-            return
-        if on and self.state.pair_mode != MAP:
-            self._before_map = self.state.pair_mode
-        self.state.layout = "pair"
-        self.state.pair_mode = MAP if on else self._before_map
-        self._request()
-        self.state_changed.emit()
-
-    def set_rendering(self, name: str) -> None:
-        """Render in 3D so: one of `RENDERINGS`."""
-        if name in RENDERINGS and name != self.state.rendering:
-            self.state.rendering = name
-            if self.state.layout == "3D":
-                self._lay_out()
-            self.state_changed.emit()
-
-    def set_fade(self, share: float) -> None:
-        """Show so much of the partner, in [0, 1]."""
-        self._pair.set_fade(share)
-        self.state_changed.emit()
-
-    def flip(self) -> None:
-        """Blink once: show the other one of the two."""
-        self._pair.flip()
-        self.state_changed.emit()
-
-    @property
-    def blinking(self) -> bool:
-        """Whether a timer blinks."""
-        return bool(self._pair.blinking.isActive())
-
-    @property
-    def blink_interval(self) -> int:
-        """Milliseconds that each of the two is seen."""
-        return int(self._pair.blinking.interval())
-
-    def set_blinking(self, on: bool, interval: int | None = None) -> None:
-        """Blink by a timer, or no longer.
-
-        Parameters
-        ----------
-        on : bool
-        interval : int, optional
-            Milliseconds that each of the two is seen.
-        """
-        if interval is not None:
-            self._pair.blinking.setInterval(max(100, int(interval)))
-        if on and self.state.pair_mode == BLINK and self.registered:
-            self._pair.blinking.start()
-        else:
-            self._pair.blinking.stop()
-        self.state_changed.emit()
-
-    @property
-    def offset(self) -> int:
-        """Slices by which an unregistered partner is ahead in the present plane."""
-        return self.state.offsets[PLANES[self.state.plane][0]]
-
-    def set_offset(self, slices: int) -> None:
-        """Shift an unregistered partner; scrolling keeps the shift."""
-        if slices == self.offset:
-            return
-        self.state.offsets[PLANES[self.state.plane][0]] = int(slices)
-        if self.state.layout in ("pair", "planes"):
-            self._lay_out()
-        self.state_changed.emit()
-
-    def step(self, by: int) -> None:
-        """Go so many slices on, in the present plane."""
-        self._scroll(None, by)
-
-    def _arrange(self) -> None:
-        self._lay_out(again=True)
 
     # The place that is looked at
 
@@ -441,31 +182,8 @@ class Viewing(QObject):
 
         The place is in voxels (X, Y, Z) and in mm about the volume's centre.
         """
-        state = self.state
-        found: dict[str, Any] = {
-            "layout": state.layout, "plane": state.plane, "radiological": state.radiological,
-            "partner": self.partner, "registered": self.registered,
-        }  # fmt: skip
-        if state.layout == "pair":
-            found["pair_mode"] = self._pair.mode(self._loaded) if self._loaded else state.pair_mode
-        if state.layout == "3D":
-            found["rendering"] = state.rendering
-        if not self.registered and any(state.offsets):
-            found["offsets"] = list(state.offsets)
-        if state.point is not None and self._loaded is not None:
-            axis = PLANES[state.plane][0]
-            shape = self._loaded.volume(self._loaded.case.synthetic).shape
-            mm = [
-                round((p - (n - 1) / 2) * s, 3)
-                for p, n, s in zip(state.point, shape, self._loaded.spacing, strict=True)
-            ]
-            found |= {"slice": state.point[axis], "voxel": list(state.point), "mm": mm}
-        width, level = self.width_level
-        found["window"] = {
-            "width": round(width, 2), "level": round(level, 2), "preset": self._preset,
-            "unit": self._units.unit or "%",
-        }  # fmt: skip
-        return found
+        mode = self._pair.mode(self._loaded) if self._loaded else self.pair_mode
+        return position_of(self.state, self._loaded, mode, self.window)
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Look again as at a `position`; what it does not say stays."""
@@ -478,17 +196,17 @@ class Viewing(QObject):
             self._move()
         seen = position.get("window")
         if seen:
-            self.set_window(float(seen["width"]), float(seen["level"]))
+            self.set_width_level(float(seen["width"]), float(seen["level"]))
 
     def _move(self) -> None:
-        if self._loaded is not None and not self._waiting:
+        if self._loaded is not None and not self.loading:
             self._settling = True
             self._layouts[self.state.layout].moved()
             self._settling = False
 
     def _on_stepped(self) -> None:
         """Somebody moved napari's own slider."""
-        if self._settling or self._loaded is None or self._waiting:
+        if self._settling or self._loaded is None or self.loading:
             return
         if self.state.layout not in ("grid", "pair") or self._viewer.dims.ndim != 3:
             return
@@ -500,61 +218,37 @@ class Viewing(QObject):
         self._move()
         self.state_changed.emit()
 
+    def _on_turned(self) -> None:
+        if self._loaded is not None and self.state.layout == "3D" and not self._settling:
+            self._solid.turned()
+
     # Window and level
 
-    @property
-    def limits(self) -> Limits:
-        """The voxel values that are black and white."""
-        return self.stage.limits
+    def set_window(self, low: float, high: float) -> None:
+        """Show these as black and white in all panes; HU, or percent of the range."""
+        units = self.window.units
+        self.window.set_limits(window.clean(units.value(low), units.value(high)))
 
-    @property
-    def width_level(self) -> tuple[float, float]:
-        """Width and level in units: HU, or percent of the range."""
-        return self._units.width_level(self.stage.limits)
-
-    @property
-    def units(self) -> Units:
-        """What voxel values are."""
-        return self._units
-
-    @property
-    def presets(self) -> tuple[str, ...]:
-        """Names of the windows that can be chosen."""
-        return window.presets(self._modality, self._units)
-
-    @property
-    def preset(self) -> str:
-        """The window's name, or `CUSTOM`."""
-        return self._preset
-
-    def set_window(self, width: float, level: float) -> None:
-        """Set width and level in units, in all panes."""
-        self.drag_limits(window.clean(*self._units.limits(width, level)))
+    def set_width_level(self, width: float, level: float) -> None:
+        """Set the window's width and level, in the same units."""
+        self.window.set_limits(window.clean(*self.window.units.limits(width, level)))
 
     def set_preset(self, name: str) -> None:
-        """Set one of `presets`, in all panes."""
-        if name not in self.presets:
-            return
-        self._set_limits(self._limits_of(name), name)
+        """Set one of the window's `presets`, in all panes."""
+        self.window.set_preset(name)
 
     def reset_window(self) -> None:
         """Show the whole range."""
-        self.set_preset(window.FULL)
+        self.window.set_preset(window.FULL)
 
-    def _limits_of(self, name: str) -> Limits:
-        arrays = []
-        if self._loaded is not None:
-            arrays = [a for i, a in self._loaded.arrays.items() if i.kind != "map"][:2]
-        return window.preset(name, self._units, arrays)
-
-    def _set_limits(self, limits: Limits, name: str) -> None:
-        self._preset = name
-        self.stage.set_limits(limits)
-        self._layouts[self.state.layout].window_moved()
-        self.state_changed.emit()
+    def _measured(self) -> list[Array]:
+        if self._loaded is None:
+            return []
+        return [a for item, a in self._loaded.arrays.items() if item.kind != "map"][:2]
 
     def _on_window(self) -> None:
-        self._set_limits(self.stage.limits, CUSTOM)
+        self._layouts[self.state.layout].window_moved()
+        self.state_changed.emit()
 
     # What the mouse does
 
@@ -563,14 +257,19 @@ class Viewing(QObject):
         """Whether slices are shown."""
         return self._layouts[self.state.layout].flat
 
+    @property
+    def limits(self) -> Limits:
+        """The voxel values that are black and white."""
+        return self.stage.limits
+
     def drag_limits(self, limits: Limits) -> None:
         """Show these voxel values as black and white."""
-        self._set_limits(limits, CUSTOM)
+        self.window.set_limits(limits)
 
     def click(self, viewbox: tuple[int, int] | None, position: tuple[float, ...]) -> None:
         """Choose the partner, or move the crosshair."""
         pane = self.stage.pane_at(viewbox)
-        if pane is None or self._loaded is None or self._waiting:
+        if pane is None or self._loaded is None or self.loading:
             return
         self._settling = True
         chosen = self._layouts[self.state.layout].clicked(pane, position)
@@ -584,7 +283,7 @@ class Viewing(QObject):
         self._scroll(self.stage.pane_at(viewbox), by)
 
     def _scroll(self, pane: int | None, by: int) -> None:
-        if self._loaded is None or self._waiting:
+        if self._loaded is None or self.loading:
             return
         self._settling = True
         self._layouts[self.state.layout].scrolled(pane, by)

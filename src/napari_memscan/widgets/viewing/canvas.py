@@ -1,0 +1,172 @@
+"""napari's canvas while volumes are read: black, with letters and messages; given back after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components.overlays import TextOverlay
+from napari.settings import get_settings
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_memscan.widgets.orientation import markers
+
+# Marker: where on the canvas. Top is left to the pane's title.
+EDGES = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}
+MESSAGE, LEGEND = "memscan_message", "memscan_legend"
+
+
+class Canvas(QObject):
+    """Takes the canvas, and gives it back as it was.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Only its public interface is used.
+
+    Attributes
+    ----------
+    resized : Signal()
+        It has another size, since a moment ago.
+    stepped : Signal()
+        Another slice is shown.
+    turned : Signal()
+        The camera was turned.
+    font_changed : Signal()
+        napari's font has another size.
+    """
+
+    resized = Signal()
+    stepped = Signal()
+    turned = Signal()
+    font_changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._before: dict[str, Any] | None = None
+        self._marked = True
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(200)
+        self._timer.timeout.connect(self.resized)
+
+    @property
+    def entered(self) -> bool:
+        """Whether the canvas is taken."""
+        return self._before is not None
+
+    @property
+    def font_size(self) -> int:
+        """Of what is written on the canvas: follows napari's, in points."""
+        return int(get_settings().appearance.font_size)
+
+    @property
+    def title_size(self) -> int:
+        """Of titles: a little smaller, so that they fit above a pane."""
+        return max(6, round(0.78 * self.font_size))
+
+    def set_markers(self, shown: bool) -> None:
+        """Show or hide the letters at the edges of panes."""
+        self._marked = shown
+        if self.entered:
+            self._mark()
+
+    def say(self, text: str) -> None:
+        """Write a message on the canvas; an empty one takes it away."""
+        self._text(MESSAGE, text)
+
+    def set_legend(self, text: str, everywhere: bool = False) -> None:
+        """Write what the colours mean; an empty text takes it away.
+
+        `everywhere` writes it in each pane, beside the letter at its lower edge.
+        """
+        if self.entered:
+            overlay = self._viewer.canvas.overlays[LEGEND]
+            overlay.position = "bottom_center" if everywhere else "bottom_left"
+            overlay.gridded = everywhere
+        self._text(LEGEND, text)
+
+    def _text(self, key: str, text: str) -> None:
+        if self.entered:
+            overlay = self._viewer.canvas.overlays[key]
+            overlay.text = text
+            overlay.visible = bool(text)
+
+    def enter(self) -> None:
+        """Remember how the window was, and follow its changes."""
+        if self._before is not None:
+            return
+        viewer = self._viewer
+        grid, camera = viewer.canvas.grid, viewer.scene.camera
+        self._before = {
+            "grid": {n: getattr(grid, n) for n in ("enabled", "shape", "stride", "spacing")},
+            "orientation": camera.orientation,
+            "mouse_zoom": camera.mouse_zoom,
+            "background": viewer.canvas.background_color_override,
+        }
+        # Volumes are read on black in both themes: a white surround would dazzle.
+        viewer.canvas.background_color_override = "black"
+        grid.spacing = 4
+        size = self.font_size
+        for edge, position in EDGES.items():
+            viewer.canvas.overlays[f"memscan_{edge}"] = TextOverlay(
+                position=position, gridded=True, visible=True, font_size=size, color="white"
+            )
+        for key, position in ((MESSAGE, "middle_center"), (LEGEND, "bottom_left")):
+            viewer.canvas.overlays[key] = TextOverlay(
+                position=position, visible=False, font_size=size, color="white"
+            )
+        viewer.dims.events.order.connect(self._mark)
+        viewer.dims.events.ndisplay.connect(self._mark)
+        viewer.dims.events.current_step.connect(self._on_step)
+        camera.events.orientation.connect(self._mark)
+        camera.events.angles.connect(self._on_turned)
+        viewer.canvas.events.size.connect(self._on_resized)
+        get_settings().appearance.events.font_size.connect(self._on_font)
+
+    def leave(self) -> None:
+        """Take the panes away and give the window back as it was."""
+        if self._before is None:
+            return
+        viewer, before = self._viewer, self._before
+        self._before = None
+        viewer.dims.events.order.disconnect(self._mark)
+        viewer.dims.events.ndisplay.disconnect(self._mark)
+        viewer.dims.events.current_step.disconnect(self._on_step)
+        viewer.scene.camera.events.orientation.disconnect(self._mark)
+        viewer.scene.camera.events.angles.disconnect(self._on_turned)
+        viewer.canvas.events.size.disconnect(self._on_resized)
+        get_settings().appearance.events.font_size.disconnect(self._on_font)
+        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
+            del viewer.canvas.overlays[key]
+        for name, value in before["grid"].items():
+            setattr(viewer.canvas.grid, name, value)
+        viewer.dims.ndisplay = 2
+        viewer.scene.camera.orientation = before["orientation"]
+        viewer.scene.camera.mouse_zoom = before["mouse_zoom"]
+        viewer.canvas.background_color_override = before["background"]
+        viewer.dims.order = tuple(range(viewer.dims.ndim))
+
+    def _on_resized(self, event: Any = None) -> None:
+        self._timer.start()
+
+    def _on_step(self, event: Any = None) -> None:
+        self.stepped.emit()
+
+    def _on_turned(self, event: Any = None) -> None:
+        self.turned.emit()
+
+    def _on_font(self, event: Any = None) -> None:
+        size = self.font_size
+        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
+            self._viewer.canvas.overlays[key].font_size = size
+        self.font_changed.emit()
+
+    def _mark(self, event: Any = None) -> None:
+        viewer = self._viewer
+        flat = self._marked and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
+        letters = markers(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
+        for edge in EDGES:
+            overlay = viewer.canvas.overlays[f"memscan_{edge}"]
+            overlay.text = letters.get(edge, "")
+            overlay.visible = flat

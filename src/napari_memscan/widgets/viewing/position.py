@@ -1,0 +1,64 @@
+"""What is on the screen, as it is kept with a decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.viewing.case import Loaded, State
+from napari_memscan.widgets.viewing.windowing import Windowing
+
+
+def position_of(
+    state: State, loaded: Loaded | None, mode: str, window: Windowing
+) -> dict[str, Any]:
+    """Return layout, place and window, JSON-ready.
+
+    Parameters
+    ----------
+    state : State
+    loaded : Loaded or None
+        The case shown.
+    mode : str
+        How a pair is shown, which is side by side where it is not registered.
+    window : Windowing
+
+    Returns
+    -------
+    dict
+        ``layout``, ``plane``, ``radiological``, ``partner`` (index), ``registered``, ``window``
+        (width, level, unit, preset); where a case is shown ``slice`` (of `plane`), ``voxel``
+        (X, Y, Z) and ``mm`` (about the volume's centre); of a pair ``pair_mode``, of 3D
+        ``rendering``, of an unregistered pair that was shifted ``offsets`` (slices along X, Y, Z).
+    """
+    partner = loaded.case.partner(state.partner) if loaded is not None else None
+    registered = partner is not None and partner.transform is not None
+    found: dict[str, Any] = {
+        "layout": state.layout,
+        "plane": state.plane,
+        "radiological": state.radiological,
+        "partner": state.partner,
+        "registered": registered,
+    }
+    if state.layout == "pair":
+        found["pair_mode"] = mode
+    if state.layout == "3D":
+        found["rendering"] = state.rendering
+    if not registered and any(state.offsets):
+        found["offsets"] = list(state.offsets)
+    if state.point is not None and loaded is not None:
+        shape = loaded.volume(loaded.case.synthetic).shape
+        mm = [
+            round((p - (n - 1) / 2) * s, 3)
+            for p, n, s in zip(state.point, shape, loaded.spacing, strict=True)
+        ]
+        at = state.point[PLANES[state.plane][0]]
+        found |= {"slice": at, "voxel": list(state.point), "mm": mm}
+    width, level = window.width_level
+    found["window"] = {
+        "width": round(width, 2),
+        "level": round(level, 2),
+        "unit": window.units.unit or "%",
+        "preset": window.preset,
+    }
+    return found
