@@ -19,6 +19,7 @@ from napari_memscan.cli import (
     membership,
     model,
     new,
+    readers,
     regenerate,
     selftest,
 )
@@ -86,6 +87,7 @@ for command in (
     evidence.evidence,
     judge.review,
     judge.report,
+    readers.readers,
     audit.audit,
 ):
     app.command()(command)

@@ -133,7 +133,9 @@ def _cohen(codes: NDArray[np.int64], _seed: int) -> _Found:
     table = np.zeros((len(DECISIONS), len(DECISIONS)))
     np.add.at(table, (codes[:, 0], codes[:, 1]), 1)
     used = np.flatnonzero(table.sum(0) + table.sum(1))
-    found = cohens_kappa(table[np.ix_(used, used)])
+    # Its test against chance, which nobody asks for here, divides by what may be nought.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = cohens_kappa(table[np.ix_(used, used)])
     if found.var_kappa <= 0:
         return float(found.kappa), None, agreed, "No interval: these decisions show no variation."
     low, high = max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp))

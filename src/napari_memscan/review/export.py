@@ -1,0 +1,162 @@
+"""Everything recorded, for other programs: CSV, JSON, and the format of iMRMC."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from napari_memscan.errors import BadInput
+from napari_memscan.review.agreement import Readings
+from napari_memscan.review.events import COLUMNS, Decision, canonical
+from napari_memscan.review.truth import Truth
+
+MIDDLE = 3
+"""Confidence that is taken where a reader gave none."""
+MODALITIES = ("open", "blind", "revealed")
+"""Stages whose decisions are scores; each is a modality of its own."""
+
+
+def pseudonyms(events: Iterable[Decision]) -> dict[str, str]:
+    """Return reader to ``R1``, ``R2`` ... in the order of their first event."""
+    readers = list(dict.fromkeys(event.reader for event in events))
+    return {reader: f"R{i}" for i, reader in enumerate(readers, 1)}
+
+
+def renamed(events: Iterable[Decision], names: Mapping[str, str]) -> list[Decision]:
+    """Return the events under other readers' names; their hashes fit the true ones only."""
+    return [replace(event, reader=names.get(event.reader, event.reader)) for event in events]
+
+
+def events_csv(events: Iterable[Decision]) -> str:
+    """Return one row an event, with all columns; evidence is JSON in its column.
+
+    What a reader typed and a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for event in events:
+        row = vars(event) | {"evidence": canonical(event.evidence)}
+        for name in ("sample", "reader", "note"):
+            if str(row[name]).lstrip()[:1] in tuple("=+-@"):
+                row[name] = f"'{row[name]}"
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def events_json(events: Iterable[Decision], **more: object) -> str:
+    """Return one JSON object with all events as they are, and whatever else is given."""
+    value = {"events": [asdict(event) for event in events], **more}
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Imrmc:
+    """A reader study in the format of iMRMC.
+
+    Attributes
+    ----------
+    text : str
+        Of the file.
+    n_cases, n_scores : int
+        Cases with a truth and a score, and scores.
+    n_unknown : int
+        Cases that were read and whose truth is not known: left out.
+    n_assumed : int
+        Scores for which no confidence was given.
+    """
+
+    text: str
+    n_cases: int
+    n_scores: int
+    n_unknown: int
+    n_assumed: int
+
+
+def imrmc(by_stage: Mapping[str, Readings], truth: Truth, name: str = "") -> Imrmc:
+    """Return a reader study for the iMRMC software of the FDA.
+
+    A score is the confidence, positive for copy, negative for not a copy, 0 for unsure. Each stage
+    with decisions is a modality: blind against revealed is a comparison of two.
+
+    Parameters
+    ----------
+    by_stage : mapping
+        Stage to reader to case to decision.
+    truth : Truth
+        Of the cases; others are left out.
+    name : str
+        Of the study, for the header.
+
+    Raises
+    ------
+    BadInput
+        No case that was read is known to be a copy, or none is known not to be one.
+    """
+    readings = [
+        (reader, case, stage, decision)
+        for stage in MODALITIES
+        for reader, of in sorted(by_stage.get(stage, {}).items())
+        for case, decision in sorted(of.items())
+    ]
+    read = {case for _, case, _, _ in readings}
+    cases = sorted(read & set(truth.values))
+    n1 = sum(truth.values[case] for case in cases)
+    for count, what in ((n1, "a copy"), (len(cases) - n1, "no copy")):
+        if not count:
+            raise BadInput(
+                f"iMRMC: no case that was read is known to be {what}; both kinds are needed. Truth "
+                f"is from {truth.source}. Name another with --truth."
+            )
+    names = _names([reader for reader, *_ in readings])
+    rows, assumed = [], 0
+    for reader, case, stage, decision in readings:
+        if case not in truth.values:
+            continue
+        assumed += decision.confidence is None and decision.decision != "unsure"
+        rows.append(f"{names[reader]},{case},{stage},{_score(decision)}")
+    readers = {row.split(",")[0] for row in rows}
+    stages = {row.split(",")[2] for row in rows}
+    unknown = len(read) - len(cases)
+    header = [
+        f"Reader study {_plain(name)}".strip(),
+        "Score: confidence 1 to 5, positive for copy, negative for not a copy, 0 for unsure",
+        f"Truth from {_plain(truth.source)}",
+        f"{unknown} cases without a known truth are left out",
+        f"{assumed} scores without a confidence are taken as {MIDDLE}",
+        f"N0: {len(cases) - n1}",
+        f"N1: {n1}",
+        f"NR: {len(readers)}",
+        f"NM: {len(stages)}",
+        "BEGIN DATA:",
+    ]
+    truths = [f"truth,{case},truth,{truth.values[case]}" for case in cases]
+    text = "\n".join([*header, *truths, *rows]) + "\n"
+    return Imrmc(text, len(cases), len(rows), unknown, assumed)
+
+
+def _score(decision: Decision) -> int:
+    sign = {"copy": 1, "not a copy": -1}.get(decision.decision, 0)
+    return sign * (MIDDLE if decision.confidence is None else decision.confidence)
+
+
+def _plain(text: str) -> str:
+    """Return a text without what the format means something by."""
+    return " ".join(text.replace(",", " ").replace(":", " ").split())
+
+
+def _names(readers: Sequence[str]) -> dict[str, str]:
+    """Return readers' names as the format takes them, no two the same."""
+    names: dict[str, str] = {}
+    for reader in dict.fromkeys(readers):
+        name = _plain(reader)
+        # These two mean the truth, not a reader.
+        if name.casefold() in ("truth", "-1"):
+            name = f"reader {name}"
+        while name in names.values():
+            name += "_"
+        names[reader] = name
+    return names

@@ -1,0 +1,154 @@
+"""What a reader study found, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from napari_memscan.review.accuracy import Accuracy, Changes, Share, accuracy, called, changes, said
+from napari_memscan.review.agreement import Kappa, Readings, kappa, pairwise
+from napari_memscan.review.events import STAGES
+from napari_memscan.review.standing import Standing
+from napari_memscan.review.truth import Truth
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How much one reader did.
+
+    Attributes
+    ----------
+    name : str
+        Who.
+    decisions : dict of str to int
+        Stage to standing decisions.
+    seconds : float or None
+        Median reading time of the latest; None where none was taken.
+    """
+
+    name: str
+    decisions: dict[str, int]
+    seconds: float | None
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{n} {stage}" for stage, n in self.decisions.items()) or "none"
+        pace = "" if self.seconds is None else f", {self.seconds:.0f} s each (median)"
+        return f"{self.name}: {done}{pace}"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a reader study found.
+
+    Attributes
+    ----------
+    readers : tuple of Reader
+        By name.
+    agreement : dict of str to tuple of Kappa
+        Stage to the kappa of all readers and, of three or more, of every two. ``open`` holds what
+        counts: open and revealed decisions.
+    against_program : tuple of Accuracy
+        The program against each reader, who is the reference.
+    against_truth : tuple of Accuracy
+        Each reader, and the program, against what is known.
+    changes : tuple of Changes
+        What was decided anew after a reveal.
+    choices : dict of str to Share
+        Reader to forced choices in which the synthetic volume was recognised; chance is a half.
+    truth : str
+        What is known, and from where.
+    """
+
+    readers: tuple[Reader, ...]
+    agreement: dict[str, tuple[Kappa, ...]]
+    against_program: tuple[Accuracy, ...]
+    against_truth: tuple[Accuracy, ...]
+    changes: tuple[Changes, ...]
+    choices: dict[str, Share]
+    truth: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values, shares with their intervals."""
+        value = asdict(self)
+        for mine, out in (
+            *zip(self.against_program, value["against_program"], strict=True),
+            *zip(self.against_truth, value["against_truth"], strict=True),
+        ):
+            out["sensitivity"] = _share(mine.sensitivity)
+            out["specificity"] = _share(mine.specificity)
+        value["choices"] = {reader: _share(share) for reader, share in self.choices.items()}
+        return value
+
+    def __str__(self) -> str:
+        lines = [str(reader) for reader in self.readers] or ["nobody has decided yet"]
+        for stage, kappas in self.agreement.items():
+            lines += [f"{stage}: {one}" for one in kappas]
+        lines += [str(one) for one in (*self.against_program, *self.against_truth, *self.changes)]
+        for reader, share in self.choices.items():
+            lines.append(f"{reader}: recognised the synthetic volume in {share}; chance is 50%")
+        return "\n".join(lines)
+
+
+def findings(standing: Standing, verdicts: Mapping[str, str], truth: Truth) -> Findings:
+    """Return what a reader study found.
+
+    Parameters
+    ----------
+    standing : Standing
+        Of the store.
+    verdicts : mapping of str to str
+        Sample to the program's verdict.
+    truth : Truth
+        What is known; may be empty.
+    """
+    names = sorted({event.reader for event in standing.events})
+    stages: dict[str, Readings] = {stage: standing.by_reader(stage) for stage in STAGES}
+    counting, blind = standing.by_reader(), stages["blind"]
+    readers = []
+    for name in names:
+        done = {s: len(of[name]) for s, of in stages.items() if of.get(name)}
+        readers.append(Reader(name, done, standing.seconds(name)))
+    program = called(verdicts)
+    known = truth.known()
+    against = [
+        accuracy(said(of), known, (f"{name} ({stage})", truth.source))
+        for stage, readings in (("open", counting), ("blind", blind))
+        for name, of in sorted(readings.items())
+        if known
+    ]
+    if known and set(program) & set(known):
+        against.append(accuracy(program, known, ("program", truth.source)))
+    return Findings(
+        readers=tuple(readers),
+        agreement={
+            stage: tuple(_kappas(readings))
+            for stage, readings in (("open", counting), ("blind", blind))
+            if len(readings) > 1
+        },
+        against_program=tuple(
+            accuracy(program, said(of), ("program", f"reader {name}"))
+            for name, of in sorted(counting.items())
+        ),
+        against_truth=tuple(one for one in against if one.sensitivity.n or one.specificity.n),
+        changes=tuple(changes(blind, stages["revealed"])),
+        choices={
+            name: Share(sum(d.decision == "synthetic" for d in of.values()), len(of))
+            for name, of in sorted(stages["forced-choice"].items())
+        },
+        truth=truth.source if known else "nothing is known",
+    )
+
+
+def _kappas(readings: Readings) -> list[Kappa]:
+    every = kappa(readings)
+    return [every] if len(readings) == 2 else [every, *pairwise(readings)]
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {
+        "k": share.k,
+        "n": share.n,
+        "value": share.value,
+        "interval": list(share.interval) if share.n else None,
+    }

@@ -1,0 +1,111 @@
+"""A reader at a queue: what is next, and who else is there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from napari_memscan.detection.result import Neighbour, SampleResult
+from napari_memscan.errors import JobFailed
+from napari_memscan.review.session import Session
+from napari_memscan.review.store import DecisionStore
+
+SAMPLES = {f"/{i}": f"s{i}" for i in range(5)}
+RESULT = SimpleNamespace(
+    samples=[
+        SampleResult(path, "t", 0.9 - 0.1 * i, "novel", "", (Neighbour("t", 0.9),))
+        for i, path in enumerate(SAMPLES)
+    ],
+    value=lambda sample: sample.similarity,
+)
+
+
+@pytest.fixture
+def sit_down(tmp_path):
+    sessions = []
+
+    def sit(reader, **more):
+        session = Session(DecisionStore(tmp_path / "r.sqlite"), **more)
+        session.reader = reader
+        session.refresh(RESULT, SAMPLES, {})
+        sessions.append(session)
+        return session
+
+    yield sit
+    for session in sessions:
+        session.close()
+
+
+ORDER = list(SAMPLES.values())
+
+
+def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
+    ann = sit_down("Ann")
+    assert ann.following(ORDER) == "s0"
+    assert ann.following(ORDER, "s3") == "s4"
+    for sample in ("s4", "s0"):
+        ann.decide(sample, "copy", confidence=5, seconds=30.0)
+    ann.refresh(RESULT, SAMPLES, {})
+    assert ann.following(ORDER, "s4") == "s1"
+    assert str(ann.left) == "2 of 5, 2 min left"
+    assert ann.items["s0"].own.confidence == 5
+    # In another order, and only what is listed.
+    assert ann.following(["s4", "s3", "s2"], "s3") == "s2"
+    assert ann.following(["s4", "s0"]) is None
+    assert ann.undo().withdraws == 2
+    ann.refresh(RESULT, SAMPLES, {})
+    assert ann.items["s0"].unread
+    assert ann.redo().decision == "copy"
+    assert ann.redo() is None
+
+
+def test_two_readers_do_not_get_the_same_case_unless_they_ask(sit_down):
+    ann, ben = sit_down("Ann"), sit_down("Ben")
+    assert ann.open("s0") == ""
+    assert ben.following(ORDER) == "s1"
+    assert ben.open("s0") == "Ann"
+    assert ben.following(ORDER, share=True) == "s0"
+    assert ben.open("s0", share=True) == ""
+    ann.decide("s0", "copy")
+    ben.refresh(RESULT, SAMPLES, {})
+    # Read by one of them is read.
+    assert ben.following(ORDER, share=True) == "s1"
+    each = sit_down("Cid", each=True)
+    assert each.following(ORDER, share=True) == "s0"
+    assert each.items["s0"].decisions[0].reader == "Ann"
+
+
+def test_who_leaves_holds_nothing_any_more(sit_down):
+    ann, ben = sit_down("Ann"), sit_down("Ben")
+    ann.open("s0")
+    ann.close()
+    assert ben.following(ORDER) == "s0"
+
+
+def test_only_what_is_new_is_read(sit_down, monkeypatch):
+    ann, ben = sit_down("Ann"), sit_down("Ben")
+    ben.decide("s1", "unsure")
+    asked = []
+    read = ann.store.history
+    monkeypatch.setattr(
+        ann.store, "history", lambda **how: asked.append(how["after"]) or read(**how)
+    )
+    ann.refresh(RESULT, SAMPLES, {})
+    ann.refresh(RESULT, SAMPLES, {})
+    assert asked == [0, 1]
+    assert ann.items["s1"].decision.reader == "Ben"
+
+
+def test_a_store_that_is_gone_loses_nothing_that_was_known(sit_down, monkeypatch):
+    ann = sit_down("Ann")
+    ann.decide("s0", "copy")
+    ann.refresh(RESULT, SAMPLES, {})
+
+    def gone(**_):
+        raise JobFailed("the server is gone")
+
+    monkeypatch.setattr(ann.store, "history", gone)
+    with pytest.raises(JobFailed, match="gone"):
+        ann.refresh(RESULT, SAMPLES, {})
+    assert ann.items["s0"].own.decision == "copy"
