@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from napari_memscan.cli import app
 from napari_memscan.jobs.blinding import FOLDER
 from napari_memscan.review.blind import Exhibit, Held, plan
-from napari_memscan.review.plans import save_plan
+from napari_memscan.review.plans import load_plan, save_plan
 from napari_memscan.review.reading import BlindReading
 
 
@@ -68,6 +69,22 @@ def test_files_for_other_programs(study, tmp_path):
     memscan("readers", study.folder, "--imrmc", out / "b.imrmc", "--truth", "reader:Ben")
     assert "Truth from 0 planted copies and 3 validation volumes; of all others the decisions of " \
         "Ben" in (out / "b.imrmc").read_text()  # fmt: skip
+
+
+def test_an_audit_verifies_the_plans_that_were_answered(study):
+    assert "intact" in memscan("audit", study.folder).stdout
+    (path,) = (study.folder / FOLDER).iterdir()
+    made = load_plan(path)
+    swapped = [replace(s, exhibit=o.exhibit) for s, o in zip(
+        made.secrets, made.secrets[::-1], strict=True)]  # fmt: skip
+    forged = replace(made, secrets=tuple(swapped))
+    save_plan(forged, study.folder / FOLDER)
+    out = memscan("audit", study.folder, code=1).stdout
+    assert "event 13: its blind plan was changed after this answer" in out
+    path.write_text("{}")
+    assert "is damaged or was changed" in memscan("audit", study.folder, code=1).stdout
+    path.unlink()
+    assert "cannot be verified" in memscan("audit", study.folder, code=1).stdout
 
 
 def test_names_can_stay_at_home(study, tmp_path):

@@ -305,6 +305,18 @@ class Study:
         """Return the absolute path of a sample's file."""
         return (self.synthetic_dir / row.path).resolve()
 
+    def hashes(self, row: SampleRow) -> dict[str, str]:
+        """Return hashes of a sample's file, and of the model and recipe that made it.
+
+        A file that is gone has no hash: a decision on what was seen is recorded all the same.
+        """
+        path = self.sample_path(row)
+        return {
+            "sample_sha256": self.sha256(path) if path.exists() else "",
+            "checkpoint_hash": row.checkpoint_hash,
+            "recipe_hash": row.recipe_hash,
+        }
+
     def lineage(self) -> dict[str, str]:
         """Return sample to parent, for samples that replace another."""
         return {row.sample: row.parent for row in self.samples() if row.parent}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_memscan import jobs
 from napari_memscan.errors import BadInput
+from napari_memscan.files import sha256_of
 from napari_memscan.jobs.blinding import blind, exhibits, reading
 from napari_memscan.review.plans import load_plans
 
@@ -69,3 +72,13 @@ def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
     third = jobs.run(blind(scanned, "Ann", again=True, washout_days=28))
     assert third.refused == (one.exhibit.name,)
     store.close()
+
+
+def test_hashes_of_a_sample_say_what_was_read_and_what_made_it(scanned):
+    row = scanned.samples()[0]
+    hashes = scanned.hashes(row)
+    assert hashes["sample_sha256"] == sha256_of(scanned.sample_path(row))
+    assert hashes["checkpoint_hash"]
+    assert hashes["recipe_hash"]
+    gone = replace(row, path="gone.nii.gz")
+    assert scanned.hashes(gone)["sample_sha256"] == ""

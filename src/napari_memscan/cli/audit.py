@@ -29,6 +29,7 @@ def audit(
     Every event holds the hash of the one before. The head, the hash of the last, stands for all of
     them: note it where nobody who can write to the store can change it, and give it with --expect
     next time. Without it, an end that was cut off or a whole chain written anew does not show.
+    Plans of blind studies are verified, too: each must be the one that was answered.
 
     Exit code 0: intact. 1: broken; each event that does not fit is named.
 
@@ -37,12 +38,14 @@ def audit(
       memscan audit audit
       memscan audit audit --expect 3f1c09a2b7de
     """
+    from napari_memscan.jobs.blinding import FOLDER
     from napari_memscan.review.audit import audit as verify
     from napari_memscan.study import Study
 
-    store = Study.open(study).store(read_only=True)
+    opened = Study.open(study)
+    store = opened.store(read_only=True)
     try:
-        found = verify(store, expect)
+        found = verify(store, expect, opened.folder / FOLDER)
     finally:
         store.close()
     say(found.to_json() if json else str(found))

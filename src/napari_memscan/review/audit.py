@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -19,8 +20,10 @@ from napari_memscan.review.events import (
     STAGES,
     UNVEILED,
     WITHDRAWN,
+    Decision,
     hash_of_event,
 )
+from napari_memscan.review.plans import checked_against
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.review.takeover import OLD_COLUMNS, old_rows, origin
 
@@ -113,7 +116,7 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(store: DecisionStore, expect: str = "") -> Audit:
+def audit(store: DecisionStore, expect: str = "", plans: str | Path | None = None) -> Audit:
     """Verify every event of a store.
 
     Parameters
@@ -122,6 +125,8 @@ def audit(store: DecisionStore, expect: str = "") -> Audit:
         Best opened with ``read_only=True``.
     expect : str
         A head noted earlier, or its first digits (`SHORTEST` at least): it must be in the chain.
+    plans : path, optional
+        Folder of the plans of blind studies: each must be the one that was answered.
 
     Raises
     ------
@@ -141,6 +146,9 @@ def audit(store: DecisionStore, expect: str = "") -> Audit:
     faults, doubts = verified(rows)
     if old:
         faults += _changed(rows, old)
+    if plans is not None and not faults:  # What is broken may not even be JSON.
+        wrong = checked_against(plans, map(Decision.of, rows))
+        faults += [Fault(event, text) for event, text in wrong]
     if lost:
         doubts.append(Fault(0, "the database no longer refuses changes: its triggers are gone"))
     since = _since(rows, expect)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -141,6 +142,10 @@ class BlindPlan:
         The keys in it are random: the hash does not tell what the cases are.
         """
         return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()
+
+    def named(self, evidence: Mapping[str, Any]) -> set[str]:
+        """Return the name of the case that an answer's evidence says it is about."""
+        return {s.exhibit.name for s in self.secrets if s.number == evidence.get("case")}
 
     def truth(self) -> dict[str, int]:
         """Return name to 1 (a copy) or 0, for what was planted or is a validation volume."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 from napari_memscan.review.blind import BlindPlan, Exhibit, Held, Secret
 from napari_memscan.review.blind_case import BlindCase, BlindPane
+from napari_memscan.review.events import WITHDRAWN, Decision
 
 
 def save_plan(made: BlindPlan, folder: str | Path) -> Path:
@@ -53,6 +54,42 @@ def load_plans(folder: str | Path) -> list[BlindPlan]:
     """Return all plans of a folder, oldest first; none where there is no folder."""
     paths = sorted(Path(folder).glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
     return [load_plan(path) for path in paths]
+
+
+def checked_against(folder: str | Path, events: Iterable[Decision]) -> list[tuple[int, str]]:
+    """Return what in the plans does not fit the answers that were given to them.
+
+    Returns
+    -------
+    list of (int, str)
+        Number of the event, and what is wrong.
+    """
+    plans: dict[str, BlindPlan | str] = {}
+    wrong = []
+    for event in events:
+        name = str(event.evidence.get("plan_id", ""))
+        if not name or event.decision == WITHDRAWN:
+            continue
+        if name not in plans:
+            plans[name] = _load(Path(folder), name)
+        made = plans[name]
+        if isinstance(made, str):
+            wrong.append((event.id, made))
+        elif event.evidence.get("plan") != made.sha256:
+            wrong.append((event.id, "its blind plan was changed after this answer"))
+        elif made.reader != event.reader or event.sample not in made.named(event.evidence):
+            wrong.append((event.id, "is about another case than its blind plan says"))
+    return wrong
+
+
+def _load(folder: Path, name: str) -> BlindPlan | str:
+    path = folder / f"{Path(name).name}.json"
+    if not path.exists():
+        return f"its blind plan {path.name} is missing: what the case was cannot be verified"
+    try:
+        return load_plan(path)
+    except BadInput:
+        return f"its blind plan {path.name} is damaged or was changed"
 
 
 def _plan_of(value: Mapping[str, Any]) -> BlindPlan:
