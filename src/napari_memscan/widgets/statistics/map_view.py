@@ -1,0 +1,259 @@
+"""Map of the embedding: training, validation and synthetic volumes, picked by click and lasso."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.statistics import plots
+from napari_memscan.widgets.statistics.lasso import PickArea, inside
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.projection import Projection
+
+NEAR = 14
+"""Pixels around a click in which a volume is found."""
+
+NO_UMAP = "UMAP is offered where the package umap-learn is installed"
+
+
+class MapView(QWidget):
+    """Volumes on a map.
+
+    Attributes
+    ----------
+    picked : Signal(str)
+        One synthetic volume was clicked, or reached with the arrow keys.
+    drawn : Signal(list)
+        Names of the synthetic volumes inside a line that was drawn, in their order; empty where
+        the drawing was cleared.
+    method_changed : Signal(str)
+        Another map is asked for.
+    """
+
+    picked = Signal(str)
+    drawn = Signal(list)
+    method_changed = Signal(str)
+
+    def __init__(self, methods: Sequence[str], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.area = PickArea()
+        self.plot = plots.plain_plot(self.area)
+        self.plot.setMouseEnabled(x=True, y=True)  # the wheel zooms
+        self.plot.setAccessibleName("Map of the embedding; arrow keys go from volume to volume")
+        self.plot.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.plot.keyPressEvent = self._on_key
+        self.legend, self.count = plots.label("Legend"), plots.label("Volumes drawn around")
+        self.provenance = plots.label("How the map was made")
+        self.message = Message()
+        self.method = QComboBox()
+        self.method.setAccessibleName("Kind of map")
+        self.method.addItems(list(methods))
+        self.method.setToolTip("" if "UMAP" in methods else NO_UMAP)
+        self.lasso, self.rectangle = QPushButton("◌ Lasso"), QPushButton("▭ Rectangle")
+        self.clear = QPushButton("Clear")
+        self.fit = QPushButton("Fit")
+        for button, tip in (
+            (self.lasso, "Draw around volumes with the left button: the queue shows only those"),
+            (self.rectangle, "Draw a rectangle with the left button instead"),
+            (self.clear, "Take the drawing away: the queue shows all volumes again"),
+            (self.fit, "See the whole map again, after zooming with the wheel"),
+        ):
+            button.setToolTip(tip)
+            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        for button in (self.lasso, self.rectangle):
+            button.setCheckable(True)
+            button.setAutoExclusive(True)
+        self.lasso.setChecked(True)
+        words = QLabel("&Map:")
+        words.setBuddy(self.method)
+        layout = QVBoxLayout(self)
+        # Two rows: one would be wider than a dock.
+        for widgets in ((words, self.method, self.fit), (self.lasso, self.rectangle, self.clear)):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget)
+            row.addStretch(1)
+            layout.addLayout(row)
+        layout.addWidget(self.legend)
+        layout.addWidget(self.message)
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self.count)
+        layout.addWidget(self.provenance)
+        self._look = Look()
+        self._projection: Projection | None = None
+        self._names: list[str] = []
+        self._called: set[str] = set()
+        self._visible: set[str] | None = None
+        self._selected = ""
+        self._drawn: list[str] = []
+        self.rectangle.toggled.connect(self._on_mode)
+        self.clear.clicked.connect(self.erase)
+        self.fit.clicked.connect(self.area.autoRange)
+        self.method.currentTextChanged.connect(self.method_changed)
+        self.area.signals.clicked.connect(self._on_clicked)
+        self.area.signals.drawn.connect(self._on_drawn)
+        self.set_look(self._look)
+
+    def set_map(
+        self, projection: Projection | None, names: Sequence[str] = (), called: Sequence[str] = ()
+    ) -> None:
+        """Show a map, or none.
+
+        Parameters
+        ----------
+        projection : Projection or None
+            Where volumes lie.
+        names : sequence of str
+            Of the synthetic volumes, in its order.
+        called : sequence of str
+            Those that the program calls.
+        """
+        self._projection, self._names, self._called = projection, list(names), set(called)
+        self.area.erase()
+        self._drawn = []
+        self.provenance.setText(f"{projection.provenance}." if projection is not None else "")
+        self._draw()
+        self.area.autoRange()
+
+    def set_method(self, method: str) -> None:
+        """Show which map this is, without asking for it."""
+        with QSignalBlocker(self.method):
+            self.method.setCurrentText(method)
+
+    def set_visible_samples(self, names: Sequence[str] | None) -> None:
+        """Show others than these faintly; they cannot be picked. None shows all."""
+        self._visible = None if names is None else set(names)
+        self._draw()
+
+    def set_selected(self, name: str) -> None:
+        """Put a ring around a volume."""
+        self._selected = name
+        self._draw()
+
+    def set_look(self, look: Look) -> None:
+        """Follow the theme."""
+        self._look = look
+        plots.follow(self.plot, look)
+        self.area.outline.setPen(pg.mkPen(look.text, width=2, style=Qt.PenStyle.DashLine))
+        self.message.set_look(look)
+        self._draw()
+
+    def erase(self) -> None:
+        """Take the drawing away."""
+        self.area.erase()
+        if self._drawn:
+            self._drawn = []
+            self._tell()
+            self.drawn.emit([])
+
+    def _draw(self) -> None:
+        item, look, there = self.plot.getPlotItem(), self._look, self._projection
+        item.clear()
+        self.area.addItem(self.area.outline, ignoreBounds=True)
+        self._tell()
+        self.legend.setText(plots.legend(self._marks()))
+        if there is None:
+            return
+        for axis, words in zip(("bottom", "left"), there.axes, strict=True):
+            self.plot.setLabel(axis, words, color=look.text)
+        hidden = pg.mkColor(look.quiet)
+        hidden.setAlpha(110)
+        called = np.array([name in self._called for name in self._names], bool)
+        free = self._free()
+        self._scatter(there.training, "o", 7, look.quiet, None)
+        self._scatter(there.validation, "t1", 9, look.text, None)
+        self._scatter(there.synthetic[~free & ~called], "s", 8, hidden, None)
+        self._scatter(there.synthetic[~free & called], "star", 12, hidden, None)
+        self._scatter(there.synthetic[free & ~called], "s", 9, look.text, look.accent)
+        self._scatter(there.synthetic[free & called], "star", 15, look.text, look.alarm)
+        if self._selected in self._names:
+            at = there.synthetic[[self._names.index(self._selected)]]
+            self._scatter(at, "o", 24, look.text, None, 3)
+
+    def _scatter(
+        self, points: Any, symbol: str, size: int, pen: Any, brush: Any, width: float = 1.2
+    ) -> None:
+        scatter = pg.ScatterPlotItem(
+            pos=points, symbol=symbol, size=size, pen=pg.mkPen(pen, width=width),
+            brush=pg.mkBrush(brush),
+        )  # fmt: skip
+        scatter.setEnabled(False)  # Clicks go to the area, which knows what may be picked.
+        self.plot.addItem(scatter)
+
+    def _marks(self) -> list[tuple[str, str, str]]:
+        look = self._look
+        return [
+            ("○", look.quiet if look.dark else look.text, "training"),
+            ("△", look.text, "validation"),
+            ("■", look.accent, "synthetic"),
+            ("★", look.alarm, "called copy or near-duplicate"),
+            ("◯", look.text, "selected"),
+        ]
+
+    def _free(self) -> Any:
+        """Return which synthetic volumes can be picked (n,)."""
+        return np.array(
+            [self._visible is None or name in self._visible for name in self._names], bool
+        )
+
+    def _on_mode(self, rectangle: bool) -> None:
+        self.area.rectangle = rectangle
+
+    def _on_clicked(self, x: float, y: float) -> None:
+        if self._projection is None or not self._names:
+            return
+        wide, high = self.area.viewPixelSize()
+        away = np.hypot(*((self._projection.synthetic - (x, y)) / (wide, high)).T)
+        away[~self._free()] = np.inf
+        nearest = int(away.argmin())
+        if away[nearest] <= NEAR:
+            self.picked.emit(self._names[nearest])
+
+    def _on_drawn(self, outline: list[tuple[float, float]]) -> None:
+        if self._projection is None:
+            return
+        held = inside(self._projection.synthetic, outline)
+        names = [name for name, here in zip(self._names, held, strict=True) if here]
+        before, self._drawn = self._drawn, names
+        self._tell()
+        if names or before:
+            self.drawn.emit(names)
+
+    def _tell(self) -> None:
+        n = len(self._drawn)
+        self.clear.setEnabled(bool(n))
+        volumes = "volume" if n == 1 else "volumes"
+        self.count.setText(
+            f"<b>{n} synthetic {volumes}</b> drawn around: the queue shows only them."
+            if n
+            else "Click a synthetic volume to see it, or draw around several."
+        )
+
+    def _on_key(self, event: Any) -> None:
+        """Go to the next volume to the right or left; Escape takes the drawing away."""
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
+        if event.key() == Qt.Key.Key_Escape:
+            self.erase()
+        elif event.key() in steps and self._projection is not None and self._free().any():
+            order = np.argsort(self._projection.synthetic[:, 0], kind="stable")
+            names = [self._names[i] for i in order if self._free()[i]]
+            at = names.index(self._selected) if self._selected in names else -1
+            self.picked.emit(names[(at + steps[event.key()]) % len(names)])
+        else:
+            pg.PlotWidget.keyPressEvent(self.plot, event)

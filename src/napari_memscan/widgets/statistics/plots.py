@@ -1,0 +1,59 @@
+"""Plots that nobody has to operate, in the colours of the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSizePolicy
+
+from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.message import Wrapped
+
+SIDES = ("bottom", "left")
+
+
+def plain_plot(view_box: Any = None) -> Any:
+    """Return a plot without menus and buttons, that neither zooms nor moves by accident."""
+    plot = pg.PlotWidget(viewBox=view_box)
+    plot.setMouseEnabled(x=False, y=False)
+    plot.setMenuEnabled(False)
+    plot.hideButtons()
+    for side in SIDES:
+        # 0.9, not 900 thousandths. Once, while there is no label: each call scales anew.
+        plot.getAxis(side).enableAutoSIPrefix(False)
+    plot.getAxis("bottom").setHeight(44)  # with room for descenders
+    # pyqtgraph asks for 640 x 480 by itself: more than a dock has.
+    plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+    plot.setMinimumHeight(150)
+    return plot
+
+
+def follow(plot: Any, look: Look) -> None:
+    """Give a plot the colours of the theme."""
+    plot.setBackground(look.background)
+    for side in SIDES:
+        axis = plot.getAxis(side)
+        axis.setPen(look.text)
+        axis.setTextPen(look.text)
+
+
+def label(name: str) -> Wrapped:
+    """Return a label that wraps, takes rich text, and whose text can be selected and copied."""
+    result = Wrapped()
+    result.setAccessibleName(name)
+    result.setTextFormat(Qt.TextFormat.RichText)
+    result.setWordWrap(True)
+    result.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return result
+
+
+def legend(marks: Iterable[tuple[str, str, str]]) -> str:
+    """Return rich text of marks, their colours and words; a mark and its words keep together."""
+    return " &nbsp; ".join(
+        f'<span style="color:{colour}">{mark}</span>&nbsp;{text.replace(" ", "&nbsp;")}'
+        for mark, colour, text in marks
+    )

@@ -1,0 +1,283 @@
+"""The statistics on a real study, with a real mouse: drag the threshold, draw a lasso, follow."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtTest import QTest
+
+from napari_memscan.detection.explored import explore, reaching
+from napari_memscan.detection.projection import project
+from napari_memscan.jobs.mapping import embedding_map
+from napari_memscan.study import Study
+from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.statistics import StatisticsPanel
+from napari_memscan.widgets.statistics.controller import MapController
+from napari_memscan.widgets.statistics.lasso import inside
+
+WAIT = 20_000
+LIGHT = Look(
+    background="#efebe9", foreground="#d6d0ce", text="#3b3a39", accent="#fdf6e3", quiet="#bcb4b1",
+    error="#99121f", warning="#e3b617", dark=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def panel(qtbot):
+    widget = StatisticsPanel()
+    qtbot.addWidget(widget)
+    widget.resize(420, 640)
+    widget.show()
+    qtbot.waitExposed(widget)
+    yield widget
+    widget.set_study(None, None)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
+
+
+@pytest.fixture
+def shown(panel, folder_study):
+    study = Study.open(folder_study)
+    panel.set_study(study, study.result())
+    panel.study = study
+    QTest.qWait(200)  # The layout settles.
+    return panel
+
+
+@pytest.fixture
+def mapped(qtbot, shown):
+    shown.tabs.setCurrentWidget(shown.map)
+    qtbot.waitUntil(lambda: bool(shown.map.provenance.text()), timeout=WAIT)
+    QTest.qWait(100)
+    return shown
+
+
+def pixel(plot, x, y) -> QPoint:
+    at = plot.getPlotItem().getViewBox().mapViewToScene(QPointF(x, y))
+    return plot.mapFromScene(at)
+
+
+def drag(plot, points) -> None:
+    """Press the left button, go along pixels, let go: slowly, as a hand does."""
+    port = plot.viewport()
+    QTest.mouseMove(port, points[0])
+    QTest.qWait(30)
+    QTest.mousePress(port, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, points[0])
+    for point in points[1:]:
+        QTest.mouseMove(port, point)
+        QTest.qWait(25)
+    QTest.mouseRelease(port, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, points[-1])
+    QTest.qWait(60)
+
+
+def told(result, threshold):
+    values = [result.value(s) for s in result.samples]
+    return explore(values, result.null, threshold, reaching=reaching(result))
+
+
+@pytest.mark.display
+def test_the_threshold_is_dragged_and_counts_follow(qtbot, shown):
+    view, result = shown.threshold, shown.study.result()
+    assert view.line.value() == pytest.approx(result.threshold)
+    found = told(result, result.threshold)
+    assert f"<b>{found.above} of 6</b> synthetic volumes above" in view.counts.text()
+    low, _ = view.plot.getPlotItem().viewRange()[0]
+    middle = np.mean(view.plot.getPlotItem().viewRange()[1])
+    start, end = pixel(view.plot, view.line.value(), middle), pixel(view.plot, low, middle)
+    path = [QPoint(int(x), start.y()) for x in np.linspace(start.x(), end.x() + 12, 8)]
+    with qtbot.waitSignal(shown.explored, timeout=WAIT):
+        drag(view.plot, path)
+    qtbot.waitUntil(lambda: not view._timer.isActive())
+    now = told(result, view.line.value())
+    assert now.threshold < result.threshold
+    assert now.above == 6 > found.above
+    assert f"<b>6 of 6</b> synthetic volumes above {now.threshold:.3f}" in view.counts.text()
+    assert f"<b>{now.null_above} of {len(result.null)}</b> of the null above" in view.counts.text()
+    assert f"error rate <b>{now.error_rate:.1%}</b>" in view.counts.text()
+    assert "Clopper-Pearson" in view.counts.text()
+    assert view.box.value() == pytest.approx(now.threshold, abs=1e-3)
+    # It explored, and changed nothing.
+    assert shown.study.result().threshold == result.threshold
+    view.back.click()
+    assert view.line.value() == pytest.approx(result.threshold)
+    assert f"<b>{found.above} of 6</b>" in view.counts.text()
+    assert "only explores" in view.note.text()
+
+
+def test_the_threshold_is_typed(qtbot, shown):
+    view = shown.threshold
+    with qtbot.waitSignal(shown.explored, timeout=WAIT) as heard:
+        view.box.setFocus()
+        view.box.selectAll()
+        QTest.keyClicks(view.box.lineEdit(), "0.5")
+        QTest.keyClick(view.box, Qt.Key.Key_Return)
+    assert heard.args[0].threshold == pytest.approx(0.5)
+    assert "above 0.500" in view.counts.text()
+
+
+@pytest.mark.display
+def test_a_lasso_of_the_mouse_picks_what_lies_inside(qtbot, mapped):
+    view, names = mapped.map, list(mapped._samples)
+    points = view._projection.synthetic
+    target = 0
+    centre = pixel(view.plot, *points[target])
+    circle = [
+        QPoint(round(centre.x() + 22 * np.cos(a)), round(centre.y() + 22 * np.sin(a)))
+        for a in np.linspace(0, 2 * np.pi, 14)
+    ]
+    with qtbot.waitSignal(mapped.samples_selected, timeout=WAIT) as heard:
+        drag(view.plot, circle)
+    near = [
+        name
+        for name, p in zip(names, points, strict=True)
+        if np.hypot(*((pixel(view.plot, *p) - centre).x(), (pixel(view.plot, *p) - centre).y()))
+        < 18
+    ]
+    assert names[target] in heard.args[0]
+    assert set(near) <= set(heard.args[0])
+    assert len(heard.args[0]) < len(names)
+    assert f"<b>{len(heard.args[0])} synthetic volume" in view.count.text()
+    with qtbot.waitSignal(mapped.samples_selected) as cleared:
+        QTest.keyClick(view.plot, Qt.Key.Key_Escape)
+    assert cleared.args == [[]]
+    # A rectangle over everything.
+    view.rectangle.click()
+    port = view.plot.viewport().rect()
+    box = view.area.sceneBoundingRect().toRect().intersected(port).adjusted(6, 6, -6, -6)
+    with qtbot.waitSignal(mapped.samples_selected) as every:
+        drag(view.plot, [box.topLeft(), box.center(), box.bottomRight()])
+    assert every.args[0] == names
+
+
+@pytest.mark.display
+def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
+    view, names = mapped.map, list(mapped._samples)
+    points = view._projection.synthetic
+    far = max(range(6), key=lambda i: min(np.abs(points[i] - points[j]).sum() for j in range(6)
+                                          if j != i))  # fmt: skip
+    with qtbot.waitSignal(mapped.sample_selected, timeout=WAIT) as heard:
+        QTest.mouseClick(
+            view.plot.viewport(), Qt.MouseButton.LeftButton, pos=pixel(view.plot, *points[far])
+        )
+    assert heard.args == [names[far]]
+    assert mapped.threshold._selected == mapped._result.value(mapped._samples[names[far]])
+    with qtbot.waitSignal(mapped.sample_selected) as heard:
+        QTest.keyClick(view.plot, Qt.Key.Key_Right)
+    order = [names[i] for i in np.argsort(points[:, 0], kind="stable")]
+    assert heard.args == [order[(order.index(names[far]) + 1) % 6]]
+
+
+def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
+    names = list(mapped._samples)
+    sent = []
+    mapped.sample_selected.connect(sent.append)
+    mapped.samples_selected.connect(sent.append)
+    mapped.set_selected(names[2])
+    assert mapped.map._selected == names[2]
+    mapped.set_visible_samples(names[:2])
+    assert "of the 2 shown in the queue" in mapped.threshold.counts.text()
+    assert mapped.map._free().tolist() == [True] * 2 + [False] * 4
+    mapped.map._on_clicked(*mapped.map._projection.synthetic[4])
+    mapped.set_visible_samples(None)
+    assert "shown in the queue" not in mapped.threshold.counts.text()
+    mapped.set_selected("no such")
+    assert mapped.map._selected == ""
+    assert not [s for s in sent if s == names[4]]
+
+
+def test_the_map_is_that_of_the_vectors(mapped, folder_study):
+    study = Study.open(folder_study)
+    from napari_memscan.jobs.scanning import embedded
+
+    paths = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
+    vectors = {s: np.stack(list(embedded(study, p))) for s, p in paths.items()}
+    made = np.stack(list(embedded(study, [s.path for s in study.result().samples])))
+    wanted = project(vectors["training"], vectors["validation"], made)
+    np.testing.assert_allclose(mapped.map._projection.synthetic, wanted.synthetic, atol=1e-6)
+    assert mapped.map._called == {
+        n for n, s in mapped._samples.items() if s.verdict in ("copy", "near-duplicate")
+    }
+
+
+def test_without_vectors_it_says_scan_first(qtbot, shown):
+    shutil.rmtree(shown.study.cache_dir)
+    shown.tabs.setCurrentWidget(shown.map)
+    qtbot.waitUntil(lambda: "Scan first" in shown.map.message.text, timeout=WAIT)
+    assert shown.map.message.level == "error"
+    assert shown.map._projection is None
+
+
+def test_without_a_scan_it_says_so(panel, fresh_study):
+    panel.set_study(fresh_study, None)
+    assert panel._stack.currentIndex() == 0
+    panel.tabs.setCurrentWidget(panel.map)
+    assert not panel.busy
+
+
+def test_a_late_map_is_dropped(qtbot, folder_study):
+    study = Study.open(folder_study)
+    result = study.result()
+    gate = threading.Event()
+    made = []
+
+    def slow(study, result, method):
+        made.append(method)
+        if method == "slow":
+            gate.wait(10)
+        return (yield from embedding_map(study, result, "PCA"))
+
+    maps = MapController(make=slow)
+    answers = []
+    maps.ready.connect(lambda found, failure: answers.append((made[-1], failure)))
+    maps.ask(study, result, "slow")
+    qtbot.waitUntil(lambda: made == ["slow"])
+    maps.ask(study, result, "second")
+    maps.ask(study, result, "third")
+    gate.set()
+    qtbot.waitUntil(lambda: len(answers) == 1 and not maps.busy, timeout=WAIT)
+    assert made == ["slow", "third"]
+    assert answers == [("third", "")]
+    maps.ask(study, result, "fourth")
+    maps.forget()
+    qtbot.waitUntil(lambda: not maps.busy, timeout=WAIT)
+    assert len(answers) == 1
+
+
+def test_the_curve_says_how_many_training_volumes_have_a_copy(shown):
+    result = shown.study.result()
+    assert (
+        f"<b>{result.n_mem} of 8</b> training volumes have a copy" in shown.rarefaction.text.text()
+    )
+
+
+@pytest.mark.display
+@pytest.mark.parametrize("size", [(380, 640), (900, 420)])
+def test_nothing_is_cut_in_either_theme(qtbot, mapped, tmp_path, size):
+    mapped.resize(*size)
+    for look in (Look(), LIGHT):
+        mapped.set_look(look)
+        for view in (mapped.threshold, mapped.map, mapped.rarefaction):
+            mapped.tabs.setCurrentWidget(view)
+            QTest.qWait(80)
+            assert mapped.width() == size[0]
+            assert view.plot.height() >= 120
+            picture = view.plot.grab().toImage()
+            colours = {
+                picture.pixelColor(x, y).name()
+                for x in range(60, picture.width() - 10, 3)
+                for y in range(10, picture.height() - 50, 3)
+            }
+            assert len(colours) >= 3, "the plot is empty"
+
+
+def test_inside_is_even_odd():
+    square = [(0, 0), (2, 0), (2, 2), (0, 2)]
+    points = [(1, 1), (3, 1), (-1, 1), (1, 3), (0.1, 1.9)]
+    assert inside(points, square).tolist() == [True, False, False, False, True]
+    bow = [(0, 0), (2, 2), (2, 0), (0, 2)]
+    assert inside([(0.2, 1.0), (1.8, 1.0), (1.0, 0.2)], bow).tolist() == [True, True, False]
+    assert not inside(points, square[:2]).any()
+    assert inside(np.zeros((0, 2)), square).shape == (0,)
