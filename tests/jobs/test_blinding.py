@@ -48,10 +48,27 @@ def test_validation_volumes_are_shown_as_the_generator_would_have_made_them(scan
     assert all(e.verdict and len(e.transform) == 16 for e in samples)
 
 
+def test_planted_copies_are_beside_what_they_are_a_copy_of(scanned):
+    shown = [e for e in jobs.run(exhibits(scanned, 3)) if e.kind == "planted"]
+    assert [e.name for e in shown] == ["p000000", "p000001", "p000002"]
+    assert all(e.partner.path == e.shown.path and e.truth == 1 for e in shown)
+    made = jobs.run(blind(scanned, "Ben", n_planted=3))
+    assert sum(made.truth().values()) == 3
+    assert all(case.transform is not None for case in made.cases)
+    store = scanned.store()
+    session = reading(scanned, made, store)
+    for case, secret in zip(session.cases, made.secrets, strict=True):
+        a, b = (session.array(pane.key) for pane in case.panes)
+        likeness = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        assert likeness < 0.9999, "a planted copy is no copy of the file"
+        assert secret.exhibit.kind != "planted" or secret.exhibit.shown.array
+    store.close()
+
+
 def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
     made = jobs.run(blind(scanned, "Ann"))
     assert jobs.run(blind(scanned, "Ann")) == made
-    assert load_plans(scanned.folder / "blind") == [made]
+    assert [p for p in load_plans(scanned.folder / "blind") if p.reader == "Ann"] == [made]
     second = jobs.run(blind(scanned, "Ann", again=True))
     assert second.id != made.id
     assert jobs.run(blind(scanned, "Ann")) == second

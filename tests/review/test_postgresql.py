@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.review.address import address_of
 from napari_memscan.review.audit import audit
+from napari_memscan.review.claims import Claims
 from napari_memscan.review.store import DecisionStore
 
 
@@ -82,12 +83,14 @@ def test_a_reader_needs_the_right_to_add_and_no_more(url):
             "DROP ROLE IF EXISTS ann",
             "CREATE ROLE ann LOGIN",
             "GRANT SELECT, INSERT ON memscan_events TO ann",
-            "GRANT SELECT ON memscan_about TO ann",
+            "GRANT SELECT, INSERT ON memscan_about TO ann",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON memscan_claims TO ann",
             f"GRANT USAGE ON SCHEMA {schema} TO ann",
         ):
             connection.exec_driver_sql(statement)
     as_ann = url.replace("postgres@", "ann@")
-    store = DecisionStore(as_ann)
+    store = DecisionStore(as_ann, study="Knee")
+    assert Claims(store).claim("s0", "Ann") is not None
     store.record("s0", "copy", "Ann")
     assert audit(store).intact
     with owner.begin() as connection:

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.planting import strangers
+from napari_memscan.jobs.planting import planted, strangers
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.searching import StudySearch, Task, plain, read
+from napari_memscan.jobs.searching import StudySearch, plain, read
 from napari_memscan.review.blind import BlindPlan, Exhibit, Held, plan
 from napari_memscan.review.plans import load_plans, save_plan
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
+    from napari_memscan.detection.search import Found
     from napari_memscan.review.reading import BlindReading
     from napari_memscan.review.store import DecisionStore
 
 FOLDER = "blind"
 """Of a study's plans."""
+SEED = 3
+"""Other planted volumes than those that limits are learnt from and the self-test plants."""
 
 
-def exhibits(study: Study) -> Generator[Progress, None, list[Exhibit]]:
-    """Return the samples of the last scan, and the validation volumes as distractors.
+def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list[Exhibit]]:
+    """Return the samples of the last scan, validation volumes as distractors, and planted copies.
 
-    Validation volumes are shown as the study's generator would have made them, where it has an
-    autoencoder that fits, and beside the training volume that the same search finds: neither their
-    sharpness nor their partner tells them from samples.
+    Validation volumes and planted copies are shown as the study's generator would have made them,
+    where it has an autoencoder that fits: their sharpness does not tell them from samples.
+
+    Parameters
+    ----------
+    study : Study
+    n_planted : int
+        Copies made on purpose of training volumes, so that there are cases known to be one.
 
     Raises
     ------
     BadInput
         There is no scan yet, or no validation volume.
     """
+    import numpy as np
+
+    from napari_memscan.jobs.scanning import embedded
+
     result = study.result()
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet. Generate volumes and scan first.")
@@ -52,32 +65,40 @@ def exhibits(study: Study) -> Generator[Progress, None, list[Exhibit]]:
         for s in result.samples
         if s.path in names
     ]
-    made += yield from _distractors(study)
-    return made
-
-
-def _distractors(study: Study) -> Generator[Progress, None, list[Exhibit]]:
-    import numpy as np
-
-    from napari_memscan.jobs.scanning import embedded
-
-    rows = study.cohort.rows("validation")
     training = [row.path for row in study.cohort.rows("training")]
     vectors = []
     for done, vector in enumerate(embedded(study, training), 1):
         vectors.append(vector)
         yield Progress(done, len(training), f"embedded {Path(training[done - 1]).name}")
     search = StudySearch(study, training, np.stack(vectors))
+    made += yield from _distractors(study, search)
+    if n_planted:
+        made += yield from _planted(study, search, vectors, n_planted)
+    return made
+
+
+def _distractors(study: Study, search: StudySearch) -> Generator[Progress, None, list[Exhibit]]:
+    """Return the validation volumes, each beside what the search finds nearest."""
+    import numpy as np
+
+    from napari_memscan.jobs.scanning import embedded
+
+    rows = study.cohort.rows("validation")
     own = embedded(study, [row.path for row in rows])
     tasks = [plain(study, r.path, v, r.subject_id) for r, v in zip(rows, own, strict=True)]
     shown = yield from strangers(study, tasks)
-    nearest = yield from _nearest(study, search, shown)
+    if study.config.verification.enabled:
+        found = yield from search.run(shown)
+        nearest = [(f.index, _pose(f, f.index)) for f in found]
+    else:
+        _, near = search.index.kneighbors(np.stack([task.vector for task in shown]), 1)
+        nearest = [(int(row[0]), None) for row in near]
     return [
         Exhibit(
             name=f"v{i:06d}",
             kind="distractor",
             shown=Held(row.path, "" if task.key == crisp.key else task.key),
-            partner=Held(training[at]),
+            partner=Held(search.training[at]),
             transform=transform,
         )
         for i, (row, crisp, task, (at, transform)) in enumerate(
@@ -86,21 +107,60 @@ def _distractors(study: Study) -> Generator[Progress, None, list[Exhibit]]:
     ]
 
 
-def _nearest(
-    study: Study, search: StudySearch, tasks: Sequence[Task]
-) -> Generator[Progress, None, list[tuple[int, tuple[float, ...] | None]]]:
-    """Return the row of each one's nearest training volume, and the pose on it."""
-    import numpy as np
+def _planted(
+    study: Study, search: StudySearch, vectors: Sequence[Any], n: int
+) -> Generator[Progress, None, list[Exhibit]]:
+    """Return copies made on purpose, each beside the training volume it is a copy of."""
+    from napari_memscan.detection.planting import LIMIT_KINDS, plant
 
-    if study.config.verification.enabled:
-        found = yield from search.run(tasks)
-        return [(f.index, tuple(f.hits[0].evidence.transform.ravel().tolist())) for f in found]
-    _, rows = search.index.kneighbors(np.stack([task.vector for task in tasks]), 1)
-    return [(int(row[0]), None) for row in rows]
+    config = study.config
+    kinds = LIMIT_KINDS["copy"]
+    every = range(len(search.training))
+    # As many of each kind as can be, whatever the number.
+    of = [
+        plant([kind], -(-n // len(kinds)), every, config.preprocessing.shape, (config.seed, SEED))
+        for kind in kinds
+    ]
+    plants = [one for row in zip(*of, strict=True) for one in row][:n]
+    tasks = yield from planted(study, plants, search.training, search.spacing, "planted")
+    poses: list[tuple[float, ...] | None] = [None] * len(tasks)
+    if config.verification.enabled:
+        # Asked for with the patient's own vector: then the patient is registered in any case.
+        asked = [
+            replace(t, vector=vectors[one.source]) for t, one in zip(tasks, plants, strict=True)
+        ]
+        found = yield from search.run(asked)
+        poses = [_pose(f, one.source) for f, one in zip(found, plants, strict=True)]
+    for task in tasks:
+        study.cache.get(task.key, task.load)
+    return [
+        Exhibit(
+            name=f"p{i:06d}",
+            kind="planted",
+            shown=Held(search.training[one.source], task.key),
+            partner=Held(search.training[one.source]),
+            transform=pose,
+        )
+        for i, (one, task, pose) in enumerate(zip(plants, tasks, poses, strict=True))
+    ]
+
+
+def _pose(found: Found, index: int) -> tuple[float, ...] | None:
+    """Return the pose on a training volume; None where the search did not register that one."""
+    for hit in found.hits:
+        if hit.index == index:
+            return tuple(hit.evidence.transform.ravel().tolist())
+    return None
 
 
 def blind(
-    study: Study, reader: str, *, again: bool = False, now: datetime | None = None, **options: Any
+    study: Study,
+    reader: str,
+    *,
+    again: bool = False,
+    n_planted: int = 0,
+    now: datetime | None = None,
+    **options: Any,
 ) -> Generator[Progress, None, BlindPlan]:
     """Return a reader's plan: the one on disk, else a new one, which is put there.
 
@@ -111,6 +171,8 @@ def blind(
         Whose.
     again : bool
         A new one although there is one.
+    n_planted : int
+        See `exhibits`.
     now : datetime, optional
         For the washout.
     **options
@@ -122,7 +184,7 @@ def blind(
     ]
     if there and not again:
         return there[-1]
-    shown = yield from exhibits(study)
+    shown = yield from exhibits(study, n_planted)
     store = study.store()
     try:
         last_seen = store.standing().last_seen(reader)

@@ -22,7 +22,7 @@ def report(study: Study) -> Path:
     seeded = [row for row in samples if row.seed]
     store = study.store()
     try:
-        current = store.current()
+        current, (events, head) = store.current(), store.head()
     finally:
         store.close()
     names = {str(study.sample_path(row)): row.sample for row in samples}
@@ -46,6 +46,8 @@ def report(study: Study) -> Path:
             "declared of the model": _declared(study),
             "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
             "preprocessing hash": study.config.preprocessing.hash,
+            # A page that is handed out is a place to note it; see `memscan audit`.
+            "head of the decisions": f"{head} after {events} events" if events else "",
         },
     )
 

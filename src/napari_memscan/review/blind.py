@@ -50,7 +50,8 @@ class Exhibit:
     Attributes
     ----------
     name : str
-        In the store: ``s000003``, or ``v000012`` for validation volume 12, from 0.
+        In the store: ``s000003``; ``v000012`` for validation volume 12, from 0; ``p000012`` for a
+        planted copy.
     kind : str
         One of `KINDS`.
     shown, partner : Held

@@ -109,7 +109,10 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection in whose block everything is of one moment."""
-        with self._explained(), self.engine.connect() as connection:
+        engine = self.engine
+        if self.address.shared:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._explained(), engine.connect() as connection:
             yield connection
 
     @contextmanager

@@ -41,7 +41,8 @@ class Decision:
     id : int
         Ascending in the order of recording, without gaps.
     sample : str
-        Such as ``s000003``; ``v000012`` for a validation volume shown in a blind study.
+        Such as ``s000003``; in a blind study ``v000012`` for a validation volume, ``p000012``
+        for a planted copy.
     decision : str
         One of `DECISIONS`, or `WITHDRAWN`, or `UNVEILED`; of `CHOICES` in a forced choice.
     reader : str
