@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 NEAR = 14
 """Pixels around a click in which a volume is found."""
 
+TRAINING, HIDDEN = 0.6, 0.25
+"""How far training volumes, and those that the queue does not show, stand out of the background."""
+
 NO_UMAP = "UMAP is offered where the package umap-learn is installed"
 
 
@@ -172,11 +175,10 @@ class MapView(QWidget):
             return
         for axis, words in zip(("bottom", "left"), there.axes, strict=True):
             self.plot.setLabel(axis, words, color=look.text)
-        hidden = pg.mkColor(look.quiet)
-        hidden.setAlpha(110)
+        hidden = plots.between(look, HIDDEN)
         called = np.array([name in self._called for name in self._names], bool)
         free = self._free()
-        self._scatter(there.training, "o", 7, look.quiet, None)
+        self._scatter(there.training, "o", 7, plots.between(look, TRAINING), None)
         self._scatter(there.validation, "t1", 9, look.text, None)
         self._scatter(there.synthetic[~free & ~called], "s", 8, hidden, None)
         self._scatter(there.synthetic[~free & called], "star", 12, hidden, None)
@@ -199,7 +201,7 @@ class MapView(QWidget):
     def _marks(self) -> list[tuple[str, str, str]]:
         look = self._look
         return [
-            ("○", look.quiet if look.dark else look.text, "training"),
+            ("○", plots.between(look, TRAINING), "training"),
             ("△", look.text, "validation"),
             ("■", look.accent, "synthetic"),
             ("★", look.alarm, "called copy or near-duplicate"),

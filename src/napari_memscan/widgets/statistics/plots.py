@@ -24,7 +24,8 @@ def plain_plot(view_box: Any = None) -> Any:
     for side in SIDES:
         # 0.9, not 900 thousandths. Once, while there is no label: each call scales anew.
         plot.getAxis(side).enableAutoSIPrefix(False)
-    plot.getAxis("bottom").setHeight(44)  # with room for descenders
+    # pyqtgraph puts the label of an axis a little below it: its descenders were cut.
+    plot.getPlotItem().layout.setContentsMargins(0, 4, 4, 8)
     # pyqtgraph asks for 640 x 480 by itself: more than a dock has.
     plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
     plot.setMinimumHeight(150)
@@ -38,6 +39,13 @@ def follow(plot: Any, look: Look) -> None:
         axis = plot.getAxis(side)
         axis.setPen(look.text)
         axis.setTextPen(look.text)
+
+
+def between(look: Look, share: float) -> str:
+    """Return a colour between background (0) and text (1)."""
+    pair = [pg.mkColor(c).getRgb()[:3] for c in (look.background, look.text)]
+    mixed = [round(b + share * (t - b)) for b, t in zip(*pair, strict=True)]
+    return pg.mkColor(mixed).name()
 
 
 def label(name: str) -> Wrapped:

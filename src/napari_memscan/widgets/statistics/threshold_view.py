@@ -43,6 +43,7 @@ class ThresholdView(QWidget):
         self.box.setAccessibleName("Threshold to try")
         self.box.setRange(-1.0, 1.0)
         self.box.setKeyboardTracking(False)
+        self.box.setMinimumWidth(self.box.fontMetrics().horizontalAdvance("-0.000000") + 56)
         self.back = QPushButton("Back to the rule's")
         self.back.setToolTip("Put the line back where the study's rule has its threshold")
         self.line = pg.InfiniteLine(0.0, angle=90, movable=True)
@@ -65,7 +66,7 @@ class ThresholdView(QWidget):
         self._rule: float | None = None
         self._reaching, self._digits, self._measure = False, 3, "similarity"
         self._selected: float | None = None
-        self._shown: tuple[int, int] | None = None
+        self._filtered: Sequence[float] | None = None
         self._explored: Explored | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -115,8 +116,6 @@ class ThresholdView(QWidget):
         """Say how many of the volumes above the line the queue shows; None where it shows all."""
         self._filtered = values
         self._count()
-
-    _filtered: Sequence[float] | None = None
 
     def set_selected(self, value: float | None) -> None:
         """Mark the selected volume's value."""
@@ -204,5 +203,5 @@ class ThresholdView(QWidget):
         low, high = found.interval
         return (
             f"{text}. <b>{found.null_above} of {found.n_null}</b> of the null above: error rate "
-            f"<b>{rate:.1%}</b> (95 % {low:.1%} to {high:.1%}, Clopper-Pearson)."
+            f"<b>{rate:.1%}</b> (95&nbsp;% {low:.1%} to {high:.1%}, Clopper-Pearson)."
         )
