@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput, JobFailed
@@ -12,84 +12,27 @@ from napari_memscan.files import hash_of
 from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs.generating import Plan, sample_seeds
 from napari_memscan.jobs.guiding import guidance as guided
+from napari_memscan.jobs.replacements import (
+    CALLED,
+    Attempt,
+    Replacement,
+    chain_of,
+    flagged,
+    is_called,
+    judged_of,
+    replacement,
+)
 from napari_memscan.jobs.scanning import scan
 from napari_memscan.samples import free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import SampleResult
     from napari_memscan.generators.interface import Step
     from napari_memscan.jobs.progress import Progress
 
+__all__ = ["Attempt", "Replacement", "flagged", "next_seed", "regenerate", "regenerate_all"]
+
 TRIES = 5
-CALLED = ("copy", "near-duplicate")
-"""Verdicts with which a replacement is none."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One replacement that was drawn.
-
-    Attributes
-    ----------
-    sample, parent : str
-        Its name, and the sample it replaces: the one rejected, or the attempt before.
-    seed : int
-        Of its noise.
-    verdict, reason : str
-        What the program says of it.
-    value : float
-        What the verdict rests on, score or similarity, in [-1, 1], larger is nearer.
-    p_value : float or None
-        How often a new patient's volume would be as near; None where the rule knows none.
-    """
-
-    sample: str
-    parent: str
-    seed: int
-    verdict: str
-    reason: str
-    value: float
-    p_value: float | None
-
-    @property
-    def called(self) -> bool:
-        """Whether the program calls it a copy or a near-duplicate."""
-        return self.verdict in CALLED
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """What became of a rejected sample. As text, the name of its last replacement.
-
-    Attributes
-    ----------
-    rejected : str
-        The sample that was to be replaced; it is kept.
-    attempts : tuple of Attempt
-        At least one; each is the parent of the next.
-    """
-
-    rejected: str
-    attempts: tuple[Attempt, ...]
-
-    def __str__(self) -> str:
-        return self.sample
-
-    @property
-    def sample(self) -> str:
-        """Name of the last attempt."""
-        return self.attempts[-1].sample
-
-    @property
-    def replaced(self) -> bool:
-        """Whether the last attempt is not called."""
-        return not self.gave_up
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether the last attempt is called as well, and no other is tried."""
-        return self.attempts[-1].called
 
 
 def regenerate(
@@ -105,8 +48,8 @@ def regenerate(
         Also where it has been replaced already.
     """
     rows = study.samples()
-    if chain := _chain(sample, rows):
-        last, judged = chain[-1], _judged(study, rows)
+    if chain := chain_of(sample, rows):
+        last, judged = chain[-1], judged_of(study, rows)
         if last.sample in judged and judged[last.sample].verdict not in CALLED:
             raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
     made = yield from regenerate_all(study, [sample], tries=tries, guidance=guidance, **settings)
@@ -173,16 +116,16 @@ def regenerate_all(
     with memory_explained():
         while True:
             rows = study.samples()
-            judged = _judged(study, rows)
-            chains = {name: _chain(name, rows) for name in names}
+            judged = judged_of(study, rows)
+            chains = {name: chain_of(name, rows) for name in names}
             lasts = [chain[-1].sample for chain in chains.values() if chain]
             wanted = [
                 chain[-1].sample if chain else name
                 for name, chain in chains.items()
-                if not chain or (_called(chain[-1], judged) and len(chain) < tries)
+                if not chain or (is_called(chain[-1], judged) and len(chain) < tries)
             ]
             if not wanted and all(last in judged for last in lasts):
-                return [_replacement(study, name, chains[name], judged) for name in names]
+                return [replacement(study, name, chains[name], judged) for name in names]
             if wanted:
                 if generator is None:
                     generator = study.generator()
@@ -194,42 +137,6 @@ def regenerate_all(
                 with study.lock("regenerate"):
                     yield from _drawn(study, generator, dict.fromkeys(wanted), guidance, settings)
             yield from scan(study)
-
-
-def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
-    """Return the samples to replace, in order.
-
-    Of a sample and its replacements it is the last that a reader decided to be a copy. It stays in
-    the list after it was replaced, so that the same command goes on where it stopped; then
-    `regenerate_all` only reports it.
-
-    Parameters
-    ----------
-    study : Study
-        Its samples, scan and decisions.
-    decided : bool
-        Those that readers decided to be copies.
-    called : bool
-        Those that the program calls copy or near-duplicate and no reader has read.
-    """
-    rows = study.samples()
-    store = study.store()
-    try:
-        decisions = {name: d.decision for name, d in store.current().items()}
-    finally:
-        store.close()
-    judged = _judged(study, rows)
-    result = []
-    for row in rows:
-        if row.parent:
-            continue
-        family = [row, *_chain(row.sample, rows)]
-        copies = [r.sample for r in family if decisions.get(r.sample) == "copy"]
-        if copies and decided:
-            result.append(copies[-1])
-        elif called and row.sample not in decisions and _called(row, judged):
-            result.append(row.sample)
-    return result
 
 
 @contextmanager
@@ -310,42 +217,3 @@ def _check(names: Sequence[str], rows: Sequence[SampleRow]) -> None:
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         raise BadInput(f"{unknown}: no such sample in this study.")
-
-
-def _chain(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
-    """Return what replaced a sample, then what replaced that, and so on."""
-    children = {row.parent: row for row in rows if row.parent}
-    chain: list[SampleRow] = []
-    while sample in children and len(chain) <= len(rows):
-        chain.append(children[sample])
-        sample = children[sample].sample
-    return chain
-
-
-def _judged(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
-    """Return sample to what the last scan says of it."""
-    result = study.result()
-    found = {s.path: s for s in result.samples} if result is not None else {}
-    paths = {row.sample: str(study.sample_path(row)) for row in rows}
-    return {sample: found[path] for sample, path in paths.items() if path in found}
-
-
-def _called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
-    return row.sample in judged and judged[row.sample].verdict in CALLED
-
-
-def _replacement(
-    study: Study, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
-) -> Replacement:
-    result = study.result()
-    assert result is not None
-    attempts = []
-    for row in chain:
-        one = judged[row.sample]
-        attempts.append(
-            Attempt(
-                row.sample, row.parent, int(row.seed), one.verdict, one.reason,
-                result.value(one), one.p_value,
-            )
-        )  # fmt: skip
-    return Replacement(name, tuple(attempts))
