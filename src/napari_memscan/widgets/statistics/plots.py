@@ -62,6 +62,6 @@ def label(name: str) -> Wrapped:
 def legend(marks: Iterable[tuple[str, str, str]]) -> str:
     """Return rich text of marks, their colours and words; a mark and its words keep together."""
     return " &nbsp; ".join(
-        f'<span style="color:{colour}">{mark}</span>&nbsp;{text.replace(" ", "&nbsp;")}'
+        f'<span style="color:{colour}">{mark}</span>&nbsp;{text.replace(" ", "&nbsp;").replace("-", "&#8209;")}'
         for mark, colour, text in marks
     )
