@@ -55,6 +55,12 @@ class Pair(Sliced):
         self._panes = 0
         self._over: Array | None = None
 
+    def show(self, loaded: Loaded) -> None:
+        """Show a case, the synthetic volume of the two first."""
+        if self.loaded is None or loaded.case.key != self.loaded.case.key:
+            self.state.flipped = False
+        super().show(loaded)
+
     def mode(self, loaded: Loaded) -> str:
         """Return how the pair is shown: what is not registered only side by side."""
         partner = loaded.case.partner(self.state.partner)
@@ -195,9 +201,12 @@ class Pair(Sliced):
             layers[OVER].opacity = self.state.fade
 
     def _draw_lines(self) -> None:
-        if self._over is None or self.loaded is None or len(self.stage.layers) != 4:
+        if self.loaded is None or self.state.point is None or len(self.stage.layers) != 4:
             return
-        if self.state.point is None:
+        if self._over is None:
+            # Hidden, and yet not to be those of another case.
+            if len(self.stage.layers[LINES].data):
+                self.stage.layers[LINES].data = NOTHING
             return
         axes = PLANES[self.state.plane]
         index = self.state.point[axes[0]]

@@ -84,8 +84,8 @@ def write_letters(layer: Any, part: Part, size: int) -> None:
     layer.text = {"string": list(part.letters), "color": "white", "size": size}
 
 
-def fill(layer: Any, part: Part) -> None:
-    """Give a layer what its part holds now."""
+def fill(layer: Any, part: Part, old: Part) -> None:
+    """Give a layer what its part holds now; `old` is what it held."""
     ndim = part.ndim
     scale: tuple[float, ...] = part.scale or (1.0,) * ndim
     if not np.allclose(layer.scale, scale):
@@ -93,13 +93,21 @@ def fill(layer: Any, part: Part) -> None:
     translate = part.translate or (0.0,) * ndim
     if not np.allclose(layer.translate, translate):
         layer.translate = translate
-    layer.data = part.data
+    if not _same(part, old):
+        layer.data = part.data
     if part.kind == "overlay":
         _colour(layer, part)
     if layer.opacity != part.opacity:
         layer.opacity = part.opacity
     if layer.visible != part.visible:
         layer.visible = part.visible
+
+
+def _same(part: Part, old: Part) -> bool:
+    """Return whether two parts hold the same: large arrays by where they lie, no array changes."""
+    if part.kind in ("lines", "letters"):
+        return np.array_equal(part.data, old.data)
+    return bool(part.data.__array_interface__ == old.data.__array_interface__)
 
 
 def _colour(layer: Any, part: Part) -> None:

@@ -104,7 +104,7 @@ class Stage(QObject):
                 self._viewer.layers.selection.active = self._layers[0]
         else:
             for layer, part, old in zip(self._layers, parts, self._parts, strict=True):
-                fill(layer, part)
+                fill(layer, part, old)
                 if part.letters != old.letters:
                     write_letters(layer, part, self.canvas.font_size)
             self._parts = list(parts)
