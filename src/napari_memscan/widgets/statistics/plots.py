@@ -62,6 +62,10 @@ def label(name: str) -> Wrapped:
 def legend(marks: Iterable[tuple[str, str, str]]) -> str:
     """Return rich text of marks, their colours and words; a mark and its words keep together."""
     return " &nbsp; ".join(
-        f'<span style="color:{colour}">{mark}</span>&nbsp;{text.replace(" ", "&nbsp;").replace("-", "&#8209;")}'
+        f'<span style="color:{colour}">{mark}</span>&nbsp;{_whole(text)}'
         for mark, colour, text in marks
     )
+
+
+def _whole(text: str) -> str:
+    return text.replace(" ", "&nbsp;").replace("-", "&#8209;")
