@@ -356,11 +356,11 @@ def test_nothing_is_seen_while_a_case_loads(viewing, shelf, show, qtbot):
     assert viewing.loading
     assert [layer.opacity for layer in viewing.layers] == [0] * 4
     assert viewing.layers[0].name == "S of 1"
-    assert viewing.stage._viewer.canvas.overlays["memscan_message"].visible
+    assert viewing.stage._viewer.canvas.overlays["memscan_message"].text
     shelf.gate.set()
     qtbot.waitUntil(lambda: not viewing.loading, timeout=WAIT)
     assert [layer.opacity for layer in viewing.layers] == [1] * 4
-    assert not viewing.stage._viewer.canvas.overlays["memscan_message"].visible
+    assert not viewing.stage._viewer.canvas.overlays["memscan_message"].text
 
 
 def test_cases_loaded_ahead_are_shown_at_once_and_read_once(viewing, shelf, show, qtbot):

@@ -12,7 +12,8 @@ from napari_memscan.widgets.orientation import markers
 
 # Marker: where on the canvas. Top is left to the pane's title.
 EDGES = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}
-MESSAGE, LEGEND = "memscan_message", "memscan_legend"
+MESSAGE, LEGEND, SHARED = "memscan_message", "memscan_legend", "memscan_shared_legend"
+WRITTEN = (*(f"memscan_{edge}" for edge in EDGES), LEGEND, SHARED, MESSAGE)
 
 
 class Canvas(QObject):
@@ -80,17 +81,14 @@ class Canvas(QObject):
 
         `everywhere` writes it in each pane, beside the letter at its lower edge.
         """
-        if self.entered:
-            overlay = self._viewer.canvas.overlays[LEGEND]
-            overlay.position = "bottom_center" if everywhere else "bottom_left"
-            overlay.gridded = everywhere
-        self._text(LEGEND, text)
+        self._text(LEGEND, text if everywhere else "")
+        self._text(SHARED, "" if everywhere else text)
 
     def _text(self, key: str, text: str) -> None:
         if self.entered:
             overlay = self._viewer.canvas.overlays[key]
             overlay.text = text
-            overlay.visible = bool(text)
+            overlay.box = bool(text)
 
     def enter(self) -> None:
         """Remember how the window was, and follow its changes."""
@@ -112,10 +110,17 @@ class Canvas(QObject):
             viewer.canvas.overlays[f"memscan_{edge}"] = TextOverlay(
                 position=position, gridded=True, visible=True, font_size=size, color="white"
             )
-        for key, position in ((MESSAGE, "middle_center"), (LEGEND, "bottom_left")):
+        # Always visible, if only with no text: napari fails on one that becomes visible in panes
+        # of another number than when it was hidden.
+        for key, position in (
+            (LEGEND, "bottom_center"),
+            (SHARED, "bottom_left"),
+            (MESSAGE, "middle_center"),
+        ):
             viewer.canvas.overlays[key] = TextOverlay(
-                position=position, visible=False, font_size=size, color="white"
-            )
+                position=position, gridded=key == LEGEND, visible=True, box=False,
+                font_size=size, color="white",
+            )  # fmt: skip
         viewer.dims.events.order.connect(self._mark)
         viewer.dims.events.ndisplay.connect(self._mark)
         viewer.dims.events.current_step.connect(self._on_step)
@@ -137,7 +142,7 @@ class Canvas(QObject):
         viewer.scene.camera.events.angles.disconnect(self._on_turned)
         viewer.canvas.events.size.disconnect(self._on_resized)
         get_settings().appearance.events.font_size.disconnect(self._on_font)
-        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
+        for key in WRITTEN:
             del viewer.canvas.overlays[key]
         for name, value in before["grid"].items():
             setattr(viewer.canvas.grid, name, value)
@@ -158,7 +163,7 @@ class Canvas(QObject):
 
     def _on_font(self, event: Any = None) -> None:
         size = self.font_size
-        for key in (MESSAGE, LEGEND, *(f"memscan_{edge}" for edge in EDGES)):
+        for key in WRITTEN:
             self._viewer.canvas.overlays[key].font_size = size
         self.font_changed.emit()
 
@@ -167,6 +172,4 @@ class Canvas(QObject):
         flat = self._marked and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
         letters = markers(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
         for edge in EDGES:
-            overlay = viewer.canvas.overlays[f"memscan_{edge}"]
-            overlay.text = letters.get(edge, "")
-            overlay.visible = flat
+            self._text(f"memscan_{edge}", letters.get(edge, ""))
