@@ -10,37 +10,59 @@ from napari_memscan.errors import BadInput
 
 
 def classes(n=60, novel=0.0, near=4.0, copy=8.0, seed=0):
+    """Scores that are normal in Fisher's z, with a deviation of 0.1."""
     random = np.random.default_rng(seed)
-    return [random.normal(where, 1, size=n) for where in (novel, near, copy)]
+    return [np.tanh(random.normal(where, 1, size=n) / 10) for where in (novel, near, copy)]
 
 
-def test_separable_classes_part_in_the_middle_of_the_gap():
-    limits = ClassLimits().fit(np.linspace(0, 1, 20), np.linspace(2, 3, 20), np.linspace(5, 6, 20))
-    assert limits.copy_limit_ == 4.0
-    assert limits.novel_limit_ == 1.5
+def test_separable_classes_part_in_the_gap():
+    limits = ClassLimits().fit(
+        np.linspace(0, 0.1, 20), np.linspace(0.2, 0.3, 20), np.linspace(0.5, 0.6, 20)
+    )
+    assert 0.35 < limits.copy_limit_ < 0.45
+    assert limits.novel_limit_ == pytest.approx(0.15)
     assert limits.separability_["copy/near-duplicate"].auc == 1
     assert limits.separability_["copy/near-duplicate"].interval[0] < 0.95
     assert limits.reasons_ == ()
 
 
-def test_overlapping_classes_part_with_the_least_balanced_error():
-    novel, near, copy = classes(near=4, copy=6)
-    limits = ClassLimits().fit(novel, near, copy)
-
-    def error(limit):
-        return (near >= limit).mean() + (copy < limit).mean()
-
-    assert error(limits.copy_limit_) == min(map(error, np.linspace(0, 10, 5001)))
+def test_overlapping_classes_part_where_both_are_equally_likely():
+    novel, near, copy = classes(n=4000, near=4, copy=6)
+    limits = ClassLimits(n_draws=50).fit(novel, near, copy)
+    assert limits.copy_limit_ == pytest.approx(np.tanh(0.5), abs=0.01)
     low, high = limits.copy_limit_interval_
     assert low <= limits.copy_limit_ <= high
-    assert high - low < 2
+    assert high - low < 0.02
+    # Of a narrow and a wide class the limit is near the narrow one: as the densities say.
+    random = np.random.default_rng(1)
+    wide = np.tanh(random.normal(0.4, 0.3, 4000))
+    narrow = np.tanh(random.normal(1.2, 0.1, 4000))
+    limit = np.arctanh(ClassLimits(n_draws=1).fit(novel, wide, narrow).copy_limit_)
+    by_hand = [-(((limit - m) / s) ** 2) / 2 - np.log(s) for m, s in ((0.4, 0.3), (1.2, 0.1))]
+    assert by_hand[0] == pytest.approx(by_hand[1], abs=0.1)
+    assert 0.9 < limit < 1.1
+
+
+def test_scores_that_are_no_correlations_are_taken_as_they_are():
+    random = np.random.default_rng(0)
+    near, copy = random.normal(4, 1, 2000), random.normal(8, 1, 2000)
+    limits = ClassLimits(n_draws=1).fit(near - 4, near, copy)
+    assert limits.copy_limit_ == pytest.approx(6, abs=0.1)
+
+
+def test_a_class_of_one_value_has_a_limit_all_the_same():
+    same = np.full(12, 0.5)
+    for near, copy in ((same, np.full(12, 0.9)), (np.linspace(0.2, 0.3, 12), np.full(12, 1.0))):
+        limits = ClassLimits(n_draws=5).fit([0.1] * 20, near, copy)
+        assert near.max() < limits.copy_limit_ < copy.min()
 
 
 def test_classes_of_unequal_size_count_equally():
     random = np.random.default_rng(0)
-    near, copy = random.normal(0, 1, 4000), random.normal(2, 1, 40)
-    limits = ClassLimits(n_draws=1).fit(near - 5, near, copy)
-    assert limits.copy_limit_ == pytest.approx(1.0, abs=0.5)
+    near = np.tanh(random.normal(0, 0.1, 4000))
+    copy = np.tanh(random.normal(0.2, 0.1, 40))
+    limits = ClassLimits(n_draws=1).fit(near - 0.5, near, copy)
+    assert limits.copy_limit_ == pytest.approx(0.1, abs=0.03)
 
 
 @pytest.mark.parametrize("miss", [0.0, 0.05, 0.2])

@@ -15,6 +15,9 @@ from napari_memscan.errors import BadInput
 LEAST_MEMBERS = 10
 """Of a class; fewer say next to nothing about its tails."""
 
+LARGEST = 0.9999
+"""Score that counts as no larger: Fisher's z of 1 is infinite."""
+
 LEAST_AUC = 0.8
 """Below it, two classes are not told apart: at best one in four or so is on the wrong side."""
 
@@ -60,9 +63,8 @@ class ClassLimits:
     Attributes
     ----------
     copy_limit_ : float or None
-        From here on a volume is a copy rather than a near-duplicate: the least balanced error on
-        the planted ones, in the middle of the gap where they separate. None where the classes are
-        too small or not told apart.
+        From here on a volume is a copy rather than a near-duplicate: where both are equally likely,
+        taken for normal in Fisher's z. None where the classes are too small or not told apart.
     copy_limit_interval_ : (float, float) or None
         95 %, volumes of each class drawn anew.
     novel_limit_ : float or None
@@ -140,9 +142,9 @@ class ClassLimits:
                 self._novel_limit, random, null, self.near_, self.copy_
             )
             if self.separability_["copy/near-duplicate"].auc >= LEAST_AUC:
-                self.copy_limit_ = _least_balanced_error(self.near_, self.copy_)
+                self.copy_limit_ = _crossing(self.near_, self.copy_)
                 self.copy_limit_interval_ = self._interval(
-                    _least_balanced_error, random, self.near_, self.copy_
+                    _crossing, random, self.near_, self.copy_
                 )
         return self
 
@@ -166,13 +168,39 @@ class ClassLimits:
         return float(low), float(high)
 
 
-def _least_balanced_error(lower: Scores, upper: Scores) -> float:
-    """Return the limit with the smallest mean of both error shares; of equal ones the lowest.
+def _crossing(near: Scores, copy: Scores) -> float:
+    """Return where copies become likelier than near-duplicates; both classes count equally.
 
-    Both ascending. The lowest, since to overlook a copy is worse than to look at one too many.
+    Normal densities of Fisher's z of both, equal between their means. Two means and two deviations
+    are known better than the few scores that lie next to a limit: on the subjects that settings
+    were chosen on, it was never worse than the limit of least error, and mostly better.
     """
-    values = np.unique(np.concatenate([lower, upper]))
-    limits = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])
-    over = 1 - np.searchsorted(lower, limits, side="left") / len(lower)
-    under = np.searchsorted(upper, limits, side="left") / len(upper)
-    return float(limits[np.argmin(np.round(over + under, 12))])
+    # Scores are correlations; what cannot be one is taken as it is.
+    correlations = max(np.abs(near).max(), np.abs(copy).max()) <= 1
+    below, above = (_fisher(s) if correlations else s for s in (near, copy))
+    low, high = float(below.mean()), float(above.mean())
+    if low < high:
+        z = _between(low, high, float(below.std(ddof=1)), float(above.std(ddof=1)))
+    else:
+        z = (low + high) / 2
+    return float(np.tanh(z)) if correlations else z
+
+
+def _fisher(scores: Scores) -> Scores:
+    z: Scores = np.arctanh(np.clip(scores, -LARGEST, LARGEST))
+    return z
+
+
+def _between(low: float, high: float, s: float, t: float) -> float:
+    """Return where normal densities of means `low` < `high` and deviations s, t are equal."""
+    # A class of equal scores has some width all the same.
+    narrowest = 0.02 * (high - low)
+    s, t = max(s, narrowest), max(t, narrowest)
+    # log density: -(x - mean)^2 / (2 s^2) - log s; twice the difference is a parabola.
+    a = 1 / t**2 - 1 / s**2
+    b = 2 * (low / s**2 - high / t**2)
+    c = high**2 / t**2 - low**2 / s**2 + 2 * np.log(t / s)
+    roots = np.roots([a, b, c] if abs(a) > 1e-9 * (1 / s**2 + 1 / t**2) else [b, c])
+    between = [float(r.real) for r in roots if abs(r.imag) < 1e-12 and low <= r.real <= high]
+    # Where one is far wider, the densities may not cross between the means.
+    return between[0] if between else (low * t + high * s) / (s + t)
