@@ -1,6 +1,7 @@
 """Looking: a synthetic volume and what it is compared with, in the napari window."""
 
-from napari_memscan.widgets.viewing.bar import ACTIONS, ViewingBar
+from napari_memscan.widgets.viewing.actions import ACTIONS, act
+from napari_memscan.widgets.viewing.bar import ViewingBar
 from napari_memscan.widgets.viewing.case import LAYOUTS, PAIR_MODES, RENDERINGS, Case, Shown
 from napari_memscan.widgets.viewing.viewing import Viewing
 
@@ -13,4 +14,5 @@ __all__ = [
     "Shown",
     "Viewing",
     "ViewingBar",
+    "act",
 ]

@@ -23,26 +23,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.viewing.actions import ACTIONS as ACTIONS
+from napari_memscan.widgets.viewing.actions import act
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
 from napari_memscan.widgets.viewing.viewing import Viewing
 from napari_memscan.widgets.viewing.windowing import CUSTOM
 
-ACTIONS = {
-    "layout": ("Next layout: grid, pair, planes, 3D", "W"),
-    "pair mode": ("Next way to show the pair", "Shift+W"),
-    "blink": ("Blink once: the other one of the pair", "Q"),
-    "partner": ("Next neighbour as partner", "Shift+Q"),
-    "map": ("Local similarity on or off", "Alt+W"),
-    "slice up": ("Next slice", "PgUp"),
-    "slice down": ("Previous slice", "PgDown"),
-    "offset up": ("Unregistered partner one slice ahead", "Alt+PgUp"),
-    "offset down": ("Unregistered partner one slice back", "Alt+PgDown"),
-    "plane": ("Next plane", "9"),
-    "window": ("Next window preset", "8"),
-    "reset window": ("The whole range of grey", "0"),
-    "left and right": ("Radiological or neurological", "Alt+9"),
-}
-"""Action: what it does, and a key that napari leaves free."""
 LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
 RENDERED = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}
 MOUSE = "Wheel: slices. Ctrl+wheel: zoom. Right or Shift+drag: window. Click: partner, crosshair."
@@ -163,6 +149,7 @@ class ViewingBar(QWidget):
             box.setRange(low, 99999)
             box.setDecimals(0)
             box.setKeyboardTracking(False)
+            box.setMinimumWidth(84)  # the theme's arrows are wider than they must be
             box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
             box.setMaximumWidth(64)
             box.setAccessibleName(f"window {name}")
@@ -197,44 +184,8 @@ class ViewingBar(QWidget):
 
     def act(self, name: str) -> None:
         """Do one of `ACTIONS`."""
-        viewing = self._viewing
-        if viewing is None:
-            return
-        window = viewing.window
-        n = len(viewing.case.neighbours) if viewing.case else 0
-        actions: dict[str, Any] = {
-            "layout": lambda: viewing.set_layout(_next(LAYOUTS, viewing.layout)),
-            "pair mode": lambda: self._next_mode(viewing),
-            "blink": lambda: self._blink(viewing),
-            "partner": lambda: viewing.set_partner((viewing.partner + 1) % max(n, 1)),
-            "map": lambda: viewing.set_map(
-                not (viewing.layout == "pair" and viewing.pair_mode == PAIR_MODES[-1])
-            ),
-            "slice up": lambda: viewing.step(1),
-            "slice down": lambda: viewing.step(-1),
-            "offset up": lambda: viewing.set_offset(viewing.offset + 1),
-            "offset down": lambda: viewing.set_offset(viewing.offset - 1),
-            "plane": lambda: viewing.set_plane(_next(tuple(PLANES), viewing.plane)),
-            "window": lambda: viewing.set_preset(_next(window.presets, window.preset)),
-            "reset window": viewing.reset_window,
-            "left and right": lambda: viewing.set_radiological(not viewing.state.radiological),
-        }
-        if name in actions:
-            actions[name]()
-
-    def _next_mode(self, viewing: Viewing) -> None:
-        if viewing.layout == "pair":
-            viewing.set_pair_mode(_next(PAIR_MODES, viewing.pair_mode))
-        else:
-            viewing.set_layout("pair")
-
-    def _blink(self, viewing: Viewing) -> None:
-        """Go to where blinking is seen, and from then on blink."""
-        if viewing.layout == "pair" and viewing.pair_mode == BLINK:
-            viewing.flip()
-            return
-        viewing.set_pair_mode(BLINK)
-        viewing.set_layout("pair")
+        if self._viewing is not None:
+            act(self._viewing, name)
 
     def follow(self) -> None:
         """Show what is so now."""
@@ -305,8 +256,3 @@ def _fill(box: QComboBox, names: Sequence[str]) -> None:
     if [box.itemText(i) for i in range(box.count())] != list(names):
         box.clear()
         box.addItems(list(names))
-
-
-def _next(names: Sequence[str], name: str) -> str:
-    """Return the name after this one, the first after the last or an unknown one."""
-    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]

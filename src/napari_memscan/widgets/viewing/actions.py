@@ -1,0 +1,70 @@
+"""What is done with keys: each with what it does and the key it has by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.viewing.case import BLINK, LAYOUTS, MAP, PAIR_MODES
+from napari_memscan.widgets.viewing.viewing import Viewing
+
+ACTIONS = {
+    "layout": ("Next layout: grid, pair, planes, 3D", "W"),
+    "pair mode": ("Next way to show the pair", "Shift+W"),
+    "blink": ("Blink once: the other one of the pair", "Q"),
+    "partner": ("Next neighbour as partner", "Shift+Q"),
+    "map": ("Local similarity on or off", "Alt+W"),
+    "slice up": ("Next slice", "PgUp"),
+    "slice down": ("Previous slice", "PgDown"),
+    "offset up": ("Unregistered partner one slice ahead", "Alt+PgUp"),
+    "offset down": ("Unregistered partner one slice back", "Alt+PgDown"),
+    "plane": ("Next plane", "9"),
+    "window": ("Next window preset", "8"),
+    "reset window": ("The whole range of grey", "0"),
+    "left and right": ("Radiological or neurological", "Alt+9"),
+}
+"""Action: what it does, and a key that napari leaves free."""
+
+
+def act(viewing: Viewing, name: str) -> None:
+    """Do one of `ACTIONS`; another name does nothing."""
+    window = viewing.window
+    n = len(viewing.case.neighbours) if viewing.case else 0
+    actions: dict[str, Callable[[], None]] = {
+        "layout": lambda: viewing.set_layout(_next(LAYOUTS, viewing.layout)),
+        "pair mode": lambda: _next_mode(viewing),
+        "blink": lambda: _blink(viewing),
+        "partner": lambda: viewing.set_partner((viewing.partner + 1) % max(n, 1)),
+        "map": lambda: viewing.set_map(not (viewing.layout == "pair" and viewing.pair_mode == MAP)),
+        "slice up": lambda: viewing.step(1),
+        "slice down": lambda: viewing.step(-1),
+        "offset up": lambda: viewing.set_offset(viewing.offset + 1),
+        "offset down": lambda: viewing.set_offset(viewing.offset - 1),
+        "plane": lambda: viewing.set_plane(_next(tuple(PLANES), viewing.plane)),
+        "window": lambda: viewing.set_preset(_next(window.presets, window.preset)),
+        "reset window": viewing.reset_window,
+        "left and right": lambda: viewing.set_radiological(not viewing.state.radiological),
+    }
+    if name in actions:
+        actions[name]()
+
+
+def _next_mode(viewing: Viewing) -> None:
+    if viewing.layout == "pair":
+        viewing.set_pair_mode(_next(PAIR_MODES, viewing.pair_mode))
+    else:
+        viewing.set_layout("pair")
+
+
+def _blink(viewing: Viewing) -> None:
+    """Go to where blinking is seen, and from then on blink."""
+    if viewing.layout == "pair" and viewing.pair_mode == BLINK:
+        viewing.flip()
+        return
+    viewing.set_pair_mode(BLINK)
+    viewing.set_layout("pair")
+
+
+def _next(names: Sequence[str], name: str) -> str:
+    """Return the name after this one, the first after the last or an unknown one."""
+    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
