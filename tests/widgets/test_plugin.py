@@ -57,7 +57,7 @@ def docked(viewer):
 def settle(qtbot, widget) -> None:
     qtbot.waitUntil(
         lambda: (
-            widget.study.study is not None and not widget.study.busy and not widget.panes.loading
+            widget.study.study is not None and not widget.study.busy and not widget.viewing.loading
         ),
         timeout=WAIT,
     )

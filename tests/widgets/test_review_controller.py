@@ -10,21 +10,30 @@ from napari_memscan.detection.result import VERDICTS
 from napari_memscan.detection.selftest import KindResult, SelfTest
 from napari_memscan.errors import JobFailed
 from napari_memscan.study import Study
-from napari_memscan.widgets.panes import Panes
+from napari_memscan.widgets.queue_words import lineage
 from napari_memscan.widgets.review_controller import ReviewController
 from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.viewing import Viewing, ViewingBar
 
 WAIT = 60_000
 
 
 @pytest.fixture
 def reading(qtbot):
-    view = ReviewView(["Axial"])
+    view = ReviewView()
+    # The bar follows a real view; its own tests are elsewhere.
+    view.bar = create_autospec(ViewingBar, instance=True)
     qtbot.addWidget(view)
     view.reader.setText("R. Reader")
-    panes = create_autospec(Panes, instance=True)
-    panes.failed = Mock(spec=["connect"])
-    return ReviewController(view, panes)
+    viewing = create_autospec(Viewing, instance=True)
+    viewing.position = {
+        "layout": "grid", "plane": "Axial", "partner": 0, "voxel": [1, 2, 3], "mm": [0.6, 0, 1.2]
+    }  # fmt: skip
+    for signal in ("shown", "failed"):
+        setattr(viewing, signal, Mock(spec=["connect"]))
+    controller = ReviewController(view, viewing)
+    yield controller
+    controller.set_study(None)
 
 
 @pytest.fixture
@@ -35,8 +44,8 @@ def read_folder(reading, folder_study):
 
 
 def shown(reading):
-    """The panes last asked for."""
-    return reading._panes.show.call_args.args[1]
+    """The volumes of the case last asked for."""
+    return reading._viewing.show.call_args.args[0].all
 
 
 def decisions(study_folder) -> dict[str, str]:
@@ -49,31 +58,31 @@ def decisions(study_folder) -> dict[str, str]:
 
 def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(read_folder):
     view = read_folder._view
-    assert view.current == view.model.rows[0].sample == "s000001"
-    assert [row.verdict for row in view.model.rows][:3] == ["copy", "copy", "novel"]
+    assert view.queue.current == view.queue.samples[0] == "s000001"
+    assert [item.verdict for item in read_folder.items.values()][:3] == ["copy", "copy", "novel"]
     titles = [pane.title for pane in shown(read_folder)]
-    assert titles[0] == "Synthetic s000001"
+    assert titles[0].startswith("Synthetic s000001: copy")
     assert titles[1].startswith("Training #1 similarity 1.0")
     assert len(titles) == 4
     view.k.setValue(1)
     assert len(shown(read_folder)) == 2
     assert "N_copies 2 of 6 = 33%" in view.summary.text()
-    assert view.progress.text() == "0 of 6 read"
+    assert view.queue.progress.text() == "0 of 6 read"
     assert "T001.nii.gz" in view.detail.text()
 
 
 def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(read_folder, folder_study):
     read_folder.act("copy")
     assert decisions(folder_study) == {"s000001": "copy"}
-    assert read_folder._view.current == "s000004"
-    assert read_folder._view.progress.text() == "1 of 6 read"
+    assert read_folder._view.queue.current == "s000004"
+    assert read_folder._view.queue.progress.text() == "1 of 6 read"
     read_folder.act("not a copy")
     read_folder.act("undo")
     assert decisions(folder_study) == {"s000001": "copy"}
-    assert read_folder._view.current == "s000004"
+    assert read_folder._view.queue.current == "s000004"
     read_folder.act("undo")
     assert decisions(folder_study) == {}
-    assert read_folder._view.current == "s000001"
+    assert read_folder._view.queue.current == "s000001"
     read_folder.act("undo")
     assert "Nothing to undo" in read_folder._view.message.text
 
@@ -87,17 +96,22 @@ def test_evidence_says_what_was_on_screen(read_folder, folder_study):
     assert event.reader == "R. Reader"
     assert event.evidence["neighbours"][0]["file"] == "T001.nii.gz"
     assert len(event.evidence["neighbours"]) == 2
-    assert event.evidence["plane"] == "Axial"
+    assert (event.evidence["layout"], event.evidence["position"]) == ("grid", [0.6, 0, 1.2])
+    assert event.evidence["view"]["plane"] == "Axial"
+    study = Study.open(folder_study)
+    (path,) = [study.sample_path(row) for row in study.samples() if row.sample == event.sample]
+    assert event.evidence["sample_sha256"] == study.sha256(path)
+    assert event.evidence["embedder_hash"] == study.result().embedder_hash
     assert event.evidence["threshold"] == pytest.approx(Study.open(folder_study).result().threshold)
 
 
 def test_reading_goes_on_where_it_stopped_and_to_the_end(qtbot, read_folder, folder_study):
     read_folder.act("copy")
     read_folder.set_study(None)
-    assert read_folder._view.model.rows == ()
+    assert read_folder._view.queue.samples == []
     read_folder.set_study(Study.open(folder_study))
     read_folder.start_reading()
-    assert read_folder._view.current == "s000004"
+    assert read_folder._view.queue.current == "s000004"
     for _ in range(5):
         read_folder.act("not a copy")
     assert read_folder.progress == (6, 6)
@@ -105,21 +119,22 @@ def test_reading_goes_on_where_it_stopped_and_to_the_end(qtbot, read_folder, fol
 
 
 def test_next_and_previous_stop_at_the_ends(read_folder):
-    samples = [row.sample for row in read_folder._view.model.rows]
+    samples = read_folder._view.queue.samples
     read_folder.act("previous")
-    assert read_folder._view.current == samples[0]
+    assert read_folder._view.queue.current == samples[0]
     for _ in range(9):
         read_folder.act("next")
-    assert read_folder._view.current == samples[-1]
+    assert read_folder._view.queue.current == samples[-1]
 
 
 def test_a_decision_that_cannot_be_written_is_said_and_nothing_moves(read_folder):
-    store = create_autospec(read_folder._store, instance=True)
+    store = create_autospec(read_folder.session.store, instance=True)
     store.record.side_effect = JobFailed("the disk is full")
-    read_folder._store = store
+    store.history.return_value = []
+    read_folder.session.store = store
     read_folder.act("copy")
     assert "Not recorded. the disk is full" in read_folder._view.message.text
-    assert read_folder._view.current == "s000001"
+    assert read_folder._view.queue.current == "s000001"
 
 
 def test_keys_do_nothing_before_reading_starts(reading, folder_study):
@@ -129,8 +144,8 @@ def test_keys_do_nothing_before_reading_starts(reading, folder_study):
 
 
 def test_volumes_made_elsewhere_cannot_be_regenerated(read_folder):
-    assert not read_folder._view.buttons["regenerate"].isEnabled()
-    assert read_folder._view.buttons["copy"].isEnabled()
+    assert not read_folder._view.decision.buttons["regenerate"].isEnabled()
+    assert read_folder._view.decision.buttons["copy"].isEnabled()
 
 
 @pytest.fixture
@@ -142,31 +157,30 @@ def read_ldm(reading, ldm_study):
 
 def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, read_ldm, ldm_study):
     view = read_ldm._view
-    old = view.current
+    old = view.queue.current
     with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
         read_ldm.act("regenerate")
-        assert not view.buttons["regenerate"].isEnabled()
-        assert not view.stop_button.isHidden()
-    assert view.current == "s000003"
-    assert shown(read_ldm)[0].title == "Synthetic s000003"
-    rows = {row.sample: row for row in view.model.rows}
-    assert rows[old].lineage == "replaced by s000003"
-    assert rows["s000003"].lineage == f"replaces {old}"
+        assert not view.decision.buttons["regenerate"].isEnabled()
+        assert not view.decision.stop_button.isHidden()
+    assert view.queue.current == "s000003"
+    assert shown(read_ldm)[0].title.startswith("Synthetic s000003")
+    assert lineage(read_ldm.items[old]) == "replaced by s000003"
+    assert lineage(read_ldm.items["s000003"]) == f"replaces {old}"
     assert f"s000003 replaces {old}" in view.message.text
-    view.select(old)
-    assert not view.buttons["regenerate"].isEnabled()
+    view.queue.select(old)
+    assert not view.decision.buttons["regenerate"].isEnabled()
     assert Study.open(ldm_study).lineage() == {"s000003": old}
 
 
 def test_a_late_regeneration_leaves_the_reader_where_they_are(qtbot, read_ldm):
-    old = read_ldm._view.current
+    old = read_ldm._view.queue.current
     with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
         read_ldm.act("regenerate")
         read_ldm.act("next")
-        moved = read_ldm._view.current
+        moved = read_ldm._view.queue.current
     assert moved != old
-    assert read_ldm._view.current == moved
-    assert shown(read_ldm)[0].title == f"Synthetic {moved}"
+    assert read_ldm._view.queue.current == moved
+    assert shown(read_ldm)[0].title.startswith(f"Synthetic {moved}")
     assert f"s000003 replaces {old}" in read_ldm._view.message.text
 
 
@@ -174,7 +188,7 @@ def test_a_regeneration_of_another_study_is_not_shown(qtbot, read_ldm, folder_st
     read_ldm.act("regenerate")
     read_ldm.set_study(Study.open(folder_study))
     qtbot.waitUntil(lambda: not read_ldm.busy, timeout=WAIT)
-    assert len(read_ldm._view.model.rows) == 6
+    assert len(read_ldm.items) == 6
     assert "replaces" not in read_ldm._view.message.text
 
 
@@ -196,7 +210,7 @@ def test_a_study_that_was_moved_asks_for_a_scan(reading, ldm_study, tmp_path):
         assert "Scan again" in reading._view.message.text
         jobs.run(jobs.scan(Study.open(moved)))
         reading.reload()
-    assert len(reading._view.model.rows) == 3
+    assert len(reading.items) == 3
 
 
 @pytest.fixture
@@ -209,10 +223,10 @@ def read_verified(reading, verified_study):
 def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
     view, result = read_verified._view, Study.open(verified_study).result()
     assert result.measure == "score"
-    rows = view.model.rows
-    assert [row.value for row in rows] == sorted((s.score for s in result.samples), reverse=True)
-    assert view.model.headerData(1, Qt.Orientation.Horizontal) == "Score"
-    assert {rows[0].sample, rows[1].sample} == {"s000001", "s000004"}
+    values = [item.value for item in read_verified.items.values()]
+    assert values == sorted((s.score for s in result.samples), reverse=True)
+    assert view.queue.model.headerData(1, Qt.Orientation.Horizontal) == "Score"
+    assert set(view.queue.samples[:2]) == {"s000001", "s000004"}
     first = result.samples[0]
     near = first.neighbours[0]
     for part in (
@@ -226,8 +240,7 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
     assert shown(read_verified)[1].title == (
         f"Training #1 score {near.score:.3f}, similarity {near.similarity:.{result.digits - 1}f}"
     )
-    axis = view.histogram.plot.getPlotItem().getAxis("bottom").labelText
-    assert axis == "score after registration (larger is nearer)"
+    assert shown(read_verified)[1].transform == near.transform
     read_verified.act("copy")
     store = Study.open(verified_study).store()
     (event,) = store.history()

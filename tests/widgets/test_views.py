@@ -5,7 +5,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
-from napari_memscan.detection.result import VERDICTS as RESULT_VERDICTS
 from napari_memscan.widgets.finding import Choice, Finding
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.histogram import Histogram, densities
@@ -14,17 +13,10 @@ from napari_memscan.widgets.look import Look, look_of
 from napari_memscan.widgets.message import Message
 from napari_memscan.widgets.model_row import EXAMPLE, ModelRow, example
 from napari_memscan.widgets.path_row import PathRow
-from napari_memscan.widgets.review_table import VERDICTS, ReviewTable, Row
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_view import StudyView
 from napari_memscan.widgets.trust import TrustDialog
-
-ROWS = [
-    Row("s000003", 0.97, "copy"),
-    Row("s000000", 0.61, "undecided", reason="too few validation volumes"),
-    Row("s000001", 0.32, "novel", decision="not a copy"),
-]
 
 
 def luminance(colour: str) -> float:
@@ -244,82 +236,11 @@ def test_generate_view_settings_and_bars(qtbot):
     assert not view.stop_button.isEnabled()
 
 
-def test_table_shows_similarity_verdict_decision_and_lineage(qtmodeltester):
-    model = ReviewTable()
-    model.set_rows([*ROWS, Row("s000004", 0.2, "novel", parent="s000003", replaced_by="s000007")])
-    qtmodeltester.check(model)
-
-    def texts(row: int) -> list[str]:
-        return [model.data(model.index(row, c)) for c in range(model.columnCount())]
-
-    assert texts(0) == ["s000003", "0.970", "▲ copy", ""]
-    assert texts(2) == ["s000001", "0.320", "○ novel", "✔ not a copy"]
-    assert texts(3)[3] == "replaced by s000007, replaces s000003"
-    assert model.data(model.index(1, 2), Qt.ItemDataRole.ToolTipRole) == ROWS[1].reason
-
-
-def test_table_of_a_verified_scan_says_score_and_why(qtmodeltester):
-    model = ReviewTable()
-    model.set_rows([Row("s000001", 0.5, "near-duplicate", "look at the pair", p_value=0.0123)])
-    model.set_measure("score")
-    qtmodeltester.check(model)
-    role = Qt.ItemDataRole
-    assert model.headerData(1, Qt.Orientation.Horizontal) == "Score"
-    assert "after registration; larger" in model.headerData(
-        1, Qt.Orientation.Horizontal, role.ToolTipRole
-    )
-    assert model.data(model.index(0, 2)) == "△ near-duplicate"
-    assert model.data(model.index(0, 2), role.ToolTipRole) == "look at the pair\np = 0.012"
-    model.set_measure("similarity")
-    assert model.headerData(1, Qt.Orientation.Horizontal) == "Similarity"
-    signs = [VERDICTS[verdict].split() for verdict in RESULT_VERDICTS]
-    assert len({sign for sign, _ in signs}) == 4
-    assert [word for _, word in signs] == list(RESULT_VERDICTS)
-
-
 @pytest.fixture
 def review(qtbot):
-    view = ReviewView(["Axial"])
+    view = ReviewView()
     qtbot.addWidget(view)
-    view.set_rows(ROWS)
     return view
-
-
-def test_review_selection_survives_new_contents_without_a_signal(review):
-    review.select("s000000")
-    seen = []
-    review.selected.connect(seen.append)
-    review.set_rows([Row("s000009", 0.99, "copy", parent="s000001"), *ROWS])
-    assert review.current == "s000000"
-    assert seen == []
-    review.set_rows(ROWS)
-    assert review.current == "s000000"
-    review.select("s000001")
-    assert seen == ["s000001"]
-
-
-def test_the_selected_row_stays_in_sight(qtbot, review):
-    review.set_rows([Row(f"s{i:06d}", 1 - i / 50, "novel") for i in range(50)])
-    review.resize(400, 760)
-    with qtbot.waitExposed(review):
-        review.show()
-    last_in_sight = review.table.rowAt(review.table.viewport().height() - 1)
-    review.select(f"s{last_in_sight:06d}")
-    review.message.say("a message that takes its room from the table\nand another line", "error")
-    qtbot.waitUntil(lambda: review.table.viewport().height() > 0)
-    qtbot.wait(50)
-    row = review.table.visualRect(review.table.currentIndex())
-    assert review.table.viewport().rect().contains(row)
-
-
-def test_review_buttons_show_their_keys_and_emit_their_action(qtbot, review):
-    seen = []
-    review.action.connect(seen.append)
-    for name, button in review.buttons.items():
-        assert button.text().endswith(")")
-        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-        assert seen[-1] == name
-    assert "(K)" in review.buttons["copy"].text()
 
 
 def test_review_fits_beside_the_volumes(review):

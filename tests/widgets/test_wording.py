@@ -84,13 +84,11 @@ def test_nothing_called_has_no_threshold(judged):
     none = replace(judged, threshold=None)
     for item in items(none):
         assert "tau" not in wording.detail(item, none)
-    assert wording.evidence(items(none)[0], none, 2, "Axial")["threshold"] is None
 
 
-def test_detail_and_row_of_a_near_duplicate_and_an_undecided_one(judged):
+def test_detail_and_title_of_a_near_duplicate_and_an_undecided_one(judged):
     copy, near, undecided, *_ = items(judged)
-    row = wording.row(near, judged)
-    assert (row.verdict, row.value, row.p_value) == ("near-duplicate", near.score, near.p_value)
+    assert wording.own_title(near) == (f"Synthetic s1: near-duplicate, p = {near.p_value:.2g}")
     assert wording.detail(near, judged).endswith(f"p = {near.p_value:.2g}. near-duplicate")
     assert wording.detail(undecided, judged).endswith("undecided: why undecided")
-    assert wording.told(copy, judged) == f"score {copy.score:.3f}"
+    assert wording.own_title(copy).startswith("Synthetic s0: copy")

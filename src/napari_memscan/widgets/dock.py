@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +11,26 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_memscan.study import Study
+from napari_memscan.widgets.cheat_sheet import CheatSheet
 from napari_memscan.widgets.choices import has_source
 from napari_memscan.widgets.generate_controller import GenerateController
 from napari_memscan.widgets.generate_view import GenerateView
-from napari_memscan.widgets.keys import KEYS, ReviewKeys
+from napari_memscan.widgets.keys import ReviewKeys, keys
 from napari_memscan.widgets.look import look_of
-from napari_memscan.widgets.orientation import PLANES
-from napari_memscan.widgets.panes import Panes
+from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.review_controller import ReviewController
 from napari_memscan.widgets.review_view import ReviewView
+from napari_memscan.widgets.statistics import StatisticsPanel
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_controller import StudyController
 from napari_memscan.widgets.study_view import StudyView
 from napari_memscan.widgets.trust import Trust
+from napari_memscan.widgets.viewing import Viewing
 
 if TYPE_CHECKING:
     import napari
+
+    from napari_memscan.detection.result import ScanResult
 
 STUDY, GENERATE, REVIEW = range(3)
 WIDTH = 404
@@ -62,8 +65,9 @@ class MemscanWidget(QWidget):
         self.steps = StepBar()
         self.study_view = StudyView()
         self.generate_view = GenerateView()
-        self.review_view = ReviewView(list(PLANES))
-        self.review_view.reader.setText(_user())
+        self.review_view = ReviewView()
+        self._preferences = Preferences()
+        self.review_view.reader.setText(self._preferences.reader or _user())
         self._stack = QStackedWidget()
         for view in (self.study_view, self.generate_view, self.review_view):
             self._stack.addWidget(_scrolling(view))
@@ -74,14 +78,15 @@ class MemscanWidget(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(WIDTH)
 
-        self.panes = Panes(napari_viewer, self)
+        self.viewing = Viewing(napari_viewer, self, self._preferences.preload_mb)
         trust = Trust()
         self.study = StudyController(self.study_view, demo_study, self, trust)
         self.generate = GenerateController(self.generate_view, self, trust)
-        self.review = ReviewController(self.review_view, self.panes, self, trust)
-        self._keys = ReviewKeys(
-            self, napari_viewer, {name: partial(self.review.act, name) for name in KEYS}
+        self.review = ReviewController(
+            self.review_view, self.viewing, self, trust, self._preferences
         )
+        self._keys = ReviewKeys(self, napari_viewer, self._act, self._preferences)
+        self._preferences.on_change(self._on_preferences)
         self.steps.chosen.connect(self.go_to)
         self.study.opened.connect(self._on_opened)
         self.study.closed.connect(lambda: self._on_opened(None))
@@ -89,8 +94,11 @@ class MemscanWidget(QWidget):
         self.study.told.connect(lambda _text: self._update())
         self.generate.changed.connect(self._on_scanned)
         self.generate.running.connect(self._update)
-        self.review.changed.connect(self._update)
+        self.review.changed.connect(self._on_read)
         self.review.running.connect(self._update)
+        self.review_view.help_requested.connect(self.show_keys)
+        self._make_statistics()
+        self._on_preferences()
         self._follow_theme()
         napari_viewer.events.theme.connect(self._follow_theme)
         self._update()
@@ -118,12 +126,62 @@ class MemscanWidget(QWidget):
         self._stack.setCurrentIndex(step)
         if step == REVIEW:
             self.review.start_reading()
-            self.review_view.table.setFocus()
+            self.review_view.queue.table.setFocus()
         self._update()
+
+    def show_keys(self) -> None:
+        """Show all keys of the reading room."""
+        sheet = CheatSheet(self._preferences, self)
+        sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        sheet.show()
+
+    def _act(self, name: str) -> None:
+        if name == "help":
+            self.show_keys()
+        elif name == "statistics":
+            self.toggle_statistics()
+        else:
+            self.review.act(name)
+
+    def _on_preferences(self) -> None:
+        chosen = keys(self._preferences)
+        self._keys.reload()
+        self.review_view.decision.set_keys(chosen)
+        if self._preferences.reader:
+            self.review_view.reader.setText(self._preferences.reader)
+
+    def _make_statistics(self) -> None:
+        """Make the panel of statistics; it is shown when somebody asks for it."""
+        self.statistics = StatisticsPanel()
+        self._statistics_dock: Any = None
+        self._counted: ScanResult | None = None
+        self.statistics.sample_selected.connect(self.review_view.queue.select)
+        self.statistics.samples_selected.connect(
+            lambda samples: self.review.show_only(samples or None)
+        )
+        self.review.selected.connect(self.statistics.set_selected)
+        self.review.listed.connect(self.statistics.set_visible_samples)
+        self.review_view.statistics_requested.connect(self.toggle_statistics)
+
+    def toggle_statistics(self) -> None:
+        """Show the statistics below the volumes, or hide them."""
+        if self._statistics_dock is None:
+            self._show_statistics_of_study()
+            self._statistics_dock = self._viewer.window.add_dock_widget(
+                self.statistics, name="Memscan statistics", area="bottom"
+            )
+            return
+        self._statistics_dock.setVisible(not self._statistics_dock.isVisible())
+
+    def _show_statistics_of_study(self) -> None:
+        self._counted = self.review.result
+        self.statistics.set_study(self.study.study, self._counted)
+        self.statistics.set_selected(self.review_view.queue.current)
 
     def _on_opened(self, study: Study | None) -> None:
         self.generate.set_study(study)
         self.review.set_study(study)
+        self._show_statistics_of_study()
         if not self.review.ready and len(self._viewer.layers):
             # What is there was fitted to the canvas before the dock took its part.
             self._viewer.fit_to_view()
@@ -139,10 +197,17 @@ class MemscanWidget(QWidget):
     def _on_changed(self) -> None:
         self.generate.set_study(self.study.study)
         self.review.reload()
+        self._show_statistics_of_study()
+        self._update()
+
+    def _on_read(self) -> None:
+        if self.review.result is not self._counted:  # something was regenerated
+            self._show_statistics_of_study()
         self._update()
 
     def _on_scanned(self) -> None:
         self.review.reload()
+        self._show_statistics_of_study()
         self._update()
 
     def _update(self, _running: bool = False) -> None:
@@ -178,7 +243,13 @@ class MemscanWidget(QWidget):
 
     def _follow_theme(self, _event: Any = None) -> None:
         look = look_of(self._viewer.theme)
-        for part in (self.steps, self.study_view, self.generate_view, self.review_view):
+        for part in (
+            self.steps,
+            self.study_view,
+            self.generate_view,
+            self.review_view,
+            self.statistics,
+        ):
             part.set_look(look)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)

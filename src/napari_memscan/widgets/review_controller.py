@@ -1,38 +1,40 @@
-"""Connects step 3 to the scan, the store of decisions, the panes and the regeneration."""
+"""Connects step 3 to the scan, the store of decisions and the panes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
-from napari_memscan.generators.interface import Step
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.widgets.choices import spacing_of
-from napari_memscan.widgets.keys import KEYS
-from napari_memscan.widgets.panes import Panes
-from napari_memscan.widgets.result_shown import panes_of, show_result
+from napari_memscan.widgets.clock import ReadingClock
+from napari_memscan.widgets.keys import ACTIONS
+from napari_memscan.widgets.preferences import Preferences
+from napari_memscan.widgets.regeneration import Regeneration
+from napari_memscan.widgets.result_shown import case_of, modality_of, show_result, units_of
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.selftest_controller import SelfTestController
-from napari_memscan.widgets.trust import REFUSED, Trust
-from napari_memscan.widgets.wording import detail, evidence, row, told
-from napari_memscan.widgets.work import Outcome, Runner
+from napari_memscan.widgets.trust import Trust
+from napari_memscan.widgets.viewing import ACTIONS as LOOKING
+from napari_memscan.widgets.viewing import Case, Viewing
+from napari_memscan.widgets.wording import detail
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
-    from napari_memscan.review.queue import QueueItem, ReviewQueue
-    from napari_memscan.review.store import DecisionStore
+    from napari_memscan.review.queue import QueueItem
+    from napari_memscan.review.session import Session
 
 DECISIONS = ("copy", "not a copy", "unsure")
-K_SHOWN = 3
-"""Neighbours shown at first: more make the panes too small to read at 1280 x 800."""
+AHEAD = 4
+"""Volumes below the present one that are loaded ahead, and half as many above."""
 
 
 class ReviewController(QObject):
-    """Shows what is selected, records what is decided, regenerates what is asked.
+    """Shows what is selected and records what is decided.
 
     A decision is on disk before the next volume is shown. A regeneration runs beside the
     reading: its answer never takes the selection from somebody who has moved on.
@@ -41,75 +43,110 @@ class ReviewController(QObject):
     ----------
     changed : Signal()
         A decision was made or withdrawn, or there is another scan.
+    selected : Signal(str)
+        This sample is looked at.
+    listed : Signal(object)
+        Only these samples are listed; None for all.
     running : Signal(bool)
         A regeneration began or ended.
     """
 
     changed = Signal()
+    selected = Signal(str)
+    listed = Signal(object)
     running = Signal(bool)
 
     def __init__(
         self,
         view: ReviewView,
-        panes: Panes,
+        viewing: Viewing,
         parent: QObject | None = None,
         trust: Trust | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
         super().__init__(parent)
-        self._trust = trust or Trust()
-        self._view, self._panes = view, panes
+        self._view, self._viewing = view, viewing
+        self._preferences = preferences or Preferences()
         self._study: Study | None = None
-        self._store: DecisionStore | None = None
+        self._session: Session | None = None
         self._result: ScanResult | None = None
         self._samples: list[SampleRow] = []
-        self._queue: ReviewQueue | None = None
-        self._items: dict[str, QueueItem] = {}
-        self._regenerating = ""
         self._showing = False
-        self._runner = Runner(self)
-        self._runner.progressed.connect(self._on_progress)
-        self._runner.finished.connect(self._on_regenerated)
-        self._selftest = SelfTestController(view.selftest, self, self._trust)
-        view.selected.connect(self._on_selected)
-        view.action.connect(self.act)
-        view.stop_requested.connect(self._runner.stop)
-        view.k_changed.connect(self._show_current)
-        view.plane_changed.connect(panes.set_plane)
-        panes.failed.connect(partial(view.message.say, level="error"))
+        self._clock = ReadingClock(self)
+        trust = trust or Trust()
+        self._selftest = SelfTestController(view.selftest, self, trust)
+        self._regeneration = Regeneration(view, self, trust)
+        self._regeneration.running.connect(self._on_running)
+        self._regeneration.done.connect(self._on_regenerated)
+        view.bar.set_viewing(viewing)
+        view.queue.selected.connect(self._on_selected)
+        view.queue.shown_changed.connect(self._on_listed)
+        view.decision.action.connect(self.act)
+        view.decision.done_typing.connect(view.queue.table.setFocus)
+        view.k_changed.connect(lambda _k: self._show_current())
+        view.reader_changed.connect(self._on_reader)
+        viewing.shown.connect(self._on_shown)
+        viewing.failed.connect(partial(view.message.say, level="error"))
 
     @property
     def progress(self) -> tuple[int, int]:
         """How many volumes are read, of how many."""
-        return self._queue.progress if self._queue is not None else (0, 0)
+        left = self._session.left if self._session is not None else None
+        return (left.read, left.total) if left is not None else (0, 0)
+
+    @property
+    def items(self) -> dict[str, QueueItem]:
+        """Sample to item, in reading order."""
+        return self._session.items if self._session is not None else {}
+
+    @property
+    def session(self) -> Session | None:
+        """The reader's session on the study that is open."""
+        return self._session
+
+    @property
+    def result(self) -> ScanResult | None:
+        """The scan that is read."""
+        return self._result
 
     @property
     def busy(self) -> bool:
         """Whether a regeneration runs, or the detector is being measured."""
-        return self._runner.busy or self._selftest.busy
+        return self._regeneration.busy or self._selftest.busy
 
     @property
     def ready(self) -> bool:
         """Whether there is something to read."""
-        return bool(self._items)
+        return bool(self.items)
 
     def set_study(self, study: Study | None) -> None:
         """Read this study from now on."""
-        self._runner.stop()
+        from napari_memscan.review.session import Session
+
+        self._regeneration.set_study(study)
         self._showing = False
-        self._panes.clear()
+        self._viewing.clear()
+        self._clock.stop()
         self._view.message.say("")
-        if self._store is not None:
-            self._store.close()
-        self._study, self._store, self._result, self._queue = study, None, None, None
-        self._items = {}
-        self._view.set_rows([])
+        self._close()
+        self._study, self._result = study, None
+        self._view.queue.set_items([])
         if study is not None:
             try:
-                self._store = study.store()
+                self._session = Session(study.store(), study.config.review.readers == "each")
+                self._session.reader = self._reader()
             except MemscanError as error:
                 self._view.message.say(str(error), "error")
                 self._study = None
         self.reload()
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()
+            except MemscanError as error:
+                self._view.message.say(str(error), "warning")
 
     def reload(self) -> None:
         """Read the scan, the samples and the decisions again."""
@@ -123,30 +160,27 @@ class ReviewController(QObject):
         self._show_result()
         self._refresh()
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> bool:
         """Read the decisions again; the scan did not change."""
-        from napari_memscan.review.queue import ReviewQueue
-
-        study, store, result = self._study, self._store, self._result
-        self._queue = None
-        if study is not None and store is not None and result is not None:
+        study, session, result = self._study, self._session, self._result
+        if session is not None and study is not None and result is not None:
             ids = {str(study.sample_path(row)): row.sample for row in self._samples}
             parents = {row.sample: row.parent for row in self._samples if row.parent}
             try:
-                self._queue = ReviewQueue(result, ids, parents, store.current())
+                session.refresh(result, ids, parents)
             except MemscanError as error:
+                # What is listed stays: the queue is usable as soon as the store is.
                 self._view.message.say(str(error), "error")
-        items = list(self._queue.items) if self._queue is not None else []
-        self._items = {item.sample: item for item in items}
-        if result is not None and result.samples and not items:
+                return False
+        if result is not None and result.samples and not self.items:
             self._view.message.say(
                 "The last scan names files in another place: was the study moved? Scan again.",
                 "error",
             )
-        rows = [row(item, result) for item in items] if result is not None else []
-        self._view.set_rows(rows, result.measure if result is not None else "similarity")
-        self._view.set_reading(*self.progress)
+        self._view.queue.set_items(list(self.items.values()) if result is not None else [])
+        self._view.queue.set_progress(f"{session.left} read" if session is not None else "")
         self._update_buttons()
+        return True
 
     def _show_result(self) -> None:
         result = self._result
@@ -155,128 +189,176 @@ class ReviewController(QObject):
         if result is None:
             return
         most = max((len(sample.neighbours) for sample in result.samples), default=1)
-        # Until somebody chooses, as many as can be read side by side.
-        k = self._view.k.value() if self._showing else K_SHOWN
+        # Until somebody chooses, as many as the preferences say.
+        k = self._view.k.value() if self._showing else self._preferences.k
         self._view.set_neighbours(min(k, most), most)
 
     def start_reading(self) -> None:
         """Show the panes: the selected volume, else the first unread one, else the first."""
-        if self._queue is None or not self._items:
+        if not self.items:
             return
+        if not self._showing:
+            self._viewing.set_layout(self._preferences.layout)
         self._showing = True
-        if self._view.current:
+        if self._view.queue.current:
             self._show_current()
             return
-        first = self._queue.next_unread() or next(iter(self._items))
-        self._view.select(first)
+        self._view.queue.select(self._following(None) or next(iter(self.items)))
+
+    def stop_reading(self) -> None:
+        """Take the panes away; the selection stays."""
+        self._showing = False
+        self._clock.stop()
+        self._viewing.clear()
+
+    def show_only(self, samples: Sequence[str] | None) -> None:
+        """List no other samples than these; None for all."""
+        self._view.queue.set_only(samples)
 
     def act(self, name: str) -> None:
-        """Do what a button or key says: one of `KEYS`."""
-        if not self._items or name not in KEYS or not self._showing:
+        """Do what a button or key says: one of `ACTIONS`."""
+        if not self.items or not self._showing:
             return
         if name in DECISIONS:
             self._decide(name)
-        elif name == "undo":
-            self._undo()
-        elif name == "regenerate":
-            self._regenerate()
-        else:
+        elif name in ("undo", "redo"):
+            self._undo(name)
+        elif name.startswith("confidence "):
+            self._view.decision.set_confidence(int(name[-1]))
+        elif name == "comment":
+            self._view.decision.comment.setFocus()
+        elif name == "search":
+            self._view.queue.search.setFocus()
+        elif name in ("regenerate", "regenerate flagged"):
+            current = self.items.get(self._view.queue.current)
+            self._regeneration.start(current, self.items, every=name == "regenerate flagged")
+        elif name in LOOKING:
+            self._view.bar.act(name)
+        elif name in ("next", "previous"):
             self._step(1 if name == "next" else -1)
 
     def _decide(self, decision: str) -> None:
-        sample = self._view.current
-        if not sample or self._store is None or self._result is None:
+        sample, session, study = self._view.queue.current, self._session, self._study
+        if not sample or session is None or self._result is None or study is None:
             return
-        k, plane = self._view.k.value(), self._view.plane.currentText()
-        seen = evidence(self._items[sample], self._result, k, plane)
+        order = self._view.queue.samples
+        view = self._view.decision
         try:
-            self._store.record(sample, decision, self._reader(), evidence=seen)
+            session.decide(
+                sample,
+                decision,
+                note=view.comment.text().strip(),
+                evidence=self._seen(study, self._result, sample),
+                confidence=view.confidence,
+                seconds=self._clock.seconds,
+            )
         except MemscanError as error:
             self._view.message.say(f"Not recorded. {error}", "error")
             return
         self._view.message.say("")
-        self._refresh()
-        following = self._queue.next_unread(sample) if self._queue is not None else None
-        if following:
-            self._view.select(following)
+        if not self._refresh():
+            return
+        following = self._following(sample, order)
+        if following is None:
+            left = session.left
+            done = left.read >= left.total
+            text = "All volumes are read." if done else "No unread volume is left in this list."
+            self._view.message.say(text, "ok")
+        if following is not None and self._preferences.auto_advance:
+            self._view.queue.select(following)
         else:
-            self._view.message.say("All volumes are read.", "ok")
+            view.fresh()
         self.changed.emit()
 
-    def _undo(self) -> None:
-        assert self._store is not None
+    def _seen(self, study: Study, result: ScanResult, sample: str) -> dict[str, Any]:
+        """Return what was on the screen."""
+        from napari_memscan.review.evidence import seen
+
+        item, position = self.items[sample], dict(self._viewing.position)
+        partner = item.neighbours[min(position["partner"], len(item.neighbours) - 1)]
+        row = next(row for row in self._samples if row.sample == sample)
+        return seen(
+            item,
+            result,
+            self._view.k.value(),
+            layout=position.pop("layout"),
+            position=position.pop("mm", None),
+            partner=partner.path,
+            hashes=study.hashes(row),
+            view=position,
+        )
+
+    def _following(self, after: str | None, order: Sequence[str] | None = None) -> str | None:
+        if self._session is None:
+            return None
         try:
-            withdrawn = self._store.undo(self._reader())
+            share = self._preferences.share_cases
+            listed = self._view.queue.samples if order is None else order
+            return self._session.following(listed, after, share)
+        except MemscanError as error:
+            self._view.message.say(str(error), "error")
+            return None
+
+    def _undo(self, name: str) -> None:
+        assert self._session is not None
+        try:
+            event = self._session.undo() if name == "undo" else self._session.redo()
         except MemscanError as error:
             self._view.message.say(str(error), "error")
             return
-        if withdrawn is None:
-            self._view.message.say("Nothing to undo.", "info")
+        if event is None:
+            self._view.message.say(f"Nothing to {name}.", "info")
             return
         self._refresh()
-        self._view.select(withdrawn.sample)
-        self._view.message.say(f"Decision on {withdrawn.sample} withdrawn.", "info")
+        self._view.queue.select(event.sample)
+        said = "withdrawn" if name == "undo" else f"made again: {event.decision}"
+        self._view.message.say(f"Decision on {event.sample} {said}.", "info")
         self.changed.emit()
 
     def _step(self, by: int) -> None:
-        samples = list(self._items)
-        current = self._view.current
+        samples = self._view.queue.samples
+        current = self._view.queue.current
         at = samples.index(current) + by if current in samples else 0
         if 0 <= at < len(samples):
-            self._view.select(samples[at])
+            self._view.queue.select(samples[at])
 
-    def _regenerate(self) -> None:
-        sample, study = self._view.current, self._study
-        if not sample or study is None:
-            return
-        if not self._runner.busy and not self._trust.allows_study(study, self._view):
-            self._view.message.say(REFUSED, "warning")
-            return
-        if not self._runner.start(partial(jobs.regenerate, study, sample)):
-            self._view.message.say(f"{self._regenerating} is being regenerated; wait.", "info")
-            return
-        self._regenerating = sample
-        self._view.message.say("")
-        self._view.set_regenerating(f"{sample}: starting")
+    def _on_running(self, running: bool) -> None:
         self._update_buttons()
-        self.running.emit(True)
+        self.running.emit(running)
 
-    def _on_progress(self, news: Any) -> None:
-        if isinstance(news, Step):
-            self._view.set_regenerating("step %v of %m", news.step, news.total)
-        elif isinstance(news, jobs.Progress):
-            self._view.set_regenerating("scan %v of %m", news.done, news.total)
-
-    def _on_regenerated(self, outcome: Outcome) -> None:
-        old, self._regenerating = self._regenerating, ""
-        self._view.set_regenerating("")
-        self.running.emit(False)
+    def _on_regenerated(self, text: str, level: str, replaced: dict[str, str]) -> None:
         if self._study is None:
             return
+        current = self._view.queue.current
         self.reload()
-        if outcome.failure:
-            self._view.message.say(outcome.failure, "error")
-        elif outcome.stopped:
-            self._view.message.say("Regeneration stopped. Nothing is lost.", "warning")
-        else:
-            new = str(outcome.value)
-            item = self._items.get(new)
-            verdict = ""
-            if item is not None and self._result is not None:
-                verdict = f": {item.verdict}, {told(item, self._result)}"
-            if self._view.current == old:
-                self._view.select(new)
-            self._view.message.say(f"{new} replaces {old}{verdict}. {old} is kept.", "ok")
+        if current in replaced:
+            self._view.queue.select(replaced[current])
+        self._view.message.say(text, level)
         self.changed.emit()
 
     def _on_selected(self, sample: str) -> None:
-        self._view.histogram.set_selected(
-            self._items[sample].value if sample in self._items else None
-        )
+        self._view.decision.fresh()
+        self.selected.emit(sample)
         self._show_current()
 
-    def _show_current(self, _k: int = 0) -> None:
-        item, study, result = self._items.get(self._view.current), self._study, self._result
+    def _on_listed(self) -> None:
+        queue = self._view.queue
+        samples = queue.samples
+        self.listed.emit(None if len(samples) == len(self.items) else samples)
+        self._expect()
+
+    def _on_reader(self) -> None:
+        if self._session is not None and self._session.reader != self._reader():
+            self._session.reader = self._reader()
+            self._refresh()
+            self.changed.emit()
+
+    def _on_shown(self, key: str) -> None:
+        if key == self._view.queue.current:
+            self._clock.start()
+
+    def _show_current(self) -> None:
+        item, study, result = self.items.get(self._view.queue.current), self._study, self._result
         self._update_buttons()
         if item is None or study is None or result is None:
             self._view.detail.setText("")
@@ -284,17 +366,48 @@ class ReviewController(QObject):
         self._view.detail.setText(detail(item, result))
         if not self._showing:
             return
-        panes = panes_of(item, result, self._view.k.value())
-        self._panes.show(item.sample, panes, study.array, partial(spacing_of, study))
+        self._clock.stop()
+        self._claim(item.sample)
+        self._viewing.show(
+            self._case(item),
+            study.array,
+            partial(spacing_of, study),
+            modality_of(study),
+            units_of(study),
+        )
+        self._expect()
+
+    def _claim(self, sample: str) -> None:
+        assert self._session is not None
+        try:
+            other = self._session.open(sample, self._preferences.share_cases)
+        except MemscanError as error:
+            self._view.message.say(str(error), "error")
+            return
+        if other:
+            self._view.message.say(f"{other} has {sample} open now.", "warning")
+
+    def _case(self, item: QueueItem) -> Case:
+        assert self._result is not None
+        return case_of(item, self._result, self._view.k.value())
+
+    def _expect(self) -> None:
+        """Have the volumes loaded that come next, and those that one may go back to."""
+        if not self._showing or self._result is None:
+            return
+        samples = self._view.queue.samples
+        current = self._view.queue.current
+        at = samples.index(current) if current in samples else -1
+        following = self._following(current)
+        soon = [following] if following else []
+        soon += [*samples[at + 1 : at + 1 + AHEAD], *samples[max(at - AHEAD // 2, 0) : max(at, 0)]]
+        self._viewing.expect([self._case(self.items[s]) for s in dict.fromkeys(soon)])
 
     def _update_buttons(self) -> None:
-        names = set(KEYS) if self._items else set()
-        item = self._items.get(self._view.current)
-        config = self._study.config.generator if self._study else None
-        replaceable = item is not None and not item.replaced_by
-        if self._runner.busy or not replaceable or config is None or config.kind != "ldm":
-            names.discard("regenerate")
-        self._view.set_enabled_actions(names)
+        names = {*ACTIONS, "regenerate flagged"} if self.items else set()
+        item = self.items.get(self._view.queue.current)
+        names -= self._regeneration.impossible(self._study, item, self.items)
+        self._view.decision.set_enabled_actions(names)
 
     def _reader(self) -> str:
         return self._view.reader.text().strip() or "unnamed reader"

@@ -112,7 +112,7 @@ def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     for name, step, theme in shots:
         viewer.theme = theme
         widget.go_to(step)
-        _wait(lambda: not widget.panes.loading, "showing volumes")
+        _wait(lambda: not widget.viewing.loading, "showing volumes")
         _settle()
         viewer.screenshot(str(out_folder / name), canvas_only=False, flash=False)
         made.append(out_folder / name)

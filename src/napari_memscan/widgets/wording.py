@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.report.answer import deciding, no_power
-from napari_memscan.widgets.review_table import Row
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import Neighbour, ScanResult
@@ -107,16 +106,15 @@ def title(near: Neighbour, digits: int) -> str:
     return nearness(near, digits if near.score is None else digits - 1)
 
 
+def own_title(item: QueueItem) -> str:
+    """Return a synthetic volume's title: its verdict, and how rarely a patient is as near."""
+    p_value = "" if item.p_value is None else f", p = {item.p_value:.2g}"
+    return f"Synthetic {item.sample}: {item.verdict}{p_value}"
+
+
 def scored(score: float) -> str:
     """Return a score as it is shown."""
     return f"score {score:.{SCORE_DIGITS}f}"
-
-
-def told(item: QueueItem, result: ScanResult) -> str:
-    """Return what a sample's verdict rests on."""
-    if result.measure == "score":
-        return scored(item.value)
-    return f"similarity {item.value:.{result.digits}f}"
 
 
 def detail(item: QueueItem, result: ScanResult) -> str:
@@ -133,40 +131,6 @@ def detail(item: QueueItem, result: ScanResult) -> str:
     if item.p_value is not None:
         text += f", p = {item.p_value:.2g}"
     return f"{text}. {item.verdict}{f': {item.reason}' if item.reason else ''}"
-
-
-def row(item: QueueItem, result: ScanResult) -> Row:
-    """Return a sample as the table shows it."""
-    return Row(
-        sample=item.sample,
-        value=item.value,
-        digits=SCORE_DIGITS if result.measure == "score" else result.digits,
-        verdict=item.verdict,
-        reason=item.reason,
-        decision=item.decision.decision if item.decision is not None else "",
-        parent=item.parent or "",
-        replaced_by=item.replaced_by or "",
-        p_value=item.p_value,
-    )
-
-
-def evidence(item: QueueItem, result: ScanResult, k: int, plane: str) -> dict[str, Any]:
-    """Return what a reader has before their eyes: stored with the decision."""
-    return {
-        "measure": result.measure,
-        "score": item.score,
-        "similarity": item.similarity,
-        "p_value": item.p_value,
-        "verdict": item.verdict,
-        "rule": result.rule,
-        "threshold": result.threshold,
-        "embedder_hash": result.embedder_hash,
-        "neighbours": [
-            {"file": Path(n.path).name, "similarity": n.similarity, "score": n.score}
-            for n in item.neighbours[:k]
-        ],
-        "plane": plane,
-    }
 
 
 def selftested(test: SelfTest) -> str:
