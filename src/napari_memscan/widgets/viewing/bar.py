@@ -149,7 +149,6 @@ class ViewingBar(QWidget):
             box.setRange(low, 99999)
             box.setDecimals(0)
             box.setKeyboardTracking(False)
-            box.setMinimumWidth(84)  # the theme's arrows are wider than they must be
             box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
             box.setMaximumWidth(64)
             box.setAccessibleName(f"window {name}")

@@ -9,7 +9,7 @@ import numpy as np
 from napari_memscan.widgets.orientation import ENDS, PLANES
 from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, State
 from napari_memscan.widgets.viewing.pairs import filled
-from napari_memscan.widgets.viewing.part import Part
+from napari_memscan.widgets.viewing.part import Part, write_letters
 from napari_memscan.widgets.viewing.stage import Stage
 from napari_memscan.widgets.viewing.window import Units
 
@@ -179,9 +179,15 @@ class Solid(Layout):
         for layer in self.stage.layers[1::2]:
             if not np.array_equal(layer.shown, seen):
                 layer.shown = seen
+                # napari writes the letters of hidden points too.
+                words = tuple(w if v else "" for w, v in zip(_LETTERS, seen, strict=True))
+                write_letters(layer, words, self.stage.canvas.font_size)
 
     def scrolled(self, pane: int | None, by: int) -> None:
         """Nothing: in 3D the wheel zooms."""
+
+
+_LETTERS = tuple(letter for ends in ENDS for letter in ends)
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:

@@ -79,9 +79,9 @@ def made(part: Part, limits: Limits) -> Layer:
     return layer
 
 
-def write_letters(layer: Any, part: Part, size: int) -> None:
-    """Write letters at the points of a layer, in points."""
-    layer.text = {"string": list(part.letters), "color": "white", "size": size}
+def write_letters(layer: Any, letters: tuple[str, ...], size: int) -> None:
+    """Write letters at the points of a layer; their size is in typographic points."""
+    layer.text = {"string": list(letters), "color": "white", "size": size}
 
 
 def fill(layer: Any, part: Part, old: Part) -> None:

@@ -106,7 +106,7 @@ class Stage(QObject):
             for layer, part, old in zip(self._layers, parts, self._parts, strict=True):
                 fill(layer, part, old)
                 if part.letters != old.letters:
-                    write_letters(layer, part, self.canvas.font_size)
+                    write_letters(layer, part.letters, self.canvas.font_size)
             self._parts = list(parts)
         self.set_titles([p.title for p in parts], [p.titled for p in parts])
         self._blank = False
@@ -146,7 +146,7 @@ class Stage(QObject):
         if len(self._titles) != len(self._layers):
             return
         width = self._viewer.canvas.size[1] / self._viewer.canvas.grid.actual_shape(self._layers)[1]
-        columns = max(12, int((width - 8) / (0.66 * self.canvas.title_size * 96 / 72)))
+        columns = max(12, int((width - 16) / (0.66 * self.canvas.title_size * 96 / 72)))
         names = [
             textwrap.fill(title, columns) if visible else title for title, visible in self._titles
         ]
@@ -168,14 +168,14 @@ class Stage(QObject):
         layer = made(part, self._limits)
         layer.name_overlay.font_size = self.canvas.title_size
         if part.kind == "letters":
-            write_letters(layer, part, self.canvas.font_size)
+            write_letters(layer, part.letters, self.canvas.font_size)
         return layer
 
     def _on_font(self) -> None:
         for layer, part in zip(self._layers, self._parts, strict=True):
             layer.name_overlay.font_size = self.canvas.title_size
             if part.kind == "letters":
-                write_letters(layer, part, self.canvas.font_size)
+                write_letters(layer, part.letters, self.canvas.font_size)
         self._write_titles()
 
     def _hide_others(self) -> None:
