@@ -155,7 +155,9 @@ class ViewingBar(QWidget):
             box.valueChanged.connect(self._on_numbers)
         self.width_.setToolTip("Window width: right drag to the side")
         self.level.setToolTip("Window level: right drag up and down")
-        self.reset = QPushButton("Reset")
+        self.reset = QPushButton("↺")
+        self.reset.setAccessibleName("Reset window")
+        self.reset.setMaximumWidth(28)
         self.reset.setToolTip(f"The whole range of grey: {ACTIONS['reset window'][1]}")
         self.reset.clicked.connect(lambda: self.preset_chosen.emit("Full"))
 
