@@ -133,7 +133,7 @@ class QueueView(QWidget):
         self.table.setTabKeyNavigation(False)
         self.table.setShowGrid(False)
         self.table.setWordWrap(False)
-        self.table.setMinimumHeight(118)
+        self.table.setMinimumHeight(112)
         self.table.setAccessibleName("Synthetic volumes")
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(22)

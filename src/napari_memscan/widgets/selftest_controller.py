@@ -58,8 +58,9 @@ class SelfTestController(QObject):
             return
         if test is None:
             self._row.say(
-                "Self-test: none yet. How much is missed here is not known.",
+                "Self-test: none yet.",
                 "info",
+                "How much the detector misses in this study is not known.",
                 button=True,
             )
         elif stale(result, test):
