@@ -1,26 +1,39 @@
-"""Makes the pictures in docs/images from the demo study.
+"""Makes the pictures in docs/images from the demo study, and all views to look at.
 
 Run with ``make screenshots``, or on a screen of your own with
 ``python docs/make_screenshots.py [STUDY]``. Without a study the demo is made first, in a
-temporary folder: about three minutes on two cores.
+temporary folder: about three minutes on two cores. Every view of the reading room goes in both
+themes and two sizes to build/screenshots; those that the pages show are copied.
 """
 
 import json
+import subprocess
 import sys
 import tempfile
 from contextlib import chdir
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from napari_memscan import jobs
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.demo.study import N_SAMPLES, checkpoint_path, create_demo_study
-from napari_memscan.widgets.screenshots import save_choices, save_screenshots
+from napari_memscan.widgets.screenshots import (
+    SIZES,
+    THEMES,
+    save_choices,
+    save_screenshots,
+)
 
 OUT = Path(__file__).resolve().parent / "images"
+ALL = OUT.parents[1] / "build" / "screenshots"
+SHOWN = ("pair", "contours", "map", "planes", "threshold", "embedding")
+"""Views that the pages show, dark and small."""
+COLOURS = 128
+"""Of a picture in docs: a window has few, and the files stay small."""
 
 
 def bundle(folder: Path) -> None:
@@ -53,6 +66,24 @@ def checkpoint_picture(out: Path) -> Path:
         return save_choices(choices, out / "study-checkpoint.png")
 
 
+def small(source: Path, target: Path) -> Path:
+    """Write a picture with fewer colours."""
+    Image.open(source).convert("RGB").quantize(COLOURS).save(target, optimize=True)
+    return target
+
+
+def views(study: Path) -> None:
+    """Take every view, one window after the other, each in a process of its own."""
+    for size in SIZES:
+        for theme in THEMES:
+            # napari closes its application with the last window.
+            call = f"save_views({str(study)!r}, {str(ALL)!r}, {size}, {theme!r})"
+            code = f"from napari_memscan.widgets.screenshots import save_views; {call}"
+            subprocess.run([sys.executable, "-c", code], check=True)
+    for name in SHOWN:
+        print(small(ALL / f"{name}-dark-{SIZES[0][0]}.png", OUT / f"{name}.png"))
+
+
 def main() -> None:
     """Make the demo where no study is named, then take the pictures."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,9 +94,9 @@ def main() -> None:
             jobs.run(jobs.generate(study, N_SAMPLES))
             jobs.run(jobs.scan(study))
             folder = study.folder
-        for picture in save_screenshots(folder, OUT):
-            print(picture)
-        print(checkpoint_picture(OUT))
+        views(folder)
+        for picture in [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]:
+            print(small(picture, picture))
 
 
 if __name__ == "__main__":

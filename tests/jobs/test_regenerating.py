@@ -183,6 +183,19 @@ def test_guidance_is_written_beside_the_sample_and_not_handed_on(study, monkeypa
     assert "guidance" not in study.samples()[5].settings
 
 
+def test_a_model_that_allows_no_guidance_is_sampled_without_where_that_will_do(study, monkeypatch):
+    def refuse(*_):
+        raise BadInput("latents are padded")
+
+    monkeypatch.setattr("napari_memscan.generators.guidance.check_guidance", refuse)
+    with pytest.raises(BadInput, match="padded"):
+        jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0))
+    assert len(study.samples()) == 2
+    (made,) = jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0, must_guide=False))
+    assert study.samples()[2].sample == made.sample
+    assert study.samples()[2].settings == study.samples()[0].settings
+
+
 def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
     def full(*args):
         raise torch.OutOfMemoryError("out of memory")

@@ -62,6 +62,7 @@ def regenerate_all(
     *,
     tries: int = TRIES,
     guidance: float = 0.0,
+    must_guide: bool = True,
     **settings: Any,
 ) -> Generator[Step | Progress, None, list[Replacement]]:
     """Replace samples by new ones, each until its replacement is not called, or tries are used up.
@@ -82,6 +83,8 @@ def regenerate_all(
     guidance : float
         Strength with which new volumes keep away from training volumes; 0 is without. See
         `generators.guidance.Guidance`.
+    must_guide : bool
+        Refuse a model that allows no guidance; else it is sampled without.
     **settings
         ``batch``, ``decode`` ...: see `LDMGenerator.choose`. By default as the replaced sample
         was made.
@@ -135,7 +138,8 @@ def regenerate_all(
                         "Choose an LDM checkpoint as the study's generator."
                     )
                 with study.lock("regenerate"):
-                    yield from _drawn(study, generator, dict.fromkeys(wanted), guidance, settings)
+                    guide = (guidance, must_guide)
+                    yield from _drawn(study, generator, dict.fromkeys(wanted), guide, settings)
             yield from scan(study)
 
 
@@ -159,7 +163,7 @@ def _drawn(
     study: Study,
     generator: Any,
     parents: Iterable[str],
-    strength: float,
+    guide: tuple[float, bool],
     wishes: Mapping[str, Any],
 ) -> Generator[Step | Progress, None, None]:
     """Draw one attempt for each parent; those made alike together. The lock is held."""
@@ -179,10 +183,15 @@ def _drawn(
         steps = row.steps or str(config.steps or generator.recipe.steps)
         way = (sampler, steps, generator.choose(**chosen))
         alike.setdefault(way, []).append((name, seed))
-    away = None
+    away, (strength, must_guide) = None, guide
     for (sampler, steps, settings), pairs in alike.items():
         if strength and away is None:
-            away = yield from guided(study, generator, strength, settings.threads)
+            try:
+                away = yield from guided(study, generator, strength, settings.threads)
+            except BadInput:
+                if must_guide:
+                    raise
+                strength = 0.0
         model = (generator.recipe_hash, generator.checkpoint_hash)
         plan = Plan(
             [seed for _, seed in pairs],

@@ -49,6 +49,11 @@ class Preferences:
         """Whether a case that another reader has open is shown all the same."""
         return bool(self._value("reading", "share_cases", False))
 
+    @property
+    def guidance(self) -> float:
+        """Strength with which new volumes keep away from training volumes; 0 for not at all."""
+        return float(self._value("reading", "guidance", 2.0))
+
     def key(self, action: str, default: str) -> str:
         """Return the key of an action, as Qt writes it; empty where it shall have none."""
         return str(self._value("keys", setting_of(action), default)).strip()

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.generators.interface import Step
 from napari_memscan.study import Study
+from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.work import Outcome, Runner
@@ -29,6 +30,8 @@ class Regeneration(QObject):
         Says how far it is.
     trust : Trust
         Asks before a study's own code runs.
+    preferences : Preferences
+        Say how strongly new volumes keep away from training volumes.
 
     Attributes
     ----------
@@ -41,9 +44,11 @@ class Regeneration(QObject):
     running = Signal(bool)
     done = Signal(str, str, object)
 
-    def __init__(self, view: ReviewView, parent: QObject | None, trust: Trust) -> None:
+    def __init__(
+        self, view: ReviewView, parent: QObject | None, trust: Trust, preferences: Preferences
+    ) -> None:
         super().__init__(parent)
-        self._view, self._trust = view, trust
+        self._view, self._trust, self._preferences = view, trust, preferences
         self._study: Study | None = None
         self._of: Study | None = None
         self._samples: list[str] = []
@@ -99,7 +104,10 @@ class Regeneration(QObject):
         self._samples = flagged(items) if every else [current.sample]  # type: ignore[union-attr]
         self._of = study
         self._view.message.say("")
-        self._runner.start(partial(jobs.regenerate_all, study, self._samples))
+        guidance = self._preferences.guidance
+        self._runner.start(
+            partial(jobs.regenerate_all, study, self._samples, guidance=guidance, must_guide=False)
+        )
         self._view.decision.set_regenerating(f"{self._named}: starting")
         self.running.emit(True)
 

@@ -75,7 +75,7 @@ class ReviewController(QObject):
         self._clock = ReadingClock(self)
         trust = trust or Trust()
         self._selftest = SelfTestController(view.selftest, self, trust)
-        self._regeneration = Regeneration(view, self, trust)
+        self._regeneration = Regeneration(view, self, trust, self._preferences)
         self._regeneration.running.connect(self._on_running)
         self._regeneration.done.connect(self._on_regenerated)
         view.bar.set_viewing(viewing)

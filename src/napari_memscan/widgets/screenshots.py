@@ -53,6 +53,94 @@ def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[P
         viewer.close()
 
 
+SIZES = ((1280, 800), (1920, 1080))
+THEMES = ("dark", "light")
+VIEWS: dict[str, dict[str, str]] = {
+    "grid": {"layout": "grid"},
+    "pair": {"layout": "pair", "mode": "side by side"},
+    "fade": {"layout": "pair", "mode": "fade"},
+    "checkerboard": {"layout": "pair", "mode": "checkerboard"},
+    "difference": {"layout": "pair", "mode": "difference"},
+    "contours": {"layout": "pair", "mode": "contours"},
+    "map": {"layout": "pair", "mode": "similarity map"},
+    "planes": {"layout": "planes"},
+    "3d": {"layout": "3D"},
+    "threshold": {"layout": "grid", "tab": "threshold"},
+    "embedding": {"layout": "grid", "tab": "map"},
+    "rarefaction": {"layout": "grid", "tab": "rarefaction"},
+}
+"""Every view of step 3: its layout, how the pair is shown, and which statistics are open."""
+
+
+def save_views(
+    study_folder: str | Path, out_folder: str | Path, size: tuple[int, int], theme: str
+) -> list[Path]:
+    """Save a picture of every view of step 3.
+
+    Parameters
+    ----------
+    study_folder, out_folder : path
+        A scanned study; where to.
+    size : (int, int)
+        Of the window in pixels; the screen must be larger.
+    theme : {"dark", "light"}
+
+    Returns
+    -------
+    list of Path
+        Named ``VIEW-THEME-WIDTH.png``.
+
+    Raises
+    ------
+    JobFailed
+        The study does not open or is not scanned, or the window takes too long.
+    """
+    import napari
+
+    from napari_memscan.widgets.dock import REVIEW
+
+    out = Path(out_folder)
+    out.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(show=True)
+    try:
+        viewer.window.resize(*size)
+        viewer.theme = theme
+        widget = _docked(viewer)
+        _open(widget, Path(study_folder))
+        if not widget.review.ready:
+            raise JobFailed(f"{study_folder}: not scanned yet. Generate volumes and scan first.")
+        widget.go_to(REVIEW)
+        made = []
+        for name, view in VIEWS.items():
+            _look(widget, view)
+            made.append(out / f"{name}-{theme}-{size[0]}.png")
+            viewer.screenshot(str(made[-1]), canvas_only=False, flash=False)
+        return made
+    finally:
+        viewer.close()
+
+
+def _look(widget: MemscanWidget, view: Mapping[str, str]) -> None:
+    """Lay out what one of `VIEWS` says, and wait until it is drawn."""
+    viewing, statistics = widget.viewing, widget.statistics
+    if "mode" in view:
+        viewing.set_pair_mode(view["mode"])
+    viewing.set_layout(view["layout"])
+    if "tab" in view:
+        if not statistics.isVisible():
+            widget.toggle_statistics()
+        statistics.tabs.setCurrentWidget(getattr(statistics, view["tab"]))
+    _wait(lambda: not (viewing.loading or statistics.busy), "showing volumes")
+    _settle(1.5)
+
+
+def _open(widget: MemscanWidget, folder: Path) -> None:
+    widget.open_study(folder)
+    _wait(lambda: not widget.study.busy, "opening the study")
+    if widget.study.study is None:
+        raise JobFailed(widget.study_view.message.text)
+
+
 def save_choices(choices: Mapping[str, str], path: str | Path) -> Path:
     """Open napari, fill the form of a new study, and save a picture of what is said of it.
 
@@ -98,10 +186,7 @@ def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     out_folder.mkdir(parents=True, exist_ok=True)
     viewer.window.resize(*SIZE)
     widget = _docked(viewer)
-    widget.open_study(study_folder)
-    _wait(lambda: not widget.study.busy, "opening the study")
-    if widget.study.study is None:
-        raise JobFailed(widget.study_view.message.text)
+    _open(widget, study_folder)
     made = []
     shots: list[tuple[str, int, str]] = [
         (NAMES[0], STUDY, "dark"),
