@@ -109,3 +109,16 @@ def test_a_store_that_is_gone_loses_nothing_that_was_known(sit_down, monkeypatch
     with pytest.raises(JobFailed, match="gone"):
         ann.refresh(RESULT, SAMPLES, {})
     assert ann.items["s0"].own.decision == "copy"
+
+
+def test_a_claim_that_cannot_be_given_up_does_not_undo_a_decision(sit_down, monkeypatch):
+    ann = sit_down("Ann")
+    ann.open("s0")
+
+    def locked(*_):
+        raise JobFailed("database is locked. Nothing was recorded.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ann._claims, "release", locked)
+        assert ann.decide("s0", "copy").decision == "copy"
+    assert [event.decision for event in ann.store.history()] == ["copy"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from napari_memscan.detection.result import ScanResult
+from napari_memscan.errors import JobFailed
 from napari_memscan.review.claims import Claims
 from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import Left, QueueItem, ReviewQueue
@@ -87,7 +89,9 @@ class Session:
     def decide(self, sample: str, decision: str, **values: Any) -> Decision:
         """Record a decision and give up the claim; see `DecisionStore.record` for `values`."""
         made = self.store.record(sample, decision, self.reader, **values)
-        self._claims.release(self.reader, sample)
+        # The decision is on disk: a claim that cannot be given up now ends by itself.
+        with suppress(JobFailed):
+            self._claims.release(self.reader, sample)
         return made
 
     def undo(self) -> Decision | None:
