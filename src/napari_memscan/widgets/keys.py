@@ -1,6 +1,8 @@
 """Keys of the reading room: in the dock, and on napari's canvas while volumes are read.
 
 Only keys that napari 0.9 leaves free are taken by default, and what was bound before is put back.
+Alt with F, V, L, P, W or H is not free: it opens a menu; with S, C or T it takes
+a picture of the window.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ ACTIONS = {
     "not a copy": Action("It is not a copy", DECIDE, "N"),
     "unsure": Action("Unsure", DECIDE, "U"),
     **{f"confidence {n}": Action(f"Confidence {n} of 5", DECIDE, f"Alt+{n}") for n in range(1, 6)},
-    "comment": Action("Write a comment; Return comes back", DECIDE, "Alt+M"),
+    "comment": Action("Write a comment; Return comes back", DECIDE, "Alt+N"),
     "undo": Action("Withdraw my last decision", DECIDE, "Ctrl+Z"),
     "redo": Action("Make it again", DECIDE, "Ctrl+Shift+Z"),
     "regenerate": Action("Replace this volume by a new one", DECIDE, "G"),
     "next": Action("Next volume", MOVE, "J"),
     "previous": Action("Previous volume", MOVE, "H"),
-    "search": Action("Search in the queue", MOVE, "Alt+F"),
+    "search": Action("Search in the queue", MOVE, "Alt+Q"),
     **{name: Action(text, LOOK, key) for name, (text, key) in VIEWING.items()},
     "statistics": Action("Statistics", LOOK, "Alt+G"),
     "help": Action("These keys", LOOK, "?"),
