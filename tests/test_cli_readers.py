@@ -47,7 +47,7 @@ def test_agreement_is_printed(study):
     assert "open: Cohen's kappa of Ann and Ben: 0." in text
     assert "6 cases, 50% agree" in text
     assert "Ann (blind) against 0 planted copies and 3 validation volumes (the reference)" in text
-    assert "specificity 3 of 3 = 100% (95 % interval 29% to 100%)" in text
+    assert "specificity 1.000 (0.292 to 1.000; 3 of 3)" in text
 
 
 def test_files_for_other_programs(study, tmp_path):

@@ -6,8 +6,9 @@ import warnings
 
 import pytest
 
+from napari_memscan.detection.rates import Rate
 from napari_memscan.errors import BadInput
-from napari_memscan.review.accuracy import Share, accuracy, called, changes, said
+from napari_memscan.review.accuracy import accuracy, called, changes, said
 from napari_memscan.review.agreement import kappa, pairwise
 from napari_memscan.review.events import Decision
 
@@ -121,8 +122,8 @@ def test_the_program_against_a_reader_who_is_the_reference():
     assert "program against reader Ann (the reference)" in text
     assert "2 left out" in text
     nothing = accuracy({"s0": None}, {"s0": True})
-    assert "not defined" in str(nothing)
-    assert Share(0, 0).value is None
+    assert "not known" in str(nothing)
+    assert Rate(0, 0).value is None
 
 
 def test_what_changed_after_the_reveal():

@@ -6,42 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.rates import Rate
 from napari_memscan.review.agreement import Readings
 from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import CALLED
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share with its exact 95 % interval (Clopper and Pearson).
-
-    Attributes
-    ----------
-    k, n : int
-        `k` of `n`.
-    """
-
-    k: int
-    n: int
-
-    @property
-    def value(self) -> float | None:
-        """In [0, 1]; None of nothing."""
-        return self.k / self.n if self.n else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """In [0, 1]; all of it for nothing."""
-        return clopper_pearson(self.k, self.n)
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "not defined, there is none"
-        low, high = self.interval
-        return (
-            f"{self.k} of {self.n} = {self.k / self.n:.0%} (95 % interval {low:.0%} to {high:.0%})"
-        )
 
 
 @dataclass(frozen=True)
@@ -52,9 +20,9 @@ class Accuracy:
     ----------
     judge, reference : str
         For people, such as ``program`` and ``reader Ann``.
-    sensitivity : Share
+    sensitivity : Rate
         Of the reference's copies, those that the judge called.
-    specificity : Share
+    specificity : Rate
         Of those that are no copy to the reference, those that the judge did not call.
     n_left_out : int
         Cases with no answer of one of the two: unsure, undecided, unread, truth unknown.
@@ -62,8 +30,8 @@ class Accuracy:
 
     judge: str
     reference: str
-    sensitivity: Share
-    specificity: Share
+    sensitivity: Rate
+    specificity: Rate
     n_left_out: int
 
     def __str__(self) -> str:
@@ -96,8 +64,8 @@ def accuracy(
     return Accuracy(
         judge=names[0],
         reference=names[1],
-        sensitivity=Share(pairs[True, True], pairs[True, True] + pairs[True, False]),
-        specificity=Share(pairs[False, False], pairs[False, False] + pairs[False, True]),
+        sensitivity=Rate(pairs[True, True], pairs[True, True] + pairs[True, False]),
+        specificity=Rate(pairs[False, False], pairs[False, False] + pairs[False, True]),
         n_left_out=len([c for c in judge if c in reference]) - len(both),
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_memscan.review.accuracy import Accuracy, Changes, Share, accuracy, called, changes, said
+from napari_memscan.detection.rates import Rate
+from napari_memscan.review.accuracy import Accuracy, Changes, accuracy, called, changes, said
 from napari_memscan.review.agreement import Kappa, Readings, kappa, pairwise
 from napari_memscan.review.events import STAGES
 from napari_memscan.review.standing import Standing
@@ -54,7 +55,7 @@ class Findings:
         Each reader, and the program, against what is known.
     changes : tuple of Changes
         What was decided anew after a reveal.
-    choices : dict of str to Share
+    choices : dict of str to Rate
         Reader to forced choices in which the synthetic volume was recognised; chance is a half.
     truth : str
         What is known, and from where.
@@ -65,7 +66,7 @@ class Findings:
     against_program: tuple[Accuracy, ...]
     against_truth: tuple[Accuracy, ...]
     changes: tuple[Changes, ...]
-    choices: dict[str, Share]
+    choices: dict[str, Rate]
     truth: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def findings(standing: Standing, verdicts: Mapping[str, str], truth: Truth) -> F
         against_truth=tuple(one for one in against if one.sensitivity.n or one.specificity.n),
         changes=tuple(changes(blind, stages["revealed"])),
         choices={
-            name: Share(sum(d.decision == "synthetic" for d in of.values()), len(of))
+            name: Rate(sum(d.decision == "synthetic" for d in of.values()), len(of))
             for name, of in sorted(stages["forced-choice"].items())
         },
         truth=truth.source if known else "nothing is known",
@@ -145,7 +146,7 @@ def _kappas(readings: Readings) -> list[Kappa]:
     return [every] if len(readings) == 2 else [every, *pairwise(readings)]
 
 
-def _share(share: Share) -> dict[str, Any]:
+def _share(share: Rate) -> dict[str, Any]:
     return {
         "k": share.k,
         "n": share.n,
