@@ -119,6 +119,9 @@ def test_distractors_are_mixed_in_and_every_case_asks_the_same():
     assert made.truth() == {"s000005": 1} | {n: 0 for n in names if n[0] == "v"}
     few = plan(exhibits(), "Ann", 1, n_cases=2, n_distractors=4)
     assert len(few.cases) == 6
+    for forced in (False, True):
+        few = plan(exhibits(40), "Ben", 2, n_cases=4, forced_choice=forced)
+        assert "planted" in [s.exhibit.kind for s in few.secrets], "mixed in to be seen"
     for secret, case in zip(made.secrets, made.cases, strict=True):
         shown, partner = (secret.keys[pane.key] for pane in case.panes)
         assert (shown, partner) == (secret.exhibit.shown, secret.exhibit.partner)

@@ -153,6 +153,36 @@ def _pose(found: Found, index: int) -> tuple[float, ...] | None:
     return None
 
 
+def latest(study: Study, reader: str, forced_choice: bool) -> BlindPlan | None:
+    """Return the last plan that was made for a reader, None without one.
+
+    Raises
+    ------
+    BadInput
+        A plan of the study is damaged.
+    """
+    every = _plans(study, reader, forced_choice)
+    return every[-1] if every else None
+
+
+def _plans(study: Study, reader: str, forced: bool) -> list[BlindPlan]:
+    plans = load_plans(study.folder / FOLDER)
+    return [p for p in plans if p.reader == reader.strip() and p.forced_choice == forced]
+
+
+def counts(cases: int | None, forced_choice: bool) -> dict[str, int]:
+    """Return the options of `review.blind.plan` that make so many cases in all; None: all.
+
+    A third of them are validation volumes; in a forced choice there is one in each case.
+    """
+    if cases is None:
+        return {}
+    if forced_choice:
+        return {"n_cases": cases}
+    real = max(1, cases // 3)
+    return {"n_cases": max(1, cases - real), "n_distractors": real}
+
+
 def blind(
     study: Study,
     reader: str,
@@ -178,10 +208,7 @@ def blind(
     **options
         Of `review.blind.plan`; the seed is the study's unless given.
     """
-    folder, forced = study.folder / FOLDER, bool(options.get("forced_choice", False))
-    there = [
-        p for p in load_plans(folder) if p.reader == reader.strip() and p.forced_choice == forced
-    ]
+    there = _plans(study, reader, bool(options.get("forced_choice", False)))
     if there and not again:
         return there[-1]
     shown = yield from exhibits(study, n_planted)
@@ -192,7 +219,7 @@ def blind(
         store.close()
     seed = options.pop("seed", study.config.seed + len(there))
     made = plan(shown, reader, seed, last_seen=last_seen, now=now, **options)
-    save_plan(made, folder)
+    save_plan(made, study.folder / FOLDER)
     return made
 
 

@@ -180,7 +180,8 @@ def plan(
     forced_choice : bool
         Pairs of a synthetic and a validation volume, the side drawn; none is shown twice.
     n_cases : int, optional
-        Synthetic and planted ones; else all. Of more, those shown are drawn.
+        Synthetic and planted ones; else all. Of more, those shown are drawn, planted ones first:
+        whoever mixes them in wants them seen.
     n_distractors : int, optional
         Validation volumes shown as synthetic; else half as many as the others, at least one.
     reveal : {"case", "end"}
@@ -221,10 +222,10 @@ def plan(
         )
     digest = hashlib.sha256(f"{seed}\0{reader.strip()}".encode()).digest()
     random = np.random.default_rng(list(digest))
-    asked = _drawn(random, asked, n_cases)
+    asked = _asked(_drawn(random, asked, None), n_cases)
     if forced_choice:
         pairs = min(len(asked), len(real))
-        asked, real = asked[:pairs], _drawn(random, real, pairs)
+        asked, real = _asked(asked, pairs), _drawn(random, real, pairs)
         drawn = [
             _pair(random, i, a, b) for i, (a, b) in enumerate(zip(asked, real, strict=True), 1)
         ]
@@ -257,6 +258,14 @@ def _recent(
 def _drawn(random: np.random.Generator, of: list[Exhibit], n: int | None) -> list[Exhibit]:
     """Return `n` of them in random order."""
     return [of[i] for i in random.permutation(len(of))][: len(of) if n is None else max(1, n)]
+
+
+def _asked(drawn: list[Exhibit], n: int | None) -> list[Exhibit]:
+    """Return `n` of them, planted ones before others, in the order in which they were drawn."""
+    if n is None:
+        return drawn
+    kept = sorted(drawn, key=lambda e: e.kind != "planted")[: max(1, n)]
+    return [e for e in drawn if e in kept]
 
 
 def _key(random: np.random.Generator) -> str:

@@ -73,6 +73,8 @@ class BlindReading:
         In the order of reading.
     reader : str
         Who reads.
+    forced_choice, at_end : bool
+        Which one is real is asked; cases are revealed after the last one.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class BlindReading:
         self._secrets = {secret.number: secret for secret in plan.secrets}
         self._held = {key: held for s in plan.secrets for key, held in s.keys.items()}
         self.cases, self.reader = plan.cases, plan.reader
+        self.forced_choice, self.at_end = plan.forced_choice, plan.reveal == "end"
         for event in store.history():
             seen = event.evidence.get("plan")
             if event.evidence.get("plan_id") == plan.id and seen != self._sha256:
@@ -101,6 +104,21 @@ class BlindReading:
     def progress(self) -> tuple[int, int]:
         """Cases answered, and all."""
         return len(self._answers()), len(self.cases)
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """Numbers of the cases with an answer."""
+        return frozenset(self._answers())
+
+    @property
+    def revealed(self) -> frozenset[int]:
+        """Numbers of the cases of which the reader knows what they are."""
+        return frozenset(self._unveiled(self._store.standing()))
+
+    @property
+    def again(self) -> dict[int, Decision]:
+        """Number of a case to the latest decision made with the truth in sight."""
+        return self._answers(stage="revealed")
 
     def following(self) -> BlindCase | None:
         """Return the first case without an answer; None when all have one."""
@@ -254,9 +272,10 @@ class BlindReading:
         own = {"blind": blind, "plan": self._sha256, "plan_id": self._plan.id, "case": number}
         return {**(evidence or {}), **own}
 
-    def _answers(self, standing: Standing | None = None) -> dict[int, Decision]:
+    def _answers(self, standing: Standing | None = None, stage: str = "") -> dict[int, Decision]:
         standing = standing or self._store.standing()
-        numbered = ((self._number(d), d) for d in standing.of(self.reader, self._plan.stage))
+        stage = stage or self._plan.stage
+        numbered = ((self._number(d), d) for d in standing.of(self.reader, stage))
         return {number: d for number, d in numbered if number is not None}
 
     def _unveiled(self, standing: Standing) -> set[int]:

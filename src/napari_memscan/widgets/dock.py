@@ -11,6 +11,7 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_memscan.study import Study
+from napari_memscan.widgets.blind import BlindController, BlindView
 from napari_memscan.widgets.cheat_sheet import CheatSheet
 from napari_memscan.widgets.choices import has_source
 from napari_memscan.widgets.generate_controller import GenerateController
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from napari_memscan.detection.result import ScanResult
 
-STUDY, GENERATE, REVIEW = range(3)
+STUDY, GENERATE, REVIEW, BLIND = range(4)
+STATISTICS = (900, 600)
+"""Pixels of the window of statistics at first."""
 WIDTH = 404
 """Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
 
@@ -66,10 +69,11 @@ class MemscanWidget(QWidget):
         self.study_view = StudyView()
         self.generate_view = GenerateView()
         self.review_view = ReviewView()
+        self.blind_view = BlindView()
         self._preferences = Preferences()
         self.review_view.reader.setText(self._preferences.reader or _user())
         self._stack = QStackedWidget()
-        for view in (self.study_view, self.generate_view, self.review_view):
+        for view in (self.study_view, self.generate_view, self.review_view, self.blind_view):
             self._stack.addWidget(_scrolling(view))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
@@ -85,6 +89,7 @@ class MemscanWidget(QWidget):
         self.review = ReviewController(
             self.review_view, self.viewing, self, trust, self._preferences
         )
+        self.blind = BlindController(self.blind_view, self.viewing, self, self._preferences)
         self._keys = ReviewKeys(self, napari_viewer, self._act, self._preferences)
         self._preferences.on_change(self._on_preferences)
         self.steps.chosen.connect(self.go_to)
@@ -97,6 +102,10 @@ class MemscanWidget(QWidget):
         self.review.changed.connect(self._on_read)
         self.review.running.connect(self._update)
         self.review_view.help_requested.connect(self.show_keys)
+        self.review_view.blind_requested.connect(self.read_blind)
+        self.blind_view.case.help_requested.connect(self.show_keys)
+        self.blind.changed.connect(self._update)
+        self.blind.closed.connect(self._on_seeing)
         self._make_statistics()
         self._on_preferences()
         self._follow_theme()
@@ -109,7 +118,7 @@ class MemscanWidget(QWidget):
 
     @property
     def step(self) -> int:
-        """The open step: `STUDY`, `GENERATE` or `REVIEW`."""
+        """The open step: `STUDY`, `GENERATE` or `REVIEW`; `BLIND` in place of the last."""
         return int(self._stack.currentIndex())
 
     def open_study(self, folder: str | Path) -> None:
@@ -121,7 +130,9 @@ class MemscanWidget(QWidget):
         self.study.open_demo()
 
     def go_to(self, step: int) -> None:
-        """Open a step."""
+        """Open a step; a blind reading must be ended first."""
+        if self.blind.opened:
+            return
         self.steps.set_step(step)
         self._stack.setCurrentIndex(step)
         if step == REVIEW:
@@ -138,6 +149,8 @@ class MemscanWidget(QWidget):
     def _act(self, name: str) -> None:
         if name == "help":
             self.show_keys()
+        elif self.blind.opened:
+            self.blind.act(name)
         elif name == "statistics":
             self.toggle_statistics()
         else:
@@ -147,13 +160,43 @@ class MemscanWidget(QWidget):
         chosen = keys(self._preferences)
         self._keys.reload()
         self.review_view.decision.set_keys(chosen)
+        self.blind_view.case.answers.set_keys(chosen)
         if self._preferences.reader:
             self.review_view.reader.setText(self._preferences.reader)
+
+    def read_blind(self) -> None:
+        """Put blind reading in the place of step 3; nothing that tells stays in the window."""
+        study, session = self.study.study, self.review.session
+        if study is None or session is None or self.blind.opened:
+            return
+        if self.generate.busy or self.review.busy:
+            self.review_view.message.say("Wait until nothing runs, or Stop; then read blind.")
+            return
+        self.review.stop_reading()
+        self._aside = self._statistics_dock is not None and self._statistics_dock.isVisible()
+        if self._aside:
+            self._statistics_dock.hide()
+        self.statistics.set_study(None, None)
+        # napari goes on saying what was below the mouse last.
+        self._viewer.status, self._viewer.help, self._viewer.tooltip.text = "", "", ""
+        self.blind.open(study, session.store, session.reader)
+        self._stack.setCurrentIndex(BLIND)
+        self._update()
+
+    def _on_seeing(self) -> None:
+        """Go back to step 3: what was decided after a reveal counts there."""
+        self.review_view.message.say("")
+        self.review.reload()
+        self._show_statistics_of_study()
+        if self._aside:
+            self._statistics_dock.show()
+        self.go_to(REVIEW if self.review.ready else STUDY)
 
     def _make_statistics(self) -> None:
         """Make the panel of statistics; it is shown when somebody asks for it."""
         self.statistics = StatisticsPanel()
         self._statistics_dock: Any = None
+        self._aside = False
         self._counted: ScanResult | None = None
         self.statistics.sample_selected.connect(self.review_view.queue.select)
         self.statistics.samples_selected.connect(
@@ -164,21 +207,27 @@ class MemscanWidget(QWidget):
         self.review_view.statistics_requested.connect(self.toggle_statistics)
 
     def toggle_statistics(self) -> None:
-        """Show the statistics below the volumes, or hide them."""
+        """Show the statistics in a window of their own, or hide them; they can be docked."""
         if self._statistics_dock is None:
             self._show_statistics_of_study()
             self._statistics_dock = self._viewer.window.add_dock_widget(
                 self.statistics, name="Memscan statistics", area="bottom"
             )
+            # Docked, they would take the room of volumes and decisions on a small screen.
+            self._statistics_dock.setFloating(True)
+            self._statistics_dock.resize(*STATISTICS)
             return
         self._statistics_dock.setVisible(not self._statistics_dock.isVisible())
 
     def _show_statistics_of_study(self) -> None:
+        if self.blind.opened:
+            return
         self._counted = self.review.result
         self.statistics.set_study(self.study.study, self._counted)
         self.statistics.set_selected(self.review_view.queue.current)
 
     def _on_opened(self, study: Study | None) -> None:
+        self.blind.close()
         self.generate.set_study(study)
         self.review.set_study(study)
         self._show_statistics_of_study()
@@ -217,12 +266,16 @@ class MemscanWidget(QWidget):
         done = [study is not None, scanned, scanned and read == total]
         self.steps.set_state(
             done,
-            [True, study is not None and has_source(study), scanned],
+            [False, False, scanned]
+            if self.blind.opened
+            else [True, study is not None and has_source(study), scanned],
             self._next(study, scanned, read, total),
         )
-        self._keys.set_active(self.isVisible() and self.step == REVIEW and scanned)
+        self._keys.set_active(self.isVisible() and self.step in (REVIEW, BLIND) and scanned)
 
     def _next(self, study: Study | None, scanned: bool, read: int, total: int) -> str:
+        if self.blind.opened:
+            return self.blind.next_step
         if self.generate.busy:
             return "wait for generation and scan, or Stop"
         if self.step == STUDY and self.study.next_step:
@@ -248,6 +301,7 @@ class MemscanWidget(QWidget):
             self.study_view,
             self.generate_view,
             self.review_view,
+            self.blind_view,
             self.statistics,
         ):
             part.set_look(look)

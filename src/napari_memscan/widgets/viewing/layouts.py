@@ -119,7 +119,8 @@ class Grid(Sliced):
         ]
 
     def _partner(self, shown: list[Shown]) -> int:
-        return min(self.state.partner, len(shown) - 2)
+        """Return the index of the neighbour to be marked; of one alone it need not be said."""
+        return min(self.state.partner, len(shown) - 2) if len(shown) > 2 else -1
 
     def put(self, loaded: Loaded) -> None:
         """One image a pane."""
