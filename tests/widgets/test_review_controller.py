@@ -238,7 +238,8 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
     ):
         assert part in view.detail.text()
     assert shown(read_verified)[1].title == (
-        f"Training #1 score {near.score:.3f}, similarity {near.similarity:.{result.digits - 1}f}"
+        f"Training #1 score {near.score:.3f}, p = {first.p_value:.2g}, "
+        f"similarity {near.similarity:.{result.digits - 1}f}"
     )
     assert shown(read_verified)[1].transform == near.transform
     read_verified.act("copy")

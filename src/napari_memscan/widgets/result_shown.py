@@ -37,7 +37,7 @@ def case_of(item: QueueItem, result: ScanResult, k: int) -> Case:
         item.sample,
         Shown(wording.own_title(item), item.path),
         tuple(
-            Shown(f"Training #{rank} {wording.title(near, result.digits)}", near.path,
+            Shown(f"Training #{rank} {wording.title(near, result)}", near.path,
                   near.transform)
             for rank, near in enumerate(item.neighbours[:k], 1)
         ),

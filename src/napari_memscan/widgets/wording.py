@@ -101,9 +101,19 @@ def nearness(near: Neighbour, digits: int) -> str:
     return similarity if near.score is None else f"{scored(near.score)}, {similarity}"
 
 
-def title(near: Neighbour, digits: int) -> str:
-    """Return `nearness` for a pane, where both must fit: the score has its decimals."""
-    return nearness(near, digits if near.score is None else digits - 1)
+def title(near: Neighbour, result: ScanResult) -> str:
+    """Return how near a neighbour is, for a pane; with a score, also how rarely a patient is.
+
+    The p-value is that of a nearest one: of a second or third neighbour it is rather too large.
+    """
+    if near.score is None:
+        return nearness(near, result.digits)
+    similar = f"similarity {near.similarity:.{result.digits - 1}f}"
+    if result.measure != "score" or not result.null:
+        return f"{scored(near.score)}, {similar}"
+    as_near = sum(value >= near.score for value in result.null)
+    p_value = (1 + as_near) / (1 + len(result.null))
+    return f"{scored(near.score)}, p = {p_value:.2g}, {similar}"
 
 
 def own_title(item: QueueItem) -> str:
