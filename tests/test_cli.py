@@ -25,7 +25,7 @@ from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
 
 COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "selftest",
-            "membership", "evidence", "review", "report", "readers", "audit")  # fmt: skip
+            "membership", "evidence", "review", "blind", "report", "readers", "audit")  # fmt: skip
 PROCESS = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
 # Ctrl+C in the midst of the sixth write. A shell that starts tests in the background makes them,
 # and what they start, deaf to it.

@@ -11,6 +11,7 @@ import typer
 
 from napari_memscan.cli import (
     audit,
+    blind,
     checkpoints,
     demo,
     evidence,
@@ -86,6 +87,7 @@ for command in (
     membership.membership,
     evidence.evidence,
     judge.review,
+    blind.blind,
     judge.report,
     readers.readers,
     audit.audit,
