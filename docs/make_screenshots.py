@@ -30,7 +30,7 @@ from napari_memscan.widgets.screenshots import (
 
 OUT = Path(__file__).resolve().parent / "images"
 ALL = OUT.parents[1] / "build" / "screenshots"
-SHOWN = ("pair", "contours", "map", "planes", "threshold", "embedding")
+SHOWN = ("contours", "map", "planes", "threshold", "embedding")
 """Views that the pages show, dark and small."""
 COLOURS = 128
 """Of a picture in docs: a window has few, and the files stay small."""

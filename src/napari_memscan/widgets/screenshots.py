@@ -114,7 +114,10 @@ def save_views(
         for name, view in VIEWS.items():
             _look(widget, view)
             made.append(out / f"{name}-{theme}-{size[0]}.png")
-            viewer.screenshot(str(made[-1]), canvas_only=False, flash=False)
+            if "tab" in view:  # in a window of its own
+                widget.statistics.grab().save(str(made[-1]))
+            else:
+                viewer.screenshot(str(made[-1]), canvas_only=False, flash=False)
         return made
     finally:
         viewer.close()
