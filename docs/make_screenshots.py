@@ -97,6 +97,8 @@ def main() -> None:
         views(folder)
         for picture in [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]:
             print(small(picture, picture))
+        # It shows where the study lies on this machine.
+        (OUT / "study.png").unlink()
 
 
 if __name__ == "__main__":
