@@ -1,112 +1,383 @@
-"""The real thing: a napari window with the dock, clicked and typed through."""
+"""The real thing: a napari window with the dock, driven with the mouse and with keys."""
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_memscan import jobs
+from napari_memscan.review.audit import audit
+from napari_memscan.study import Study
 from napari_memscan.widgets.dock import REVIEW, STUDY, MemscanWidget
 
 WAIT = 60_000
+LEFT = Qt.MouseButton.LeftButton
+ALT, CTRL = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ControlModifier
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+Key = Qt.Key
+
+
+class Room:
+    """A window with the dock, and the hands of somebody who reads in it."""
+
+    def __init__(self, make_viewer, qtbot) -> None:
+        self.qtbot, self.closed = qtbot, False
+        # Not the proxy: keys are pressed on the canvas itself, which napari keeps to itself.
+        self.viewer = make_viewer(show=True)
+        self.viewer.window.resize(1280, 800)
+        self.dock = MemscanWidget(self.viewer)
+        self.dock.review_view.reader.setText("R. Reader")
+        self.viewer.window.add_dock_widget(self.dock, name="Memscan")
+        self.canvas = self.viewer.window._qt_viewer.canvas.native
+        self.view = self.dock.review_view
+        self.queue, self.decision = self.view.queue, self.view.decision
+        self.viewer.window._qt_window.activateWindow()
+
+    def settle(self) -> None:
+        dock = self.dock
+        self.qtbot.waitUntil(
+            lambda: (
+                not (
+                    dock.study.busy
+                    or dock.generate.busy
+                    or dock.review.busy
+                    or dock.viewing.loading
+                    or dock.statistics.busy
+                )
+            ),
+            timeout=WAIT,
+        )
+
+    def open(self, folder) -> None:
+        with self.qtbot.waitSignal(self.dock.study.opened, timeout=WAIT):
+            self.dock.open_study(folder)
+        self.settle()
+
+    def close(self) -> None:
+        self.settle()
+        self.viewer.close()
+        self.closed = True
+
+    def click(self, button) -> None:
+        assert button.isVisible(), button.text()
+        assert button.isEnabled(), button.text()
+        self.qtbot.mouseClick(button, LEFT)
+        self.settle()
+
+    def press(self, key, *modifiers, on=None) -> None:
+        held = Qt.KeyboardModifier.NoModifier
+        for modifier in modifiers:
+            held |= modifier
+        self.qtbot.keyClick(self.canvas if on is None else on, key, held)
+        self.settle()
+
+    def title(self, column: int) -> None:
+        """Click on a column's title."""
+        header = self.queue.table.horizontalHeader()
+        place = QPoint(header.sectionViewportPosition(column) + 8, header.height() // 2)
+        self.qtbot.mouseClick(header.viewport(), LEFT, pos=place)
+        self.settle()
+
+    def titles(self) -> list[str]:
+        return [layer.name for layer in self.viewer.layers if layer.visible]
+
+    def decided(self) -> dict[str, str]:
+        """What the table itself says of each sample."""
+        model = self.queue.model
+        rows = range(model.rowCount())
+        return {
+            model.data(model.index(r, 0)): model.data(model.index(r, 3))
+            for r in rows
+            if model.data(model.index(r, 3))
+        }
+
+    def look_at_panes(self) -> None:
+        """Every pane shows something, on black."""
+        QApplication.processEvents()
+        picture = self.viewer.screenshot(canvas_only=True, flash=False)[..., :3].mean(axis=-1)
+        shown = len(self.dock.viewing.layers)
+        rows, columns = self.viewer.canvas.grid.shape if self.viewer.canvas.grid.enabled else (1, 1)
+        high, wide = picture.shape[0] // rows, picture.shape[1] // columns
+        for i in range(min(shown, rows * columns)):
+            top, left = (i // columns) * high, (i % columns) * wide
+            pane = picture[top : top + high, left : left + wide]
+            middle = pane[high // 3 : 2 * high // 3, wide // 3 : 2 * wide // 3]
+            assert middle.std() > 10, f"pane {i} of {self.dock.viewing.layout} is empty"
+        assert np.median(picture[:3]) < 10
 
 
 @pytest.fixture
-def viewer(make_napari_viewer_proxy):
-    viewer = make_napari_viewer_proxy(show=True)
-    viewer.window.resize(1280, 800)
-    return viewer
+def rooms(make_napari_viewer, qtbot):
+    """Return a function that opens a window; at the end all are left in peace."""
+    opened: list[Room] = []
+
+    def make() -> Room:
+        opened.append(Room(make_napari_viewer, qtbot))
+        return opened[-1]
+
+    yield make
+    for room in opened:
+        if not room.closed:
+            room.settle()
+            room.dock.review.set_study(None)
 
 
 @pytest.fixture
-def dock(viewer, qtbot):
-    widget = MemscanWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Memscan")
-    yield widget
-    qtbot.waitUntil(lambda: idle(widget), timeout=WAIT)
-    widget.review.set_study(None)
-
-
-def idle(dock) -> bool:
-    return not (dock.study.busy or dock.generate.busy or dock.review.busy or dock.viewing.loading)
-
-
-def open_study(qtbot, dock, folder) -> None:
-    with qtbot.waitSignal(dock.study.opened, timeout=WAIT):
-        dock.open_study(folder)
-    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
-
-
-def titles(viewer) -> list[str]:
-    return [layer.name for layer in viewer.layers if layer.visible]
+def queue_study(ldm_study):
+    """Seven samples of an LDM, scanned."""
+    study = Study.open(ldm_study)
+    jobs.run(jobs.generate(study, 7))
+    jobs.run(jobs.scan(study))
+    return ldm_study
 
 
 @pytest.mark.display
-def test_a_radiologist_reads_a_study(qtbot, viewer, dock, ldm_study):
-    """Opens, decides, undoes, regenerates, reopens, and finds the decisions."""
-    open_study(qtbot, dock, ldm_study)
-    assert dock.step == REVIEW
-    first = dock.review_view.queue.current
-    assert titles(viewer)[0].startswith(f"Synthetic {first}")
-    assert titles(viewer)[1].startswith("Training #1 similarity ")
-    assert len(titles(viewer)) == 4
+def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
+    """Decides, undoes, redoes, regenerates, closes the window, and finds everything again."""
+    room = rooms()
+    room.open(queue_study)
+    assert room.dock.step == REVIEW
+    queue, table = room.queue, room.queue.table
+    order = queue.samples
+    assert queue.current == order[0]
+    assert room.titles()[0].startswith(f"Synthetic {order[0]}")
+    assert room.titles()[1].startswith("Training #1 similarity ")
+    assert len(room.titles()) == 4
+    room.look_at_panes()
 
-    dock.review_view.decision.buttons["copy"].click()
-    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
-    second = dock.review_view.queue.current
-    assert second != first
-    assert titles(viewer)[0].startswith(f"Synthetic {second}")
-    dock.review_view.decision.buttons["unsure"].click()
-    dock.review_view.decision.buttons["undo"].click()
-    assert dock.review_view.queue.current == second
+    # With the mouse; then with keys on the table, with how certain and why; then on the canvas.
+    room.click(room.decision.buttons["copy"])
+    assert queue.current == order[1]
+    assert room.titles()[0].startswith(f"Synthetic {order[1]}")
+    table.setFocus()
+    room.press(Key.Key_4, ALT, on=table)
+    room.press(Key.Key_N, ALT, on=table)
+    comment = room.decision.comment
+    qtbot.waitUntil(comment.hasFocus)
+    # Letters that decide elsewhere are letters here.
+    qtbot.keyClicks(comment, "knujh? same nodule")
+    qtbot.keyClick(comment, Key.Key_Return)
+    qtbot.waitUntil(table.hasFocus)
+    assert room.dock.review.progress == (1, 7)
+    room.press(Key.Key_N, on=table)
+    room.press(Key.Key_U)
+    room.press(Key.Key_2, ALT)
+    room.press(Key.Key_K)
+    room.click(room.decision.levels.button(5))
+    room.press(Key.Key_N)
+    assert room.dock.review.progress == (5, 7)
+    expected = {
+        order[0]: "✖ copy",
+        order[1]: "✔ not a copy 4/5",
+        order[2]: "? unsure",
+        order[3]: "✖ copy 2/5",
+        order[4]: "✔ not a copy 5/5",
+    }
+    assert room.decided() == expected
 
-    with qtbot.waitSignal(dock.review.running, timeout=WAIT):
-        dock.review_view.decision.buttons["regenerate"].click()
-    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
-    assert titles(viewer)[0].startswith("Synthetic s000003")
-    assert dock.review.items[second].replaced_by == "s000003"
+    room.press(Key.Key_Z, CTRL)
+    assert queue.current == order[4]
+    assert room.dock.review.progress == (4, 7)
+    room.press(Key.Key_Z, CTRL, SHIFT, on=table)
+    assert room.decided() == expected
+    room.click(room.decision.buttons["undo"])
+    assert room.dock.review.progress == (4, 7)
+    room.click(room.decision.buttons["redo"])
+    assert room.decided() == expected
+    room.look_at_panes()
 
-    dock.study.new()
-    assert titles(viewer) == []
-    assert dock.step == STUDY
-    open_study(qtbot, dock, ldm_study)
-    assert dock.review.items[first].decision.decision == "copy"
-    assert dock.review.items[second].decision is None
-    assert dock.review_view.queue.progress.text() == "2 of 4 read"
+    # The first one is replaced beside the reading, and shown in its place.
+    table.scrollToTop()
+    place = table.visualRect(queue.proxy.index(queue.proxy.row_of(order[0]), 0)).center()
+    qtbot.mouseClick(table.viewport(), LEFT, pos=place)
+    room.settle()
+    assert queue.current == order[0]
+    room.click(room.decision.buttons["regenerate"])
+    item = room.dock.review.items[order[0]]
+    assert item.replaced_by is not None
+    assert queue.current == item.replaced_by
+    assert room.titles()[0].startswith(f"Synthetic {item.replaced_by}")
+    assert "replaces" in room.view.message.text or "Gave up" in room.view.message.text
+    assert f"replaced by {item.replaced_by}" in room.decided()[order[0]]
+    room.look_at_panes()
+    lineage = {name: one.parent for name, one in room.dock.review.items.items() if one.parent}
+    before, progress = room.decided(), queue.progress.text()
+    assert room.dock.review.progress == (5, 7 + len(lineage))
+    room.close()
+
+    again = rooms()
+    again.open(queue_study)
+    assert again.dock.step == REVIEW
+    assert again.decided() == before
+    assert {n: i.parent for n, i in again.dock.review.items.items() if i.parent} == lineage
+    assert again.queue.progress.text() == progress
+    assert again.dock.review.items[again.queue.current].unread
+    first = again.dock.review.items[order[1]].decision
+    assert (first.reader, first.confidence) == ("R. Reader", 4)
+    assert first.note == "knujh? same nodule"
+    assert first.seconds > 0
+    again.look_at_panes()
+    again.dock.study.new()
+    assert again.titles() == []
+    assert again.dock.step == STUDY
+    store = Study.open(queue_study).store(read_only=True)
+    found = audit(store)
+    store.close()
+    assert found.intact, str(found)
+    assert found.n_events == 5 + 4  # two undone and made again
 
 
 @pytest.mark.display
-def test_volumes_are_seen_and_nothing_is_cut_at_1280x800(qtbot, make_napari_viewer, folder_study):
-    # Not the proxy: a key is pressed on the canvas itself, which napari keeps to itself.
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1280, 800)
-    dock = MemscanWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Memscan")
-    open_study(qtbot, dock, folder_study)
+def test_a_queue_is_filtered_searched_and_sorted(rooms, folder_study, qtbot):
+    room = rooms()
+    room.open(folder_study)
+    queue, table = room.queue, room.queue.table
+    order = queue.samples
+    for key in (Key.Key_K, Key.Key_N):
+        room.press(key)
+    # Unread, with a key on the box; the one being read stays the one being read.
+    queue.filter.setFocus()
+    room.press(Key.Key_Down, on=queue.filter)
+    assert queue.filter.currentText() == "Unread"
+    assert queue.samples == order[2:]
+    assert queue.current == order[2]
+    room.press(Key.Key_U)
+    assert queue.samples == order[3:]
+    assert queue.current == order[3]
+    assert table.selectionModel().currentIndex().row() == 0
+
+    room.press(Key.Key_Up, on=queue.filter)
+    assert queue.samples == order
+    room.press(Key.Key_Q, ALT, on=table)
+    qtbot.waitUntil(queue.search.hasFocus)
+    qtbot.keyClicks(queue.search, "MADE2")
+    assert queue.samples == ["s000002"]
+    qtbot.keyClicks(queue.search, "nowhere")
+    assert queue.samples == []
+    assert queue.nothing.isVisible()
+    # Escape forgets the search, and the keys of the reading room work again.
+    qtbot.keyClick(queue.search, Key.Key_Escape)
+    qtbot.waitUntil(table.hasFocus)
+    queue.search.clear()
+    assert queue.samples == order
+    assert room.dock.review.progress == (3, 6)
+
+    room.title(0)
+    assert queue.samples == sorted(order)
+    room.title(0)
+    assert queue.samples == sorted(order, reverse=True)
+    # Down the list as it is sorted, not as it was scanned.
+    current = queue.current
+    below = queue.samples[queue.samples.index(current) + 1]
+    room.press(Key.Key_J, on=table)
+    assert queue.current == below
+    room.click(queue.order)
+    assert queue.samples == order
+    assert not queue.order.isVisible()
+
+
+@pytest.mark.display
+def test_volumes_are_looked_at_in_every_way(rooms, verified_study, qtbot):
+    room = rooms()
+    room.open(verified_study)
+    viewing = room.dock.viewing
+    seen = []
+    for _ in range(4):
+        room.press(Key.Key_W)
+        seen.append(viewing.layout)
+        room.look_at_panes()
+    assert seen == ["pair", "planes", "3D", "grid"]
+    modes = []
+    for _ in range(3):
+        room.press(Key.Key_W, SHIFT, on=room.queue.table)
+        modes.append(viewing.pair_mode if viewing.layout == "pair" else viewing.layout)
+        room.look_at_panes()
+    assert viewing.layout == "pair"
+    assert len(set(modes)) == 3
+    # What is on the screen is what is recorded.
+    room.press(Key.Key_N)
+    store = Study.open(verified_study).store()
+    (event,) = store.history()
+    store.close()
+    assert event.evidence["layout"] == "pair"
+    assert event.evidence["view"]["pair_mode"] == modes[-1]
+    room.click(room.view.bar.layouts["grid"])
+    assert viewing.layout == "grid"
+    room.look_at_panes()
+
+
+@pytest.mark.display
+def test_statistics_are_beside_the_volumes(rooms, verified_study, qtbot):
+    room = rooms()
+    room.open(verified_study)
+    panel = room.dock.statistics
+    room.click(room.view.statistics)
+    qtbot.waitUntil(panel.isVisible)
+    qtbot.wait(200)
+    room.look_at_panes()
+    # The line of the threshold is dragged to the left: more volumes are above it.
+    plot, box = panel.threshold.plot, panel.threshold.plot.getPlotItem().getViewBox()
+    before = panel.threshold.line.value()
+
+    def pixel(value: float) -> QPoint:
+        (_, (low, high)) = box.viewRange()
+        scene = box.mapViewToScene(box.mapToView(box.mapFromView(_point(value, (low + high) / 2))))
+        return plot.mapFromScene(scene)
+
+    start, end = pixel(before), pixel(box.viewRange()[0][0])
+    port = plot.viewport()
+    QTest.mouseMove(port, start)
+    QTest.qWait(30)
+    QTest.mousePress(port, LEFT, Qt.KeyboardModifier.NoModifier, start)
+    for x in np.linspace(start.x(), end.x() + 15, 8):
+        QTest.mouseMove(port, QPoint(int(x), start.y()))
+        QTest.qWait(25)
+    QTest.mouseRelease(port, LEFT, Qt.KeyboardModifier.NoModifier, QPoint(end.x() + 15, start.y()))
+    qtbot.waitUntil(lambda: panel.threshold.line.value() < before)
+    qtbot.waitUntil(lambda: "6 of 6" in panel.threshold.counts.text())
+
+    # Queue and panel follow each other.
+    other = room.queue.samples[3]
+    panel.sample_selected.emit(other)
+    room.settle()
+    assert room.queue.current == other
+    assert room.titles()[0].startswith(f"Synthetic {other}")
+    panel.samples_selected.emit(room.queue.samples[:2])
+    assert len(room.queue.samples) == 2
+    panel.samples_selected.emit([])
+    assert len(room.queue.samples) == 6
+    # Keys of the reading room work on: the focus is no further than the canvas.
+    room.press(Key.Key_K)
+    assert room.dock.review.progress[0] == 1
+    room.click(room.view.statistics)
+    assert not panel.isVisible()
+
+
+def _point(x: float, y: float):
+    from qtpy.QtCore import QPointF
+
+    return QPointF(x, y)
+
+
+@pytest.mark.display
+@pytest.mark.parametrize("kind", ["folder", "verified"])
+def test_nothing_is_cut_at_1280x800(request, rooms, kind):
+    room = rooms()
+    room.open(request.getfixturevalue(f"{kind}_study"))
+    dock = room.dock
     for theme in ("dark", "light"):
-        viewer.theme = theme
-        qtbot.wait(800)
+        room.viewer.theme = theme
+        room.qtbot.wait(800)
         QApplication.processEvents()
         assert dock.width() <= 420
         area = dock._stack.currentWidget()
         assert area.horizontalScrollBar().maximum() == 0
-        look_at_panes(viewer, len(dock.viewing.layers))
-    canvas = viewer.window._qt_viewer.canvas.native
-    qtbot.keyClick(canvas, Qt.Key.Key_K)
-    assert dock.review.progress[0] == 1
-    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert dock.review.progress[0] == 0
-    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
-    dock.review.set_study(None)
-
-
-def look_at_panes(viewer, n: int) -> None:
-    """Every pane shows something, and all of it on black, in both themes."""
-    picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].mean(axis=-1)
-    rows, columns = viewer.canvas.grid.shape
-    high, wide = picture.shape[0] // rows, picture.shape[1] // columns
-    for i in range(n):
-        top, left = (i // columns) * high, (i % columns) * wide
-        pane = picture[top : top + high, left : left + wide]
-        middle = pane[high // 3 : 2 * high // 3, wide // 3 : 2 * wide // 3]
-        assert middle.std() > 10, f"pane {i} is empty"
-    assert np.median(picture[:3]) < 10
+        assert area.verticalScrollBar().maximum() == 0, area.widget().sizeHint()
+        room.look_at_panes()
+    # Also with what a decision and an error say.
+    room.press(Key.Key_K)
+    room.press(Key.Key_Z, CTRL)
+    assert "withdrawn" in room.view.message.text
+    room.qtbot.wait(100)
+    assert area.horizontalScrollBar().maximum() == 0

@@ -129,7 +129,7 @@ class DecisionView(QWidget):
         again.addWidget(self.stop_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(3)
         layout.addLayout(certainty)
         layout.addWidget(self.comment)
         layout.addLayout(grid)

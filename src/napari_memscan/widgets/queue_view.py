@@ -81,6 +81,7 @@ class QueueView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.current = ""
+        self._sorted: tuple[int, Qt.SortOrder] | None = None
         self.progress = QLabel()
         self.progress.setStyleSheet("font-weight: bold;")
         self.progress.setWordWrap(True)
@@ -178,6 +179,7 @@ class QueueView(QWidget):
 
     def unsort(self) -> None:
         """List in the order of reading again."""
+        self._sorted = None
         self.proxy.sort(-1)
         self.table.horizontalHeader().setSortIndicatorShown(False)
         self.order.hide()
@@ -227,12 +229,13 @@ class QueueView(QWidget):
 
     def _on_title(self, column: int) -> None:
         header = self.table.horizontalHeader()
-        again = header.isSortIndicatorShown() and header.sortIndicatorSection() == column
+        # Not what the header says: Qt turns its sign round before it tells of the click.
         # Nearest first, which is what one looks for; names and words from A to Z.
         first = Qt.SortOrder.DescendingOrder if column == 1 else Qt.SortOrder.AscendingOrder
         order = first
-        if again:
-            order = Qt.SortOrder(1 - header.sortIndicatorOrder().value)
+        if self._sorted == (column, first):
+            order = Qt.SortOrder(1 - first.value)
+        self._sorted = (column, order)
         header.setSortIndicatorShown(True)
         header.setSortIndicator(column, order)
         self.proxy.sort(column, order)

@@ -59,6 +59,8 @@ class ReviewView(QWidget):
         self.queue = QueueView()
         self.decision = DecisionView()
         self.bar = ViewingBar()
+        # Its widest line can give a few pixels: beside a scroll bar it would be cut.
+        self.bar.setMinimumWidth(350)
         self.selftest = SelfTestRow()
         self._make_reader()
         self._lay_out()
@@ -102,7 +104,7 @@ class ReviewView(QWidget):
         more.addWidget(self.help)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(5)
+        layout.setSpacing(4)
         layout.addWidget(self.summary)
         for alarm in self.alarms:
             layout.addWidget(alarm)
