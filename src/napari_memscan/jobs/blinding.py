@@ -65,6 +65,11 @@ def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list
         for s in result.samples
         if s.path in names
     ]
+    if result.samples and not made:
+        raise BadInput(
+            f"{study.folder}: the last scan names files in another place. Was the study moved? Scan "
+            "again."
+        )
     training = [row.path for row in study.cohort.rows("training")]
     vectors = []
     for done, vector in enumerate(embedded(study, training), 1):
