@@ -67,8 +67,8 @@ def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list
     ]
     if result.samples and not made:
         raise BadInput(
-            f"{study.folder}: the last scan names files in another place. Was the study moved? Scan "
-            "again."
+            f"{study.folder}: the last scan names files in another place. Was the study moved? "
+            "Scan again."
         )
     training = [row.path for row in study.cohort.rows("training")]
     vectors = []
