@@ -1,0 +1,123 @@
+"""Pairs and groups of volumes that are twice in a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CALLED = ("copy", "near-duplicate")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two volumes that are nearer than those of two people are.
+
+    Attributes
+    ----------
+    first, second : int
+        Rows of the training volumes, `first` below `second`; of a leak `first` counts validation
+        volumes.
+    score : float
+        After registration, in [-1, 1]; the larger of both directions.
+    verdict : str
+        ``copy``, ``near-duplicate``, or ``undecided``: nearer than every one of the null, with
+        too small a null to call it.
+    reason : str
+        Why undecided, or what is to be doubted; else empty.
+    """
+
+    first: int
+    second: int
+    score: float
+    verdict: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Training volumes that hang together by pairs.
+
+    Attributes
+    ----------
+    members : tuple of int
+        Rows, ascending.
+    keep : int
+        The sharpest: what was resampled or smoothed is softer than what it was made of.
+    pairs : tuple of Pair
+        Nearest first.
+    """
+
+    members: tuple[int, ...]
+    keep: int
+    pairs: tuple[Pair, ...]
+
+    @property
+    def drop(self) -> tuple[int, ...]:
+        """All but the one to keep."""
+        return tuple(i for i in self.members if i != self.keep)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What is twice in a cohort.
+
+    Attributes
+    ----------
+    groups : tuple of Group
+        Of called pairs across subjects; the largest first.
+    suspected : tuple of Group
+        Of undecided pairs across subjects: look at them.
+    expected : tuple of Group
+        Called pairs of one subject: two scans of a person are alike.
+    leaks : tuple of Pair
+        Validation volumes near a training volume of another subject; ``undecided`` where only
+        their score, which is that of a planted copy, says so. They hide copies, since the
+        null was left without them here, but is not in a scan.
+    n_training, n_null : int
+        Volumes searched, and subjects that the null holds.
+    q : float
+        Largest expected share of wrong ones among the called.
+    """
+
+    groups: tuple[Group, ...]
+    suspected: tuple[Group, ...]
+    expected: tuple[Group, ...]
+    leaks: tuple[Pair, ...]
+    n_training: int
+    n_null: int
+    q: float
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """Rows of training volumes to leave out, ascending."""
+        return tuple(sorted(i for group in self.groups for i in group.drop))
+
+
+def merged(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return each pair once, lower row first: the called and nearer of both directions."""
+    best: dict[tuple[int, int], Pair] = {}
+    for pair in sorted(pairs, key=lambda p: (p.verdict in CALLED, p.score)):
+        low, high = sorted((pair.first, pair.second))
+        best[low, high] = Pair(low, high, pair.score, pair.verdict, pair.reason)
+    return list(best.values())
+
+
+def grouped(pairs: Sequence[Pair], sharp: Sequence[float]) -> tuple[Group, ...]:
+    """Return the connected components of pairs, the largest first."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(sharp)
+    edges = ([p.first for p in pairs], [p.second for p in pairs])
+    _, label = connected_components(coo_matrix((np.ones(len(pairs)), edges), (n, n)), False)
+    of: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        of.setdefault(int(label[pair.first]), []).append(pair)
+    groups = []
+    for component, own in of.items():
+        members = tuple(int(i) for i in np.flatnonzero(label == component))
+        keep = max(members, key=lambda i: (sharp[i], -i))
+        groups.append(Group(members, keep, tuple(sorted(own, key=lambda p: -p.score))))
+    return tuple(sorted(groups, key=lambda g: (-len(g.members), g.members)))
