@@ -67,9 +67,10 @@ def read_samples(path: Path) -> list[SampleRow]:
         return []
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        names = [str(name) for name in table.columns]
         return [
-            SampleRow(**{str(name): value for name, value in row.items()})
-            for row in table.to_dict("records")
+            SampleRow(**dict(zip(names, row, strict=True)))
+            for row in table.to_numpy(dtype=object).tolist()
         ]
     except (ValueError, TypeError, OSError) as error:
         raise BadInput(

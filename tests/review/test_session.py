@@ -122,3 +122,26 @@ def test_a_claim_that_cannot_be_given_up_does_not_undo_a_decision(sit_down, monk
         patch.setattr(ann._claims, "release", locked)
         assert ann.decide("s0", "copy").decision == "copy"
     assert [event.decision for event in ann.store.history()] == ["copy"]
+
+
+def test_only_what_was_decided_is_made_anew(sit_down):
+    ann, ben = sit_down("Ann"), sit_down("Ben")
+    lineage: dict[str, str] = {}
+    ann.refresh(RESULT, SAMPLES, lineage)
+    before = ann.items
+    ben.decide("s1", "unsure")
+    ann.decide("s2", "copy", confidence=3)
+    ann.refresh(RESULT, SAMPLES, lineage)
+    assert [s for s in ORDER if ann.items[s] is not before[s]] == ["s1", "s2"]
+    assert ann.items["s1"].decision.reader == "Ben"
+    assert ann.items["s1"].own is None
+    assert ann.items["s2"].own.confidence == 3
+    ann.undo()
+    ann.refresh(RESULT, SAMPLES, lineage)
+    assert ann.items["s2"] == before["s2"]
+    # Another reader's own decisions are others, and another lineage is another queue.
+    ann.reader = "Ben"
+    ann.refresh(RESULT, SAMPLES, lineage)
+    assert ann.items["s1"].own.decision == "unsure"
+    ann.refresh(RESULT, SAMPLES, {"s4": "s3"})
+    assert ann.items["s3"].replaced_by == "s4"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -180,12 +180,8 @@ class ReviewQueue:
         each: bool = False,
     ) -> None:
         children = {parent: sample for sample, parent in lineage.items()}
-        every: dict[str, list[Decision]] = {}
-        for of_one in (by_reader or {}).values():
-            for sample, decision in of_one.items():
-                every.setdefault(sample, []).append(decision)
-        own = (by_reader or {}).get(reader.strip(), {})
-        self.items = tuple(
+        self._reader = reader.strip()
+        undecided = (
             QueueItem(
                 sample=samples[s.path],
                 path=s.path,
@@ -193,19 +189,52 @@ class ReviewQueue:
                 verdict=s.verdict,
                 reason=s.reason,
                 neighbours=s.neighbours,
-                decision=decisions.get(samples[s.path]),
+                decision=None,
                 parent=lineage.get(samples[s.path]),
                 replaced_by=children.get(samples[s.path]),
                 value=result.value(s),
                 score=s.score,
                 p_value=s.p_value,
-                decisions=tuple(sorted(every.get(samples[s.path], ()), key=lambda d: d.id)),
-                own=own.get(samples[s.path]),
                 each=each,
             )
             for s in result.samples
             if s.path in samples
         )
+        self.items = self._decided(undecided, decisions, by_reader or {})
+
+    def follow(
+        self,
+        decisions: Mapping[str, Decision],
+        by_reader: Mapping[str, Mapping[str, Decision]],
+    ) -> None:
+        """Take over what stands now; the scan, the samples and the reader are the same.
+
+        Parameters
+        ----------
+        decisions, by_reader
+            As for the class.
+        """
+        self.items = self._decided(self.items, decisions, by_reader)
+
+    def _decided(
+        self,
+        items: Iterable[QueueItem],
+        decisions: Mapping[str, Decision],
+        by_reader: Mapping[str, Mapping[str, Decision]],
+    ) -> tuple[QueueItem, ...]:
+        """Return the items with these decisions; those that they do not change as they are."""
+        every: dict[str, list[Decision]] = {}
+        for of_one in by_reader.values():
+            for sample, decision in of_one.items():
+                every.setdefault(sample, []).append(decision)
+        own = by_reader.get(self._reader, {})
+        result = []
+        for item in items:
+            last, mine = decisions.get(item.sample), own.get(item.sample)
+            said = tuple(sorted(every.get(item.sample, ()), key=lambda d: d.id))
+            same = last == item.decision and mine == item.own and said == item.decisions
+            result.append(item if same else replace(item, decision=last, own=mine, decisions=said))
+        return tuple(result)
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from operator import is_
 from typing import Any
 
 from napari_memscan.detection.result import ScanResult
@@ -46,6 +47,9 @@ class Session:
         self.left = Left(0, 0, None)
         self._claims = Claims(store)
         self._events: list[Decision] = []
+        # What the queue was made of: the same things are not gone through again.
+        self._asked: tuple[Any, ...] | None = None
+        self._read_by = ""
 
     def close(self) -> None:
         """Give up what this reader holds, and the store."""
@@ -63,7 +67,7 @@ class Session:
         Parameters
         ----------
         result, samples, lineage
-            As for `ReviewQueue`.
+            As for `ReviewQueue`. What changed must come as another object.
 
         Raises
         ------
@@ -74,15 +78,14 @@ class Session:
         last = self._events[-1].id if self._events else 0
         self._events += self.store.history(after=last)
         standing = Standing(self._events)
-        self.queue = ReviewQueue(
-            result,
-            samples,
-            lineage,
-            standing.current(),
-            standing.by_reader(),
-            reader=self.reader,
-            each=self.each,
-        )
+        decided = standing.current(), standing.by_reader()
+        asked = (result, samples, lineage)
+        same = self._asked is not None and all(map(is_, asked, self._asked))
+        if self.queue is not None and same and self.reader == self._read_by:
+            self.queue.follow(*decided)
+        else:
+            self.queue = ReviewQueue(*asked, *decided, reader=self.reader, each=self.each)
+        self._asked, self._read_by = asked, self.reader
         self.items = {item.sample: item for item in self.queue.items}
         self.left = self.queue.left(standing.seconds(self.reader))
 

@@ -121,6 +121,10 @@ class QueueProxy(QSortFilterProxyModel):
         self._choice = Choice()
         self._only: frozenset[str] | None = None
         self._descending = False
+        self._listed: list[str] | None = None
+        for changed in (self.layoutChanged, self.modelReset, self.rowsInserted, self.rowsRemoved,
+                        self.rowsMoved):  # fmt: skip
+            changed.connect(self._forget)
         self.setSourceModel(model)
 
     @property
@@ -142,8 +146,13 @@ class QueueProxy(QSortFilterProxyModel):
     @property
     def samples(self) -> list[str]:
         """What is shown, in the order of the table."""
-        rows = (self.mapToSource(self.index(row, 0)).row() for row in range(self.rowCount()))
-        return [self._model.items[row].sample for row in rows]
+        if self._listed is None:  # of thousands it takes as long as drawing a volume
+            rows = (self.mapToSource(self.index(row, 0)).row() for row in range(self.rowCount()))
+            self._listed = [self._model.items[row].sample for row in rows]
+        return list(self._listed)
+
+    def _forget(self, *_: Any) -> None:
+        self._listed = None
 
     def row_of(self, sample: str) -> int:
         """Return a sample's row in the table, or -1 where it is not shown."""

@@ -70,7 +70,9 @@ class ReviewController(QObject):
         self._study: Study | None = None
         self._session: Session | None = None
         self._result: ScanResult | None = None
-        self._samples: list[SampleRow] = []
+        self._samples: dict[str, SampleRow] = {}
+        self._names: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
         self._showing = False
         self._clock = ReadingClock(self)
         trust = trust or Trust()
@@ -153,21 +155,23 @@ class ReviewController(QObject):
         study = self._study
         try:
             self._result = study.result() if study else None
-            self._samples = study.samples() if study else []
+            rows = study.samples() if study else []
         except MemscanError as error:
             self._view.message.say(str(error), "error")
-            self._result, self._samples = None, []
+            self._result, rows = None, []
+        self._samples = {row.sample: row for row in rows}
+        # Kept: to ask the disk for thousands of places after every decision takes long.
+        self._names = {str(study.sample_path(row)): row.sample for row in rows} if study else {}
+        self._parents = {row.sample: row.parent for row in rows if row.parent}
         self._show_result()
         self._refresh()
 
     def _refresh(self) -> bool:
         """Read the decisions again; the scan did not change."""
-        study, session, result = self._study, self._session, self._result
-        if session is not None and study is not None and result is not None:
-            ids = {str(study.sample_path(row)): row.sample for row in self._samples}
-            parents = {row.sample: row.parent for row in self._samples if row.parent}
+        session, result = self._session, self._result
+        if session is not None and result is not None:
             try:
-                session.refresh(result, ids, parents)
+                session.refresh(result, self._names, self._parents)
             except MemscanError as error:
                 # What is listed stays: the queue is usable as soon as the store is.
                 self._view.message.say(str(error), "error")
@@ -276,7 +280,6 @@ class ReviewController(QObject):
 
         item, position = self.items[sample], dict(self._viewing.position)
         partner = item.neighbours[min(position["partner"], len(item.neighbours) - 1)]
-        row = next(row for row in self._samples if row.sample == sample)
         return seen(
             item,
             result,
@@ -284,7 +287,7 @@ class ReviewController(QObject):
             layout=position.pop("layout"),
             position=position.pop("mm", None),
             partner=partner.path,
-            hashes=study.hashes(row),
+            hashes=study.hashes(self._samples[sample]),
             view=position,
         )
 
