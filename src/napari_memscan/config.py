@@ -116,6 +116,43 @@ class ReviewConfig(_Part):
     readers: Literal["share", "each"] = "share"
 
 
+def _answerable(value: dict[str, str]) -> dict[str, str]:
+    from napari_memscan.report.datasheet import ASKED
+
+    unknown = sorted(set(value) - set(ASKED))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: known are {', '.join(ASKED)}")
+    return value
+
+
+class ReleaseConfig(_Part):
+    """Which volumes may leave the house, and how.
+
+    Attributes
+    ----------
+    rule : tuple of {"novel", "undecided"}
+        Verdicts that pass without a reader. Called volumes never do.
+    readers : {"called", "all", "none"}
+        Who must be read: what does not pass by `rule`, every volume, or nothing; see
+        `report.policy.Policy`.
+    license : str
+        SPDX identifier or free text; must be said here or with the command.
+    n : int or None
+        Volumes wanted; None: all that pass.
+    bids : str
+        Suffix such as ``T1w``: the release is laid out as BIDS. Empty: plain.
+    answers : dict of str to str
+        What only the publisher knows of the datasheet; names as in `report.datasheet.ASKED`.
+    """
+
+    rule: tuple[Literal["novel", "undecided"], ...] = ("novel",)
+    readers: Literal["called", "all", "none"] = "called"
+    license: str = ""
+    n: int | None = Field(None, ge=1)
+    bids: str = Field("", pattern=r"^[A-Za-z0-9]*$")
+    answers: Annotated[dict[str, str], AfterValidator(_answerable)] = {}
+
+
 class StudyConfig(_Part):
     """What `study.toml` says.
 
@@ -139,6 +176,8 @@ class StudyConfig(_Part):
         How candidates are proven in image space.
     review : ReviewConfig
         Where decisions are kept, and how several readers share the work.
+    release : ReleaseConfig
+        Which volumes may leave the house, and how.
     k : int
         Neighbours kept for each sample.
     seed : int
@@ -157,6 +196,7 @@ class StudyConfig(_Part):
     rule: RuleConfig = RuleConfig()
     verification: VerificationConfig = VerificationConfig()
     review: ReviewConfig = ReviewConfig()
+    release: ReleaseConfig = ReleaseConfig()
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
     warnings: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from napari_memscan.config import (
     FORMAT,
     GeneratorConfig,
+    ReleaseConfig,
     ReviewConfig,
     RuleConfig,
     StudyConfig,
@@ -136,6 +137,7 @@ class Study:
             (value, "embedder_declared", {}),
             (value, "embedder_trust", False),
             (value, "review", ReviewConfig().model_dump(mode="json")),
+            (value, "release", ReleaseConfig().model_dump(mode="json", exclude_none=True)),
             (value.get("generator", {}), "declared", {}),
             (value.get("generator", {}), "trust", False),
         ):

@@ -22,6 +22,7 @@ from napari_memscan.cli import (
     new,
     readers,
     regenerate,
+    release,
     selftest,
 )
 from napari_memscan.cli.console import Commands, say
@@ -65,6 +66,7 @@ def memscan(
       memscan review audit
       memscan report audit
       memscan audit audit
+      memscan release audit knees --license CC-BY-4.0
     Volumes that are there already, without any study:
       memscan scan --training train/ --validation held-out/ --synthetic generated/
 
@@ -89,6 +91,8 @@ for command in (
     judge.review,
     blind.blind,
     judge.report,
+    release.release,
+    release.verify,
     readers.readers,
     audit.audit,
 ):

@@ -12,6 +12,7 @@ from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
+from napari_memscan.jobs.releasing import release
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import scan, vector
 from napari_memscan.jobs.selftesting import selftest
@@ -28,6 +29,7 @@ __all__ = [
     "membership",
     "regenerate",
     "regenerate_all",
+    "release",
     "report",
     "run",
     "scan",

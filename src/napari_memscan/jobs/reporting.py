@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_memscan.errors import BadInput
-from napari_memscan.study import Study
+from napari_memscan.study import SampleRow, Study
 
 
 def report(study: Study) -> Path:
     """Write the report of the last scan and the decisions; return ``report/index.html``."""
-    from napari_memscan import __version__
     from napari_memscan.detection.selftest import SelfTest
     from napari_memscan.jobs.searching import spacing
     from napari_memscan.report.page import write_report
@@ -19,7 +19,6 @@ def report(study: Study) -> Path:
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet. Scan first.")
     samples = study.samples()
-    seeded = [row for row in samples if row.seed]
     store = study.store()
     try:
         current, (events, head) = store.current(), store.head()
@@ -34,22 +33,30 @@ def report(study: Study) -> Path:
         pictures=study.array,
         spacing=spacing(study) if any(s.score is not None for s in result.samples) else None,
         selftest=SelfTest.load(study.scan_dir),
-        provenance={
-            "memscan": __version__,
-            "generator": study.config.generator.kind if study.config.generator else "none",
-            "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
-            "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
-            "sampler": ", ".join(
-                sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})
-            ),
-            "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
-            "declared of the model": _declared(study),
-            "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
-            "preprocessing hash": study.config.preprocessing.hash,
-            # A page that is handed out is a place to note it; see `memscan audit`.
-            "head of the decisions": f"{head} after {events} events" if events else "",
-        },
+        provenance=provenance(study, samples, events, head),
     )
+
+
+def provenance(
+    study: Study, samples: Sequence[SampleRow], events: int, head: str
+) -> dict[str, str]:
+    """Return what the table of methods says of the model, the seeds and the decisions."""
+    from napari_memscan import __version__
+
+    seeded = [row for row in samples if row.seed]
+    return {
+        "memscan": __version__,
+        "generator": study.config.generator.kind if study.config.generator else "none",
+        "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
+        "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
+        "sampler": ", ".join(sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})),
+        "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
+        "declared of the model": _declared(study),
+        "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
+        "preprocessing hash": study.config.preprocessing.hash,
+        # A page that is handed out is a place to note it; see `memscan audit`.
+        "head of the decisions": f"{head} after {events} events" if events else "",
+    }
 
 
 def _declared(study: Study) -> str:

@@ -7,6 +7,7 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -270,18 +271,24 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     path : path
         Ends in ``.nii`` or ``.nii.gz``.
     """
-    import nibabel as nib
-
-    # Without an affine both form codes stay 0: "unknown".
-    affine = None if volume.spacing is None else np.diag([*volume.spacing, 1.0])
-    image = nib.Nifti1Image(np.asarray(volume.data, np.float32), affine)
-    if affine is not None:
-        image.set_sform(affine, 1)
-        image.set_qform(affine, 1)
-    image.header.set_xyzt_units("mm")
+    image = nifti_image(np.asarray(volume.data, np.float32), volume.spacing)
     data = image.to_bytes()
     if Path(path).suffix == ".gz":
         # A modification time in the gzip header would make every run's bytes another.
         data = gzip.compress(data, compresslevel=4, mtime=0)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def nifti_image(data: NDArray[np.float32], spacing: Sequence[float] | None) -> Any:
+    """Return voxels (X, Y, Z) in RAS as a nibabel image that says nothing but the voxel size."""
+    import nibabel as nib
+
+    # Without an affine both form codes stay 0: "unknown".
+    affine = None if spacing is None else np.diag([*spacing, 1.0])
+    image = nib.Nifti1Image(data, affine)
+    if affine is not None:
+        image.set_sform(affine, 1)
+        image.set_qform(affine, 1)
+    image.header.set_xyzt_units("mm")
+    return image

@@ -1,0 +1,283 @@
+"""Which samples of a study may be released, and whether the study is fit to say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.report.policy import Policy
+    from napari_memscan.review.events import Decision
+    from napari_memscan.review.standing import Standing
+
+NAMED = 5
+"""So many samples are named in a message."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """All samples of a study, judged by its policy; read once, so that nothing changes meanwhile.
+
+    Attributes
+    ----------
+    rows : dict of str to SampleRow
+        By sample, in the order they were made.
+    result : ScanResult
+        Of the last scan.
+    selftest : SelfTest or None
+    policy : Policy
+        As it was applied.
+    current : dict of str to Decision
+        Sample to its latest standing decision.
+    by_reader : dict
+        Reader to sample to standing decision, of samples of this study.
+    pseudonyms : dict of str to str
+        Reader to R1, R2 ...
+    events, head : int, str
+        Of the chain of decisions.
+    passed, rejected : dict of str to str
+        Sample to why.
+    warnings : tuple of str
+        What the publisher should know first.
+    """
+
+    rows: dict[str, SampleRow]
+    result: ScanResult
+    selftest: SelfTest | None
+    policy: Policy
+    current: dict[str, Decision]
+    by_reader: dict[str, dict[str, Decision]]
+    pseudonyms: dict[str, str]
+    events: int
+    head: str
+    passed: dict[str, str]
+    rejected: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def said(self, sample: str) -> dict[str, str]:
+        """Return reader to what this one decided last of a sample."""
+        return {
+            reader: decisions[sample].decision
+            for reader, decisions in self.by_reader.items()
+            if sample in decisions
+        }
+
+    def reader(self, name: str, named: bool) -> str:
+        """Return what a reader is called outside."""
+        return name if named else self.pseudonyms[name]
+
+
+def candidates(study: Study, expect: str = "") -> Candidates:
+    """Judge every sample of a study.
+
+    Parameters
+    ----------
+    study : Study
+    expect : str
+        A head of the decisions noted earlier: it must be in the chain.
+
+    Raises
+    ------
+    BadInput
+        Not scanned since the last sample, or volumes are unread under the policy.
+    JobFailed
+        The chain of decisions is broken.
+    """
+    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.report.policy import PASSED, UNREAD
+    from napari_memscan.review.export import pseudonyms
+
+    rows = {row.sample: row for row in study.samples()}
+    result = _fresh(study, rows)
+    selftest = SelfTest.load(study.scan_dir)
+    standing, events, head = _decisions(study, expect)
+    verdicts = {s.path: s.verdict for s in result.samples}
+    by_reader = {
+        reader: {s: d for s, d in decisions.items() if s in rows}
+        for reader, decisions in standing.by_reader().items()
+    }
+    by_reader = {reader: decisions for reader, decisions in by_reader.items() if decisions}
+    policy = policy_of(study, result, selftest, len(by_reader))
+    replaced = set(study.lineage().values())
+    passed: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    unread: list[str] = []
+    for sample, row in rows.items():
+        said = [d[sample].decision for d in by_reader.values() if sample in d]
+        verdict = verdicts[str(study.sample_path(row))]
+        outcome = policy.outcome(verdict, said, sample in replaced)
+        if outcome.status == UNREAD:
+            unread.append(sample)
+        else:
+            (passed if outcome.status == PASSED else rejected)[sample] = outcome.why
+    if unread:
+        raise BadInput(
+            f"{len(unread)} of {len(rows)} volumes are unread under the policy "
+            f"{_worded(study, policy)}: {few(unread)}. Read them first: memscan review "
+            f"{study.folder}"
+        )
+    _same_files(study, {s: rows[s] for s in passed}, by_reader)
+    return Candidates(
+        rows=rows,
+        result=result,
+        selftest=selftest,
+        policy=policy,
+        current={s: d for s, d in standing.current().items() if s in rows},
+        by_reader=by_reader,
+        pseudonyms=pseudonyms(standing.events),
+        events=events,
+        head=head,
+        passed=passed,
+        rejected=rejected,
+        warnings=_warnings(result, selftest, rejected),
+    )
+
+
+def few(samples: Iterable[str]) -> str:
+    """Return the first samples by name, and how many there are more."""
+    names = list(samples)
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def policy_of(
+    study: Study, result: ScanResult, selftest: SelfTest | None, n_readers: int
+) -> Policy:
+    """Return the study's policy as it is applied to a scan.
+
+    A detector without power clears nothing: then no verdict passes without a reader. Where every
+    reader reads every sample, all who decided anything must have read what is to be read.
+    """
+    from napari_memscan.report.policy import Policy
+
+    config = study.config
+    return Policy(
+        rule=() if powerless(result, selftest) else config.release.rule,
+        readers=config.release.readers,
+        wanted=max(1, n_readers) if config.review.readers == "each" else 1,
+    )
+
+
+def powerless(result: ScanResult, selftest: SelfTest | None) -> str:
+    """Return why the detector could not have called anything; empty where it could."""
+    from napari_memscan.report.answer import no_power
+
+    told = [note for note in (selftest.notes if selftest else ()) if note.startswith("No power")]
+    return no_power(result) or next(iter(told), "")
+
+
+def _worded(study: Study, policy: Policy) -> str:
+    text = f"readers = '{policy.readers}'"
+    if not policy.rule and study.config.release.rule:
+        text += " and without power of the detector, which clears nothing then"
+    if policy.wanted > 1:
+        text += f", each by {policy.wanted} readers"
+    return text
+
+
+def _fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
+    """Return the last scan if it is one of these samples, as they are, with these settings."""
+    result = study.result()
+    if result is None:
+        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan {study.folder}")
+    again = f"Scan again: memscan scan {study.folder}"
+    scanned = {s.path for s in result.samples}
+    paths = {sample: study.sample_path(row) for sample, row in rows.items()}
+    new = [sample for sample, path in paths.items() if str(path) not in scanned]
+    if new:
+        raise BadInput(f"{len(new)} samples are newer than the last scan: {few(new)}. {again}")
+    if len(scanned) > len(rows):
+        raise BadInput(
+            f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
+            f"does not name. {again}"
+        )
+    gone = [sample for sample, path in paths.items() if not path.exists()]
+    if gone:
+        raise BadInput(f"the files of {len(gone)} samples are missing: {few(gone)}. Restore them.")
+    at = (study.scan_dir / "summary.json").stat().st_mtime_ns
+    changed = [sample for sample, path in paths.items() if path.stat().st_mtime_ns > at]
+    if changed:
+        raise BadInput(
+            f"the files of {len(changed)} samples were written after the last scan: "
+            f"{few(changed)}. {again}"
+        )
+    config, c = study.config, result.calibration
+    if (
+        result.rule != config.rule.name
+        or result.preprocessing != config.preprocessing.model_dump(mode="json")
+        or (c is not None and c.q != config.rule.q)
+        or (result.rule != "conformal" and result.quantile != config.rule.quantile)
+    ):
+        raise BadInput(f"study.toml has another rule or preprocessing than the last scan. {again}")
+    return result
+
+
+def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
+    """Return what stands in the store, once its chain is found intact."""
+    from napari_memscan.jobs.blinding import FOLDER
+    from napari_memscan.review.audit import audit
+
+    store = study.store()
+    try:
+        # Read first: what is recorded between the two readings is in the audit and not in use.
+        standing = store.standing()
+        found = audit(store, expect, study.folder / FOLDER)
+    finally:
+        store.close()
+    if not found.intact:
+        raise JobFailed(
+            f"{found.where}: the chain of decisions is broken ({found.faults[0]}; "
+            f"{len(found.faults)} faults). See: memscan audit {study.folder}"
+        )
+    last = standing.events[-1] if standing.events else None
+    return standing, len(standing.events), last.hash if last is not None else found.head
+
+
+def _same_files(
+    study: Study,
+    rows: Mapping[str, SampleRow],
+    by_reader: Mapping[str, Mapping[str, Decision]],
+) -> None:
+    """Refuse samples whose file is not the one that a reader saw."""
+    other = []
+    for sample, row in rows.items():
+        seen = {
+            decisions[sample].evidence.get("sample_sha256") or ""
+            for decisions in by_reader.values()
+            if sample in decisions
+        } - {""}
+        if seen and seen != {study.sha256(study.sample_path(row))}:
+            other.append(sample)
+    if other:
+        raise BadInput(
+            f"the files of {len(other)} samples are not those that were read: {few(other)}. "
+            "Restore them, or scan and read again."
+        )
+
+
+def _warnings(
+    result: ScanResult, selftest: SelfTest | None, rejected: Mapping[str, str]
+) -> tuple[str, ...]:
+    from napari_memscan.report.answer import stale
+    from napari_memscan.report.policy import DISAGREE
+
+    warnings = []
+    why = powerless(result, selftest)
+    if why:
+        warnings.append(f"the detector had no power, nothing passed without a reader: {why}")
+    if selftest is None:
+        warnings.append("no self-test: what the detector misses is not known, and the release says")
+    elif stale(result, selftest):
+        warnings.append("the self-test is out of date, and the release says so")
+    if result.calibration is not None and result.calibration.assumption_shifted:
+        warnings.append("the assumption test failed, and the release says so")
+    disagreed = [sample for sample, reason in rejected.items() if reason == DISAGREE]
+    if disagreed:
+        warnings.append(f"readers disagree, so these were left out: {few(disagreed)}")
+    return tuple(warnings)

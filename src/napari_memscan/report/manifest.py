@@ -1,0 +1,164 @@
+"""``manifest.json``: what a release claims, volume by volume, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.report.answer import answer, deciding, stale
+from napari_memscan.report.policy import Policy
+from napari_memscan.review.events import DECISIONS, program_version
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.rates import Rate
+    from napari_memscan.detection.result import SampleResult, ScanResult
+    from napari_memscan.detection.selftest import SelfTest
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many volumes there were, and what became of them.
+
+    Attributes
+    ----------
+    generated, released : int
+        All of the study; those in the release.
+    left_out : int
+        Passed, and more than were wanted: which ones was drawn.
+    rejected : dict of str to int
+        Why, and how many.
+    """
+
+    generated: int
+    released: int
+    left_out: int
+    rejected: dict[str, int]
+
+    def __str__(self) -> str:
+        n = sum(self.rejected.values())
+        text = f"{self.released} of {self.generated} volumes released, {n} rejected"
+        if self.rejected:
+            text += " (" + ", ".join(f"{why}: {k}" for why, k in self.rejected.items()) + ")"
+        return text + (f", {self.left_out} passed and not wanted" if self.left_out else "")
+
+
+def decisions_of(said: Mapping[str, str], named: bool) -> dict[str, Any]:
+    """Return how many readers decided what; with their names if they are to be told."""
+    counts = Counter(said.values())
+    summary: dict[str, Any] = {decision: counts[decision] for decision in DECISIONS}
+    return summary | ({"by": dict(sorted(said.items()))} if named else {})
+
+
+def entry(
+    file: str,
+    sha256: str,
+    made: Mapping[str, str],
+    sample: SampleResult,
+    decisions: Mapping[str, Any],
+    why: str,
+) -> dict[str, Any]:
+    """Return what the manifest says of one volume.
+
+    Parameters
+    ----------
+    file, sha256 : str
+        In the release.
+    made : mapping
+        Sample, seed, hashes and settings: what made it.
+    sample : SampleResult
+        What the scan says of it, already without names.
+    decisions : mapping
+        Of `decisions_of`.
+    why : str
+        What let it pass.
+    """
+    return {
+        "file": file,
+        "sha256": sha256,
+        **made,
+        "verdict": sample.verdict,
+        "reason": sample.reason,
+        "score": sample.score,
+        "similarity": sample.similarity,
+        "p_value": sample.p_value,
+        "decisions": dict(decisions),
+        "passed": why,
+    }
+
+
+def manifest(
+    *,
+    title: str,
+    license: str,
+    layout: str,
+    policy: Policy,
+    stated_rule: Sequence[str],
+    selection: Selection,
+    result: ScanResult,
+    no_power: str,
+    selftest: SelfTest | None,
+    n_subjects: int,
+    decisions: Mapping[str, Any],
+    volumes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the whole manifest as JSON-ready values; `result` is already without names."""
+    c = result.calibration
+    return {
+        "format": FORMAT,
+        "memscan": program_version(),
+        "title": title,
+        "license": license,
+        "layout": layout,
+        "policy": asdict(policy) | {"rule": list(policy.rule), "stated_rule": list(stated_rule)},
+        "selection": asdict(selection),
+        "scan": {
+            "answer": answer(result),
+            "rule": result.rule,
+            "measure": result.measure,
+            "threshold": result.threshold,
+            "quantile": result.quantile,
+            "q": c.q if c is not None else None,
+            "n_null": c.n_null if c is not None else len(result.null),
+            "by_chance": deciding(result).by_chance,
+            "no_power": no_power,
+            "n_training": result.n_training,
+            "n_training_subjects": n_subjects,
+            "n_validation": result.n_validation,
+            "n_synthetic": result.n_synthetic,
+            "n_copies": result.n_copies,
+            "copies_interval": list(result.copies_interval),
+            "n_near": result.n_near,
+            "n_undecided": result.count("undecided"),
+            "embedder": result.embedder,
+            "embedder_hash": result.embedder_hash,
+            "search_hash": c.search_hash if c is not None else None,
+            "preprocessing": result.preprocessing,
+            "warnings": list(result.warnings),
+        },
+        "assumption": None
+        if c is None
+        else {"failed": c.assumption_shifted, "p_value": c.assumption_p, "text": c.assumption},
+        "selftest": None if selftest is None else _tested(selftest, stale(result, selftest)),
+        "decisions": dict(decisions),
+        "volumes": list(volumes),
+    }
+
+
+def _tested(selftest: SelfTest, old: bool) -> dict[str, Any]:
+    return {
+        "out_of_date": old,
+        "level": selftest.level,
+        "sensitivity": _rate(selftest.sensitivity),
+        "near_duplicates": _rate(selftest.sum("near-duplicate").found),
+        "specificity": _rate(selftest.specificity),
+        "notes": list(selftest.notes),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    low, high = rate.interval if rate.n else (None, None)
+    return {"k": rate.k, "n": rate.n, "interval": [low, high]}

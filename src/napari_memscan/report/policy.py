@@ -1,0 +1,83 @@
+"""Which volumes may be released: the program's verdict and what readers said, by a stated rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+PASSED, REJECTED, UNREAD = "passed", "rejected", "unread"
+
+REPLACED = "replaced by another sample"
+COPY = "a reader decided copy"
+UNSURE = "no reader was sure"
+DISAGREE = "readers disagree"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a policy says of one volume.
+
+    Attributes
+    ----------
+    status : str
+        ``passed``, ``rejected``, or ``unread``: somebody must read it first.
+    why : str
+        In words; for a passed volume who let it pass.
+    """
+
+    status: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which volumes may be released.
+
+    Attributes
+    ----------
+    rule : tuple of str
+        Verdicts that pass without a reader; empty where the detector has no power.
+    readers : {"called", "all", "none"}
+        What must be read: volumes whose verdict does not pass by `rule`; every volume; nothing.
+    wanted : int
+        So many readers must have read a volume that is to be read.
+    """
+
+    rule: tuple[str, ...] = ("novel",)
+    readers: Literal["called", "all", "none"] = "called"
+    wanted: int = 1
+
+    def outcome(self, verdict: str, said: Sequence[str] = (), replaced: bool = False) -> Outcome:
+        """Judge one volume.
+
+        Parameters
+        ----------
+        verdict : str
+            Of the program.
+        said : sequence of str
+            What each reader decided last; withdrawn decisions are none.
+        replaced : bool
+            Another sample stands in its place.
+
+        Notes
+        -----
+        A decision can always take a volume out, whatever the rule. It can let one pass that the
+        program calls, unless nobody is asked to read.
+        """
+        if replaced:
+            return Outcome(REJECTED, REPLACED)
+        if len(set(said)) > 1:
+            return Outcome(REJECTED, DISAGREE)
+        if "copy" in said:
+            return Outcome(REJECTED, COPY)
+        if "unsure" in said:
+            return Outcome(REJECTED, UNSURE)
+        by_rule = verdict in self.rule
+        if self.readers == "none":
+            return Outcome(PASSED if by_rule else REJECTED, f"the program says {verdict}")
+        if by_rule and self.readers != "all":
+            return Outcome(PASSED, f"the program says {verdict}")
+        if len(said) < self.wanted:
+            return Outcome(UNREAD, f"the program says {verdict}")
+        return Outcome(PASSED, "a reader decided not a copy")

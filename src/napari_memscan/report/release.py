@@ -1,0 +1,221 @@
+"""The release folder: clean volumes, what is claimed of them, and a hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.files import sha256_of, write_json, write_text
+from napari_memscan.review.events import program_version
+from napari_memscan.volumes.reader import write_nifti
+from napari_memscan.volumes.volume import Volume
+
+SUMS, MANIFEST, DATASHEET = "SHA256SUMS", "manifest.json", "datasheet.md"
+LICENSE, REPORT = "LICENSE", "report/index.html"
+BIDS_VERSION = "1.10.0"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where volumes lie in a release.
+
+    Attributes
+    ----------
+    n : int
+        Volumes in all: long enough numbers are given to each.
+    bids : str
+        Suffix such as ``T1w``; empty for a plain folder.
+    """
+
+    n: int
+    bids: str = ""
+
+    def file(self, number: int) -> str:
+        """Return the path of a volume, numbered from 1."""
+        name = f"{number:0{max(4, len(str(self.n)))}d}"
+        if self.bids:
+            return f"sub-{name}/anat/sub-{name}_{self.bids}.nii.gz"
+        return f"volume-{name}.nii.gz"
+
+
+def shuffled(samples: Iterable[str], seed: int) -> list[str]:
+    """Return samples in an order that says nothing of them; the same for the same seed.
+
+    Each has a place of its own by a hash, so that one more leaves the order of the others.
+    """
+    return sorted(samples, key=lambda s: hashlib.sha256(f"release {seed} {s}".encode()).digest())
+
+
+def write_clean(volume: Volume, folder: Path, name: str) -> str:
+    """Write a volume with nothing but voxels and voxel size in its file; return its SHA-256."""
+    path = folder / name
+    write_nifti(Volume(volume.data, volume.spacing), path)
+    return sha256_of(path)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return all files below a folder but the list of hashes, hidden ones too, sorted."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if (path.is_symlink() or not path.is_dir()) and path != folder / SUMS
+    )
+
+
+def write_sums(folder: Path) -> str:
+    """Write ``SHA256SUMS``, as ``sha256sum -c`` reads it; return its own SHA-256.
+
+    That one number stands for the whole release.
+    """
+    text = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files_of(folder))
+    write_text(folder / SUMS, text)
+    return sha256_of(folder / SUMS)
+
+
+def read_sums(text: str) -> dict[str, str]:
+    """Return file to hash.
+
+    Raises
+    ------
+    ValueError
+        A line is no hash and path inside the release, or a path comes twice.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        digest, _, name = line.partition("  ")
+        parts = name.split("/")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ValueError(f"'{line[:80]}' is no hash and file")
+        if not name or name in found or "\\" in name or {"", ".", ".."} & set(parts):
+            raise ValueError(f"'{name[:80]}' is no file of a release, or comes twice")
+        found[name] = digest
+    return found
+
+
+def license_text(license: str) -> str:
+    """Return what the file ``LICENSE`` says: where an SPDX licence stands, or the text given."""
+    if " " in license.strip() or "\n" in license.strip():
+        return license.strip() + "\n"
+    name = license.strip()
+    return (
+        f"SPDX-License-Identifier: {name}\n\n"
+        f"These synthetic volumes are released under {name}.\n"
+        f"Its text: https://spdx.org/licenses/{name}.html\n"
+    )
+
+
+def write_bids(folder: Path, title: str, license: str, files: Sequence[str]) -> None:
+    """Write what BIDS asks for beside the volumes."""
+    write_json(
+        folder / "dataset_description.json",
+        {
+            "Name": title,
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "License": license,
+            "GeneratedBy": [
+                {
+                    "Name": "napari-memscan",
+                    "Version": program_version(),
+                    "Description": "synthetic volumes, screened for copies of training volumes",
+                }
+            ],
+        },
+    )
+    subjects = "".join(f"{name.split('/')[0]}\tsynthetic\n" for name in files)
+    write_text(folder / "participants.tsv", f"participant_id\torigin\n{subjects}")
+    write_json(
+        folder / "participants.json",
+        {"origin": {"Description": "synthetic: made by a generative model, no person"}},
+    )
+    write_text(
+        folder / "README",
+        f"{title}\n\nSynthetic volumes: no participant is a person. What they are and how they "
+        f"were screened: {DATASHEET}, {MANIFEST}, {REPORT}.\n",
+    )
+    own = (MANIFEST, DATASHEET, SUMS, "report/")
+    write_text(folder / ".bidsignore", "".join(f"{name}\n" for name in own))
+
+
+def check_target(out: Path, used: Mapping[str, Path]) -> None:
+    """Refuse a target that holds anything but an earlier release, or lies among what is used.
+
+    Parameters
+    ----------
+    out : Path
+        Absolute.
+    used : mapping of str to Path
+        What it is to people, and a file or folder that the study reads.
+    """
+    for what, path in used.items():
+        if path == out or path.is_relative_to(out) or (out.is_relative_to(path) and path.is_dir()):
+            raise BadInput(
+                f"{out}: lies together with {what}. Choose a folder of its own for the release."
+            )
+    if not out.exists():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise BadInput(f"{out}: is there already and no folder. Choose another name.")
+    there = files_of(out)
+    if not there and not (out / SUMS).exists():
+        return
+    try:
+        known = read_sums((out / SUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{out}: holds files and is no earlier release. Choose a new folder."
+        ) from error
+    others = sorted(set(there) - set(known))
+    if MANIFEST not in known or others:
+        raise BadInput(
+            f"{out}: holds files that are not of an earlier release ({', '.join(others[:3])}); "
+            "they would be lost. Choose a new folder."
+        )
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `out`; it becomes `out` when the block ends well.
+
+    Whatever stood there is replaced in one step and untouched until then.
+    """
+    temporary = out.with_name(f".{uuid4().hex[:8]}.{out.name}")
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise JobFailed(
+            f"{out}: cannot be written ({error.strerror}). Choose a folder you may write to."
+        ) from error
+    try:
+        yield temporary
+        if out.exists():
+            out.rename(old)
+        try:
+            temporary.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+        _synced(out.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _synced(folder: Path) -> None:
+    """Make a renamed folder survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,210 @@
+"""Whether a release is still what it was: every file, every header, and what it claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small, sha256_of
+from napari_memscan.report.headers import unclean
+from napari_memscan.report.manifest import FORMAT, Selection
+from napari_memscan.report.policy import PASSED, Policy
+from napari_memscan.report.release import (
+    DATASHEET,
+    LICENSE,
+    MANIFEST,
+    REPORT,
+    SUMS,
+    files_of,
+    read_sums,
+)
+from napari_memscan.review.events import DECISIONS
+
+SHORTEST = 12
+"""Hexadecimal digits of a noted fingerprint that are enough to recognise it."""
+LARGEST = 500_000_000
+"""Bytes of the largest manifest that is read."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the verification of a release found.
+
+    Attributes
+    ----------
+    folder : str
+        Of the release.
+    fingerprint : str
+        SHA-256 of its ``SHA256SUMS``: stands for the whole release.
+    n_files : int
+        Files whose hashes were compared.
+    faults : tuple of str
+        What does not fit.
+    claims : tuple of str
+        What the release says of itself, in words; only as good as the one who made it.
+    """
+
+    folder: str
+    fingerprint: str
+    n_files: int
+    faults: tuple[str, ...]
+    claims: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found missing, added, changed or contradictory."""
+        return not self.faults
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self) | {"intact": self.intact}, indent=2, sort_keys=True)
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder}: {self.n_files} files"]
+        lines += [f"broken       {fault}" for fault in self.faults]
+        if self.intact:
+            lines.append("intact       every file is there, none was added or changed")
+        lines += [f"claims       {claim}" for claim in self.claims]
+        return "\n".join([*lines, f"fingerprint  {self.fingerprint}"])
+
+
+def verify(folder: str | Path, expect: str = "") -> Verified:
+    """Verify a release; needs nothing but its folder.
+
+    Parameters
+    ----------
+    folder : path
+        Of the release.
+    expect : str
+        Its fingerprint as noted elsewhere, or the first digits of it (`SHORTEST` at least). Without
+        it, a release that was made anew as a whole does not show.
+
+    Raises
+    ------
+    BadInput
+        The folder holds no release, or `expect` is no hash.
+    """
+    folder = Path(folder).resolve()
+    expect = expect.strip().lower()
+    if expect and (len(expect) < SHORTEST or set(expect) - set("0123456789abcdef")):
+        raise BadInput(f"--expect {expect}: at least {SHORTEST} hexadecimal digits are expected.")
+    if not (folder / SUMS).is_file() and not (folder / MANIFEST).is_file():
+        raise BadInput(f"{folder}: no release there: neither {SUMS} nor {MANIFEST}.")
+    faults: list[str] = []
+    sums: dict[str, str] = {}
+    fingerprint = ""
+    try:
+        fingerprint = sha256_of(folder / SUMS)
+        sums = read_sums(read_small(folder / SUMS, LARGEST).decode())
+    except (OSError, ValueError) as error:
+        faults.append(f"{SUMS}: cannot be read ({error})")
+    if expect and not fingerprint.startswith(expect):
+        faults.append(f"{SUMS}: not the one whose fingerprint was noted")
+    if sums:
+        faults += _files(folder, sums)
+    claims: tuple[str, ...] = ()
+    try:
+        manifest = json.loads(read_small(folder / MANIFEST, LARGEST))
+        if manifest["format"] != FORMAT:
+            raise BadInput(
+                f"{folder / MANIFEST}: format {manifest['format']}, this memscan reads {FORMAT}. "
+                "Update napari-memscan."
+            )
+        faults += _contradictions(manifest, sums)
+        claims = claims_of(manifest)
+    except BadInput:
+        raise
+    except FileNotFoundError:
+        if not sums:
+            faults.append(f"{MANIFEST}: missing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        faults.append(f"{MANIFEST}: cannot be understood ({type(error).__name__}: {error})")
+    return Verified(str(folder), fingerprint, len(sums), tuple(faults), claims)
+
+
+def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is missing, added or changed, and headers that hold too much."""
+    there = files_of(folder)
+    for name in sorted({MANIFEST, DATASHEET, LICENSE, REPORT} - set(sums)):
+        yield f"{name}: not in {SUMS}, and belongs to every release"
+    for name in sorted(set(there) - set(sums)):
+        yield f"{name}: added"
+    for name, digest in sums.items():
+        path = folder / name
+        if name not in there:
+            yield f"{name}: missing"
+        elif not path.is_file() or _linked(path, folder):
+            yield f"{name}: a link or device in place of a file"
+        elif sha256_of(path) != digest:
+            yield f"{name}: changed"
+        elif name.endswith((".nii", ".nii.gz")):
+            found = unclean(path)
+            if found:
+                yield f"{name}: {found}"
+
+
+def _linked(path: Path, folder: Path) -> bool:
+    return path.resolve() != path or not path.resolve().is_relative_to(folder)
+
+
+def _contradictions(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Iterator[str]:
+    """Yield where a manifest contradicts the files, itself, or the policy it states."""
+    volumes, selection = manifest["volumes"], Selection(**manifest["selection"])
+    policy = Policy(
+        tuple(manifest["policy"]["rule"]),
+        manifest["policy"]["readers"],
+        int(manifest["policy"]["wanted"]),
+    )
+    names = [volume["file"] for volume in volumes]
+    images = {name for name in sums if name.endswith((".nii", ".nii.gz"))}
+    if len(set(names)) < len(names):
+        yield f"{MANIFEST}: a volume comes twice"
+    for name in sorted(images - set(names)):
+        yield f"{name}: not in {MANIFEST}"
+    for volume in volumes:
+        name = volume["file"]
+        if sums and sums.get(name) != volume["sha256"]:
+            yield f"{name}: not the volume of which {MANIFEST} speaks"
+        said = [decision for decision in DECISIONS for _ in range(volume["decisions"][decision])]
+        outcome = policy.outcome(volume["verdict"], said)
+        if outcome.status != PASSED:
+            yield f"{name}: the stated policy does not let it pass ({outcome.why})"
+    out = selection.left_out + sum(selection.rejected.values())
+    if (selection.released, selection.released + out) != (len(volumes), selection.generated):
+        yield f"{MANIFEST}: its numbers of volumes do not add up"
+    if selection.generated != manifest["scan"]["n_synthetic"]:
+        yield f"{MANIFEST}: not all volumes that were made were scanned"
+    if manifest["scan"]["no_power"] and policy.rule:
+        yield f"{MANIFEST}: volumes passed by verdicts of a detector without power"
+
+
+def claims_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a release says of itself."""
+    scan, policy, decisions = manifest["scan"], manifest["policy"], manifest["decisions"]
+    test, assumption = manifest["selftest"], manifest["assumption"]
+    level = f", q {scan['q']:g}" if scan["q"] is not None else ""
+    claims = [
+        f"{manifest['title']}; licence: {manifest['license'].strip().splitlines()[0]}",
+        str(Selection(**manifest["selection"])),
+        f"screened by {scan['rule']} on the {scan['measure']}{level}, a null of {scan['n_null']}, "
+        f"{scan['n_training']} training volumes; memscan {manifest['memscan']}",
+        f"policy: readers '{policy['readers']}', passing without a reader: "
+        f"{', '.join(policy['rule']) or 'nothing'}; {decisions['readers']} readers",
+    ]
+    if scan["no_power"]:
+        claims.append(f"the detector had no power: {scan['no_power']}")
+    if assumption is not None and assumption["failed"]:
+        claims.append("the assumption test failed: the error rate is in doubt")
+    if test is None:
+        claims.append("no self-test: what the detector misses is not known")
+    else:
+        found = test["sensitivity"]
+        claims.append(
+            f"self-test: {found['k']} of {found['n']} planted copies called"
+            + (", with another search than the scan's" if test["out_of_date"] else "")
+        )
+    return (*claims, f"head of the decisions {decisions['head']} after {decisions['events']}")
