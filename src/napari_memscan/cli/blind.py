@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def blind(
         raise BadInput(f"--reveal {reveal}: 'each' or 'end' is expected.")
     opened = Study.open(study)
     there = blinding.latest(opened, reader, forced_choice)
-    options = blinding.counts(cases, forced_choice)
+    options: dict[str, Any] = blinding.counts(cases, forced_choice)
     with redirect_stdout(sys.stderr):
         made = follow(
             blinding.blind(

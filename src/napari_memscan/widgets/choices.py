@@ -77,10 +77,13 @@ def spacing_of(study: Study) -> tuple[float, float, float]:
     """Return the voxel size to show a study's volumes with; 1 mm where nobody says."""
     if study.config.preprocessing.spacing is not None:
         return study.config.preprocessing.spacing
-    row = study.cohort.rows("training")[0]
-    if study.samples():
+    for sample in study.samples():
         # The same for all; a generated file is small and its header says what the model makes.
-        spacing = read_volume(study.sample_path(study.samples()[0])).spacing
+        try:
+            spacing = read_volume(study.sample_path(sample)).spacing
+        except MemscanError:
+            continue  # one that is missing must not hide all others
         if spacing is not None:
             return spacing
-    return row.read().spacing or (1.0, 1.0, 1.0)
+        break
+    return study.cohort.rows("training")[0].read().spacing or (1.0, 1.0, 1.0)

@@ -48,6 +48,7 @@ class CaseView(QWidget):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setStyleSheet("font-weight: bold; font-size: 16px;")
+        self.question.setStyleSheet("font-weight: bold;")
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Cases answered")
         self.progress.setFormat("%v of %m answered")
@@ -82,7 +83,7 @@ class CaseView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.title, self.progress, self.question, self.truth, self.answers,
+        for widget in (self.title, self.progress, self.truth, self.question, self.answers,
                        self.message, self.reveal):  # fmt: skip
             layout.addWidget(widget)
         layout.addWidget(self.list, 2)

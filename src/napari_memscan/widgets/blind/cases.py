@@ -11,10 +11,8 @@ from napari_memscan.errors import MemscanError
 from napari_memscan.review.blind_case import BlindCase
 from napari_memscan.widgets.blind.answers import CHOICE, COPY, MOVES, SIDES, UNDO
 from napari_memscan.widgets.blind.case_view import CaseView
-from napari_memscan.widgets.blind.source import Source, case_of
-from napari_memscan.widgets.clock import ReadingClock
+from napari_memscan.widgets.blind.screen import Screen
 from napari_memscan.widgets.preferences import Preferences
-from napari_memscan.widgets.result_shown import modality_of, units_of
 from napari_memscan.widgets.viewing import ACTIONS as LOOKING
 from napari_memscan.widgets.viewing import Viewing
 
@@ -50,25 +48,19 @@ class Cases(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._view, self._viewing, self._preferences = view, viewing, preferences
-        self._study: Study | None = None
+        self._view, self._preferences = view, preferences
+        self._screen = Screen(view, viewing, self)
         self._reading: BlindReading | None = None
-        self._source: Source | None = None
         self._answered: set[int] = set()
         self._revealed: set[int] = set()
         self._truths: dict[int, str] = {}
         self._second: dict[int, str] = {}
         self.case: BlindCase | None = None
-        self._failed = False
         self._offered: set[str] = set()
-        self._clock = ReadingClock(self)
-        view.bar.set_viewing(viewing)
         view.answers.action.connect(self.act)
         view.answers.done_typing.connect(view.setFocus)
         view.reveal_requested.connect(partial(self.act, "reveal"))
         view.case_chosen.connect(lambda row: self.act(f"case {row}"))
-        viewing.shown.connect(self._on_shown)
-        viewing.failed.connect(self._on_failed)
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -82,9 +74,19 @@ class Cases(QObject):
         return self._reading is not None
 
     @property
+    def told(self) -> bool:
+        """Whether the reader knows what the case on the screen is."""
+        return self.case is not None and self.case.number in self._revealed
+
+    @property
     def finished(self) -> bool:
         """Whether the list at the end is shown."""
         return bool(self._view.list.count())
+
+    @property
+    def _current(self) -> BlindReading:
+        assert self._reading is not None
+        return self._reading
 
     def begin(self, study: Study, reading: BlindReading) -> None:
         """Go on with the first case without an answer.
@@ -96,27 +98,18 @@ class Cases(QObject):
         """
         self._answered, self._revealed = set(reading.answered), set(reading.revealed)
         self._second = {number: d.decision for number, d in reading.again.items()}
-        self._study, self._reading = study, reading
-        self._source = Source(study, reading)
+        self._reading = reading
         self._truths = {}
-        self._view.message.say("")
-        self._viewing.neutral = True
-        self._viewing.set_layout(self._preferences.layout)
-        self._view.setFocus()
+        self._screen.begin(study, reading, self._preferences.layout)
         self._guarded(self._go)
 
     def end(self) -> None:
         """Take everything away; answers are on disk already."""
         if self._reading is None:
             return
-        self._study = self._reading = self._source = self.case = None
+        self._reading = self.case = None
         self._truths, self._second = {}, {}
-        self._clock.stop()
-        self._viewing.clear()
-        self._viewing.neutral = False
-        self._view.truth.say("")
-        self._view.message.say("")
-        self._view.set_list(())
+        self._screen.end()
 
     def act(self, name: str) -> None:
         """Do one of `keys.ACTIONS`, ``reveal``, or ``case`` and a row of the list."""
@@ -148,7 +141,7 @@ class Cases(QObject):
             self._undo(name)
         elif name in MOVES:
             self._step(1 if name == "next" else -1)
-        elif self.case is not None and self.case.number in self._revealed:
+        elif self.case is not None and self.told:
             self._decide_again(self.case, name)
         elif self.case is not None:
             self._answer(self.case, name)
@@ -157,8 +150,7 @@ class Cases(QObject):
 
     def _go(self, after: int = 0) -> None:
         """Show what comes next: a case without an answer, one not revealed yet, or the end."""
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         pending = sorted(self._answered - self._revealed)
         left = [case for case in reading.cases if case.number not in self._answered]
         if pending and not reading.at_end:
@@ -169,8 +161,7 @@ class Cases(QObject):
             self._finish()
 
     def _ask(self, case: BlindCase) -> None:
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         view = self._view
         view.truth.say("")
         view.set_list(())
@@ -183,20 +174,19 @@ class Cases(QObject):
         self._show(case)
 
     def _answer(self, case: BlindCase, name: str) -> None:
-        reading = self._reading
-        assert reading is not None
-        if self._failed and name != "unsure":
+        reading = self._current
+        if self._screen.failed and name != "unsure":
             said = "Unsure, or go on" if "unsure" in self._offered else "go on"
             self._view.message.say(
                 f"Not recorded: not both volumes can be shown. Choose {said} with Next.", "warning"
             )
             return
-        if self._clock.seconds is None and not self._failed:
+        if not self._screen.seen_yet and not self._screen.failed:
             self._view.message.say("Not recorded: the volumes are not shown yet.", "info")
             return
         answer = SIDES[name] if reading.forced_choice else name
         try:
-            reading.answer(case.number, answer, **self._said())
+            reading.answer(case.number, answer, **self._screen.seen())
         except MemscanError as error:
             self._view.message.say(f"Not recorded. {error}", "error")
             return
@@ -209,10 +199,9 @@ class Cases(QObject):
             self._tell(case)
 
     def _decide_again(self, case: BlindCase, decision: str) -> None:
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         try:
-            reading.decide_again(case.number, decision, **self._said())
+            reading.decide_again(case.number, decision, **self._screen.seen())
         except MemscanError as error:
             self._view.message.say(f"Not recorded. {error}", "error")
             return
@@ -224,41 +213,27 @@ class Cases(QObject):
         else:
             self._go(case.number)
 
-    def _said(self) -> dict[str, Any]:
-        position = dict(self._viewing.position)
-        view = self._view.answers
-        evidence = {"layout": position.pop("layout"), "position": position.pop("mm", None)}
-        return {
-            "confidence": view.confidence,
-            "seconds": self._clock.seconds,
-            "note": view.comment.text().strip(),
-            "evidence": evidence | {"view": position},
-        }
-
     def _tell(self, case: BlindCase) -> None:
         """Say what a case was, and let the reader decide again."""
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         truth = self._truth(case)
         again = {} if reading.forced_choice else COPY
         moves = MOVES if self.finished else {"next": "Next case ▶"}
         self._head(case, "" if reading.forced_choice else AGAIN)
         self._view.truth.say(truth, "info")
         self._offer({**again, **moves})
-        if self._viewing.case is None or self._viewing.case.key != case.title:
+        if not self._screen.holds(case):
             self._show(case)
 
     def _truth(self, case: BlindCase) -> str:
-        assert self._reading is not None
         if case.number not in self._truths:
-            self._truths[case.number] = str(self._reading.reveal(case.number))
+            self._truths[case.number] = str(self._current.reveal(case.number))
             self._revealed.add(case.number)
         second = self._second.get(case.number)
         return self._truths[case.number] + (f" Then: {second}." if second else "")
 
     def _undo(self, name: str) -> None:
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         number = reading.undo() if name == "undo" else reading.redo()
         if number is None:
             self._view.message.say(f"Nothing to {name}.", "info")
@@ -273,8 +248,7 @@ class Cases(QObject):
         self._view.message.say(f"Answer to Case {number} {said}.", "info")
 
     def _step(self, by: int) -> None:
-        reading, case = self._reading, self.case
-        assert reading is not None
+        reading, case = self._current, self.case
         if self.finished:
             row = self._view.list.currentRow() + by
             if 0 <= row < self._view.list.count():
@@ -291,14 +265,12 @@ class Cases(QObject):
 
     def _finish(self) -> None:
         """Let the reader reveal all; where all is revealed, list it."""
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         if len(self._revealed) == len(reading.cases):
             self._reveal_all()
             return
         self.case = None
-        self._clock.stop()
-        self._viewing.clear()
+        self._screen.clear()
         self._head(None, "Undo takes answers back as long as nothing is revealed.")
         self._view.truth.say("")
         self._view.set_list(())
@@ -306,8 +278,7 @@ class Cases(QObject):
         self._offer(UNDO)
 
     def _reveal_all(self) -> None:
-        reading = self._reading
-        assert reading is not None
+        reading = self._current
         for case in reading.cases:
             self._truth(case)
         self._view.reveal.hide()
@@ -315,20 +286,14 @@ class Cases(QObject):
         self._tell(reading.cases[0])
 
     def _list(self, number: int) -> None:
-        assert self._reading is not None
-        self._view.set_list([self._truth(case) for case in self._reading.cases], number - 1)
-        self._view.truth.say(self._truth(self._reading.cases[number - 1]))
+        self._view.set_list([self._truth(case) for case in self._current.cases], number - 1)
+        self._view.truth.say(self._truth(self._current.cases[number - 1]))
 
     # What is seen
 
     def _head(self, case: BlindCase | None, question: str) -> None:
-        done, total = self.progress
         self.case = case
-        text = f"{case.title} of {total}" if case else f"All {total} cases are answered"
-        self._view.title.setText(text)
-        self._view.question.setText(question)
-        self._view.question.setVisible(bool(question))
-        self._view.set_progress(done, total)
+        self._screen.head(case, question, *self.progress)
 
     def _offer(self, texts: dict[str, str]) -> None:
         self._offered = set(texts)
@@ -336,29 +301,6 @@ class Cases(QObject):
         self._view.answers.set_enabled_actions(self._offered)
 
     def _show(self, case: BlindCase) -> None:
-        assert self._study is not None
-        assert self._reading is not None
-        assert self._source is not None
-        self._clock.stop()
-        self._failed = False
-        self._view.answers.fresh()
-        self._viewing.show(
-            case_of(case),
-            self._source.load,
-            self._source.spacing,
-            modality_of(self._study),
-            units_of(self._study),
-        )
-        soon = [c for c in self._reading.cases if c.number not in self._answered]
+        soon = [c for c in self._current.cases if c.number not in self._answered]
         soon = [c for c in soon if c.number > case.number] + soon
-        self._viewing.expect([case_of(c) for c in soon[:AHEAD]])
-
-    def _on_shown(self, key: str) -> None:
-        if self.case is not None and key == self.case.title:
-            self._clock.start()
-            self._failed = False
-
-    def _on_failed(self, text: str) -> None:
-        if self._reading is not None:
-            self._failed = True
-            self._view.message.say(text, "error")
+        self._screen.show(case, soon[:AHEAD])

@@ -81,6 +81,8 @@ class BlindController(QObject):
         if not self.reading:
             return "Start the blind reading, or Cancel"
         done, total = self.cases.progress
+        if self.cases.told and not self.cases.finished:
+            return "Next case, or decide again"
         if done < total:
             return "answer the question"
         return "End blind reading" if self.cases.finished else "Reveal all"
