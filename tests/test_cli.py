@@ -25,7 +25,8 @@ from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
 
 COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "selftest",
-            "membership", "evidence", "review", "blind", "report", "readers", "audit")  # fmt: skip
+            "membership", "evidence", "review", "blind", "report", "release", "verify",
+            "readers", "audit", "dedup")  # fmt: skip
 PROCESS = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
 # Ctrl+C in the midst of the sixth write. A shell that starts tests in the background makes them,
 # and what they start, deaf to it.

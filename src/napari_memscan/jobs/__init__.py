@@ -6,6 +6,7 @@ finished is on disk; the same call goes on from there and gives the same bytes.
 
 from napari_memscan.jobs.converting import convert
 from napari_memscan.jobs.creating import create
+from napari_memscan.jobs.deduplicating import deduplicate
 from napari_memscan.jobs.embedding import embed
 from napari_memscan.jobs.evidence import evidence
 from napari_memscan.jobs.generating import generate
@@ -22,6 +23,7 @@ __all__ = [
     "Progress",
     "convert",
     "create",
+    "deduplicate",
     "embed",
     "evidence",
     "flagged",

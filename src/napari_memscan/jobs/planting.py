@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def planted(
-    study: Study, plants: Sequence[Plant], paths: Sequence[str], spacing: Triple, what: str
+    study: Study,
+    plants: Sequence[Plant],
+    paths: Sequence[str],
+    spacing: Triple,
+    what: str,
+    as_generated: bool = True,
 ) -> Generator[Progress, None, list[Task]]:
     """Return the tasks of perturbed volumes, each with its vector.
 
@@ -36,10 +41,13 @@ def planted(
         Voxel size in mm.
     what : str
         For people: what is planted.
+    as_generated : bool
+        They go through the autoencoder of the study's generator; not where they are compared with
+        real volumes.
     """
     from dataclasses import asdict
 
-    made, tasks = AsGenerated(study), []
+    made, tasks = AsGenerated(study, as_generated), []
     for done, one in enumerate(plants, 1):
         path = paths[one.source]
         study.array(path)
@@ -65,7 +73,7 @@ def strangers(study: Study, crisp: Sequence[Task]) -> Generator[Progress, None, 
         As they are; returned unchanged where the study's generator is no LDM.
     """
     made = AsGenerated(study)
-    if not made.decoder.hash:
+    if made.decoder is None or not made.decoder.hash:
         return list(crisp)
     tasks = []
     for done, one in enumerate(crisp, 1):
@@ -80,15 +88,17 @@ class AsGenerated:
     Parameters
     ----------
     study : Study
+    decode : bool
+        Otherwise they stay as they are.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, decode: bool = True) -> None:
         from napari_memscan.jobs.scanning import threads_of
 
         self.study = study
         self.embedder = study.embedder()
         self.threads = threads_of(study)
-        self.decoder = Decoder(study, self.threads)
+        self.decoder = Decoder(study, self.threads) if decode else None
 
     def task(self, key: str, load: Callable[[], Array], subject: str, what: str) -> Task:
         """Return the task of a volume, decoded and embedded; both are kept in the cache.
@@ -105,7 +115,7 @@ class AsGenerated:
         from napari_memscan.generators.machine import threads_set
 
         cache = self.study.cache
-        if self.decoder.hash:
+        if self.decoder is not None and self.decoder.hash:
             key = hash_of(["decoded", key, self.decoder.hash])
             cache.get(key, partial(self.decoder, load))
             load = partial(read, cache.path(key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,8 @@ class Task:
         Training volumes of this subject are not compared with it; '' for none.
     what : str
         For people.
+    excluded : tuple of int
+        Training volumes that it is not compared with either, such as itself.
     """
 
     key: str
@@ -76,6 +78,11 @@ class Task:
     vector: Any
     subject: str
     what: str
+    excluded: tuple[int, ...] = ()
+
+    def without(self, excluded: tuple[int, ...]) -> Task:
+        """Return the same task, compared with all but these, whoever's they are."""
+        return replace(self, subject="", excluded=excluded)
 
 
 class StudySearch:
@@ -168,7 +175,11 @@ class StudySearch:
         _, rows = self.index.kneighbors(np.stack([task.vector for task in tasks]), proposed)
         queries = []
         for task, row in zip(tasks, rows.tolist(), strict=True):
-            own = [i for i, s in enumerate(self.subjects) if task.subject and s == task.subject]
+            own = [
+                i
+                for i, s in enumerate(self.subjects)
+                if (task.subject and s == task.subject) or i in task.excluded
+            ]
             queries.append(Query(task.load, tuple(i for i in row if i not in own), tuple(own)))
         return queries
 

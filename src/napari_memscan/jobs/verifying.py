@@ -86,7 +86,7 @@ def calibrated(
     null = Null(
         np.array([f.score for f in found[:n]]),
         [task.subject for task in others],
-        np.array([_sharpness(study, task) for task in others]),
+        np.array([sharpness_of(study, task) for task in others]),
     )
     limits = PosedLimits(config.seed).fit(null.one_each().scores, plants, found[n:])
     decoded = [a.key != b.key for a, b in zip(validation, others, strict=True)]
@@ -127,7 +127,7 @@ def judged(
         base.null,
         base.limits,
         q=study.config.rule.q,
-        sharpness=np.array([_sharpness(study, task) for task in synthetic]),
+        sharpness=np.array([sharpness_of(study, task) for task in synthetic]),
         found=found,
     )
     return {
@@ -145,7 +145,8 @@ def judged(
     }
 
 
-def _sharpness(study: Study, task: Task) -> float:
+def sharpness_of(study: Study, task: Task) -> float:
+    """Return how sharp a volume is, from the cache where it is there."""
     import numpy as np
 
     from napari_memscan.detection.sharpness import sharpness
