@@ -15,6 +15,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
+    from napari_memscan.jobs.monitoring import MonitorSettings
     from napari_memscan.study import Study
     from napari_memscan.training.settings import Settings
 
@@ -65,6 +66,21 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; can be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    monitor: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="For the denoiser: sample volumes every so many steps, and look for copies.",
+        ),
+    ] = None,
+    monitor_samples: Annotated[int, typer.Option(min=1, help="Volumes sampled each time.")] = 8,
+    stop_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, metavar="SHARE", help="End the training where more of them are copies."
+        ),
+    ] = None,
     use: Annotated[
         bool,
         typer.Option(
@@ -78,12 +94,17 @@ def train(
     Autoencoder and denoiser, in this order, make an LDM; the embedder stands alone. A training
     that was stopped goes on with the same command.
 
+    With --monitor the denoiser's volumes are compared with the training volumes while it learns;
+    memorisation.csv beside the checkpoint says how many are copies. With --stop-above the last
+    checkpoint that was not above is kept in best/.
+
     \b
     Examples:
       memscan train autoencoder audit
       memscan train denoiser audit --steps 5000 --set batch=16
       memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
       memscan train embedder audit --kind structural
+      memscan train denoiser audit --monitor 200 --monitor-samples 8 --stop-above 0.2
     """
     from napari_memscan.checkpoints.loading import describe
     from napari_memscan.jobs import train as job
@@ -104,10 +125,42 @@ def train(
                 f"{autoencoder}: no trained autoencoder there, and a denoiser needs one. Run "
                 f"'memscan train autoencoder {study}' first, or name one with --autoencoder."
             )
-    follow(job(opened, part.value, out, settings, device=device, autoencoder=autoencoder), part)
-    say(f"{out}: {describe(out)}")
+    watched = _monitor(part, monitor, monitor_samples, stop_above)
+    made = follow(
+        job(
+            opened,
+            part.value,
+            out,
+            settings,
+            device=device,
+            autoencoder=autoencoder,
+            monitor=watched,
+        ),
+        part,
+    )
+    if watched is not None:
+        from napari_memscan.jobs.monitoring import LOG, read_log
+
+        row = read_log(out / LOG)[-1]
+        ended = "" if made == out else f" ended at step {row.step} of {settings.steps}:"
+        note(f"{part}:{ended} {row}. All looks: {out / LOG}")
+    say(f"{made}: {describe(made)}")
     if use:
-        _use(opened, part, out)
+        _use(opened, part, made)
+
+
+def _monitor(
+    part: Part, every: int | None, samples: int, stop_above: float | None
+) -> MonitorSettings | None:
+    from napari_memscan.jobs.monitoring import MonitorSettings
+
+    if every is None:
+        if stop_above is not None:
+            raise BadInput("--stop-above: needs --monitor STEPS, which says when to look.")
+        return None
+    if part is not Part.DENOISER:
+        raise BadInput(f"--monitor: is for a denoiser; an {part} samples no volumes.")
+    return MonitorSettings(every, samples, stop_above)
 
 
 def _use(study: Study, part: Part, out: Path) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
+    from napari_memscan.jobs.monitoring import MonitorSettings
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import Settings
 
@@ -22,12 +24,32 @@ def train(
     *,
     device: str = "auto",
     autoencoder: Path | None = None,
-) -> Generator[Progress | TrainingProgress, None, None]:
-    """Fit one part of a model to the study's cohort; see `training.run.train`."""
+    monitor: MonitorSettings | None = None,
+) -> Generator[Progress | TrainingProgress, None, Path]:
+    """Fit one part of a model to the study's cohort; see `training.run.train`.
+
+    Parameters
+    ----------
+    monitor : MonitorSettings, optional
+        For a denoiser: look for copies while it trains.
+
+    Returns
+    -------
+    Path
+        Folder of the checkpoint: `out`, or the last one below the limit where the monitor ended
+        the training.
+
+    Raises
+    ------
+    JobFailed
+        The monitor ended the training, and no checkpoint was below the limit.
+    """
     import numpy as np
 
     from napari_memscan.training.run import train as fit
 
+    if monitor is not None and part != "denoiser":
+        raise BadInput(f"an {part} samples no volumes; only a denoiser can be monitored.")
     splits = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
     total = sum(map(len, splits.values()))
     arrays: dict[str, list[Any]] = {split: [] for split in splits}
@@ -39,16 +61,35 @@ def train(
             yield Progress(done, total, f"read {Path(path).name}")
     recipe = study.config.preprocessing
     spacing = recipe.spacing or _common_spacing(study)
-    yield from fit(
+    stacked = {split: np.stack(values) for split, values in arrays.items()}
+    watch = None
+    if monitor is not None:
+        from napari_memscan.jobs.monitoring import Monitor
+
+        watch = Monitor(monitor, out, stacked["training"], stacked["validation"], recipe, device)
+    whole = yield from fit(
         part,
-        {split: np.stack(values) for split, values in arrays.items()},
+        stacked,
         out,
         settings,
         device=device,
         preprocessing=recipe,
         spacing=spacing,
         autoencoder=autoencoder,
+        watch=watch,
     )
+    if whole:
+        return out
+    from napari_memscan.jobs.monitoring import BEST
+
+    assert watch is not None
+    row = watch.rows[-1]
+    if not (out / BEST / "recipe.json").exists():
+        raise JobFailed(
+            f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
+            "Look more often (--monitor), or raise the limit (--stop-above)."
+        )
+    return out / BEST
 
 
 def _common_spacing(study: Study) -> tuple[float, float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.files import hash_of, replacing
+from napari_memscan.files import hash_of
 from napari_memscan.training.settings import (
     EMBEDDERS,
     SETTINGS,
@@ -25,10 +25,11 @@ from napari_memscan.training.settings import (
     StructuralSettings,
     settings_of,
 )
+from napari_memscan.training.state import STATE, restore_state, save_state
+from napari_memscan.training.watching import Moment, Watch
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-STATE = "training.pt"
-"""File in the output folder from which a stopped training goes on."""
+__all__ = ["STATE", "TrainingProgress", "train"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def train(
     preprocessing: Preprocessing,
     spacing: tuple[float, float, float] | None = None,
     autoencoder: str | Path | None = None,
-) -> Iterator[TrainingProgress]:
+    watch: Watch | None = None,
+) -> Generator[Any, None, bool]:
     """Fit one part of a model and write it as a checkpoint.
 
     Parameters
@@ -83,11 +85,19 @@ def train(
         Voxel size in mm after preprocessing.
     autoencoder : path, optional
         For the denoiser: the trained autoencoder.
+    watch : Watch, optional
+        Looks at the training every so many steps, and may end it. Weights do not depend on it.
 
     Yields
     ------
     TrainingProgress
-        After every step. Closing the iterator saves the state and stops.
+        After every step, and what `watch` yields. Closing the iterator saves the state and stops.
+
+    Returns
+    -------
+    bool
+        Whether it went on to its last step and wrote the checkpoint; False where `watch` ended it,
+        with the state saved.
 
     Raises
     ------
@@ -128,13 +138,46 @@ def train(
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     if average is not None:
         parts["average"] = average
-    _restore(out, state, parts)
+    restore_state(out, state, parts)
     loss_value = math.nan
     network.train()
     started = time.monotonic() - state["seconds"]
+
+    def save(folder: Path) -> None:
+        trained = average.module if average is not None else task.network
+        weights = {key: value.contiguous() for key, value in trained.state_dict().items()}
+        provenance: dict[str, Any] = {
+            "settings": settings.model_dump(mode="json"),
+            "n_training": len(arrays["training"]),
+            "n_validation": len(arrays["validation"]),
+            "data": state["fingerprint"],
+            "validation": [list(pair) for pair in state["validation"][-20:]],
+            "torch": torch.__version__,
+        }
+        if state["step"] < settings.steps:
+            provenance["step"] = state["step"]
+        recipe, tensors = task.result(weights, provenance)
+        save_checkpoint(folder, recipe, tensors)
+
+    def losses() -> tuple[float, float]:
+        shown = average or network
+        training = _mean_loss(task, shown, settings, "training")
+        validation = _mean_loss(task, shown, settings, "validation")
+        network.train()
+        return training, validation
+
     try:
-        while state["step"] < settings.steps:
+        while True:
             step = state["step"]
+            last = step == settings.steps
+            if watch is not None and step and (last or step % watch.every == 0):
+                moment = Moment(step, settings.steps, state["fingerprint"], save, losses)
+                if (yield from watch(moment)):
+                    state["seconds"] = time.monotonic() - started
+                    save_state(out, state, parts)
+                    return False
+            if last:
+                break
             random = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
             rows = torch.multinomial(
                 task.weights,
@@ -164,29 +207,19 @@ def train(
             last = state["step"] == settings.steps
             validation = None
             if last or state["step"] % settings.validate_every == 0:
-                validation = _validate(task, average or network, settings)
+                validation = _mean_loss(task, average or network, settings, "validation")
                 network.train()
                 state["validation"].append((state["step"], round(validation, 6)))
             if last or state["step"] % settings.save_every == 0:
                 state["seconds"] = time.monotonic() - started
-                _save(out, state, parts)
+                save_state(out, state, parts)
             yield TrainingProgress(state["step"], settings.steps, loss_value, validation)
     except GeneratorExit:
         state["seconds"] = time.monotonic() - started
-        _save(out, state, parts)
+        save_state(out, state, parts)
         raise
-    trained = average.module if average is not None else task.network
-    weights = {key: value.contiguous() for key, value in trained.state_dict().items()}
-    provenance = {
-        "settings": settings.model_dump(mode="json"),
-        "n_training": len(arrays["training"]),
-        "n_validation": len(arrays["validation"]),
-        "data": state["fingerprint"],
-        "validation": [list(pair) for pair in state["validation"][-20:]],
-        "torch": torch.__version__,
-    }
-    recipe, tensors = task.result(weights, provenance)
-    save_checkpoint(out, recipe, tensors)
+    save(out)
+    return True
 
 
 class _Warmup:
@@ -265,13 +298,15 @@ def _fingerprint(
     )
 
 
-def _validate(task: Any, network: Any, settings: Settings) -> float:
-    """Return the mean loss over all validation volumes, with the same noise every time."""
+def _mean_loss(task: Any, network: Any, settings: Settings, split: str) -> float:
+    """Return the mean loss over as many volumes as validation has, always with the same noise."""
     import torch
 
     network.eval()
     random = torch.Generator().manual_seed(settings.seed)
-    rows = task.data["validation"]
+    # Of training evenly over the table: the first ones may be those that are drawn more often.
+    n, most = len(task.data[split]), len(task.data["validation"])
+    rows = task.data[split][:: max(1, n // most)][:most]
     size = max(settings.batch, 2)
     losses = []
     device = next(network.parameters()).device
@@ -280,40 +315,3 @@ def _validate(task: Any, network: Any, settings: Settings) -> float:
             batch = rows[start : start + size].to(device)
             losses.append((float(task.loss(network, batch, random)), len(batch)))
     return sum(a * n for a, n in losses) / sum(n for _, n in losses)
-
-
-def _save(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> None:
-    import torch
-
-    value = dict(state) | {name: part.state_dict() for name, part in parts.items()}
-    with replacing(out / STATE) as temporary:
-        torch.save(value, temporary)
-
-
-def _restore(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> None:
-    import pickle
-
-    import torch
-
-    path = out / STATE
-    if not path.exists():
-        if (out / "recipe.json").exists():
-            raise BadInput(
-                f"{out}: holds a finished checkpoint. Choose another folder for this training."
-            )
-        return
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise BadInput(
-            f"{path}: the saved state cannot be read. Delete it to start this training again."
-        ) from error
-    if value["fingerprint"] != state["fingerprint"]:
-        raise BadInput(
-            f"{out}: holds a training with other data or settings. "
-            f"Choose another folder, or delete {path.name} there to start again."
-        )
-    for name in parts:
-        parts[name].load_state_dict(value[name])
-    for key in state:
-        state[key] = value[key]
