@@ -74,10 +74,11 @@ def regenerate(
     if flagged or called:
         chosen = jobs.flagged(opened, decided=flagged, called=called)
         names += [name for name in chosen if name not in names]
-    settings = {"batch": batch, "decode": decode}
     with redirect_stdout(sys.stderr):
         made = follow(
-            jobs.regenerate_all(opened, names, tries=tries, guidance=guidance, **settings),
+            jobs.regenerate_all(
+                opened, names, tries=tries, guidance=guidance, batch=batch, decode=decode
+            ),
             "regenerate",
         )
     if json:
