@@ -294,7 +294,11 @@ def test_the_target_is_new_or_an_earlier_release(study, tmp_path):
     released(study, other, license="CC0-1.0")
     assert content(other) != before
     (other / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match=r"not of an earlier release \(notes\.txt\)"):
+    with pytest.raises(BadInput, match=r"not of an earlier release, .* \(notes\.txt\)"):
+        released(study, other)
+    (other / "notes.txt").unlink()
+    (other / "datasheet.md").write_text("filled in by hand")
+    with pytest.raises(BadInput, match=r"changed since \(datasheet\.md\)"):
         released(study, other)
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()

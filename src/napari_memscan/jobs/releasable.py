@@ -168,8 +168,16 @@ def powerless(result: ScanResult, selftest: SelfTest | None) -> str:
     """Return why the detector could not have called anything; empty where it could."""
     from napari_memscan.report.answer import no_power
 
-    told = [note for note in (selftest.notes if selftest else ()) if note.startswith("No power")]
-    return no_power(result) or next(iter(told), "")
+    told = [no_power(result)]
+    told += [note for note in (selftest.notes if selftest else ()) if note.startswith("No power")]
+    c = result.calibration
+    if result.rule == "conformal" and c is not None and c.least_discoveries > result.n_synthetic:
+        # Nothing was that near here, so the scan had no reason to complain.
+        told.append(
+            f"with {c.n_null} validation subjects {c.least_discoveries} volumes nearer than all of "
+            f"them would be needed to call any, and there are {result.n_synthetic}"
+        )
+    return next(filter(None, told), "")
 
 
 def _worded(study: Study, policy: Policy) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json, write_text
+from napari_memscan.jobs.disclosing import Disclosure
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.releasable import Candidates, candidates, few, powerless
+from napari_memscan.jobs.releasable import Candidates, candidates, few
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.report.manifest import Selection
-    from napari_memscan.report.scrubbing import Scrubber
     from napari_memscan.volumes.volume import Volume
 
 
@@ -125,8 +125,7 @@ def release(
             len(order) - len(chosen),
             dict(sorted(Counter(found.rejected.values()).items())),
         )
-        scrub = scrubber(study, found, names)
-        title = scrub.text(study.config.name)
+        shown = Disclosure(study, found, files, names)
         hashes, kinds = {}, Counter[str]()
         with building(out) as folder:
             for done, sample in enumerate(chosen, 1):
@@ -134,30 +133,17 @@ def release(
                 kinds[_shape(volume)] += 1
                 hashes[files[sample]] = write_clean(volume, folder, files[sample])
                 yield Progress(done, len(chosen), f"wrote {files[sample]}")
-            _report(study, found, folder / Path(REPORT).parent, files, scrub, names, title)
-            value = _manifest(
-                study, found, files, hashes, selection, scrub, names,
-                title=title, license=license, bids=bids,
-            )  # fmt: skip
+            shown.report(folder / Path(REPORT).parent)
+            value = shown.manifest(hashes, selection, license=license, bids=bids)
             write_json(folder / MANIFEST, value)
             shapes = [f"{k} of {kind}" for kind, k in sorted(kinds.items())]
-            sheet = datasheet(value, _made(found), shapes, config.answers)
+            sheet = datasheet(value, shown.made, shapes, config.answers)
             write_text(folder / DATASHEET, sheet)
             write_text(folder / LICENSE, license_text(license))
             if bids:
-                write_bids(folder, title, license, list(files.values()))
+                write_bids(folder, shown.title, license, list(files.values()))
             fingerprint = write_sums(folder)
         return Release(str(out), selection, fingerprint, found.warnings)
-
-
-def scrubber(study: Study, found: Candidates, names: bool) -> Scrubber:
-    """Return what takes training volumes, patients and (unless `names`) readers out of texts."""
-    from napari_memscan.report.scrubbing import Scrubber
-
-    rows = study.cohort.rows()
-    words = {word for row in rows for word in (row.subject_id, row.session_id)}
-    paths = [row.path for row in rows] + [str(study.sample_path(r)) for r in found.rows.values()]
-    return Scrubber(words | (set() if names else set(found.pseudonyms)), paths)
 
 
 def _used(study: Study) -> dict[str, Path]:
@@ -183,122 +169,3 @@ def _shape(volume: Volume) -> str:
     if volume.spacing is None:
         return f"{size}, voxel size unknown"
     return f"{size} of {' x '.join(f'{z:.4g}' for z in volume.spacing)} mm"
-
-
-def _made(found: Candidates) -> str:
-    """Say in words what made the volumes."""
-    rows = found.rows.values()
-    models = sorted({row.checkpoint_hash for row in rows} - {""})
-    if not models:
-        return "Made elsewhere, by a generator that the study does not know."
-    samplers = ", ".join(sorted({f"{r.sampler} with {r.steps} steps" for r in rows if r.seed}))
-    return (
-        f"Drawn from a latent diffusion model (checkpoint {', '.join(models)}) by {samplers}; the "
-        "seed of each is in the manifest."
-    )
-
-
-def _report(
-    study: Study,
-    found: Candidates,
-    folder: Path,
-    files: Mapping[str, str],
-    scrub: Scrubber,
-    names: bool,
-    title: str,
-) -> None:
-    """Write the page without pictures: its pairs would show patients."""
-    from napari_memscan.jobs.reporting import provenance
-    from napari_memscan.report.disclosed import (
-        disclosed,
-        disclosed_decision,
-        disclosed_selftest,
-    )
-    from napari_memscan.report.page import write_report
-
-    outside = _outside(found, files)
-    shown = {str(study.sample_path(row)): outside[s] for s, row in found.rows.items()}
-    decisions = {
-        outside[sample]: disclosed_decision(d, found.reader(d.reader, names), names)
-        for sample, d in found.current.items()
-        if sample in outside
-    }
-    rows = list(found.rows.values())
-    write_report(
-        folder,
-        disclosed(found.result, shown, scrub),
-        title=title,
-        decisions=decisions,
-        selftest=disclosed_selftest(found.selftest, scrub),
-        provenance=scrub.value(provenance(study, rows, found.events, found.head))
-        | {"left out of this page": "pictures and names of training volumes, and readers' notes"},
-    )
-
-
-def _outside(found: Candidates, files: Mapping[str, str]) -> dict[str, str]:
-    """Return what each sample is called outside: its file, or why it has none."""
-    names = {}
-    for sample in found.rows:
-        if sample in files:
-            names[sample] = Path(files[sample]).name.removesuffix(".nii.gz")
-        else:
-            names[sample] = f"{sample} ({'rejected' if sample in found.rejected else 'not wanted'})"
-    return names
-
-
-def _manifest(
-    study: Study,
-    found: Candidates,
-    files: Mapping[str, str],
-    hashes: Mapping[str, str],
-    selection: Selection,
-    scrub: Scrubber,
-    names: bool,
-    **stated: str,
-) -> dict[str, Any]:
-    from napari_memscan.report.disclosed import disclosed, disclosed_selftest
-    from napari_memscan.report.manifest import decisions_of, entry, manifest
-
-    paths = {str(study.sample_path(row)): s for s, row in found.rows.items()}
-    result = disclosed(found.result, paths, scrub)
-    judged = {sample.path: sample for sample in result.samples}
-    volumes = []
-    for sample, file in files.items():
-        row = found.rows[sample]
-        said = {found.reader(reader, names): d for reader, d in found.said(sample).items()}
-        made = {
-            "sample": sample,
-            "source_sha256": study.sha256(study.sample_path(row)),
-            "replaces": row.parent,
-            "seed": row.seed,
-            "recipe_hash": row.recipe_hash,
-            "checkpoint_hash": row.checkpoint_hash,
-            "sampler": row.sampler,
-            "steps": row.steps,
-            "settings": scrub.text(row.settings),
-        }
-        volumes.append(
-            entry(
-                file, hashes[file], made, judged[sample],
-                decisions_of(said, names), found.passed[sample],
-            )
-        )  # fmt: skip
-    return manifest(
-        title=stated["title"],
-        license=stated["license"],
-        layout=f"BIDS {stated['bids']}" if stated["bids"] else "plain",
-        policy=found.policy,
-        stated_rule=study.config.release.rule,
-        selection=selection,
-        result=result,
-        no_power=scrub.text(powerless(found.result, found.selftest)),
-        selftest=disclosed_selftest(found.selftest, scrub),
-        n_subjects=len({row.subject_id for row in study.cohort.rows("training")} - {""}),
-        decisions={
-            "events": found.events,
-            "head": found.head,
-            "readers": len(found.by_reader),
-            "store": study.config.review.readers,
-        },
-        volumes=volumes,
-    )

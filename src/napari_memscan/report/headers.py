@@ -34,10 +34,13 @@ def unclean(path: Path) -> str:
         if found:
             return found
         have = len(head)
-        for part in parts:
+        while have <= size:
+            part = next(parts, b"")
+            if not part:
+                break
             have += len(part)
-            if have > size:
-                return "holds more than its voxels"
+        if have > size:
+            return "holds more than its voxels"
         return "is cut off" if have < size else ""
     except StopIteration:
         return "is cut off"

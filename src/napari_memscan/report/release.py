@@ -173,10 +173,16 @@ def check_target(out: Path, used: Mapping[str, Path]) -> None:
             f"{out}: holds files and is no earlier release. Choose a new folder."
         ) from error
     others = sorted(set(there) - set(known))
+    # Volumes are many, and nobody edits them; a datasheet that was filled in by hand is work.
+    others += [
+        name
+        for name in there
+        if name in known and not name.endswith(".nii.gz") and sha256_of(out / name) != known[name]
+    ]
     if MANIFEST not in known or others:
         raise BadInput(
-            f"{out}: holds files that are not of an earlier release ({', '.join(others[:3])}); "
-            "they would be lost. Choose a new folder."
+            f"{out}: holds files that are not of an earlier release, or were changed since "
+            f"({', '.join(others[:3])}); they would be lost. Choose a new folder."
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 WITHHELD = "[withheld]"
 # An absolute path; not the end of a URL, and not a lone slash between words.
 PATHS = re.compile(r"(?<![\w:/\\])(?:[A-Za-z]:\\|/|~/)[^\s'\",;()<>]+")
+# What an importer passed over is in no cohort, and its name may be a patient's all the same.
+FILES = re.compile(r"[^\s'\",;()<>]+\.(?:nii|nii\.gz|npy|npz|dcm|csv|tsv)\b", re.IGNORECASE)
 LEAST_DIGITS = 4
 """Shorter numbers are not searched for: in "12 volumes" nobody can tell them from a subject."""
 
@@ -38,10 +40,10 @@ class Scrubber:
         )
 
     def text(self, text: str) -> str:
-        """Return a text without them, and without any absolute path."""
+        """Return a text without them, and without any absolute path or volume file."""
         if self.words:
             text = self._any.sub(WITHHELD, text)
-        return PATHS.sub(WITHHELD, text)
+        return FILES.sub(WITHHELD, PATHS.sub(WITHHELD, text))
 
     def value(self, value: Any) -> Any:
         """Return JSON-ready values with all texts in them scrubbed; names of fields stay."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, printable
 from napari_memscan.files import read_small, sha256_of
 from napari_memscan.report.headers import unclean
 from napari_memscan.report.manifest import FORMAT, Selection
@@ -98,8 +99,9 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
     sums: dict[str, str] = {}
     fingerprint = ""
     try:
-        fingerprint = sha256_of(folder / SUMS)
-        sums = read_sums(read_small(folder / SUMS, LARGEST).decode())
+        text = read_small(folder / SUMS, LARGEST)
+        fingerprint = hashlib.sha256(text).hexdigest()
+        sums = read_sums(text.decode())
     except (OSError, ValueError) as error:
         faults.append(f"{SUMS}: cannot be read ({error})")
     if expect and not fingerprint.startswith(expect):
@@ -123,7 +125,13 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
             faults.append(f"{MANIFEST}: missing")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         faults.append(f"{MANIFEST}: cannot be understood ({type(error).__name__}: {error})")
-    return Verified(str(folder), fingerprint, len(sums), tuple(faults), claims)
+    return Verified(
+        str(folder),
+        fingerprint,
+        len(sums),
+        tuple(map(printable, faults)),  # Names of files are the work of whoever made them.
+        tuple(map(printable, claims)),
+    )
 
 
 def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
@@ -133,6 +141,10 @@ def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
         yield f"{name}: not in {SUMS}, and belongs to every release"
     for name in sorted(set(there) - set(sums)):
         yield f"{name}: added"
+    folders = {parent for name in sums for parent in (folder / name).parents}
+    for path in sorted(p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()):
+        if path not in folders:
+            yield f"{path.relative_to(folder).as_posix()}/: a folder that was added"
     for name, digest in sums.items():
         path = folder / name
         if name not in there:
