@@ -20,7 +20,8 @@ def unclean(path: Path) -> str:
 
     A file that pretends to be of another size is never unpacked further than it should reach.
     """
-    raw = path.open("rb").read(GZIP)
+    with path.open("rb") as file:
+        raw = file.read(GZIP)
     if raw[:3] != b"\x1f\x8b\x08":
         return "is not compressed with gzip"
     if raw[3] or raw[4:8] != b"\0\0\0\0":
