@@ -236,6 +236,26 @@ def test_samples_keep_their_order_and_a_damaged_table_is_named(study):
         study.samples()
 
 
+def test_places_of_samples_are_absolute_and_through_no_link(study, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.nii.gz").touch()
+    study.synthetic_dir.mkdir(exist_ok=True)
+    (study.synthetic_dir / "file.nii.gz").symlink_to(elsewhere / "a.nii.gz")
+    (tmp_path / "linked").symlink_to(elsewhere)
+    (tmp_path / "back").symlink_to(study.synthetic_dir)
+    for path in (
+        "s000000.nii.gz",
+        "file.nii.gz",
+        "../../elsewhere/a.nii.gz",
+        str(tmp_path / "linked" / "a.nii.gz"),
+        str(tmp_path / "back" / "file.nii.gz"),
+        str(tmp_path / "linked" / "missing.nii.gz"),
+    ):
+        expected = (study.synthetic_dir / path).resolve()
+        assert study.sample_path(SampleRow("s000000", path)) == expected
+
+
 def test_one_job_at_a_time_in_this_process(study):
     with study.lock("generate"):
         with (

@@ -64,6 +64,7 @@ class Study:
         self.scan_dir = folder / "scan"
         self.report_dir = folder / "report"
         self.cohort_path = folder / "cohort.csv"
+        self._folders: dict[Path, Path] = {}
 
     @classmethod
     def create(cls, folder: str | Path, config: StudyConfig, cohort: Cohort) -> Study:
@@ -305,7 +306,13 @@ class Study:
 
     def sample_path(self, row: SampleRow) -> Path:
         """Return the absolute path of a sample's file."""
-        return (self.synthetic_dir / row.path).resolve()
+        path = self.synthetic_dir / row.path
+        # Folders are looked at once: there are few of them and thousands of volumes.
+        folder = self._folders.get(path.parent)
+        if folder is None:
+            folder = self._folders[path.parent] = path.parent.resolve()
+        found = folder / path.name
+        return found.resolve() if found.is_symlink() else found
 
     def hashes(self, row: SampleRow) -> dict[str, str]:
         """Return hashes of a sample's file, and of the model and recipe that made it.
