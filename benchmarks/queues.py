@@ -201,8 +201,14 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     first = seconds(lambda: dock.open_study(small), lambda: bool(shown))
     until(lambda: not dock.viewing.preloading)
     del shown[:]
+    again = seconds(lambda: dock.open_study(small), lambda: bool(shown))
+    until(lambda: not dock.viewing.preloading)
+    del shown[:]
     with profiled(options.profile, "opening"):
+        busy = time.process_time()
         opened = seconds(lambda: dock.open_study(study), lambda: bool(shown))
+        busy = time.process_time() - busy
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
     until(lambda: not dock.viewing.loading)
 
     def decided(name: str) -> float:
@@ -241,6 +247,7 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     gain = naive_filled / filled
     rows = [
         ("window's first study, of 20, first volume shown", first, None),
+        ("the same once more: napari, its canvas, the window", again, None),
         ("opened, first volume shown", opened, GOAL_OPEN),
         ("decision, next volume shown: median", next_one, GOAL_NEXT),
         (f"decision, next volume shown: worst of {len(decisions)}", worst, None),
@@ -262,10 +269,13 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     for what, took, goal in rows:
         met &= goal is None or took < goal
         said = "" if goal is None else f"  {'PASS' if took < goal else 'FAIL'}, < {1000 * goal:.0f}"
-        print(f"{what:48}{1000 * took:9.1f}{said}")
+        print(f"{what:52}{1000 * took:9.1f}{said}")
+    print(f"{'processor time of opening':52}{1000 * busy:9.1f}")
+    if load > 1:
+        print(f"Others work on this machine, too: {load:.1f} programs wait for each processor.")
     met &= gain >= SMOOTH_GAIN
     verdict = "PASS" if gain >= SMOOTH_GAIN else "FAIL"
-    print(f"{'filled so many times as quickly':48}{gain:8.1f}x  {verdict}, >= {SMOOTH_GAIN}x")
+    print(f"{'filled so many times as quickly':52}{gain:8.1f}x  {verdict}, >= {SMOOTH_GAIN}x")
     return bool(met)
 
 
