@@ -6,6 +6,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_memscan.review.session import Session
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY, MemscanWidget
 from napari_memscan.widgets.trust import TrustDialog
@@ -158,13 +159,35 @@ def test_a_volume_that_cannot_be_read_is_said_in_the_dock(qtbot, viewer, dock, l
         file.unlink()
     open_study(qtbot, dock, ldm_study)
     assert dock.review_view.message.level == "error"
-    assert "no such file" in dock.review_view.message.text
+    assert "missing. Restore" in dock.review_view.message.text
     assert titles(viewer) == []
     # The decision on what was seen earlier can still be made.
     dock.review.act("copy")
     assert dock.review.progress[0] == 1
     (event,) = dock.review.session.store.history()
     assert event.evidence["sample_sha256"] == ""
+
+
+def test_why_nothing_can_be_read_is_said_where_one_is(qtbot, dock, folder_study):
+    (folder_study / "scan" / "verdicts.parquet").write_bytes(b"half a file")
+    open_study(qtbot, dock, folder_study)
+    assert dock.step == GENERATE
+    assert dock.generate_view.message.level == "error"
+    assert "Scan again" in dock.generate_view.message.text
+
+
+def test_a_closed_window_holds_no_case(qtbot, dock, folder_study):
+    dock.show()
+    open_study(qtbot, dock, folder_study)
+    current, session = dock.review_view.queue.current, dock.review.session
+    other = Session(Study.open(folder_study).store())
+    other.reader = "somebody else"
+    try:
+        assert other.open(current) == session.reader
+        dock.hide()
+        assert other.open(current) == ""
+    finally:
+        other.close()
 
 
 def test_keys_are_free_and_given_back(qtbot, viewer, dock, folder_study):

@@ -54,8 +54,7 @@ class Session:
     def close(self) -> None:
         """Give up what this reader holds, and the store."""
         try:
-            if self.reader:
-                self._claims.release(self.reader)
+            self.rest()
         finally:
             self.store.close()
 
@@ -116,6 +115,11 @@ class Session:
         if self._claims.claim(sample, self.reader, share=share) is not None:
             return ""
         return self._claims.held_by_others(self.reader).get(sample, "")
+
+    def rest(self) -> None:
+        """Give up what this reader holds: the window was closed, or hidden."""
+        if self.reader:
+            self._claims.release(self.reader)
 
     def following(
         self, order: Sequence[str], after: str | None = None, share: bool = False

@@ -240,6 +240,9 @@ class MemscanWidget(QWidget):
             self.go_to(REVIEW)
         elif has_source(study):
             self.go_to(GENERATE)
+            said = self.review_view.message
+            if said.level == "error":  # why there is nothing to read, where it is seen
+                self.generate_view.message.say(said.text, "error")
         else:
             self.go_to(STUDY)
 
@@ -315,6 +318,8 @@ class MemscanWidget(QWidget):
         """Give the keys back: nobody should decide with a dock that is not seen."""
         super().hideEvent(event)
         self._keys.set_active(False)
+        # Closing the window hides the dock and tells it nothing else.
+        self.review.rest()
 
 
 def _scrolling(view: QWidget) -> QScrollArea:

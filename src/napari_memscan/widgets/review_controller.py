@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +209,12 @@ class ReviewController(QObject):
             self._show_current()
             return
         self._view.queue.select(self._following(None) or next(iter(self.items)))
+
+    def rest(self) -> None:
+        """Let others read what is open here, until something is shown again."""
+        if self._session is not None:
+            with suppress(MemscanError):  # A claim ends by itself, too.
+                self._session.rest()
 
     def stop_reading(self) -> None:
         """Take the panes away; the selection stays."""

@@ -83,7 +83,7 @@ class MapView(QWidget):
             button.setCheckable(True)
             button.setAutoExclusive(True)
         self.lasso.setChecked(True)
-        words = QLabel("&Map:")
+        words = QLabel("Map:")
         words.setBuddy(self.method)
         layout = QVBoxLayout(self)
         # Two rows: one would be wider than a dock.

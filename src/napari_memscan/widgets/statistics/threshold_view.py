@@ -49,7 +49,7 @@ class ThresholdView(QWidget):
         self.line = pg.InfiniteLine(0.0, angle=90, movable=True)
         self.line.setZValue(10)
         row = QHBoxLayout()
-        words = QLabel("&Threshold:")
+        words = QLabel("Threshold:")
         words.setBuddy(self.box)
         for widget in (words, self.box, self.back):
             row.addWidget(widget)

@@ -13,7 +13,7 @@ ACTIONS = {
     "pair mode": ("Next way to show the pair", "Shift+W"),
     "blink": ("Blink once: the other one of the pair", "Q"),
     "partner": ("Next neighbour as partner", "Shift+Q"),
-    "map": ("Local similarity on or off", "Alt+W"),
+    "map": ("Local similarity on or off", "Alt+8"),
     "slice up": ("Next slice", "PgUp"),
     "slice down": ("Previous slice", "PgDown"),
     "offset up": ("Unregistered partner one slice ahead", "Alt+PgUp"),
