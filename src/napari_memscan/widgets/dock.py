@@ -173,6 +173,7 @@ class MemscanWidget(QWidget):
             self.review_view.message.say("Wait until nothing runs, or Stop; then read blind.")
             return
         self.review.stop_reading()
+        self.review.rest()
         self._aside = self._statistics_dock is not None and self._statistics_dock.isVisible()
         if self._aside:
             self._statistics_dock.hide()

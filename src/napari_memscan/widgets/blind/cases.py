@@ -98,8 +98,7 @@ class Cases(QObject):
         """
         self._answered, self._revealed = set(reading.answered), set(reading.revealed)
         self._second = {number: d.decision for number, d in reading.again.items()}
-        self._reading = reading
-        self._truths = {}
+        self._reading, self._truths = reading, {}
         self._screen.begin(study, reading, self._preferences.layout)
         self._guarded(self._go)
 
@@ -175,14 +174,9 @@ class Cases(QObject):
 
     def _answer(self, case: BlindCase, name: str) -> None:
         reading = self._current
-        if self._screen.failed and name != "unsure":
-            said = "Unsure, or go on" if "unsure" in self._offered else "go on"
-            self._view.message.say(
-                f"Not recorded: not both volumes can be shown. Choose {said} with Next.", "warning"
-            )
-            return
-        if not self._screen.seen_yet and not self._screen.failed:
-            self._view.message.say("Not recorded: the volumes are not shown yet.", "info")
+        refusal = self._screen.refusal(name, "unsure" in self._offered)
+        if refusal:
+            self._view.message.say(refusal, "warning")
             return
         answer = SIDES[name] if reading.forced_choice else name
         try:

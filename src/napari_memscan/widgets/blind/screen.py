@@ -97,10 +97,17 @@ class Screen(QObject):
         """Return whether this case is the one that is shown."""
         return self._key == case.title
 
-    @property
-    def seen_yet(self) -> bool:
-        """Whether the case was on the canvas."""
-        return self._clock.seconds is not None
+    def refusal(self, answer: str, unsure: bool) -> str:
+        """Return why an answer cannot be one to what is on the screen; empty where it can.
+
+        `unsure` says whether that is an answer to what is asked.
+        """
+        if self.failed and answer != "unsure":
+            instead = "Choose Unsure, or Skip" if unsure else "Skip this case"
+            return f"Not recorded: not both volumes can be shown. {instead}."
+        if self._clock.seconds is None and not self.failed:
+            return "Not recorded: the volumes are not shown yet."
+        return ""
 
     def seen(self) -> dict[str, Any]:
         """Return what is recorded with an answer beside the answer itself."""
