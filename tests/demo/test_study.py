@@ -28,6 +28,7 @@ def test_shipped_checkpoints_are_small_and_say_what_they_are():
     assert read_recipe(checkpoint_path("embedder"), "embedder").input_shape == SHAPE
 
 
+@pytest.mark.timeout(900)  # the whole job at its real size; slow on a machine that is busy
 def test_it_samples_live_and_has_memorised(study):
     """Other seeds give other volumes; some are nearer to a training phantom than any new one."""
     made = jobs.run(jobs.generate(study, 6, seed=100))

@@ -139,7 +139,7 @@ def test_findings_say_all_of_it(store):
     assert found.changes[0].changed == (("s0", "unsure", "not a copy"),)
     assert (found.choices["Ann"].k, found.choices["Ann"].n) == (0, 1)
     text = str(found)
-    assert "Ann: recognised the synthetic volume in 0 of 1 = 0%" in text
+    assert "Ann: recognised the synthetic volume in 0.000 (0.000 to 0.975; 0 of 1)" in text
     assert "Ann (blind) against a table (the reference)" in text
     value = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert value["choices"]["Ann"]["interval"][0] == 0
