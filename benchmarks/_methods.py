@@ -18,7 +18,7 @@ import numpy as np
 
 from _cohorts import SETTINGS, SPACING, Batch, Split
 from _generated import finished
-from napari_memscan.detection.detector import Judgement, Null, PosedLimits, judge
+from napari_memscan.detection.detector import Judgement, Null, judge
 from napari_memscan.detection.limits import ClassLimits
 from napari_memscan.detection.neighbours import NeighbourIndex
 from napari_memscan.detection.planting import LIMIT_KINDS, plant
@@ -45,8 +45,9 @@ class Answer:
         Training volumes, best first, at most 20 (more where two retrievers propose).
     called : dict
         Nominal level to which are called copy or near-duplicate, (m,) of bool.
-    novel_limit, copy_limit : float or None
-        Of the class limits; None without.
+    copyness : array (m,)
+        What copies are ranked by among all queries, larger is likelier one: the scores, or where
+        displacements are known, those of queries that lie above the novel limit.
     null : array (n,)
         What the p-values rest on; empty without.
     own : list of str or None
@@ -62,8 +63,7 @@ class Answer:
     verdicts: list[str]
     ranked: list[Sequence[int]]
     called: dict[float, np.ndarray]
-    novel_limit: float | None = None
-    copy_limit: float | None = None
+    copyness: np.ndarray = field(default_factory=lambda: np.empty(0))
     null: np.ndarray = field(default_factory=lambda: np.empty(0))
     own: list[str] | None = None
     seconds: float = 0.0
@@ -88,21 +88,26 @@ def peak_megabytes() -> float:
 def judged(
     scores: np.ndarray,
     null: Null,
-    limits: ClassLimits | PosedLimits,
+    limits: ClassLimits,
     planted: dict[str, list[float]],
     name: str,
     found: Sequence[Found] = (),
+    displaced: dict[str, list[float]] | None = None,
 ) -> Answer:
     """Return verdicts and calls on scores; what ranks the candidates is still to be filled in.
 
-    `planted` are scores by kind.
+    `planted` are scores by kind, `displaced` the displacements of those whose source was found.
     """
     own = None
-    whole = limits.all_ if isinstance(limits, PosedLimits) else limits
     if name in SETTINGS:
-        copy, near = (planted[kind] for kind in SETTINGS[name])
-        alone = ClassLimits(seed=whole.seed, n_draws=1).fit(null.one_each().scores, near, copy)
-        own = [verdict for verdict, _ in judge(scores, null, alone, q=Q).verdicts]
+        copy, near = SETTINGS[name]
+        alone = ClassLimits(seed=limits.seed, n_draws=1).fit(
+            null.one_each().scores,
+            planted[near],
+            planted[copy],
+            displaced and (displaced[near], displaced[copy]),
+        )
+        own = [verdict for verdict, _ in judge(scores, null, alone, q=Q, found=found).verdicts]
     by_level: dict[float, Judgement] = {
         q: judge(scores, null, limits, q=q, found=found) for q in LEVELS
     }
@@ -111,11 +116,18 @@ def judged(
         [verdict for verdict, _ in by_level[Q].verdicts],
         [],
         {q: one.decision.rejected for q, one in by_level.items()},
-        whole.novel_limit_,
-        whole.copy_limit_,
+        _copyness(scores, limits, found),
         null.one_each().scores,
         own,
     )
+
+
+def _copyness(scores: np.ndarray, limits: ClassLimits, found: Sequence[Found]) -> np.ndarray:
+    if not found or limits.novel_limit_ is None:
+        return scores
+    moved = np.array([one.displacement for one in found])
+    # What is no nearer than strangers is no copy, however little of it has moved.
+    return np.where(scores > limits.novel_limit_, -moved, scores - 1 - moved.max() - 1)
 
 
 class WholeVolume:
@@ -333,10 +345,15 @@ class Chain:
         judgement = self.detector.predict(batch.volumes)
         seconds = time.perf_counter() - start + self.verifier.repeated
         planted: dict[str, list[float]] = {}
+        displaced: dict[str, list[float]] = {}
         for one, found in zip(self.detector.plants_, self.detector.planted_, strict=True):
             planted.setdefault(one.kind, []).append(found.score)
+            if found.index == one.source:
+                displaced.setdefault(one.kind, []).append(found.displacement)
         null, limits = self.detector.null_, self.detector.limits_
-        answer = judged(judgement.scores, null, limits, planted, batch.name, judgement.found)
+        answer = judged(
+            judgement.scores, null, limits, planted, batch.name, judgement.found, displaced
+        )
         assert answer.verdicts == [verdict for verdict, _ in judgement.verdicts]
         answer.ranked = [found.retrieved for found in judgement.found]
         answer.found = judgement.found

@@ -11,31 +11,24 @@ import numpy as np
 
 from _cohorts import SPACING, Batch, Split
 from _scoring import area, confusion, macro_f1, tpr_at
-from napari_memscan.detection.detector import Judgement, Null, judge
-from napari_memscan.detection.intervals import auc
+from napari_memscan.detection.detector import Null, judge, learnt
 from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.planting import LIMIT_KINDS, plant
+from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
 from napari_memscan.detection.search import Found, Query, Search
 
 Measure = Callable[[object], float]
-NEARNESS: dict[str, Measure] = {
-    "score": lambda e: e.score,
-    "score x overlap": lambda e: e.score * e.overlap,
-    "score x root of overlap": lambda e: e.score * e.overlap**0.5,
-}
-"""What could say whether a volume is near at all; copy or near-duplicate is another question."""
 
 
 @dataclass
 class Searched:
     """Everything that was searched for, with so many candidates verified that fewer can be tried.
 
-    `planted` are (label, kind, Found).
+    `planted` are (label, kind, Plant, Found).
     """
 
     null: list[Found]
     subjects: list[str]
-    planted: list[tuple[str, str, Found]]
+    planted: list[tuple[str, str, Plant, Found]]
     batches: list[tuple[Batch, list[Found]]]
     seed: int
 
@@ -59,14 +52,13 @@ def explore(job, study: Split, asked: list[Batch]) -> list[str]:
         sources = range(len(training.volumes))
         for p in plant(kinds, job.sizes.planted, sources, study.shape, (study.seed, 1)):
             volume = decode(p.load(lambda p=p: training.volumes[p.source], SPACING))
-            planted.append((label, p.kind, find(volume)))
+            planted.append((label, p.kind, p, find(volume)))
     batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
     searched = Searched(null, validation.subjects, planted, batches, study.seed)
     return [
         *_mistakes(searched),
         *_verified(searched, job.verified),
         *_measures(searched),
-        *_rules(searched),
     ]
 
 
@@ -75,12 +67,14 @@ def _same(volume: np.ndarray) -> np.ndarray:
 
 
 def _measures_of(evidence: object) -> dict[str, Measure]:
-    """Return every number of the evidence, and a few simple combinations, by name."""
+    """Return every number of the evidence, larger is nearer, and a few combinations, by name."""
     found: dict[str, Measure] = {}
     for one in fields(evidence):  # type: ignore[arg-type]
         if isinstance(getattr(evidence, one.name), float):
-            found[one.name] = lambda e, name=one.name: float(getattr(e, name))
-    found |= NEARNESS
+            sign = -1 if one.name == "displacement" else 1
+            found[one.name] = lambda e, name=one.name, sign=sign: sign * float(getattr(e, name))
+    found["score x overlap"] = lambda e: e.score * e.overlap
+    found["score x stillness"] = lambda e: e.score / (1 + e.displacement)
     names = [n for n in ("score", "correlation", "ssim", "worst") if n in found]
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
@@ -97,9 +91,9 @@ def _limits(
     searched: Searched, value: Callable[[Found], float], kinds: Sequence[str] = (), **settings
 ) -> tuple[Null, ClassLimits]:
     null = Null(np.array([value(f) for f in searched.null]), searched.subjects)
-    of_kinds = {kind for _, kind, _ in searched.planted} & set(kinds)
+    of_kinds = {kind for _, kind, _, _ in searched.planted} & set(kinds)
     of: dict[str, list[float]] = {"copy": [], "near-duplicate": []}
-    for label, kind, found in searched.planted:
+    for label, kind, _, found in searched.planted:
         if kind in kinds or not of_kinds:
             of[label].append(value(found))
     limits = ClassLimits(seed=searched.seed, n_draws=1, **settings)
@@ -110,24 +104,38 @@ def _verdicts(batch_scores: np.ndarray, null: Null, limits: ClassLimits) -> list
     return [verdict for verdict, _ in judge(batch_scores, null, limits, q=0.1).verdicts]
 
 
+def _first(found: Found, verified: int) -> Found:
+    """Return what a search would have found with fewer candidates verified."""
+    return Found(tuple(h for h in found.hits if h.rank < verified), found.retrieved)
+
+
+def _both(searched: Searched, verified: int) -> tuple[Null, ClassLimits]:
+    """Return the null and the limits of the chain as it is: by score, and by displacement."""
+    null = [_first(f, verified).score for f in searched.null]
+    planted = [_first(f, verified) for _, _, _, f in searched.planted]
+    plants = [one for _, _, one, _ in searched.planted]
+    of_null = Null(np.array(null), searched.subjects)
+    return of_null, learnt(of_null, plants, planted, searched.seed)
+
+
 def _mistakes(searched: Searched, verified: int = 3) -> list[str]:
-    measure: Measure = lambda e: e.score  # noqa: E731
-    value = partial(best, verified=verified, measure=measure)
-    null, limits = _limits(searched, value)
+    value = partial(best, verified=verified, measure=lambda e: e.score)
+    null, limits = _both(searched, verified)
     each = np.sort(null.one_each().scores)
     lines = [
-        f"  {verified} verified: novel limit {limits.novel_limit_}, copy limit "
-        f"{limits.copy_limit_}; null of {len(each)} subjects {each[0]:.3f} to {each[-1]:.3f}, "
-        f"median {np.median(each):.3f}"
+        f"  {verified} verified: novel limit {limits.novel_limit_}, displacement limit "
+        f"{limits.displacement_limit_}; null of {len(each)} subjects {each[0]:.3f} to "
+        f"{each[-1]:.3f}, median {np.median(each):.3f}"
     ]
     for label, kinds in LIMIT_KINDS.items():
         for kind in kinds:
-            own = np.array([value(f) for _, k, f in searched.planted if k == kind])
+            own = np.array([value(f) for _, k, _, f in searched.planted if k == kind])
             quantiles = np.percentile(own, [0, 25, 50, 75, 100]).round(3)
             lines.append(f"  planted {label}, {kind}: min, quartiles, max {quantiles}")
     for batch, found in searched.batches:
         scores = np.array([value(f) for f in found])
-        said = _verdicts(scores, null, limits)
+        first = [_first(f, verified) for f in found]
+        said = [v for v, _ in judge(scores, null, limits, q=0.1, found=first).verdicts]
         lines.append(f"  {batch.name}: scores and verdicts by class; why")
         for label in dict.fromkeys(batch.truth):
             rows = [i for i, t in enumerate(batch.truth) if t == label]
@@ -157,11 +165,13 @@ def _verified(searched: Searched, most: int) -> list[str]:
         if verified > most:
             continue
         value = partial(best, verified=verified, measure=lambda e: e.score)
-        null, limits = _limits(searched, value)
+        null, limits = _both(searched, verified)
         cells = []
         for batch, found in searched.batches:
             scores = np.array([value(f) for f in found])
-            f1 = macro_f1(confusion(batch.truth, _verdicts(scores, null, limits)))
+            first = [_first(f, verified) for f in found]
+            said = [v for v, _ in judge(scores, null, limits, q=0.1, found=first).verdicts]
+            f1 = macro_f1(confusion(batch.truth, said))
             pairs = [(f, s) for f, s in zip(found, batch.sources, strict=True) if s >= 0]
             inside = np.mean([s in f.retrieved[:verified] for f, s in pairs])
             cells.append(f"{batch.name} {f1:.3f}, recall {inside:.2f}")
@@ -194,75 +204,3 @@ def _measures(searched: Searched, verified: int = 3) -> list[str]:
             )
         lines.append(f"    {name:32}" + " | ".join(cells))
     return lines
-
-
-def crossing(near: np.ndarray, copy: np.ndarray) -> float:
-    """Return where two normal densities of Fisher's z are equal, between their means."""
-    a, b = np.arctanh(np.clip(near, -0.9999, 0.9999)), np.arctanh(np.clip(copy, -0.9999, 0.9999))
-    grid = np.linspace(a.mean(), b.mean(), 2001)
-    density = [-0.5 * ((grid - x.mean()) / x.std()) ** 2 - np.log(x.std()) for x in (a, b)]
-    return float(np.tanh(grid[np.argmin(np.abs(density[0] - density[1]))]))
-
-
-def _rules(searched: Searched, verified: int = 3) -> list[str]:
-    """Try other ways from evidence to verdicts: macro-F1, novel ones called, and others not."""
-    measure = NEARNESS["score"]
-    by_score = partial(best, verified=verified, measure=measure)
-    _, limits = _limits(searched, by_score)
-    if limits.copy_limit_ is None:
-        return ["  rules: no limits"]
-    planted = {
-        label: np.array([by_score(f) for one, _, f in searched.planted if one == label])
-        for label in ("copy", "near-duplicate")
-    }
-    copy_limits = {
-        "as it is": limits.copy_limit_,
-        "of normal z": crossing(planted["near-duplicate"], planted["copy"]),
-    }
-    lines = [
-        "  rules: what is near by one measure is a copy by its score; by setting macro-F1, novel "
-        "called, others not; AUC of the measure"
-    ]
-    for name, near in NEARNESS.items():
-        value = partial(best, verified=verified, measure=near)
-        null, own = _limits(searched, value)
-        for copy_name, copy_limit in copy_limits.items():
-            for q in (0.05, 0.1):
-                for bounded in (False, True):
-                    cells = []
-                    for batch, found in searched.batches:
-                        values = np.array([value(f) for f in found])
-                        one = judge(values, null, own, q=q)
-                        limit = own.novel_limit_ if bounded else None
-                        said = _said(one, values, list(map(by_score, found)), limit, copy_limit)
-                        table = confusion(batch.truth, said)
-                        classes = [i for i in range(3) if table[i].sum()]
-                        near_ones = np.array(batch.truth) != "novel"
-                        area_ = auc(values[~near_ones], values[near_ones])
-                        cells.append(
-                            f"{macro_f1(table, classes):.3f} {table[2, :2].sum()} "
-                            f"{table[:2, 2:].sum()} {area_:.3f}"
-                        )
-                    rule = "rejected, above novel limit" if bounded else "rejected"
-                    title = f"{name}; q {q:g}, {rule}; copy limit {copy_name} {copy_limit:.3f}"
-                    lines.append(f"    {title:88}" + " | ".join(cells))
-    return lines
-
-
-def _said(
-    one: Judgement,
-    values: np.ndarray,
-    scores: list[float],
-    novel_limit: float | None,
-    copy_limit: float,
-) -> list[str]:
-    said = []
-    rows = zip(values, scores, one.decision.rejected, one.verdicts, strict=True)
-    for value, score, rejected, (verdict, _) in rows:
-        if not rejected:
-            said.append(verdict)
-        elif novel_limit is not None and value <= novel_limit:
-            said.append("novel")
-        else:
-            said.append("copy" if score >= copy_limit else "near-duplicate")
-    return said

@@ -193,12 +193,13 @@ def line(name: str, setting: str, results: list[Result]) -> Line:
         batch = next(b for b in result.batches if b.name == setting)
         answer = result.answers[name][setting]
         truth, scores = np.array(batch.truth), answer.scores
+        copyness = answer.copyness if len(answer.copyness) else scores
         tables.append(confusion(batch.truth, answer.verdicts))
-        tprs.append((tpr_at(scores, truth == "copy"), tpr_at(scores, truth != "novel")))
+        tprs.append((tpr_at(copyness, truth == "copy"), tpr_at(scores, truth != "novel")))
         areas.append([
-            area(scores, truth, "near-duplicate", "copy"),
+            area(copyness, truth, "near-duplicate", "copy"),
             area(scores, truth, "novel", "near-duplicate"),
-            area(scores, truth, "novel", "copy"),
+            area(copyness, truth, "novel", "copy"),
         ])  # fmt: skip
         for k, hits in found.items():
             hits.append(recall(answer.ranked, batch.sources, k))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.detector import PosedLimits
 from napari_memscan.detection.duplicate_groups import Pair, grouped, merged
 from napari_memscan.detection.duplicates import (
     Searches,
@@ -26,7 +25,7 @@ N, M = 12, 40
 
 def found(*hits):
     """Return what a search found: pairs of training volume and score."""
-    evidence = [Evidence(s, s, s, s, 1.0, np.eye(4), "rigid") for _, s in hits]
+    evidence = [Evidence(s, s, s, s, 1.0, 1 - s, np.eye(4), "rigid") for _, s in hits]
     made = [Hit(i, rank, e) for rank, ((i, _), e) in enumerate(zip(hits, evidence, strict=True))]
     made.sort(key=lambda hit: -hit.evidence.score)
     return Found(tuple(made), tuple(hit.index for hit in made))
@@ -41,7 +40,7 @@ def low(n, seed):
 def limits():
     random = np.random.default_rng(0)
     near, copy = random.uniform(0.65, 0.75, 20), random.uniform(0.85, 0.95, 20)
-    return PosedLimits.of_all(ClassLimits(n_draws=10).fit(low(M, 2), near, copy))
+    return ClassLimits(n_draws=10).fit(low(M, 2), near, copy, (1 - near, 1 - copy))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_overlapping_classes_part_where_both_are_equally_likely():
     novel, near, copy = classes(n=4000, near=4, copy=6)
     limits = ClassLimits(n_draws=50).fit(novel, near, copy)
     assert limits.copy_limit_ == pytest.approx(np.tanh(0.5), abs=0.01)
-    low, high = limits.copy_limit_interval_
+    low, high = limits.copy_interval_
     assert low <= limits.copy_limit_ <= high
     assert high - low < 0.02
     # Of a narrow and a wide class the limit is near the narrow one: as the densities say.
@@ -80,7 +80,7 @@ def test_a_class_too_small_or_missing_gives_no_limit_and_a_reason():
     limits = ClassLimits(n_draws=1).fit(novel, near[:9], copy)
     assert limits.copy_limit_ is None
     assert limits.novel_limit_ is None
-    assert limits.copy_limit_interval_ is None
+    assert limits.copy_interval_ is None
     assert any("9 near-duplicate scores; at least 10" in r for r in limits.reasons_)
     empty = ClassLimits(n_draws=1).fit(novel, [], [])
     assert empty.novel_limit_ is None
@@ -105,7 +105,7 @@ def test_limits_are_seeded():
     data = classes(near=2, copy=3.5)
     first, again = (ClassLimits(seed=1, n_draws=50).fit(*data) for _ in range(2))
     other = ClassLimits(seed=2, n_draws=50).fit(*data)
-    assert first.copy_limit_interval_ == again.copy_limit_interval_
+    assert first.copy_interval_ == again.copy_interval_
     assert first.novel_limit_interval_ == again.novel_limit_interval_
     assert first.novel_limit_interval_ != other.novel_limit_interval_
     assert first.copy_limit_ == other.copy_limit_
@@ -121,3 +121,24 @@ def test_bad_input_is_named():
         ClassLimits(0.5).fit(novel, near, copy)
     with pytest.raises(BadInput, match="0 draws"):
         ClassLimits(n_draws=0).fit(novel, near, copy)
+
+
+def test_copies_are_limited_by_displacement_where_it_is_known():
+    random = np.random.default_rng(5)
+    novel, near, copy = (random.uniform(a, a + 0.1, 30) for a in (0.3, 0.8, 0.82))
+    apart = random.normal(0.5, 0.05, 30), random.normal(0.1, 0.05, 25)
+    limits = ClassLimits(n_draws=50).fit(novel, near, copy, apart)
+    assert limits.copy_limit_ is None
+    assert limits.displacement_limit_ == pytest.approx(0.3, abs=0.03)
+    low, high = limits.copy_interval_
+    assert low <= limits.displacement_limit_ <= high
+    assert limits.separability_["copy/near-duplicate"].n_near == 25
+    assert limits.is_copy(0.9, 0.2)
+    assert limits.is_copy(0.9, 0.4) is False
+    with pytest.raises(BadInput, match="displacement"):
+        limits.is_copy(0.9)
+    # Scores alone could not have said it.
+    assert ClassLimits(n_draws=1).fit(novel, near, copy).is_copy(0.9) is None
+    alike = ClassLimits(n_draws=1).fit(novel, near, copy, (apart[0], apart[0][:25]))
+    assert alike.is_copy(0.9, 0.2) is None
+    assert "by its displacement" in " ".join(alike.reasons_)

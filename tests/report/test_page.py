@@ -50,12 +50,11 @@ def judged(near=0.75, copy=0.9, null_at=0.4, called=(0.95, 0.94, 0.78, 0.77), n_
     rest = random.normal(0.4, 0.05, 24)
     scores = np.concatenate([called, rest])
     null = random.normal(null_at, 0.05, n_null)
-    limits = ClassLimits(n_draws=50).fit(
-        null, random.normal(near, 0.03, 20), random.normal(copy, 0.01, 20)
-    )
+    near, copy = random.normal(near, 0.03, 20), random.normal(copy, 0.01, 20)
+    limits = ClassLimits(n_draws=50).fit(null, near, copy, (1 - near, 1 - copy))
     pose = np.eye(4)
     found = [
-        Found((Hit(i % 5, 0, Evidence(s, s, s, s, 1.0, pose, "start")),), (i % 5,))
+        Found((Hit(i % 5, 0, Evidence(s, s, s, s, 1.0, 1 - s, pose, "start")),), (i % 5,))
         for i, s in enumerate(scores)
     ]
     judgement = judge(scores, Null(null), limits, q=q, found=found)
@@ -90,7 +89,7 @@ def self_test(scan, **changes):
         "k": 9,
         "n_training": 30,
         "n_null": 100,
-        "copy_limit": 0.9,
+        "displacement_limit": 0.3,
         "novel_limit": 0.5,
         "embedder": scan.embedder,
         "search_hash": scan.calibration.search_hash,
@@ -227,7 +226,7 @@ def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
         "size-matched",
         "dar2024",
         "(null floor)",
-        f"{result.calibration.copy_limit:.3f}",
+        f"{result.calibration.displacement_limit:.3f}",
         "20 planted copies",
         "Assumption test, passed",
         "Not measured.",

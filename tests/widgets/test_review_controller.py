@@ -305,7 +305,7 @@ def self_test(scan, **changes) -> SelfTest:
         "k": 20,
         "n_training": scan.n_training,
         "n_null": scan.n_validation,
-        "copy_limit": 0.9,
+        "displacement_limit": 0.3,
         "novel_limit": 0.5,
         "embedder": scan.embedder,
         "search_hash": scan.calibration.search_hash,

@@ -87,10 +87,11 @@ class Calibration:
         subjects would let a single one be called.
     power_note : str
         Why volumes nearer than all of the null were not called; else empty.
-    copy_limit, moved_copy_limit, novel_limit : float or None
-        Scores at which copies begin, for volumes that lie as their partner does and for those that
-        were turned, flipped or zoomed; and at which novel volumes end.
-    copy_limit_interval, moved_copy_limit_interval, novel_limit_interval : (float, float) or None
+    displacement_limit : float or None
+        Up to which displacement, in mm, a called volume is a copy; see `ClassLimits`.
+    novel_limit : float or None
+        Score up to which volumes are novel.
+    displacement_limit_interval, novel_limit_interval : (float, float) or None
         95 %.
     auc_copy_near, auc_near_novel : (float, float, float) or None
         Area under the ROC curve and its 95 % interval.
@@ -117,10 +118,8 @@ class Calibration:
     least_discoveries: int
     least_validation: int
     power_note: str
-    copy_limit: float | None
-    copy_limit_interval: Interval | None
-    moved_copy_limit: float | None
-    moved_copy_limit_interval: Interval | None
+    displacement_limit: float | None
+    displacement_limit_interval: Interval | None
     novel_limit: float | None
     novel_limit_interval: Interval | None
     auc_copy_near: tuple[float, float, float] | None
@@ -144,8 +143,7 @@ class Calibration:
         decoded: bool = False,
     ) -> Calibration:
         """Take from a judgement what is to be kept."""
-        decision, posed = judgement.decision, judgement.limits
-        limits, still, moved = posed.all_, posed.of_[False], posed.of_[True]
+        decision, limits = judgement.decision, judgement.limits
         test: AssumptionTest = judgement.assumption
         return cls(
             q=decision.q,
@@ -158,10 +156,8 @@ class Calibration:
             least_discoveries=decision.least_discoveries,
             least_validation=decision.least_validation,
             power_note=decision.power_note,
-            copy_limit=still.copy_limit_,
-            copy_limit_interval=still.copy_limit_interval_,
-            moved_copy_limit=moved.copy_limit_,
-            moved_copy_limit_interval=moved.copy_limit_interval_,
+            displacement_limit=limits.displacement_limit_,
+            displacement_limit_interval=limits.copy_interval_,
             novel_limit=limits.novel_limit_,
             novel_limit_interval=limits.novel_limit_interval_,
             auc_copy_near=_area(limits, "copy/near-duplicate"),

@@ -38,7 +38,7 @@ class Judgement:
         Which of them are nearer than new patients are.
     verdicts : list of (str, str)
         ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
-    limits : PosedLimits
+    limits : ClassLimits
         Where near-duplicates and copies begin.
     assumption : AssumptionTest
         Whether what all this rests on is seen to fail.
@@ -49,7 +49,7 @@ class Judgement:
     scores: NDArray[np.float64]
     decision: BatchDecision
     verdicts: list[tuple[str, str]]
-    limits: PosedLimits
+    limits: ClassLimits
     assumption: AssumptionTest
     found: tuple[Found, ...] = field(default=())
 
@@ -81,72 +81,46 @@ class Null:
         return Null(self.scores[first], None, sharp)
 
 
-class PosedLimits:
-    """Class limits, for volumes that lie as their partner does and for those that were moved.
-
-    Turning a volume costs it sharpness, and its corners; so a copy that was turned scores as low as
-    a deformed one that was not. Each is measured with its own kind.
+def learnt(
+    null: Null, plants: Sequence[Plant], found: Sequence[Found], seed: int = 0
+) -> ClassLimits:
+    """Learn class limits from planted volumes.
 
     Parameters
     ----------
+    null : Null
+        Of validation volumes.
+    plants, found : sequences
+        What was planted, and what the search made of it. A plant whose source was not found says
+        nothing about how far copies lie from their sources.
     seed : int
         Of the bootstrap.
-
-    Attributes
-    ----------
-    all_ : ClassLimits
-        Of all planted volumes; its novel limit is for all.
-    of_ : dict of bool to ClassLimits
-        For moved volumes and for others; those of all where too few were planted of a kind.
     """
+    both = list(zip(plants, found, strict=True))
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def scores(label: str) -> list[float]:
+        return [what.score for one, what in both if one.label == label]
 
-    def fit(
-        self, null: NDArray[np.float64], plants: Sequence[Plant], found: Sequence[Found]
-    ) -> PosedLimits:
-        """Learn from the null (n,), and from planted volumes and what was found of them."""
+    def displacements(label: str) -> list[float]:
+        return [
+            what.displacement
+            for one, what in both
+            if one.label == label and what.index == one.source
+        ]
 
-        def of(label: str, moved: tuple[bool, ...]) -> list[float]:
-            return [
-                what.score
-                for one, what in zip(plants, found, strict=True)
-                if one.label == label and what.moved in moved
-            ]
-
-        def fitted(*moved: bool) -> ClassLimits:
-            return ClassLimits(seed=self.seed).fit(
-                null, of("near-duplicate", moved), of("copy", moved)
-            )
-
-        self.all_ = fitted(False, True)
-        self.of_ = {}
-        for moved in (False, True):
-            own = fitted(moved)
-            # Where novel volumes end does not depend on how they lie; half the planted volumes
-            # would only make it less certain.
-            own.novel_limit_ = self.all_.novel_limit_
-            own.novel_limit_interval_ = self.all_.novel_limit_interval_
-            self.of_[moved] = self.all_ if own.copy_limit_ is None else own
-        return self
-
-    @classmethod
-    def of_all(cls, limits: ClassLimits) -> PosedLimits:
-        """Return limits that are the same however volumes lie."""
-        posed = cls(limits.seed)
-        posed.all_, posed.of_ = limits, dict.fromkeys((False, True), limits)
-        return posed
-
-    def each(self, found: Sequence[Found]) -> list[ClassLimits]:
-        """Return the limits of each volume."""
-        return [self.of_[what.moved] for what in found]
+    near, copy = "near-duplicate", "copy"
+    return ClassLimits(seed=seed).fit(
+        null.one_each().scores,
+        scores(near),
+        scores(copy),
+        (displacements(near), displacements(copy)),
+    )
 
 
 def judge(
     scores: NDArray[np.float64],
     null: Null,
-    limits: PosedLimits | ClassLimits,
+    limits: ClassLimits,
     *,
     q: float = 0.1,
     sharpness: NDArray[np.float64] | None = None,
@@ -160,30 +134,28 @@ def judge(
         Of synthetic volumes, from the same search as those of the null.
     null : Null
         Of validation volumes.
-    limits : PosedLimits or ClassLimits
-        Fitted; the latter where nobody knows how volumes lie.
+    limits : ClassLimits
+        Fitted.
     q : float
         Largest expected share of novel ones among those called.
     sharpness : array (m,), optional
         Of the synthetic volumes; used where the null has it too.
     found : sequence of Found, optional
-        Where each score comes from; without it the limits of all hold for each.
+        Where each score comes from; needed where limits were learnt from displacements.
 
     Raises
     ------
     BadInput
         No scores, or one that is not finite.
     """
-    if isinstance(limits, ClassLimits):
-        limits = PosedLimits.of_all(limits)
     each = null.one_each()
-    own = limits.each(found) if len(found) else [limits.all_] * len(scores)
-    decision = ConformalRule(q).fit(each.scores).decide(scores, limits.all_.novel_limit_)
+    decision = ConformalRule(q).fit(each.scores).decide(scores, limits.novel_limit_)
+    displacements = [what.displacement for what in found] if len(found) else None
     both = sharpness is not None and each.sharpness is not None
     return Judgement(
         scores,
         decision,
-        verdicts(scores, decision, own),
+        verdicts(scores, decision, limits, displacements),
         limits,
         exchangeability_test(
             scores,
@@ -228,7 +200,7 @@ class CopyDetector:
         Of the validation volumes, each searched as a synthetic one is.
     plants_ : list of Plant
         What was planted, ``planted_`` (list of Found) what the search made of it.
-    limits_ : PosedLimits
+    limits_ : ClassLimits
 
     Examples
     --------
@@ -321,9 +293,7 @@ class CopyDetector:
                 for p in self.plants_
             ]
         )
-        self.limits_ = PosedLimits(self.seed).fit(
-            self.null_.one_each().scores, self.plants_, self.planted_
-        )
+        self.limits_ = learnt(self.null_, self.plants_, self.planted_, self.seed)
         return self
 
     def predict(self, volumes: VolumeSequence, vectors: Vectors | None = None) -> Judgement:

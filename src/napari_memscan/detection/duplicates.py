@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.detector import Judgement, Null, PosedLimits, judge
+from napari_memscan.detection.detector import Judgement, Null, judge, learnt
 from napari_memscan.detection.duplicate_groups import (
     CALLED,
     Duplicates,
@@ -17,9 +17,11 @@ from napari_memscan.detection.duplicate_groups import (
     grouped,
     merged,
 )
+from napari_memscan.detection.limits import ClassLimits
 from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
 from napari_memscan.detection.search import Found, Hit, Query, Search, VolumeSequence
 from napari_memscan.detection.sharpness import sharpness
+from napari_memscan.detection.verification import Evidence
 from napari_memscan.errors import BadInput
 
 Load = Callable[[], NDArray[np.float32]]
@@ -135,7 +137,7 @@ def find_duplicates(
         [()] * len(plants),
     )
     null = Null(np.array([f.score for f in searches.validation]), unseen)
-    limits = PosedLimits(seed).fit(null.one_each().scores, plants, planted)
+    limits = learnt(null, plants, planted, seed)
     return duplicates(searches, limits, (real, unseen), q=q)
 
 
@@ -162,7 +164,7 @@ def check_sizes(n_training: int, n_validation: int) -> None:
 
 def duplicates(
     searches: Searches,
-    limits: PosedLimits,
+    limits: ClassLimits,
     subjects: tuple[Sequence[str], Sequence[str]],
     *,
     q: float = 0.1,
@@ -178,7 +180,7 @@ def duplicates(
     Parameters
     ----------
     searches : Searches
-    limits : PosedLimits
+    limits : ClassLimits
         Fitted to planted volumes.
     subjects : (sequence of str, sequence of str)
         Of training and of validation volumes.
@@ -212,30 +214,36 @@ def duplicates(
     )
 
 
-def _as_planted(pair: Pair, searches: Searches, limits: PosedLimits) -> bool:
+def _as_planted(pair: Pair, searches: Searches, limits: ClassLimits) -> bool:
     """Return whether a validation volume scores as planted copies do.
 
     A single leak can hardly ever be called, with as few training volumes for a null; and it must
     not stay in the null all the same.
     """
-    limit = limits.each([searches.validation[pair.first]])[0].copy_limit_
-    return limit is not None and pair.score >= limit
+    hits = searches.validation[pair.first].hits
+    return any(hit.index == pair.second and _as_copies(hit.evidence, limits) for hit in hits)
 
 
-def _null(found: Sequence[Found], subjects: Sequence[str], limits: PosedLimits) -> Null:
+def _as_copies(evidence: Evidence, limits: ClassLimits) -> bool:
+    """Return whether a pair is nearer than strangers and has moved as little as planted copies."""
+    novel = limits.novel_limit_
+    near = novel is not None and evidence.score > novel
+    return near and bool(limits.is_copy(evidence.score, evidence.displacement))
+
+
+def _null(found: Sequence[Found], subjects: Sequence[str], limits: ClassLimits) -> Null:
     """Return training volumes as a null, without those that score as planted copies do."""
-    each = limits.each(found)
     kept = [
         i
-        for i, (one, own) in enumerate(zip(found, each, strict=True))
-        if one.score < SAME and (own.copy_limit_ is None or one.score < own.copy_limit_)
+        for i, one in enumerate(found)
+        if one.score < SAME and not _as_copies(one.hits[0].evidence, limits)
     ]
     # Where all are copies of each other, they are no null; then nothing is trimmed.
     kept = kept or list(range(len(found)))
     return Null(np.array([found[i].score for i in kept]), [subjects[i] for i in kept])
 
 
-def _called(found: Sequence[Found], null: Null, limits: PosedLimits, q: float) -> list[Pair]:
+def _called(found: Sequence[Found], null: Null, limits: ClassLimits, q: float) -> list[Pair]:
     """Return the pairs of a batch of searches that are called, the same, or undecided."""
     judgement = judge(np.array([f.score for f in found]), null, limits, q=q, found=found)
     highest = float(null.scores.max())
@@ -249,7 +257,7 @@ def _called(found: Sequence[Found], null: Null, limits: PosedLimits, q: float) -
 
 
 def _said(
-    hit: Hit, i: int, judgement: Judgement, limits: PosedLimits, highest: float
+    hit: Hit, i: int, judgement: Judgement, limits: ClassLimits, highest: float
 ) -> tuple[str, str] | None:
     score, decision = hit.evidence.score, judgement.decision
     if score >= SAME:
@@ -260,8 +268,7 @@ def _said(
             return None
         if score == judgement.scores[i]:
             return verdict, reason
-        own = limits.of_[Found((hit,), ()).moved]
-        near = own.copy_limit_ is not None and score < own.copy_limit_
+        near = limits.is_copy(score, hit.evidence.displacement) is False
         return ("near-duplicate" if near else "copy"), ""
     # Nearer than all of the null: a person must look, whether or not it can be called.
     return (verdict, reason) if verdict == "undecided" and score > highest else None

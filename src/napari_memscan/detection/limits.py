@@ -12,6 +12,8 @@ from napari_memscan.detection.intervals import auc, auc_interval
 from napari_memscan.detection.scores import Scores, checked_scores
 from napari_memscan.errors import BadInput
 
+Interval = tuple[float, float]
+
 LEAST_MEMBERS = 10
 """Of a class; fewer say next to nothing about its tails."""
 
@@ -50,6 +52,10 @@ class ClassLimits:
     the same search as synthetic volumes. No limit is taken from another study: scores of another
     embedder or cohort lie elsewhere.
 
+    Whether a volume is near is a question of its score. Whether it is a copy is one of how far its
+    anatomy has moved, where that was measured: intensities lower a copy's score as deformation
+    lowers a near-duplicate's, but they move nothing.
+
     Parameters
     ----------
     miss : float
@@ -62,11 +68,15 @@ class ClassLimits:
 
     Attributes
     ----------
+    displacement_limit_ : float or None
+        In mm: up to here a volume is a copy rather than a near-duplicate; where both are equally
+        likely, taken for normal. None where no displacements are known, or the classes are too
+        small or not told apart.
     copy_limit_ : float or None
-        From here on a volume is a copy rather than a near-duplicate: where both are equally likely,
-        taken for normal in Fisher's z. None where the classes are too small or not told apart.
-    copy_limit_interval_ : (float, float) or None
-        95 %, volumes of each class drawn anew.
+        Only where no displacements are known: the score from which on a volume is a copy, likewise,
+        normal in Fisher's z.
+    copy_interval_ : (float, float) or None
+        95 % of whichever of the two is there, volumes of each class drawn anew.
     novel_limit_ : float or None
         Up to here a volume is novel. Where all planted ones lie above all of the null, at most the
         middle of that gap. None where a planted class is too small.
@@ -84,7 +94,13 @@ class ClassLimits:
         self.n_draws = n_draws
         self.seed = seed
 
-    def fit(self, novel: ArrayLike, near: ArrayLike, copy: ArrayLike) -> ClassLimits:
+    def fit(
+        self,
+        novel: ArrayLike,
+        near: ArrayLike,
+        copy: ArrayLike,
+        displacements: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> ClassLimits:
         """Learn the limits.
 
         Parameters
@@ -92,6 +108,8 @@ class ClassLimits:
         novel, near, copy : arrays (n,)
             Scores of the null (validation volumes), of planted near-duplicates and of planted
             copies. An empty one is allowed and said in `reasons_`.
+        displacements : (array (m,), array (m,)), optional
+            In mm, of planted near-duplicates and of planted copies that were found.
 
         Raises
         ------
@@ -110,43 +128,76 @@ class ClassLimits:
         if not any(map(len, classes.values())):
             raise BadInput("no null, no planted near-duplicates and no planted copies: no limits.")
         null, self.near_, self.copy_ = classes.values()
+        self.by_displacement_ = displacements is not None
+        told_by = [self.near_, self.copy_]
+        if displacements is not None:
+            # Larger is nearer, as everywhere.
+            told_by = [
+                np.sort(-checked_scores(values, f"displacement of a planted {name}"))
+                for name, values in zip(("near-duplicate", "copy"), displacements, strict=True)
+            ]
         reasons = [
             f"{len(scores)} {name} scores; at least {LEAST_MEMBERS} are needed"
             for name, scores in classes.items()
             if len(scores) < LEAST_MEMBERS
         ]
         self.separability_: dict[str, Separability] = {}
-        for near_name, far_name in [("copy", "near-duplicate"), ("near-duplicate", "novel")]:
-            close, far = classes[near_name], classes[far_name]
+        word = "displacement" if self.by_displacement_ else "score"
+        for close_name, far_name, by, (far, close) in [
+            ("copy", "near-duplicate", word, told_by),
+            ("near-duplicate", "novel", "score", (null, self.near_)),
+        ]:
             if not len(close) or not len(far):
                 continue
             area = auc(far, close)
             interval = auc_interval(area, len(far), len(close))
             found = Separability(area, interval, len(far), len(close))
-            self.separability_[f"{near_name}/{far_name}"] = found
+            self.separability_[f"{close_name}/{far_name}"] = found
             if area < LEAST_AUC:
                 reasons.append(
-                    f"a {near_name} cannot be told from a {far_name} by its score: area under the "
+                    f"a {close_name} cannot be told from a {far_name} by its {by}: area under the "
                     f"ROC curve {area:.2f} ({interval[0]:.2f} to {interval[1]:.2f}), at least "
                     f"{LEAST_AUC} is needed"
                 )
         self.reasons_ = tuple(reasons)
         random = np.random.default_rng(self.seed)
-        self.copy_limit_: float | None = None
-        self.copy_limit_interval_: tuple[float, float] | None = None
         self.novel_limit_: float | None = None
-        self.novel_limit_interval_: tuple[float, float] | None = None
+        self.novel_limit_interval_: Interval | None = None
         if min(len(self.near_), len(self.copy_)) >= LEAST_MEMBERS:
             self.novel_limit_ = self._novel_limit(null, self.near_, self.copy_)
             self.novel_limit_interval_ = self._interval(
                 self._novel_limit, random, null, self.near_, self.copy_
             )
-            if self.separability_["copy/near-duplicate"].auc >= LEAST_AUC:
-                self.copy_limit_ = _crossing(self.near_, self.copy_)
-                self.copy_limit_interval_ = self._interval(
-                    _crossing, random, self.near_, self.copy_
-                )
+        self.copy_limit_: float | None = None
+        self.displacement_limit_: float | None = None
+        self.copy_interval_: Interval | None = None
+        if min(map(len, told_by)) < LEAST_MEMBERS:
+            return self
+        if self.separability_["copy/near-duplicate"].auc >= LEAST_AUC:
+            limit, drawn = _crossing(*told_by), self._interval(_crossing, random, *told_by)
+            if self.by_displacement_:
+                self.displacement_limit_, self.copy_interval_ = -limit, (-drawn[1], -drawn[0])
+            else:
+                self.copy_limit_, self.copy_interval_ = limit, drawn
         return self
+
+    def is_copy(self, score: float, displacement: float | None = None) -> bool | None:
+        """Return whether a volume that was called is a copy; None where nobody can tell.
+
+        Raises
+        ------
+        BadInput
+            The limits were learnt from displacements, and the volume's is not given.
+        """
+        if self.by_displacement_:
+            if displacement is None:
+                raise BadInput(
+                    "these limits were learnt from displacements; give the volume's, from its "
+                    "registration."
+                )
+            limit = self.displacement_limit_
+            return None if limit is None else displacement <= limit
+        return None if self.copy_limit_ is None else score >= self.copy_limit_
 
     def _novel_limit(self, null: Scores, near: Scores, copy: Scores) -> float:
         # Of each class, not of both together: how many were planted of each is a matter of taste.
@@ -159,7 +210,7 @@ class ClassLimits:
 
     def _interval(
         self, limit: Callable[..., float], random: np.random.Generator, *classes: Scores
-    ) -> tuple[float, float]:
+    ) -> Interval:
         drawn = [
             limit(*(np.sort(random.choice(s, len(s))) if len(s) else s for s in classes))
             for _ in range(self.n_draws)
@@ -171,12 +222,13 @@ class ClassLimits:
 def _crossing(near: Scores, copy: Scores) -> float:
     """Return where copies become likelier than near-duplicates; both classes count equally.
 
-    Normal densities of Fisher's z of both, equal between their means. Two means and two deviations
-    are known better than the few scores that lie next to a limit: on the subjects that settings
-    were chosen on, it was never worse than the limit of least error, and mostly better.
+    Normal densities of both, of Fisher's z where they are correlations, equal between their means.
+    Two means and two deviations are known better than the few values that lie next to a limit: on
+    the subjects that settings were chosen on, it was never worse than the limit of least error, and
+    mostly better.
     """
-    # Scores are correlations; what cannot be one is taken as it is.
-    correlations = max(np.abs(near).max(), np.abs(copy).max()) <= 1
+    # Copies have large correlations; displacements come as negative numbers.
+    correlations = copy.max() > 0 and max(np.abs(near).max(), np.abs(copy).max()) <= 1
     below, above = (_fisher(s) if correlations else s for s in (near, copy))
     low, high = float(below.mean()), float(above.mean())
     if low < high:

@@ -88,15 +88,22 @@ class LocalStatistics:
             return result
 
         inside = mask.astype(np.float32)
+        self._smooth, self._inside = smooth, inside
         # In single precision a variance is exact only about a mean that is small.
         base = [np.float32(v[mask].mean()) if mask.any() else np.float32(0) for v in (one, other)]
         a, b = (one - base[0]) * inside, (other - base[1]) * inside
-        weight = np.maximum(smooth(inside), np.float32(1e-6))
+        weight: Array = np.maximum(smooth(inside), np.float32(1e-6))
+        self._weight = weight
         mean_a, mean_b = smooth(a) / weight, smooth(b) / weight
         self.var_one = np.maximum(smooth(a * a) / weight - mean_a**2, 0)
         self.var_other = np.maximum(smooth(b * b) / weight - mean_b**2, 0)
         self.covariance = smooth(a * b) / weight - mean_a * mean_b
         self.mean_one, self.mean_other = mean_a + base[0], mean_b + base[1]
+
+    def mean(self, values: NDArray[Any]) -> Array:
+        """Return the mean of other values (X, Y, Z) in the same window, inside the mask."""
+        result: Array = self._smooth(values * self._inside) / self._weight
+        return result
 
     def contrast(self) -> Array:
         """Return the product of the two local standard deviations (X, Y, Z)."""

@@ -13,7 +13,7 @@ from napari_memscan.detection.calibration import Calibration, RuleResult
 from napari_memscan.errors import BadInput
 from napari_memscan.files import replacing, write_json
 
-FORMAT = 2
+FORMAT = 3
 
 VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
 
@@ -33,6 +33,8 @@ class Neighbour:
     correlation, ssim, overlap : float or None
         Global correlation and SSIM after registration, and the share of the synthetic volume that
         the training volume covers.
+    displacement : float or None
+        How far their anatomy lies apart on average, in mm; smaller is nearer.
     transform : tuple of float or None
         The pose (4, 4), row after row: from points of the synthetic volume to points of the
         training volume, in mm about their centres.
@@ -44,6 +46,7 @@ class Neighbour:
     correlation: float | None = None
     ssim: float | None = None
     overlap: float | None = None
+    displacement: float | None = None
     transform: tuple[float, ...] | None = None
 
 

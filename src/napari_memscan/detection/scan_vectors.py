@@ -214,6 +214,7 @@ def _samples(
                 correlation=hit.evidence.correlation,
                 ssim=hit.evidence.ssim,
                 overlap=hit.evidence.overlap,
+                displacement=hit.evidence.displacement,
                 transform=tuple(float(v) for v in hit.evidence.transform.ravel()),
             )
             for hit in hits

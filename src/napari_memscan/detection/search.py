@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 
-MOVED = 0.03
-"""Of a rotation matrix: about 2 degrees."""
-
-
 class VolumeSequence(Protocol):
     """Volumes (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
 
@@ -101,10 +97,9 @@ class Found:
         return self.hits[0].index
 
     @property
-    def moved(self) -> bool:
-        """Whether the nearest lies turned, flipped or zoomed, and not only shifted."""
-        turn = self.hits[0].evidence.transform[:3, :3]
-        return bool(np.abs(turn - np.eye(3)).max() > MOVED)
+    def displacement(self) -> float:
+        """Of the nearest, in mm; see `Evidence`."""
+        return self.hits[0].evidence.displacement
 
     def to_array(self) -> NDArray[np.float64]:
         """Return everything as one array, to be kept; see `from_array`."""

@@ -18,11 +18,11 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.detector import PosedLimits
+    from napari_memscan.detection.limits import ClassLimits
     from napari_memscan.detection.planting import Plant
     from napari_memscan.detection.search import Found
 
-FORMAT = 1
+FORMAT = 2
 FILE = "selftest.json"
 
 LABELS = ("copy", "near-duplicate", "novel")
@@ -86,8 +86,8 @@ class SelfTest:
         Candidates that were retrieved.
     n_training, n_null : int
         Training volumes; validation subjects behind the null.
-    copy_limit, novel_limit : float or None
-        Of the study; learnt from other planted volumes.
+    displacement_limit, novel_limit : float or None
+        In mm, and a score; of the study, learnt from other planted volumes.
     embedder, search_hash : str
         What searched.
     seed : int
@@ -101,7 +101,7 @@ class SelfTest:
     k: int
     n_training: int
     n_null: int
-    copy_limit: float | None
+    displacement_limit: float | None
     novel_limit: float | None
     embedder: str
     search_hash: str
@@ -200,7 +200,7 @@ def measured(
     plants: Sequence[Plant],
     found: Sequence[Found],
     nulls: Sequence[NDArray[np.float64]],
-    limits: PosedLimits,
+    limits: ClassLimits,
     level: float = 0.05,
 ) -> tuple[KindResult, ...]:
     """Judge planted volumes one by one and count by kind.
@@ -211,7 +211,7 @@ def measured(
         What was planted, and what the search found of it.
     nulls : sequence of arrays
         The null of each: without the subject that a novel one was made of.
-    limits : PosedLimits
+    limits : ClassLimits
         Learnt from other planted volumes.
     level : float
         Share of false calls allowed for.
@@ -219,8 +219,8 @@ def measured(
     rows: dict[tuple[str, str], list[tuple[str, int | None]]] = {}
     for one, what, null in zip(plants, found, nulls, strict=True):
         rule = ConformalRule(level).fit(null)
-        decision = rule.decide([what.score], limits.all_.novel_limit_)
-        verdict = verdicts([what.score], decision, limits.each([what]))[0][0]
+        decision = rule.decide([what.score], limits.novel_limit_)
+        verdict = verdicts([what.score], decision, limits, [what.displacement])[0][0]
         rank = None
         if one.label != "novel" and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)

@@ -72,11 +72,11 @@ def _calibrated(calibration: Calibration) -> list[str]:
             return "not known"
         return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
+    moved = limit(calibration.displacement_limit, calibration.displacement_limit_interval)
+    novel = limit(calibration.novel_limit, calibration.novel_limit_interval)
+
     lines = [
-        f"limits    copy from {limit(calibration.copy_limit, calibration.copy_limit_interval)}, "
-        "turned or flipped from "
-        f"{limit(calibration.moved_copy_limit, calibration.moved_copy_limit_interval)}, "
-        f"novel up to {limit(calibration.novel_limit, calibration.novel_limit_interval)}; from "
+        f"limits    novel up to a score of {novel}, copy up to a displacement of {moved} mm; from "
         f"{calibration.n_planted} planted copies, as many near-duplicates and {calibration.n_null} "
         "validation subjects"
         + (", all decoded by the generator's autoencoder first" if calibration.decoded else ""),

@@ -18,7 +18,8 @@ NOT_TOLD_APART = "copy and near-duplicate are not told apart"
 def verdicts(
     scores: ArrayLike,
     decision: BatchDecision,
-    limits: ClassLimits | Sequence[ClassLimits] | None = None,
+    limits: ClassLimits | None = None,
+    displacements: Sequence[float] | None = None,
 ) -> list[tuple[str, str]]:
     """Return verdict and reason of each volume of a batch.
 
@@ -28,8 +29,10 @@ def verdicts(
         What `decision` was made of; larger is nearer.
     decision : BatchDecision
         Of a `ConformalRule`.
-    limits : ClassLimits, or one for each score, optional
+    limits : ClassLimits, optional
         Fitted to planted copies of this study; without them copies and near-duplicates are one.
+    displacements : sequence of float, optional
+        Of each volume from its partner, in mm; needed where the limits were learnt from such.
 
     Returns
     -------
@@ -44,10 +47,10 @@ def verdicts(
 
     Notes
     -----
-    Rejected ones are copies from `ClassLimits.copy_limit_` on, near-duplicates below. Of the
-    others, those up to `ClassLimits.novel_limit_` are novel. Without that limit novel are those
-    that no number of volumes would have made a detection: at least the share `q` of the null is as
-    near. All else is undecided: not rejected is not the same as novel.
+    Of the rejected ones `ClassLimits.is_copy` tells copies from near-duplicates. Of the others,
+    those up to `ClassLimits.novel_limit_` are novel. Without that limit novel are those that no
+    number of volumes would have made a detection: at least the share `q` of the null is as near.
+    All else is undecided: not rejected is not the same as novel.
     """
     checked = checked_scores(scores, "synthetic")
     if len(checked) != len(decision.rejected):
@@ -58,21 +61,24 @@ def verdicts(
     called = checked[decision.rejected]
     if len(called) and called.min() != decision.threshold:
         raise BadInput("the decision was made of other scores; give those.")
-    each = limits if isinstance(limits, Sequence) else [limits] * len(checked)
+    moved = [None] * len(checked) if displacements is None else displacements
     return [
-        _called(score, own) if rejected else _not_called(score, i, decision, own)
-        for i, (score, rejected, own) in enumerate(
-            zip(checked, decision.rejected, each, strict=True)
+        _called(score, far, limits) if rejected else _not_called(score, i, decision, limits)
+        for i, (score, far, rejected) in enumerate(
+            zip(checked, moved, decision.rejected, strict=True)
         )
     ]
 
 
-def _called(score: float, limits: ClassLimits | None) -> tuple[str, str]:
+def _called(
+    score: float, displacement: float | None, limits: ClassLimits | None
+) -> tuple[str, str]:
     if limits is None:
         return "copy", f"{NOT_TOLD_APART}: no copies were planted in this study"
-    if limits.copy_limit_ is None:
+    copy = limits.is_copy(score, displacement)
+    if copy is None:
         return "copy", "; ".join([NOT_TOLD_APART, *limits.reasons_])
-    if score >= limits.copy_limit_:
+    if copy:
         return "copy", ""
     if limits.novel_limit_ is not None and score <= limits.novel_limit_:
         return "near-duplicate", (

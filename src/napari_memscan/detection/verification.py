@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection import local as places
+from napari_memscan.detection.displacement import mean_displacement
 from napari_memscan.detection.local import Mask, Part, resampled
 from napari_memscan.detection.registration import coarser, levels, registered
 from napari_memscan.errors import BadInput
@@ -21,7 +22,7 @@ Pose = NDArray[np.float64]
 Triple = tuple[float, float, float]
 Key = TypeVar("Key", bound=Hashable)
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same pair would score differently; part of the hash."""
 
 MODELS = ("start", "rigid", "similarity")
@@ -51,6 +52,9 @@ class Evidence:
         Share of the query that the training volume covers, in [0, 1]. Slabs at a border that hold
         one value, as padding and a part cut off do, are no part of a volume; the share is that of
         the larger of the two.
+    displacement : float
+        How far anatomy lies apart on average, in mm; smaller is nearer. Tells copies from
+        near-duplicates, see `displacement.mean_displacement`.
     transform : array (4, 4)
         The pose: from points of the query to points of the training volume, mm about the centres.
     model : str
@@ -62,22 +66,25 @@ class Evidence:
     ssim: float
     worst: float
     overlap: float
+    displacement: float
     transform: Pose
     model: str
 
     def to_array(self) -> NDArray[np.float64]:
-        """Return everything as one array (22,); see `from_array`."""
-        numbers = [self.score, self.correlation, self.ssim, self.worst, self.overlap]
+        """Return everything as one array (23,); see `from_array`."""
+        numbers = [getattr(self, name) for name in NUMBERS]
         return np.array([*numbers, MODELS.index(self.model), *self.transform.ravel()])
 
     @classmethod
     def from_array(cls, values: NDArray[np.float64]) -> Evidence:
         """Read what `to_array` wrote."""
-        names = [f.name for f in fields(cls)][:5]
-        numbers = {name: float(v) for name, v in zip(names, values[:5], strict=True)}
-        return cls(
-            **numbers, transform=values[6:22].reshape(4, 4).copy(), model=MODELS[int(values[5])]
-        )
+        n = len(NUMBERS)
+        numbers = {name: float(v) for name, v in zip(NUMBERS, values[:n], strict=True)}
+        pose = values[n + 1 : n + 17].reshape(4, 4).copy()
+        return cls(**numbers, transform=pose, model=MODELS[int(values[n])])
+
+
+NUMBERS = tuple(f.name for f in fields(Evidence))[:6]
 
 
 class Verifier:
@@ -186,7 +193,8 @@ class Verifier:
         pose = _pose(transform)
         small, spacing = coarser(query, self.spacing, LONGEST)
         moved, inside = resampled(coarser(training, self.spacing, LONGEST)[0], pose, spacing)
-        values = self._local(small, moved, inside, spacing).correlation(self.floor**2)
+        soft = self._softened(small, moved, spacing)
+        values = self._local(*soft, inside, spacing).correlation(self.floor**2)
         if small.shape != query.shape:
             factors = [n / m for n, m in zip(query.shape, small.shape, strict=True)]
             values = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
@@ -207,7 +215,8 @@ class Verifier:
         voxels = max(query.data.size, training.data.size / max(zoom, 1e-6))
         overlap = min(1.0, float(covered.mean()) * query.data.size / voxels)
 
-        near = self._local(one, moved, covered, spacing)
+        soft_one, soft_moved = self._softened(one, moved, spacing)
+        near = self._local(soft_one, soft_moved, covered, spacing)
         values = near.correlation(self.floor**2)[counted].astype(np.float64)
         contrast = near.contrast()[counted].astype(np.float64)
         score = float((values * contrast).sum() / max(contrast.sum(), 1e-12))
@@ -221,21 +230,26 @@ class Verifier:
             ssim=float(similar.mean(dtype=np.float64)),
             worst=float(np.percentile(values[contrast >= np.median(contrast)], 10)),
             overlap=overlap,
+            displacement=mean_displacement(
+                soft_one, soft_moved, near, counted, spacing, self.floor
+            ),
             transform=training.place @ pose @ np.linalg.inv(query.place),
             model=model,
         )
 
+    def _softened(self, query: Array, moved: Array, spacing: Triple) -> tuple[Array, Array]:
+        from scipy.ndimage import gaussian_filter
+
+        if not self.smooth:
+            return query, moved
+        sigma = [self.smooth * float(np.prod(spacing)) ** (1 / 3) / s for s in spacing]
+        one, other = (gaussian_filter(v, sigma, mode="nearest", truncate=3) for v in (query, moved))
+        return one, other
+
     def _local(
         self, query: Array, moved: Array, mask: Mask, spacing: Triple
     ) -> places.LocalStatistics:
-        from scipy.ndimage import gaussian_filter
-
         mean = float(np.prod(spacing)) ** (1 / 3)
-        if self.smooth:
-            sigma = [self.smooth * mean / s for s in spacing]
-            query, moved = (
-                gaussian_filter(v, sigma, mode="nearest", truncate=3) for v in (query, moved)
-            )
         return places.LocalStatistics(query, moved, mask, [self.window * mean / s for s in spacing])
 
 

@@ -155,7 +155,7 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import Null, PosedLimits
+    from napari_memscan.detection.detector import Null, learnt
     from napari_memscan.detection.duplicates import (
         Searches,
         check_sizes,
@@ -209,7 +209,7 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
             [sharpness_of(study, task) for task in training],
         )
         null = Null(np.array([f.score for f in searches.validation]), unseen)
-        limits = PosedLimits(config.seed).fit(null.one_each().scores, plants, hits[at[2] :])
+        limits = learnt(null, plants, hits[at[2] :], config.seed)
         result = CohortDuplicates(
             duplicates(searches, limits, (real, unseen), q=config.rule.q), study.cohort
         )

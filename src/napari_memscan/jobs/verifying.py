@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_memscan.detection.detector import Null, PosedLimits
+    from napari_memscan.detection.detector import Null
+    from napari_memscan.detection.limits import ClassLimits
 
     Array = NDArray[np.float32]
     Vectors = NDArray[np.float32]
@@ -34,7 +35,7 @@ class Base:
     ----------
     null : Null
         Of the validation volumes.
-    limits : PosedLimits
+    limits : ClassLimits
         Learnt from planted volumes.
     n_planted : int
         Planted copies, and as many near-duplicates.
@@ -43,7 +44,7 @@ class Base:
     """
 
     null: Null
-    limits: PosedLimits
+    limits: ClassLimits
     n_planted: int
     decoded: bool
 
@@ -64,7 +65,7 @@ def calibrated(
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import Null, PosedLimits
+    from napari_memscan.detection.detector import Null, learnt
     from napari_memscan.detection.planting import LIMIT_KINDS, plant
 
     config = study.config
@@ -88,7 +89,7 @@ def calibrated(
         [task.subject for task in others],
         np.array([sharpness_of(study, task) for task in others]),
     )
-    limits = PosedLimits(config.seed).fit(null.one_each().scores, plants, found[n:])
+    limits = learnt(null, plants, found[n:], config.seed)
     decoded = [a.key != b.key for a, b in zip(validation, others, strict=True)]
     return Base(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded))
 

@@ -26,12 +26,11 @@ def level_word(result: ScanResult) -> str:
 
 
 def class_limits(result: ScanResult) -> dict[str, float]:
-    """Return the class limits that are known, by what they are called: copy from, novel up to."""
+    """Return the class limits on scores that are known, by what they are called."""
     c = result.calibration
     if c is None or result.measure != "score":
         return {}
-    limits = {"copy from": c.copy_limit, "novel up to": c.novel_limit}
-    return {name: value for name, value in limits.items() if value is not None}
+    return {} if c.novel_limit is None else {"novel up to": c.novel_limit}
 
 
 def no_power(result: ScanResult) -> str:

@@ -83,6 +83,7 @@ def entry(
         "verdict": sample.verdict,
         "reason": sample.reason,
         "score": sample.score,
+        "displacement_mm": sample.neighbours[0].displacement,
         "similarity": sample.similarity,
         "p_value": sample.p_value,
         "decisions": dict(decisions),

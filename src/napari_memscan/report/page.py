@@ -118,6 +118,7 @@ def _row(result: ScanResult, sample: SampleResult, decision: Decision | None) ->
         "sample": _short(sample.path),
         "neighbour": _short(sample.neighbour),
         "score": "" if sample.score is None else f"{sample.score:.4f}",
+        "displacement": "" if near.displacement is None else f"{near.displacement:.2f}",
         "p_value": "" if sample.p_value is None else f"{sample.p_value:.4f}",
         "similarity": f"{near.similarity:.{digits}f}",
         "verdict": sample.verdict,

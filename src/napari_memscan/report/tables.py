@@ -143,8 +143,12 @@ def limits(calibration: Calibration) -> Table:
     return Table(
         ("Limit", "Value", "95 % interval"),
         (
-            limit("copy from a score of", c.copy_limit, c.copy_limit_interval),
             limit("novel up to a score of", c.novel_limit, c.novel_limit_interval),
+            limit(
+                "copy up to a displacement, in mm, of",
+                c.displacement_limit,
+                c.displacement_limit_interval,
+            ),
             area("area under the ROC curve, copy against near-duplicate", c.auc_copy_near),
             area("area under the ROC curve, near-duplicate against novel", c.auc_near_novel),
         ),

@@ -19,7 +19,6 @@ AXES = {
 }
 LIMITS = {
     "novel up to": ("╎", Qt.PenStyle.DotLine),
-    "copy from": ("¦", Qt.PenStyle.DashDotLine),
 }
 """Class limits: their mark in the legend and how their line is drawn."""
 

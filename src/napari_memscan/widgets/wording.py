@@ -135,6 +135,8 @@ def detail(item: QueueItem, result: ScanResult) -> str:
     text = f"{item.sample} is nearest to {Path(near.path).name}: {nearness(near, result.digits)}"
     if result.measure == "score":
         text = text.replace(", similarity", " after registration, similarity")
+        if near.displacement is not None:
+            text += f", anatomy {near.displacement:.2f} mm apart on average"
     elif result.rule != "conformal" and result.threshold is not None:
         side = "above" if item.value > result.threshold else "not above"
         text += f", {side} tau {result.threshold:.{result.digits}f}"
