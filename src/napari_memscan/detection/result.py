@@ -33,11 +33,11 @@ class Neighbour:
     correlation, ssim, overlap : float or None
         Global correlation and SSIM after registration, and the share of the synthetic volume that
         the training volume covers.
-    displacement : float or None
-        How far their anatomy lies apart on average, in mm; smaller is nearer.
     transform : tuple of float or None
         The pose (4, 4), row after row: from points of the synthetic volume to points of the
         training volume, in mm about their centres.
+    displacement : float or None
+        How far their anatomy lies apart on average, in mm; smaller is nearer.
     """
 
     path: str
@@ -46,8 +46,8 @@ class Neighbour:
     correlation: float | None = None
     ssim: float | None = None
     overlap: float | None = None
-    displacement: float | None = None
     transform: tuple[float, ...] | None = None
+    displacement: float | None = None
 
 
 @dataclass(frozen=True)
