@@ -76,6 +76,8 @@ def make_study(folder: Path, samples: int, training: int) -> Path:
     study = Study.create(folder / "study", config, Cohort.from_rows(rows))
     write_samples(study.samples_path, [SampleRow(f"s{i:06d}", path) for i, path in enumerate(made)])
     scan_result(made, [row.path for row in rows[:training]]).save(study.scan_dir)
+    for row in rows:  # as a scan leaves it
+        study.sha256(row.path)
     return study.folder
 
 

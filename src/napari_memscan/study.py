@@ -65,6 +65,7 @@ class Study:
         self.report_dir = folder / "report"
         self.cohort_path = folder / "cohort.csv"
         self._folders: dict[Path, Path] = {}
+        self._rows: tuple[tuple[int, int, int], list[SampleRow]] | None = None
 
     @classmethod
     def create(cls, folder: str | Path, config: StudyConfig, cohort: Cohort) -> Study:
@@ -121,10 +122,12 @@ class Study:
             config = StudyConfig.model_validate(value)
         except ValidationError as error:
             raise BadInput(f"{path}: {explained(error)}. Mend study.toml.") from error
-        cohort = Cohort.load(path.parent / "cohort.csv")
+        study = cls(path.parent, config, Cohort.from_rows([]))
+        # To hash every patient's volume anew takes as long as reading them all.
+        cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256)
         cohort.warnings.extend(config.warnings)
         cohort.check()
-        return cls(path.parent, config, cohort)
+        return study
 
     def _write(self, config: StudyConfig) -> None:
         write_text(self.folder / "study.toml", self.toml(config))
@@ -280,7 +283,10 @@ class Study:
             return content_hash(path)
         stat = path.stat()
         key = hash_of(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
-        text = self.cache.get(key, lambda: np.frombuffer(content_hash(path).encode(), np.uint8))
+        try:
+            text = self.cache.get(key, lambda: np.frombuffer(content_hash(path).encode(), np.uint8))
+        except (OSError, JobFailed):  # a study that can only be read is hashed each time
+            return content_hash(path)
         return text.tobytes().decode()
 
     def array(self, path: str | Path) -> NDArray[np.float32]:
@@ -298,7 +304,15 @@ class Study:
 
     def samples(self) -> list[SampleRow]:
         """Return all synthetic volumes made or registered so far, in order."""
-        return read_samples(self.samples_path)
+        try:
+            stat = self.samples_path.stat()
+        except FileNotFoundError:
+            return []
+        # Thousands of rows are asked for by every part of a window; a new table is a new file.
+        now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if self._rows is None or self._rows[0] != now:
+            self._rows = now, read_samples(self.samples_path)
+        return list(self._rows[1])
 
     def add_sample(self, row: SampleRow) -> None:
         """Put one row into the table of samples, whole or not at all; kept sorted by name."""

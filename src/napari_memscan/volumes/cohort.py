@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,11 +79,14 @@ class Cohort:
         return cls(pd.DataFrame(values, columns=list(COLUMNS), dtype=str), list(warnings))
 
     @classmethod
-    def load(cls, path: str | Path) -> Cohort:
-        """Read a `cohort.csv` as `save` wrote it; use `import_csv` for other people's tables."""
-        from napari_memscan.volumes.importers import import_csv
+    def load(cls, path: str | Path, hashed: Callable[[Path], str] | None = None) -> Cohort:
+        """Read a `cohort.csv` as `save` wrote it; use `import_csv` for other people's tables.
 
-        return import_csv(path)
+        `hashed` returns the SHA-256 of a file, where somebody remembers it.
+        """
+        from napari_memscan.volumes.importers import content_hash, import_csv
+
+        return import_csv(path, hashed=hashed or content_hash)
 
     def save(self, path: str | Path) -> None:
         """Write the table; paths below the file's folder become relative to it."""

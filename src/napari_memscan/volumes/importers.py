@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ def content_hash(path: str | Path) -> str:
     return sha256_of(path)
 
 
-def _row(path: Path, split: str, **values: str) -> CohortRow:
+def _row(
+    path: Path, split: str, hashed: Callable[[Path], str] = content_hash, **values: str
+) -> CohortRow:
     if not path.exists():
         raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
     # A link keeps its own name: what it points to may have none that says its format.
-    return CohortRow(
-        str(path.parent.resolve() / path.name), split, sha256=content_hash(path), **values
-    )
+    place = path.parent.resolve() / path.name
+    return CohortRow(str(place), split, sha256=hashed(place), **values)
 
 
 def import_any(path: str | Path, **options: Any) -> Cohort:
@@ -125,7 +126,11 @@ def _subject(name: str, pattern: str) -> str:
     return str(subject)
 
 
-def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Cohort:
+def import_csv(
+    path: str | Path,
+    splits: Mapping[str, str] | None = None,
+    hashed: Callable[[Path], str] = content_hash,
+) -> Cohort:
     """Read a table of volumes.
 
     Parameters
@@ -136,6 +141,8 @@ def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Coh
         file's folder. Usual other names of splits are understood (``train``, ``val``, ``test``).
     splits : mapping, optional
         Renames splits first, such as ``{"unseen": "synthetic"}``.
+    hashed : callable
+        Returns the SHA-256 of a file; another one may remember it.
 
     Raises
     ------
@@ -171,7 +178,7 @@ def import_csv(path: str | Path, splits: Mapping[str, str] | None = None) -> Coh
             for c in COLUMNS
             if c not in ("path", "split", "sha256")
         }
-        rows.append(_row(path.parent / file, split, **extra))
+        rows.append(_row(path.parent / file, split, hashed, **extra))
     return Cohort.from_rows(rows)
 
 

@@ -62,6 +62,9 @@ class MemscanWidget(QWidget):
         The window's viewer; only its public interface is used.
     """
 
+    _counted: ScanResult | None
+    """What the statistics show."""
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer: Any = napari_viewer
@@ -188,6 +191,7 @@ class MemscanWidget(QWidget):
         """Go back to step 3: what was decided after a reveal counts there."""
         self.review_view.message.say("")
         self.review.reload()
+        self._counted = None
         self._show_statistics_of_study()
         if self._aside:
             self._statistics_dock.show()
@@ -198,7 +202,7 @@ class MemscanWidget(QWidget):
         self.statistics = StatisticsPanel()
         self._statistics_dock: Any = None
         self._aside = False
-        self._counted: ScanResult | None = None
+        self._counted = None
         self.statistics.sample_selected.connect(self.review_view.queue.select)
         self.statistics.samples_selected.connect(
             lambda samples: self.review.show_only(samples or None)
@@ -210,18 +214,21 @@ class MemscanWidget(QWidget):
     def toggle_statistics(self) -> None:
         """Show the statistics in a window of their own, or hide them; they can be docked."""
         if self._statistics_dock is None:
-            self._show_statistics_of_study()
             self._statistics_dock = self._viewer.window.add_dock_widget(
                 self.statistics, name="Memscan statistics", area="bottom"
             )
             # Docked, they would take the room of volumes and decisions on a small screen.
             self._statistics_dock.setFloating(True)
             self._statistics_dock.resize(*STATISTICS)
+            self._statistics_dock.visibilityChanged.connect(self._show_statistics_of_study)
+            self._show_statistics_of_study()
             return
         self._statistics_dock.setVisible(not self._statistics_dock.isVisible())
 
     def _show_statistics_of_study(self) -> None:
-        if self.blind.opened:
+        """Show those of the scan that is read, if somebody looks at them and they are not there."""
+        hidden = self._statistics_dock is None or self._statistics_dock.isHidden()
+        if self.blind.opened or hidden or self._counted is self.review.result:
             return
         self._counted = self.review.result
         self.statistics.set_study(self.study.study, self._counted)
@@ -254,8 +261,7 @@ class MemscanWidget(QWidget):
         self._update()
 
     def _on_read(self) -> None:
-        if self.review.result is not self._counted:  # something was regenerated
-            self._show_statistics_of_study()
+        self._show_statistics_of_study()
         self._update()
 
     def _on_scanned(self) -> None:

@@ -35,10 +35,10 @@ def case_of(item: QueueItem, result: ScanResult, k: int) -> Case:
     """Return a sample and its k nearest training volumes as a case to look at."""
     return Case(
         item.sample,
-        Shown(wording.own_title(item), item.path),
+        Shown(wording.own_title(item), item.path, name=f"synthetic {item.sample}"),
         tuple(
             Shown(f"Training #{rank} {wording.title(near, result)}", near.path,
-                  near.transform)
+                  near.transform, f"training #{rank}")
             for rank, near in enumerate(item.neighbours[:k], 1)
         ),
     )  # fmt: skip

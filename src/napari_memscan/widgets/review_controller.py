@@ -128,7 +128,8 @@ class ReviewController(QObject):
 
         self._regeneration.set_study(study)
         self._showing = False
-        self._viewing.clear()
+        # napari takes half a second to build panes anew.
+        self._viewing.clear(keep=study is not None)
         self._clock.stop()
         self._view.message.say("")
         self._close()
@@ -142,6 +143,8 @@ class ReviewController(QObject):
                 self._view.message.say(str(error), "error")
                 self._study = None
         self.reload()
+        if not self.ready:
+            self._viewing.clear()
 
     def _close(self) -> None:
         session, self._session = self._session, None

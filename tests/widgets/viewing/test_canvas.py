@@ -207,13 +207,17 @@ def test_controls_fit_the_dock_and_follow(window, bar, shelf, show, settle, qtbo
     settle(viewing)
     assert viewing.layout == "pair"
     assert bar.layouts["pair"].text() == "Pair ●"
-    for mode, widget in (("fade", bar.fade), ("blink", bar.blink)):
+    for mode, widget in (("fade", bar.fade), ("blink", bar.blinking)):
         bar.mode.setCurrentText(mode)
         bar.mode.textActivated.emit(mode)
         settle(viewing)
         assert bar.extra.currentWidget() is widget
+    assert not viewing.blinking
     bar.blink.setValue(300)
+    assert not viewing.blinking
+    bar.timer.click()
     assert viewing.blinking
+    assert bar.timer.text() == "■ Stop"
     assert viewing.blink_interval == 300
     bar.preset.textActivated.emit("Bone")
     assert (bar.width_.value(), bar.level.value()) == (1000, 400)

@@ -40,8 +40,10 @@ class ViewingBar(QWidget):
     Attributes
     ----------
     layout_chosen, mode_chosen, plane_chosen, preset_chosen, rendering_chosen : Signal(str)
-    partner_chosen, offset_chosen, blink_chosen : Signal(int)
-        Index of a neighbour; slices; milliseconds, or 0 to stop blinking.
+    partner_chosen, offset_chosen : Signal(int)
+        Index of a neighbour; slices.
+    blink_chosen : Signal(bool, int)
+        Whether a timer blinks; milliseconds.
     fade_chosen : Signal(float)
         In [0, 1].
     radiological_chosen : Signal(bool)
@@ -56,7 +58,7 @@ class ViewingBar(QWidget):
     rendering_chosen = Signal(str)
     partner_chosen = Signal(int)
     offset_chosen = Signal(int)
-    blink_chosen = Signal(int)
+    blink_chosen = Signal(bool, int)
     fade_chosen = Signal(float)
     radiological_chosen = Signal(bool)
     window_chosen = Signal(float, float)
@@ -118,16 +120,26 @@ class ViewingBar(QWidget):
         self.fade = QSlider(Qt.Orientation.Horizontal)
         self.fade.setRange(0, 100)
         self.fade.setAccessibleName("share of the partner in percent")
-        self.fade.setToolTip("Left: the synthetic volume. Right: the partner")
+        self.fade.setToolTip("Left: the first of the two. Right: its partner")
         self.fade.valueChanged.connect(lambda value: self.fade_chosen.emit(value / 100))
         self.blink = QSpinBox()
-        self.blink.setRange(0, 3000)
+        self.blink.setRange(100, 3000)
         self.blink.setSingleStep(100)
         self.blink.setSuffix(" ms")
-        self.blink.setSpecialValueText(f"by key {ACTIONS['blink'][1]}")
         self.blink.setAccessibleName("blink every so many milliseconds")
-        self.blink.setToolTip("Blink by a timer; 0: only by key")
-        self.blink.valueChanged.connect(self.blink_chosen)
+        self.blink.setToolTip("How fast the timer blinks")
+        self.blink.valueChanged.connect(self._on_blink)
+        self.timer = QPushButton()
+        self.timer.setCheckable(True)
+        self.timer.setStyleSheet("padding: 3px 5px;")
+        self.timer.setToolTip(f"Blink by a timer; once by key: {ACTIONS['blink'][1]}")
+        self.timer.clicked.connect(self._on_blink)
+        self.blinking = QWidget()
+        beside = QHBoxLayout(self.blinking)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.setSpacing(3)
+        beside.addWidget(self.timer)
+        beside.addWidget(self.blink, 1)
         self.offset = QSpinBox()
         self.offset.setRange(-999, 999)
         self.offset.setPrefix("offset ")
@@ -138,7 +150,7 @@ class ViewingBar(QWidget):
         self.rendering = _combo(RENDERED.values(), "3D rendering", "How 3D is rendered")
         self.rendering.activated.connect(lambda i: self.rendering_chosen.emit(RENDERINGS[i]))
         self.extra = QStackedWidget()
-        for widget in (QWidget(), self.fade, self.blink, self.offset, self.rendering):
+        for widget in (QWidget(), self.fade, self.blinking, self.offset, self.rendering):
             self.extra.addWidget(widget)
 
     def _make_window(self) -> None:
@@ -164,6 +176,9 @@ class ViewingBar(QWidget):
     def _on_numbers(self, _value: float) -> None:
         self.window_chosen.emit(self.width_.value(), self.level.value())
 
+    def _on_blink(self) -> None:
+        self.blink_chosen.emit(self.timer.isChecked(), self.blink.value())
+
     # What it controls
 
     def set_viewing(self, viewing: Viewing) -> None:
@@ -179,7 +194,7 @@ class ViewingBar(QWidget):
         self.fade_chosen.connect(viewing.set_fade)
         self.radiological_chosen.connect(viewing.set_radiological)
         self.window_chosen.connect(viewing.set_width_level)
-        self.blink_chosen.connect(lambda ms: viewing.set_blinking(ms > 0, ms or None))
+        self.blink_chosen.connect(viewing.set_blinking)
         viewing.state_changed.connect(self.follow)
         self.follow()
 
@@ -231,14 +246,18 @@ class ViewingBar(QWidget):
             widget = self.fade
             self.fade.setValue(round(100 * viewing.state.fade))
         elif blended and viewing.pair_mode == BLINK:
-            widget = self.blink
-            self.blink.setValue(viewing.blink_interval if viewing.blinking else 0)
+            widget = self.blinking
+            self.blink.setValue(viewing.blink_interval)
+            self.timer.setChecked(viewing.blinking)
+            # Told by more than its colour.
+            self.timer.setText("■ Stop" if viewing.blinking else "▶ Blink")
         self.extra.setCurrentWidget(widget)
 
     def _controls(self) -> list[QWidget]:
         return [
             *self.layouts.values(), self.plane, self.side, self.mode, self.partner, self.fade,
-            self.blink, self.offset, self.rendering, self.preset, self.width_, self.level,
+            self.blink, self.timer, self.offset, self.rendering, self.preset, self.width_,
+            self.level,
         ]  # fmt: skip
 
 

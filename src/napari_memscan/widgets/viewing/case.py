@@ -32,11 +32,19 @@ class Shown:
     transform : tuple of float, optional
         Of a neighbour, the pose (4, 4) row after row: from points of the synthetic volume to
         points of this one, in mm about their centres. None where the two were not registered.
+    name : str
+        What it is called in a sentence; the title where nothing is given.
     """
 
     title: str
     path: str
     transform: tuple[float, ...] | None = None
+    name: str = ""
+
+    @property
+    def short(self) -> str:
+        """What it is called in a sentence."""
+        return self.name or self.title
 
 
 @dataclass(frozen=True)

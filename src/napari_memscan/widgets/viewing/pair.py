@@ -110,12 +110,15 @@ class Pair(Sliced):
         if mode == CHECKS:
             part.data = checkerboard(synthetic, loaded.pair("aligned", partner))
         elif mode == DIFFERENCE:
-            part.data = synthetic - loaded.pair("aligned", partner)
-            limit = symmetric_limit(part.data)
-            part.colormap, part.limits = DIVERGING, (-limit, limit)
+            # In the units that its bar is read in.
+            units = self.units.high - self.units.low
+            difference = synthetic - loaded.pair("aligned", partner)
+            part.data, limit = units * difference, units * symmetric_limit(difference)
+            part.colormap, part.limits, part.bar = DIVERGING, (-limit, limit), True
         elif mode == MAP:
             part.data = loaded.pair("map", partner)
             part.colormap, part.limits, part.opacity = "viridis", (-1.0, 1.0), 0.55
+            part.bar = True
         return part
 
     def _title(self, mode: str, loaded: Loaded, partner: Shown | None) -> str:
@@ -140,18 +143,17 @@ class Pair(Sliced):
             ahead = self.state.offsets[PLANES[self.state.plane][0]]
             text = f"{NOT_REGISTERED}\nThe partner is {ahead:+d} slices ahead."
         elif mode == FADE:
-            text = f"{100 * self.state.fade:.0f} % of it is {partner.title if partner else ''}"
+            text = f"{100 * self.state.fade:.0f} % of it is {partner.short if partner else ''}"
         elif mode == DIFFERENCE:
-            limit = self.stage.layers[OVER].contrast_limits[1]
-            scale = f"±{limit * (units.high - units.low):.0f} {units.unit or '% of the range'}"
+            first, second = loaded.case.synthetic.short, partner.short if partner else ""
             text = (
-                f"Scale {scale}. Orange: the synthetic volume is brighter,\n"
-                "blue: the partner is. Grey: not covered by the partner."
+                f"Bar in {units.unit or '% of the range'}. Orange: {first} is brighter,\n"
+                f"blue: {second} is. Grey: not covered by {second}."
             )
         elif mode == MAP:
             text = (
                 "Local similarity, -1 to 1: larger is nearer, yellow is nearest.\n"
-                f"Line: {MAP_LEVEL}. Without colour: not covered by the partner."
+                f"Line: {MAP_LEVEL}. Without colour: not covered by its partner."
             )
         elif mode == CONTOURS:
             level = units.width_level(self.stage.limits)[1]

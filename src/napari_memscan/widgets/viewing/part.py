@@ -32,6 +32,8 @@ class Part:
         Of an overlay, which is in no common window.
     letters : tuple of str
         Of letters, one a point.
+    bar : bool
+        Its colours are explained by a bar.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Part:
     colormap: Any = "gray"
     limits: Limits | None = None
     letters: tuple[str, ...] = ()
+    bar: bool = False
 
     @property
     def ndim(self) -> int:
@@ -113,5 +116,7 @@ def _same(part: Part, old: Part) -> bool:
 def _colour(layer: Any, part: Part) -> None:
     if layer.colormap != part.colormap:
         layer.colormap = part.colormap
+    if layer.colorbar.visible != part.bar:
+        layer.colorbar.visible = part.bar
     if part.limits is not None and tuple(layer.contrast_limits) != part.limits:
         layer.contrast_limits = part.limits

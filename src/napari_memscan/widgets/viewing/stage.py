@@ -69,7 +69,7 @@ class Stage(QObject):
     # Layers
 
     def put(self, parts: Sequence[Part], stride: int) -> bool:
-        """Show these parts in place of those shown; return whether the layers are new ones.
+        """Show these parts in place of those shown; return whether the canvas must be arranged.
 
         Layers of the same kinds stay and only change what they hold: the reader's zoom and
         window stay with them.
@@ -84,10 +84,12 @@ class Stage(QObject):
         self.canvas.enter()
         mine = all(layer in self._viewer.layers for layer in self._layers)
         same = mine and [(p.kind, p.ndim) for p in parts] == [(p.kind, p.ndim) for p in self._parts]
+        # Where volumes lie elsewhere than before, the canvas must be fitted to them.
+        moved = not same
         if not same or stride != self._stride:
             # One rebuilding of the scene for all layers: each takes napari a tenth of a second.
             with self._viewer.layers.batched_update():
-                self.remove()
+                self._take_away()
                 self._hide_others()
                 self._stride = stride
                 # In front of what was there: panes are counted from the first layer on.
@@ -107,11 +109,12 @@ class Stage(QObject):
                 fill(layer, part, old)
                 if part.letters != old.letters:
                     write_letters(layer, part.letters, self.canvas.font_size)
+            moved = [_place(p) for p in parts] != [_place(p) for p in self._parts]
             self._parts = list(parts)
         self.set_titles([p.title for p in parts], [p.titled for p in parts])
         self._blank = False
         self.canvas.say("")
-        return not same
+        return moved
 
     def blank(self, titles: Sequence[str] = (), text: str = "") -> None:
         """Show no picture until the next `put`: the last patient's must not stand for another's.
@@ -156,6 +159,11 @@ class Stage(QObject):
 
     def remove(self) -> None:
         """Take all layers away."""
+        if self._layers:
+            with self._viewer.layers.batched_update():
+                self._take_away()
+
+    def _take_away(self) -> None:
         layers, self._layers, self._parts = self._layers, [], []
         self._blank = False
         for layer in layers:
@@ -276,6 +284,11 @@ class Stage(QObject):
         self._hidden = []
         if len(self._viewer.layers):
             self._viewer.fit_to_view()
+
+
+def _place(part: Part) -> Any:
+    """Return where a picture lies; lines and letters follow one."""
+    return (part.data.shape, part.scale) if part.kind == "image" else None
 
 
 def _broken(title: str, width: float) -> str:

@@ -100,14 +100,20 @@ class Viewing(Looking):
         """Load what the present layout shows of these cases, in this order, in the background."""
         self._requests.expect(cases)
 
-    def clear(self) -> None:
-        """Take the panes away, give the window back as it was, and forget what was loaded."""
+    def clear(self, keep: bool = False) -> None:
+        """Take the panes away, give the window back as it was, and forget what was loaded.
+
+        With `keep` empty panes stay for the volumes of another study, that are about to come.
+        """
         self._loaded = None
         self._pair.blinking.stop()
         self._requests.clear()
         self._mouse.set_active(False)
         self._settling = True
-        self.stage.leave()
+        if keep:
+            self.stage.blank()
+        else:
+            self.stage.leave()
         self._settling = False
         for layout in self._layouts.values():
             layout.loaded = None
