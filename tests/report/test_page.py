@@ -21,6 +21,7 @@ from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.detection.search import Found, Hit
 from napari_memscan.detection.selftest import KindResult, SelfTest
 from napari_memscan.detection.verification import Evidence
+from napari_memscan.report.attached import Attached
 from napari_memscan.report.figures import pair, planes
 from napari_memscan.report.page import answer, write_report
 from napari_memscan.review.store import Decision
@@ -140,13 +141,13 @@ def test_page_is_whole_and_stands_alone(scan, tmp_path):
     assert "null floor" in page.text
     assert "larger is nearer" in page.text
     assert "Seeds 1 to 16" in page.text
-    assert len(page.images) == 4
+    assert len(page.images) == 6  # histogram, thresholds, rarefaction, pairs
     for image in page.images:
         assert len(image["alt"]) > 20
         png = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         assert png.startswith(b"\x89PNG")
         assert len(png) > 2000
-    assert all(s.startswith("data:") for s in page.sources)
+    assert all(s.startswith(("data:", "#")) for s in page.sources)
     assert page.text.count("synthetic[") >= scan.n_synthetic
 
 
@@ -239,7 +240,7 @@ def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
         assert part in text
     assert "No power" not in text
     assert "assumption test failed" not in text
-    (image,) = page_of(result, tmp_path).images
+    image, *_ = page_of(result, tmp_path).images
     assert f"called from {result.threshold:.4f}" in image["alt"]
 
 
@@ -266,7 +267,7 @@ def test_without_power_there_is_no_threshold_and_no_answer(tmp_path):
 def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path):
     result = judged()
     test = self_test(result)
-    text = page_of(result, tmp_path, selftest=test).text
+    text = page_of(result, tmp_path, attached=Attached(selftest=test)).text
     for part in (
         "90 % (78 to 97 %) of planted copies",
         "95 % (75 to 100 %) of planted near-duplicates",
@@ -281,7 +282,7 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path):
     assert "Out of date" not in text
     assert "Not measured" not in text
     other = self_test(result, search_hash="another", notes=())
-    text = page_of(result, tmp_path, selftest=other).text
+    text = page_of(result, tmp_path, attached=Attached(selftest=other)).text
     assert "Out of date." in text
     assert "No kind of perturbation" in text
 
@@ -294,10 +295,10 @@ def test_pairs_are_registered_where_a_transform_and_a_voxel_size_are_known(tmp_p
         return arrays[int(re.search(r"\d+", path).group())]
 
     page = page_of(result, tmp_path, pictures=pictures, spacing=(1.0, 1.0, 1.0), n_pairs=2)
-    assert all("registered to it" in image["alt"] for image in page.images[1:])
+    assert all("registered to it" in image["alt"] for image in page.images[3:])
     plain = page_of(result, tmp_path, pictures=pictures, n_pairs=2)
-    assert not any("registered" in image["alt"] for image in plain.images[1:])
-    assert len(plain.images) == 3
+    assert not any("registered" in image["alt"] for image in plain.images[3:])
+    assert len(plain.images) == len(page.images) == 5
 
 
 def test_a_difference_is_a_third_row_and_places_without_partner_are_marked():
@@ -322,8 +323,8 @@ def test_a_study_is_verified_and_reported(make_study, tmp_path):
     jobs.run(jobs.generate(study, 2))
     result = jobs.run(jobs.scan(study))
     page = Page(jobs.report(study).read_text("utf-8"))
-    assert len(page.images) == 3
-    assert all("registered to it" in image["alt"] for image in page.images[1:])
+    assert len(page.images) == 4
+    assert all("registered to it" in image["alt"] for image in page.images[2:])
     assert "Limit in doubt." in page.text
     assert result.calibration.search_hash in page.text
     assert "Not measured." in page.text

@@ -53,18 +53,27 @@ def has_screen() -> bool:
 
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print it to report.pdf as well (needs WeasyPrint).")
+    ] = False,
 ) -> None:
     """Write the findings as one HTML page.
 
-    Numbers, histogram, the most similar pairs as pictures, decisions, and how all was made.
+    In short, what was not tested, figures and tables, the most similar pairs as pictures, what
+    readers decided, and how all was made. Metrics, membership inference, self-test and duplicates
+    stand in it where their commands have been run.
 
     \b
-    Example:
+    Examples:
       memscan report audit
+      memscan report audit --pdf
     """
     from napari_memscan import jobs
+    from napari_memscan.report.printing import PDF
     from napari_memscan.study import Study
 
-    page = jobs.report(Study.open(study))
+    page = jobs.report(Study.open(study), pdf=pdf)
     say(str(page))
+    if pdf:
+        say(str(page.with_name(PDF)))
     note("Open it in a browser; it holds its pictures and needs no network.")

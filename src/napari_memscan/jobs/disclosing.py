@@ -47,13 +47,15 @@ class Disclosure:
 
     def report(self, folder: Path) -> None:
         """Write the page without pictures: its pairs would show patients."""
-        from napari_memscan.jobs.reporting import provenance
+        from napari_memscan.jobs.reporting import attached, provenance
         from napari_memscan.report.disclosed import (
             disclosed,
+            disclosed_attached,
             disclosed_decision,
-            disclosed_selftest,
         )
         from napari_memscan.report.page import write_report
+        from napari_memscan.review.export import renamed
+        from napari_memscan.review.standing import Standing
 
         found, outside = self.found, self._outside()
         shown = {str(self.study.sample_path(row)): outside[s] for s, row in found.rows.items()}
@@ -61,13 +63,17 @@ class Disclosure:
             outside[sample]: disclosed_decision(d, found.reader(d.reader, self.named), self.named)
             for sample, d in found.current.items()
         }
+        names = {} if self.named else found.pseudonyms
+        standing = Standing(renamed(found.standing.events, names))
+        beside = attached(self.study, found.result, standing)
         methods = provenance(self.study, list(found.rows.values()), found.events, found.head)
         write_report(
             folder,
             disclosed(found.result, shown, self.scrub),
             title=self.title,
             decisions=decisions,
-            selftest=disclosed_selftest(found.selftest, self.scrub),
+            attached=disclosed_attached(beside, self.scrub, self.named),
+            outside=True,
             provenance=self.scrub.value(methods)
             | {
                 "left out of this page": "pictures and names of training volumes, and what "

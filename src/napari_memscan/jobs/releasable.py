@@ -39,6 +39,8 @@ class Candidates:
         Reader to sample to standing decision, of samples of this study.
     pseudonyms : dict of str to str
         Reader to R1, R2 ...
+    standing : Standing
+        Behind them, with readers by name.
     events, head : int, str
         Of the chain of decisions.
     passed, rejected : dict of str to str
@@ -54,6 +56,7 @@ class Candidates:
     current: dict[str, Decision]
     by_reader: dict[str, dict[str, Decision]]
     pseudonyms: dict[str, str]
+    standing: Standing
     events: int
     head: str
     passed: dict[str, str]
@@ -131,6 +134,7 @@ def candidates(study: Study, expect: str = "") -> Candidates:
         current={s: d for s, d in standing.current().items() if s in rows},
         by_reader=by_reader,
         pseudonyms=pseudonyms(standing.events),
+        standing=standing,
         events=events,
         head=head,
         passed=passed,

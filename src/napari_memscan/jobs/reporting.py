@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
+from napari_memscan.files import sha256_of
 from napari_memscan.study import SampleRow, Study
 
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.report.attached import Attached
+    from napari_memscan.review.standing import Standing
 
-def report(study: Study) -> Path:
-    """Write the report of the last scan and the decisions; return ``report/index.html``."""
-    from napari_memscan.detection.selftest import SelfTest
+LIBRARIES = ("torch", "monai", "numpy", "scipy", "SimpleITK", "scikit-learn", "statsmodels")
+"""Their versions stand among the methods."""
+
+
+def report(study: Study, *, pdf: bool = False) -> Path:
+    """Write the report of the last scan and all that is known beside it.
+
+    Parameters
+    ----------
+    study : Study
+        Scanned.
+    pdf : bool
+        Print it to ``report.pdf`` beside the page as well.
+
+    Returns
+    -------
+    Path
+        ``report/index.html``.
+
+    Raises
+    ------
+    BadInput
+        Not scanned yet, or a file of results is damaged.
+    JobFailed
+        What prints a PDF is not installed. The page is written all the same.
+    """
     from napari_memscan.jobs.searching import spacing
     from napari_memscan.report.page import write_report
+    from napari_memscan.report.printing import PDF, write_pdf
 
     result = study.result()
     if result is None:
@@ -21,19 +51,66 @@ def report(study: Study) -> Path:
     samples = study.samples()
     store = study.store()
     try:
-        current, (events, head) = store.current(), store.head()
+        standing, (events, head) = store.standing(), store.head()
     finally:
         store.close()
+    current = standing.current()
     names = {str(study.sample_path(row)): row.sample for row in samples}
-    return write_report(
+    page = write_report(
         study.report_dir,
         result,
         title=study.config.name,
         decisions={path: current[name] for path, name in names.items() if name in current},
         pictures=study.array,
         spacing=spacing(study) if any(s.score is not None for s in result.samples) else None,
-        selftest=SelfTest.load(study.scan_dir),
+        attached=attached(study, result, standing),
         provenance=provenance(study, samples, events, head),
+        settings=settings(study),
+        files=files(study),
+    )
+    # One of an earlier page would say something else than this one.
+    page.with_name(PDF).unlink(missing_ok=True)
+    if pdf:
+        write_pdf(page)
+    return page
+
+
+def attached(study: Study, result: ScanResult, standing: Standing) -> Attached:
+    """Return what a study knows besides its scan.
+
+    Parameters
+    ----------
+    study : Study
+    result : ScanResult
+        Its last scan.
+    standing : Standing
+        Decisions, of which readers may have other names.
+    """
+    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.jobs.blinding import FOLDER
+    from napari_memscan.report.attached import (
+        Attached,
+        read_evidence,
+        read_membership,
+        read_twice,
+    )
+    from napari_memscan.review.findings import findings
+    from napari_memscan.review.plans import load_plans
+    from napari_memscan.review.truth import truth_of_plans
+
+    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
+    verdicts = {names[s.path]: s.verdict for s in result.samples if s.path in names}
+    known = truth_of_plans(load_plans(study.folder / FOLDER))
+    real = [*study.cohort.rows("training"), *study.cohort.rows("validation")]
+    config = study.config.generator
+    return Attached(
+        selftest=SelfTest.load(study.scan_dir),
+        evidence=read_evidence(study.scan_dir),
+        membership=read_membership(study.scan_dir),
+        readers=findings(standing, verdicts, known) if standing.events else None,
+        twice=read_twice(study.scan_dir),
+        nameless=sum(not row.subject_id for row in real),
+        generator=config.kind if config is not None else "",
     )
 
 
@@ -46,6 +123,7 @@ def provenance(
     seeded = [row for row in samples if row.seed]
     return {
         "memscan": __version__,
+        "libraries when this was written": _versions(),
         "generator": study.config.generator.kind if study.config.generator else "none",
         "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
         "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
@@ -54,9 +132,59 @@ def provenance(
         "declared of the model": _declared(study),
         "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
         "preprocessing hash": study.config.preprocessing.hash,
+        "people in the training data": _people(study),
         # A page that is handed out is a place to note it; see `memscan audit`.
         "head of the decisions": f"{head} after {events} events" if events else "",
     }
+
+
+def settings(study: Study) -> dict[str, str]:
+    """Return every setting of ``study.toml`` and every default, by its dotted name."""
+    return dict(_flat(study.config.model_dump(mode="json")))
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, part in value.items():
+        if name == "warnings" and not before:  # They stand at the top of the page.
+            continue
+        if isinstance(part, dict) and part:
+            yield from _flat(part, f"{before}{name}.")
+        elif f"{before}{name}" == "review.store" and "://" in part:
+            yield "review.store", "a database"  # Its URL may hold a password.
+        else:
+            yield f"{before}{name}", "" if part is None else str(part)
+
+
+def files(study: Study) -> dict[str, str]:
+    """Return the files that a report rests on, by their name in the study, with SHA-256."""
+    named = [study.folder / "study.toml", study.folder / "cohort.csv"]
+    named += [study.synthetic_dir / "samples.csv", *sorted(study.scan_dir.glob("*"))]
+    return {
+        path.relative_to(study.folder).as_posix(): sha256_of(path)
+        for path in named
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def _versions() -> str:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = [f"Python {platform.python_version()}"]
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _people(study: Study) -> str:
+    rows = study.cohort.rows("training")
+    subjects = {row.subject_id for row in rows} - {""}
+    nameless = sum(not row.subject_id for row in rows)
+    text = f"{len(rows)} volumes of {len(subjects)} subjects"
+    return f"{text}; the subject of {nameless} is not known" if nameless else text
 
 
 def _declared(study: Study) -> str:

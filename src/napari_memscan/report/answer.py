@@ -71,6 +71,24 @@ def stale(result: ScanResult, selftest: SelfTest | None) -> bool:
     )
 
 
+def headline(result: ScanResult) -> str:
+    """Say in a few words what a scan found: the first line of a report."""
+    called = result.n_copies + result.n_near
+    if no_power(result) and not any(
+        s.verdict in ("copy", "near-duplicate") for s in result.samples
+    ):
+        return "No answer"
+    if not called:
+        undecided = result.count("undecided")
+        return "No copies called" + (f", {undecided} undecided" if undecided else "")
+    c, floor = result.calibration, by_chance(result) or 0.0
+    if c is not None and c.assumption_shifted:
+        return "Possible copies, of unknown error rate"
+    if result.rule != "conformal" and result.copies_interval[0] <= floor:
+        return "No more copies called than by chance"
+    return "Copies found"
+
+
 def answer(result: ScanResult) -> str:
     """Say in plain words what the numbers do and do not show."""
     stopped = no_power(result)

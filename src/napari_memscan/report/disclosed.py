@@ -12,6 +12,7 @@ from napari_memscan.review.events import Decision
 if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
     from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.report.attached import Attached
 
 
 def disclosed(result: ScanResult, names: Mapping[str, str], scrub: Scrubber) -> ScanResult:
@@ -64,6 +65,48 @@ def disclosed_selftest(selftest: SelfTest | None, scrub: Scrubber) -> SelfTest |
         return None
     return replace(
         selftest, embedder=scrub.text(selftest.embedder), notes=scrub.value(selftest.notes)
+    )
+
+
+def disclosed_attached(attached: Attached, scrub: Scrubber, named: bool) -> Attached:
+    """Return what stands beside a scan without names, and without what each volume scored.
+
+    Parameters
+    ----------
+    attached : Attached
+        With the readers' names that are to be seen outside.
+    scrub : Scrubber
+    named : bool
+        Readers stand there with their names, so that their pace may, too.
+    """
+    evidence, membership, readers = attached.evidence, attached.membership, attached.readers
+    if evidence is not None:
+        evidence = replace(
+            evidence,
+            embedder=scrub.text(evidence.embedder),
+            metrics=tuple(replace(m, note=scrub.text(m.note)) for m in evidence.metrics),
+        )
+    if membership is not None:
+        # Whether a person was in the training data is what these scores of volumes tell.
+        membership = replace(
+            membership,
+            attacks=tuple(replace(a, training=(), validation=()) for a in membership.attacks),
+            control=replace(membership.control, training=(), validation=()),
+            training_paths=(),
+            validation_paths=(),
+            condition=scrub.text(membership.condition),
+            warnings=scrub.value(membership.warnings),
+        )
+    if readers is not None and not named:
+        readers = replace(
+            readers, readers=tuple(replace(reader, seconds=None) for reader in readers.readers)
+        )
+    return replace(
+        attached,
+        selftest=disclosed_selftest(attached.selftest, scrub),
+        evidence=evidence,
+        membership=membership,
+        readers=readers,
     )
 
 

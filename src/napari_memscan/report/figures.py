@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from napari_memscan.detection.result import ScanResult
 
+DPI = 130
 
-def _png(figure: Figure) -> bytes:
+
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as PNG bytes."""
     buffer = io.BytesIO()
     # Without the writer's name and version the same scan gives the same bytes.
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -61,7 +64,7 @@ def histogram(result: ScanResult) -> bytes:
     axes.set_xlabel(f"{what} of the nearest volume (larger is nearer)")
     axes.set_ylabel("density")
     axes.legend(fontsize=8, loc="upper left")
-    return _png(figure)
+    return png_of(figure)
 
 
 def pair(
@@ -77,13 +80,13 @@ def pair(
         Preprocessed alike, RAS.
     difference : array (X, Y, Z), optional
         Synthetic minus training volume after registration, in [-1, 1]; a third row. NaN, there and
-        in `training`, is where the training volume does not reach: grey-blue.
+        in `training`, is where the training volume does not reach: hatched.
     """
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    grey = {"cmap": colormaps["gray"].with_extremes(bad="#5b6b86"), "vmin": 0, "vmax": 1}
-    signed = {"cmap": colormaps["RdBu_r"].with_extremes(bad="#5b6b86"), "vmin": -0.5, "vmax": 0.5}
+    # Lighter and darker than middle grey, not red and blue: those are one grey in print.
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    signed = {"cmap": "gray", "vmin": -0.5, "vmax": 0.5}
     shown = [("synthetic", synthetic, grey), ("training", training, grey)]
     if difference is not None:
         shown[1] = ("training,\nregistered", training, grey)
@@ -92,13 +95,14 @@ def pair(
     rows: Any = figure.subplots(len(shown), 3)
     for axes, (name, volume, style) in zip(rows, shown, strict=True):
         for ax, (plane, image) in zip(axes, planes(volume), strict=True):
+            ax.patch.set(facecolor="white", edgecolor="#7b8794", hatch="////")
             ax.imshow(image, interpolation="nearest", **style)
             ax.set_xticks([])
             ax.set_yticks([])
             if name == "synthetic":
                 ax.set_title(plane, fontsize=8)
         axes[0].set_ylabel(name, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def planes(volume: NDArray[np.float32]) -> Sequence[tuple[str, NDArray[np.float32]]]:

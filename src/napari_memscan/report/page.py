@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 
 from napari_memscan.detection.result import SampleResult, ScanResult
 from napari_memscan.files import write_text
-from napari_memscan.report import tables
-from napari_memscan.report.answer import answer, deciding, level_word, no_power, promise, stale
+from napari_memscan.report import charts, described, other_tables, tables
+from napari_memscan.report.answer import answer, headline, no_power, promise, stale
+from napari_memscan.report.attached import Attached
 from napari_memscan.report.figures import histogram, pair
+from napari_memscan.report.untested import NEVER, untested
 from napari_memscan.review.store import Decision
 
 if TYPE_CHECKING:
     from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.review.findings import Findings
 
 Pictures = Callable[[str], NDArray[np.float32]]
 Triple = tuple[float, float, float]
+PAGE, STYLE = "page.html", "page.css"
 
 
 def write_report(
@@ -33,11 +37,14 @@ def write_report(
     decisions: Mapping[str, Decision] | None = None,
     pictures: Pictures | None = None,
     spacing: Triple | None = None,
-    selftest: SelfTest | None = None,
+    attached: Attached | None = None,
     provenance: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+    outside: bool = False,
     n_pairs: int = 8,
 ) -> Path:
-    """Write ``index.html``: answer, numbers, rules, calibration, pairs, decisions, methods.
+    """Write ``index.html``: in short, the evidence, methods and record.
 
     Parameters
     ----------
@@ -53,10 +60,12 @@ def write_report(
         Path to its preprocessed volume (X, Y, Z) in [0, 1]; without it no pairs are shown.
     spacing : (float, float, float), optional
         Voxel size in mm of those volumes; with it training volumes are shown as registered.
-    selftest : SelfTest, optional
-        What the detector found of volumes planted in this study.
-    provenance : mapping, optional
-        Names and values for the table of methods.
+    attached : Attached, optional
+        What the study knows besides its scan.
+    provenance, settings, files : mapping, optional
+        Names and values for the tables of methods, of settings, and of files with their hashes.
+    outside : bool
+        The page names no training volume and is handed on: nothing warns of personal data.
     n_pairs : int
         How many of the nearest pairs are shown.
 
@@ -67,48 +76,62 @@ def write_report(
     """
     from jinja2 import Environment
 
-    decisions = decisions or {}
+    decisions, attached = decisions or {}, attached or Attached()
     rows = [_row(result, sample, decisions.get(sample.path)) for sample in result.samples]
     pairs = []
     if pictures is not None:
         for row, sample in zip(rows[:n_pairs], result.samples, strict=False):
             png, registered = _pair(sample, pictures, spacing)
-            pairs.append({**row, "png": _text(png), "registered": registered})
-    called = result.count("copy") + result.n_near
+            names = (row["sample"], row["neighbour"])
+            alt = described.pair(result, sample, names, registered)
+            pairs.append({**row, "png": _text(png), "alt": alt})
+    said = [(row["verdict"], row["decision"].decision if row["decision"] else "") for row in rows]
     c = result.calibration
-    source = resources.files("napari_memscan.report").joinpath("page.html").read_text("utf-8")
-    text = (
-        Environment(autoescape=True)
-        .from_string(source)
-        .render(
-            title=title,
-            result=result,
-            answer=answer(result),
-            alarm=bool(called),
-            no_power=no_power(result),
-            promise=promise(result),
-            scored=result.measure == "score",
-            shares=tables.shares(result),
-            rules=tables.rules(result),
-            calibration=c,
-            limits=tables.limits(c) if c is not None else None,
-            selftest=selftest,
-            selftest_tables=_tested(selftest) if selftest is not None else {},
-            stale=stale(result, selftest),
-            histogram=_text(histogram(result)),
-            histogram_alt=_described(result),
-            pairs=pairs,
-            rows=rows,
-            methods=tables.methods(
-                result,
-                {"decisions": f"{len(decisions)} of {result.n_synthetic} volumes read"}
-                | dict(provenance or {}),
-            ),
-        )
-    )
+    value = {
+        "title": title,
+        "result": result,
+        "attached": attached,
+        "outside": outside,
+        "headline": headline(result),
+        "answer": answer(result),
+        "alarm": bool(result.count("copy") + result.n_near),
+        "no_power": no_power(result),
+        "promise": promise(result),
+        "scored": result.measure == "score",
+        "read": other_tables.read(said),
+        "gaps": untested(result, attached, len(decisions)),
+        "never": NEVER,
+        "shares": tables.shares(result),
+        "rules": tables.rules(result),
+        "thresholds": other_tables.thresholds(result),
+        "calibration": c,
+        "limits": tables.limits(c) if c is not None else None,
+        "pairs": pairs,
+        "rows": rows,
+        "methods": tables.methods(
+            result,
+            {"decisions": f"{len(decisions)} of {result.n_synthetic} volumes read"}
+            | dict(provenance or {}),
+        ),
+        "settings": list((settings or {}).items()),
+        "files": list((files or {}).items()),
+        **_scan_charts(result),
+        **_tested(result, attached.selftest),
+        **_beside(attached),
+    }
+    source = resources.files("napari_memscan.report")
+    page, css = (source.joinpath(name).read_text("utf-8") for name in (PAGE, STYLE))
+    text = Environment(autoescape=True).from_string(page).render(value, css=_style(css))
     path = Path(folder) / "index.html"
     write_text(path, text)
     return path
+
+
+def _style(css: str) -> Any:
+    """Return the sheet as it is: quotes in it are not to be escaped."""
+    from markupsafe import Markup
+
+    return Markup(css)
 
 
 def _row(result: ScanResult, sample: SampleResult, decision: Decision | None) -> dict[str, Any]:
@@ -141,32 +164,64 @@ def _pair(sample: SampleResult, pictures: Pictures, spacing: Triple | None) -> t
     return pair(synthetic, aligned, synthetic - aligned), True
 
 
-def _tested(selftest: SelfTest) -> dict[str, Any]:
+def _scan_charts(result: ScanResult) -> dict[str, Any]:
+    """Return the charts of a scan, each with what it shows in words."""
+    from napari_memscan.detection.explored import copies_of_each, curve
+
+    swept = charts.sweep(result)
+    grown = None
+    if copies_of_each(result).any():
+        found = curve(result)
+        grown = _chart(charts.grown(found), described.grown(found))
     return {
-        "copies": tables.rate(selftest.sensitivity),
-        "near": tables.rate(selftest.sum("near-duplicate").found),
-        "specificity": tables.rate(selftest.specificity),
-        "kinds": tables.kinds(selftest),
-        "confusion": tables.confusion(selftest),
+        "histogram": _chart(histogram(result), described.histogram(result)),
+        "sweep": _chart(charts.thresholds(result, swept), described.thresholds(result)),
+        "grown": grown,
     }
 
 
-def _described(result: ScanResult) -> str:
-    """Describe the histogram to those who do not see it."""
-    what = "score after registration" if result.measure == "score" else "similarity"
-    null = (
-        "training volumes to their nearest validation volume"
-        if result.rule == "dar2024"
-        else "validation volumes to their nearest training volume"
-    )
-    text = (
-        f"Histogram: {what} of {result.n_synthetic} synthetic volumes to their nearest training "
-        f"volume, over the null of {len(result.null)} {null}; "
-    )
-    if result.threshold is None:
-        return text + f"the rule {deciding(result).name} calls none of them."
-    digits = 4 if result.measure == "score" else result.digits
-    return text + f"{level_word(result)} {result.threshold:.{digits}f}."
+def _tested(result: ScanResult, selftest: SelfTest | None) -> dict[str, Any]:
+    if selftest is None:
+        return {"selftest": None, "stale": False}
+    return {
+        "selftest": selftest,
+        "stale": stale(result, selftest),
+        "planted": _chart(charts.planted(selftest), described.planted(selftest)),
+        "selftest_tables": {
+            "copies": tables.rate(selftest.sensitivity),
+            "near": tables.rate(selftest.sum("near-duplicate").found),
+            "specificity": tables.rate(selftest.specificity),
+            "kinds": tables.kinds(selftest),
+            "confusion": tables.confusion(selftest),
+        },
+    }
+
+
+def _beside(attached: Attached) -> dict[str, Any]:
+    """Return the tables of metrics, membership and readers, where there are any."""
+    evidence, membership, readers = attached.evidence, attached.membership, attached.readers
+    return {
+        "metrics": other_tables.metrics(evidence) if evidence is not None else None,
+        "membership": other_tables.membership(membership) if membership is not None else None,
+        "people": _people(readers) if readers is not None else None,
+    }
+
+
+def _people(found: Findings) -> dict[str, Any]:
+    return {
+        "readers": other_tables.readers(found),
+        "agreement": other_tables.agreement(found),
+        "against": other_tables.against(found),
+        "choices": [
+            f"{reader} recognised the synthetic volume of a pair in {tables.rate(share)}; chance "
+            "is 50 %."
+            for reader, share in found.choices.items()
+        ],
+    }
+
+
+def _chart(png: bytes, alt: str) -> dict[str, str]:
+    return {"png": _text(png), "alt": alt}
 
 
 def _short(path: str) -> str:
