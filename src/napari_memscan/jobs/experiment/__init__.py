@@ -1,0 +1,20 @@
+"""The paper's experiments on a study's own cohort: what raises copying, and what lowers it."""
+
+from napari_memscan.jobs.experiment.estimating import Estimate, estimate
+from napari_memscan.jobs.experiment.outcome import Outcome, outcome, write_outcome
+from napari_memscan.jobs.experiment.plan import FACTORS, Plan, Run, planned, read_plan
+from napari_memscan.jobs.experiment.running import experiment
+
+__all__ = [
+    "FACTORS",
+    "Estimate",
+    "Outcome",
+    "Plan",
+    "Run",
+    "estimate",
+    "experiment",
+    "outcome",
+    "planned",
+    "read_plan",
+    "write_outcome",
+]

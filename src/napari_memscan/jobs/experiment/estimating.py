@@ -1,0 +1,142 @@
+"""How long an experiment will take, before it starts."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.files import read_small
+from napari_memscan.jobs.experiment.outcome import RESULT, TIMES
+from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.jobs.experiment.running import derived
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.training.settings import DenoiserSettings
+
+ROUNDS = 2
+"""Steps that are timed, after one that is not."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run will take on this machine, as busy as it is.
+
+    Attributes
+    ----------
+    run : Run
+    n_training, steps : int
+        Volumes and optimiser steps of its training.
+    training, sampling : float
+        Seconds.
+    scan : float or None
+        Seconds; None until a run of this experiment has been scanned.
+    finished : bool
+        Nothing is left to be done.
+    """
+
+    run: Run
+    n_training: int
+    steps: int
+    training: float
+    sampling: float
+    scan: float | None
+    finished: bool
+
+    @property
+    def seconds(self) -> float:
+        """In all, as far as known; 0 where it is finished."""
+        return 0.0 if self.finished else self.training + self.sampling + (self.scan or 0.0)
+
+
+def estimate(study: Study, out: str | Path, plan: Plan) -> list[Estimate]:
+    """Return how long each run will take; nothing is written.
+
+    From what runs of the same width took, where one of this experiment is finished; else a few
+    steps of a network of that size are timed.
+
+    Parameters
+    ----------
+    study : Study
+    out : path
+        Folder of the experiment; need not be there.
+    plan : Plan
+    """
+    n_all = len(study.cohort.rows("training"))
+    found, known = [], _known(Path(out), plan)
+    timed: dict[Any, tuple[float, float]] = {}
+    for run in plan.runs:
+        n_training = len(derived(study, plan, run)[0].rows("training"))
+        settings = plan.settings(run, n_training, n_all)
+        at = tuple(settings.channels)
+        taken = known.get(run.values.get("width"))
+        if taken is None and at not in timed:
+            timed[at] = _timed(study, plan, settings)
+        step, volume = (taken["a step"], taken["a volume"]) if taken else timed[at]
+        scans = [one["the scan"] for one in known.values()]
+        found.append(
+            Estimate(
+                run,
+                n_training,
+                settings.steps,
+                settings.steps * step,
+                plan.n * volume,
+                max(scans) if scans else None,
+                (Path(out) / "runs" / run.name / RESULT).exists(),
+            )
+        )
+    return found
+
+
+def _known(out: Path, plan: Plan) -> dict[Any, dict[str, float]]:
+    """Return width to what a run of it took, for what is measured whole."""
+    found: dict[Any, dict[str, float]] = {}
+    for run in plan.runs:
+        path = out / "runs" / run.name / TIMES
+        try:
+            taken = json.loads(read_small(path))
+        except (OSError, ValueError):
+            continue
+        if {"a step", "a volume", "the scan"} <= taken.keys():
+            found.setdefault(run.values.get("width"), taken)
+    return found
+
+
+def _timed(study: Study, plan: Plan, settings: DenoiserSettings) -> tuple[float, float]:
+    """Return seconds of an optimiser step and of a volume, on latents of noise."""
+    import torch
+
+    from napari_memscan.checkpoints.device import choose_device
+    from napari_memscan.checkpoints.networks import build_denoiser
+
+    coder = plan.autoencoder
+    device = choose_device("auto")
+    halved = 2 ** (len(coder.channels) - 1)
+    shape = [n // halved for n in study.config.preprocessing.shape]
+    with torch.random.fork_rng(devices=[]):
+        network: Any = build_denoiser(settings.arguments(coder.latent_channels)).to(device)
+    batch = torch.zeros(settings.batch, coder.latent_channels, *shape, device=device)
+    levels = torch.zeros(settings.batch, device=device)
+
+    def step() -> None:
+        float(network(batch, levels).square().mean().backward() or 0.0)
+
+    def sample() -> None:
+        with torch.inference_mode():
+            network(batch[:1], levels[:1]).sum().item()
+
+    train, infer = _seconds(step), _seconds(sample)
+    accumulated = int(getattr(settings, "accumulate", 1))
+    # The optimiser and the average are small beside the network; decoding is about a few steps.
+    return train * accumulated * 1.1, infer * (settings.sample_steps + 5)
+
+
+def _seconds(work: Any) -> float:
+    work()
+    started = time.monotonic()
+    for _ in range(ROUNDS):
+        work()
+    return (time.monotonic() - started) / ROUNDS

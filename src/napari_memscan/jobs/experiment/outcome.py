@@ -1,0 +1,306 @@
+"""What the runs of an experiment found, side by side and beside what the paper says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.detection.comparing import UNTOLD, Difference
+from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small, replacing, write_json, write_text
+from napari_memscan.jobs.experiment.plan import FACTORS, Plan, Run, Value
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.training.settings import DenoiserSettings
+
+RESULT, TIMES = "result.json", "times.json"
+"""In a run's folder: what was found, and how long it took."""
+TABLE, ANSWERS = "table.csv", "answers.json"
+
+COPIES, MEM = "verdict copy", "N_mem"
+
+
+def result_of(
+    own: Study, run: Run, result: ScanResult, settings: DenoiserSettings, duplicated: int
+) -> dict[str, Any]:
+    """Return what is kept of a run's scan.
+
+    Parameters
+    ----------
+    own : Study
+        Of the run; its first `duplicated` training volumes are those that may be duplicated.
+    run : Run
+    result : ScanResult
+    settings : DenoiserSettings
+    duplicated : int
+    """
+    from napari_memscan.checkpoints.native import read_recipe
+
+    twice = {row.path for row in own.cohort.rows("training")[:duplicated]}
+    called = [s for s in result.samples if s.verdict in ("copy", "near-duplicate")]
+    recipe: Any = read_recipe(own.folder / "models" / "denoiser")
+    losses = recipe.provenance["denoiser"]["validation"]
+    return {
+        "run": run.name,
+        "values": dict(run.values),
+        "steps": settings.steps,
+        "n_training": result.n_training,
+        "n_validation": result.n_validation,
+        "n": result.n_synthetic,
+        "verdicts": {v: result.count(v) for v in ("copy", "near-duplicate", "novel", "undecided")},
+        "copies_interval": list(result.copies_interval),
+        "n_mem": result.n_mem,
+        "mem_interval": list(result.mem_interval),
+        "duplicated": duplicated,
+        "called_of_duplicated": sum(s.neighbour in twice for s in called),
+        "validation_loss": losses[-1][1] if losses else None,
+        "rules": [
+            {
+                "name": rule.name,
+                "decides": rule.decides,
+                "n": rule.n_copies,
+                "interval": list(rule.copies_interval),
+                "mem_share": rule.mem_share,
+                "by_chance": rule.by_chance,
+                "note": rule.note,
+            }
+            for rule in result.rules
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a factor's value gave: counts of all runs with it that are compared.
+
+    Attributes
+    ----------
+    value : str, int or float
+    counts : dict of str to (int, int)
+        Measure to `k` of `n`.
+    """
+
+    value: Value
+    counts: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether what others found holds here.
+
+    Attributes
+    ----------
+    factor, measure : str
+    low, high : str, int or float
+        Values that are compared, the lower one first; ``off`` is lower than ``on``.
+    difference : Difference
+        Of the shares.
+    expected : str
+        ``raises`` or ``lowers``: what the share does as the factor grows, and by whom.
+    source : str
+    answer : str
+        Of `detection.comparing`.
+    note : str
+        What must be known of it.
+    """
+
+    factor: str
+    measure: str
+    low: Value
+    high: Value
+    difference: Difference
+    expected: str
+    source: str
+    answer: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The finished runs of an experiment.
+
+    Attributes
+    ----------
+    plan : Plan
+    rows : list of dict
+        Of `result_of`, in the order of the runs.
+    missing : list of str
+        Runs that are not finished.
+    """
+
+    plan: Plan
+    rows: list[dict[str, Any]]
+    missing: list[str]
+
+    @property
+    def deciding(self) -> str:
+        """Rule that verdicts are of; empty where nothing is finished."""
+        return next((r["name"] for row in self.rows for r in row["rules"] if r["decides"]), "")
+
+    @property
+    def measures(self) -> list[str]:
+        """What is counted: of the deciding rule first."""
+        names = [rule["name"] for rule in self.rows[0]["rules"]] if self.rows else []
+        return [*sorted(names, key=lambda n: n != self.deciding), COPIES, MEM]
+
+    def levels(self, factor: str) -> list[Level]:
+        """Return what each value of a factor gave, from the lowest on.
+
+        One factor at a time: of the runs that have all else as the base run. Of a full grid: of all
+        runs with that value together, as soon as all runs are finished; each value then stands
+        beside the same values of the others.
+        """
+        base = {name: values[0] for name, values in self.plan.factors.items()}
+        if self.plan.full and self.missing:
+            return []
+        found = []
+        for value in sorted(self.plan.factors[factor], key=lambda v: (v == "on", v)):
+            rows = [
+                row
+                for row in self.rows
+                if row["values"][factor] == value
+                and (
+                    self.plan.full
+                    or all(row["values"][k] == v for k, v in base.items() if k != factor)
+                )
+            ]
+            if rows:
+                found.append(Level(value, {m: _count(rows, m) for m in self.measures}))
+        return found
+
+    def spread(self, measure: str) -> float | None:
+        """Return how far shares lie apart between trainings that differ in their seed alone."""
+        if "seed" not in self.plan.factors or len(levels := self.levels("seed")) < 2:
+            return None
+        shares = [level.counts[measure][0] / level.counts[measure][1] for level in levels]
+        return max(shares) - min(shares)
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Of every factor that others have an answer for: its lowest against its highest value."""
+        return [
+            answer
+            for name in self.plan.factors
+            if FACTORS[name].expected and len(levels := self.levels(name)) > 1
+            for answer in self._answers(name, levels[0], levels[-1])
+        ]
+
+    def _answers(self, name: str, low: Level, high: Level) -> Iterator[Answer]:
+        factor = FACTORS[name]
+        for measure in self.measures:
+            difference = Difference(*low.counts[measure], *high.counts[measure])
+            spread = self.spread(measure)
+            answer = difference.answer(factor.expected, spread)
+            yield Answer(
+                name, measure, low.value, high.value, difference, factor.expected, factor.source,
+                answer, self._note(name, measure, difference, answer, spread),
+            )  # fmt: skip
+
+    def _note(
+        self, name: str, measure: str, difference: Difference, answer: str, spread: float | None
+    ) -> str:
+        if name == "size" and measure == MEM:
+            return "falls by itself: as many volumes are sampled of more patients"
+        if name == "size" and measure == "dar2024":
+            return "more training volumes raise what this rule calls by chance"
+        if answer == UNTOLD and spread is not None and abs(difference.value) <= spread:
+            return f"two trainings with another seed differ by {spread:.1%}"
+        if spread is None:
+            return "one training each: how far two trainings differ by chance is not known"
+        return ""
+
+    def __str__(self) -> str:
+        from napari_memscan.report.experiment import answers_text, table_text
+
+        parts = [table_text(self.rows, self.plan.factors)]
+        if answers := self.answers:
+            parts.append(answers_text(answers, self.deciding))
+        if self.missing:
+            parts.append(f"not finished: {', '.join(self.missing)}")
+        return "\n\n".join(parts)
+
+
+def _count(rows: Sequence[dict[str, Any]], measure: str) -> tuple[int, int]:
+    """Return `k` of `n` of a measure over runs."""
+    if measure == MEM:
+        return sum(row["n_mem"] for row in rows), sum(row["n_training"] for row in rows)
+    n = sum(row["n"] for row in rows)
+    if measure == COPIES:
+        return sum(row["verdicts"]["copy"] for row in rows), n
+    return sum(r["n"] for row in rows for r in row["rules"] if r["name"] == measure), n
+
+
+def outcome(study: Study, out: str | Path, plan: Plan) -> Outcome:
+    """Return what the finished runs in an experiment's folder found.
+
+    Raises
+    ------
+    BadInput
+        A result cannot be read.
+    """
+    rows, missing = [], []
+    for run in plan.runs:
+        path = Path(out) / "runs" / run.name / RESULT
+        if not path.exists():
+            missing.append(run.name)
+            continue
+        try:
+            row = json.loads(read_small(path))
+            # What was finished before a factor was named has that factor's base value.
+            row["values"] = dict(run.values)
+            rows.append(row)
+        except (OSError, ValueError, TypeError) as error:
+            raise BadInput(
+                f"{path}: cannot be read ({error}). Delete it; the run then finishes in seconds."
+            ) from error
+    return Outcome(plan, rows, missing)
+
+
+def write_outcome(out: str | Path, found: Outcome) -> None:
+    """Write ``table.csv``, ``answers.json`` and a figure for every factor."""
+    from napari_memscan.report.experiment import figure, table
+
+    out = Path(out)
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(table(found.rows, found.plan.factors))
+    write_text(out / TABLE, stream.getvalue())
+    write_json(
+        out / ANSWERS,
+        {
+            "deciding": found.deciding,
+            "missing": found.missing,
+            "answers": [
+                {
+                    "factor": a.factor,
+                    "measure": a.measure,
+                    "low": a.low,
+                    "high": a.high,
+                    "counts": [
+                        [a.difference.k_low, a.difference.n_low],
+                        [a.difference.k_high, a.difference.n_high],
+                    ],
+                    "difference": a.difference.value,
+                    "interval": list(a.difference.interval),
+                    "expected": a.expected,
+                    "source": a.source,
+                    "answer": a.answer,
+                    "note": a.note,
+                }
+                for a in found.answers
+            ],
+        },
+    )
+    for name in found.plan.factors:
+        if len(levels := found.levels(name)) > 1:
+            values = [str(level.value) for level in levels]
+            counts = {m: [level.counts[m] for level in levels] for m in found.measures}
+            png = figure(FACTORS[name], values, counts, found.deciding)
+            with replacing(out / "figures" / f"{name}.png") as temporary:
+                temporary.write_bytes(png)
