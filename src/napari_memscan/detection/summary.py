@@ -90,7 +90,7 @@ def _pairs(result: ScanResult) -> list[str]:
     scored, places = result.measure == "score", max(4, result.digits)
     head = f"{'similarity':>10}  {'verdict':14}  synthetic volume -> nearest training volume"
     if scored:
-        head = f"{'score':>7}{'p':>8}  {head}"
+        head = f"{'score':>7}{'mm':>6}{'p':>8}  {head}"
     lines = [head]
     for sample in result.samples[:MOST_SHOWN]:
         lines.append(
@@ -108,4 +108,6 @@ def _pairs(result: ScanResult) -> list[str]:
 def _scored(sample: SampleResult) -> str:
     score = "-" if sample.score is None else f"{sample.score:.3f}"
     p_value = "-" if sample.p_value is None else f"{sample.p_value:.4f}"
-    return f"{score:>7}{p_value:>8}  "
+    apart = sample.neighbours[0].displacement
+    moved = "-" if apart is None else f"{apart:.2f}"
+    return f"{score:>7}{moved:>6}{p_value:>8}  "

@@ -126,6 +126,7 @@ class ViewingBar(QWidget):
         self.blink.setRange(100, 3000)
         self.blink.setSingleStep(100)
         self.blink.setSuffix(" ms")
+        self.blink.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.blink.setAccessibleName("blink every so many milliseconds")
         self.blink.setToolTip("How fast the timer blinks")
         self.blink.valueChanged.connect(self._on_blink)
@@ -252,6 +253,8 @@ class ViewingBar(QWidget):
             # Told by more than its colour.
             self.timer.setText("■ Stop" if viewing.blinking else "▶ Blink")
         self.extra.setCurrentWidget(widget)
+        # Nothing there: its room is the mode's, which has long names.
+        self.extra.setVisible(widget is not self.extra.widget(0))
 
     def _controls(self) -> list[QWidget]:
         return [

@@ -147,13 +147,14 @@ class Pair(Sliced):
         elif mode == DIFFERENCE:
             first, second = loaded.case.synthetic.short, partner.short if partner else ""
             text = (
-                f"Bar in {units.unit or '% of the range'}. Orange: {first} is brighter,\n"
-                f"blue: {second} is. Grey: not covered by {second}."
+                f"Difference in {units.unit or '% of the range'}.\n"
+                f"Orange: {first} is brighter,\n"
+                f"blue: {second} is. Grey: not covered."
             )
         elif mode == MAP:
             text = (
-                "Local similarity, -1 to 1: larger is nearer, yellow is nearest.\n"
-                f"Line: {MAP_LEVEL}. Without colour: not covered by its partner."
+                "Local similarity: larger is nearer.\n"
+                f"Line: {MAP_LEVEL}. Without colour: not covered."
             )
         elif mode == CONTOURS:
             level = units.width_level(self.stage.limits)[1]

@@ -76,6 +76,9 @@ def made(part: Part, limits: Limits) -> Layer:
             **common,
         )
         if part.kind == "overlay":
+            # Where neither titles nor the letters of the sides are.
+            layer.colorbar.position, layer.colorbar.size = "bottom_right", (14, 100)
+            layer.colorbar.font_size = 9
             _colour(layer, part)
     layer.visible, layer.opacity = part.visible, part.opacity
     layer.name_overlay.box = True
