@@ -13,14 +13,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.config import RuleConfig, VerificationConfig
-from napari_memscan.detection.calibration import Calibration
-from napari_memscan.detection.detector import Null, judge
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.result import VERDICTS
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.detection.search import Found, Hit
-from napari_memscan.detection.selftest import KindResult, SelfTest
-from napari_memscan.detection.verification import Evidence
 from napari_memscan.report.attached import Attached
 from napari_memscan.report.figures import pair, planes
 from napari_memscan.report.page import answer, write_report
@@ -37,67 +30,9 @@ def scan():
         *flat,
         training_paths=[f"training[{i}]" for i in range(len(training))],
         synthetic_paths=[f"synthetic[{i}]" for i in range(len(synthetic))],
-        embedder=EMBEDDER,
+        embedder=SimpleNamespace(name="pixels", hash="0123456789abcdef"),
         rule="dar2024",
     )
-
-
-EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
-
-
-def judged(near=0.75, copy=0.9, null_at=0.4, called=(0.95, 0.94, 0.78, 0.77), n_null=100, q=0.1):
-    """A scan whose scores are given; what is called of them is the chain's own doing."""
-    random = np.random.default_rng(1)
-    rest = random.normal(0.4, 0.05, 24)
-    scores = np.concatenate([called, rest])
-    null = random.normal(null_at, 0.05, n_null)
-    near, copy = random.normal(near, 0.03, 20), random.normal(copy, 0.01, 20)
-    limits = ClassLimits(n_draws=50).fit(null, near, copy, (1 - near, 1 - copy))
-    pose = np.eye(4)
-    found = [
-        Found((Hit(i % 5, 0, Evidence(s, s, s, s, 1.0, 1 - s, pose, "start")),), (i % 5,))
-        for i, s in enumerate(scores)
-    ]
-    judgement = judge(scores, Null(null), limits, q=q, found=found)
-    vectors = [random.random((n, 20), np.float32) for n in (30, n_null, len(scores))]
-    return scan_vectors(
-        *vectors,
-        training_paths=[f"training[{i}]" for i in range(30)],
-        synthetic_paths=[f"synthetic[{i}]" for i in range(len(scores))],
-        embedder=EMBEDDER,
-        q=q,
-        judgement=judgement,
-        calibration=Calibration.of(
-            judgement, n_planted=20, retrieved=9, verified=4, search_hash="feedbeef", seed=7
-        ),
-        null_scores=null.tolist(),
-    )
-
-
-def self_test(scan, **changes):
-    def kind(name, label, n, **verdicts):
-        every = dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()}
-        return KindResult(name, label, n, n - 1, n, n, every)
-
-    values = {
-        "kinds": (
-            kind("flip", "copy", 10, copy=5, novel=5),
-            kind("identity", "copy", 40, copy=40),
-            kind("elastic", "near-duplicate", 20, near_duplicate=19, undecided=1),
-            kind("identity", "novel", 25, copy=1, novel=24),
-        ),
-        "level": 0.05,
-        "k": 9,
-        "n_training": 30,
-        "n_null": 100,
-        "displacement_limit": 0.3,
-        "novel_limit": 0.5,
-        "embedder": scan.embedder,
-        "search_hash": scan.calibration.search_hash,
-        "seed": 1,
-        "notes": ("Misses 50% of volumes changed by: flip.",),
-    }
-    return SelfTest(**values | changes)
 
 
 class Page(HTMLParser):
@@ -214,7 +149,7 @@ def page_of(result, folder, **more):
     return Page(write_report(folder, result, title="t", **more).read_text("utf-8"))
 
 
-def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
+def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path, judged):
     result = judged()
     assert [result.count(v) for v in ("copy", "near-duplicate")] == [2, 2]
     text = page_of(result, tmp_path).text
@@ -244,7 +179,7 @@ def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path):
     assert f"called from {result.threshold:.4f}" in image["alt"]
 
 
-def test_a_failed_assumption_is_a_warning_and_takes_the_claim_back(tmp_path):
+def test_a_failed_assumption_is_a_warning_and_takes_the_claim_back(tmp_path, judged):
     result = judged(null_at=0.2)
     assert result.calibration.assumption_shifted
     page = page_of(result, tmp_path)
@@ -254,7 +189,7 @@ def test_a_failed_assumption_is_a_warning_and_takes_the_claim_back(tmp_path):
     assert "seen to fail" in answer(result)
 
 
-def test_without_power_there_is_no_threshold_and_no_answer(tmp_path):
+def test_without_power_there_is_no_threshold_and_no_answer(tmp_path, judged):
     result = judged(n_null=20)
     assert result.threshold is None
     page = page_of(result, tmp_path)
@@ -264,7 +199,7 @@ def test_without_power_there_is_no_threshold_and_no_answer(tmp_path):
     assert page.text.count("Note. no power") == 0
 
 
-def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path):
+def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self_test):
     result = judged()
     test = self_test(result)
     text = page_of(result, tmp_path, attached=Attached(selftest=test)).text
@@ -287,7 +222,7 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path):
     assert "No kind of perturbation" in text
 
 
-def test_pairs_are_registered_where_a_transform_and_a_voxel_size_are_known(tmp_path):
+def test_pairs_are_registered_where_a_transform_and_a_voxel_size_are_known(tmp_path, judged):
     result = judged()
     arrays = np.random.default_rng(2).random((40, 9, 10, 11), np.float32)
 
@@ -314,7 +249,7 @@ def png_height(png):
     return int.from_bytes(png[20:24], "big")
 
 
-def test_a_study_is_verified_and_reported(make_study, tmp_path):
+def test_a_study_is_verified_and_reported(make_study, tmp_path, self_test):
     study = make_study(
         tmp_path / "study",
         rule=RuleConfig(q=0.5),

@@ -77,11 +77,13 @@ def thresholds(result: ScanResult, found: Sweep) -> bytes:
     upper: Any
     lower: Any
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    upper.fill_between(x, low, high, color=LIGHT, label="95 % interval of that", step="post")
     upper.plot(x, found.called, color=DARK, linewidth=2.2, label="synthetic volumes called",
                drawstyle="steps-post")  # fmt: skip
     upper.plot(x, chance, color=MIDDLE, linewidth=1.8, linestyle=":", drawstyle="steps-post",
                label="expected if nothing were memorised")  # fmt: skip
+    upper.fill_between(
+        x, low, high, color=LIGHT, label="95 % interval of that", step="post", zorder=1
+    )
     upper.set_ylabel("volumes")
     upper.set_ylim(bottom=0)
     rate, rate_low, rate_high = 100 * found.error
@@ -104,7 +106,8 @@ def thresholds(result: ScanResult, found: Sweep) -> bytes:
                 linewidth=1.6,
                 label=f"the rule's: {level_word(result)} {result.threshold:.{digits}f}",
             )
-    upper.legend(fontsize=8, loc="upper right")
+    handles, labels = upper.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside upper left", ncols=2)
     return png_of(figure)
 
 
@@ -129,7 +132,7 @@ def grown(curve: Curve) -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("synthetic volumes")
     axes.set_ylabel("training volumes with a copy")
-    axes.legend(fontsize=8, loc="upper left")
+    figure.legend(fontsize=8, loc="outside upper left", ncols=3)
     return png_of(figure)
 
 

@@ -63,7 +63,7 @@ def histogram(result: ScanResult) -> bytes:
     what = "score after registration" if scored else "similarity"
     axes.set_xlabel(f"{what} of the nearest volume (larger is nearer)")
     axes.set_ylabel("density")
-    axes.legend(fontsize=8, loc="upper left")
+    figure.legend(fontsize=8, loc="outside upper left", ncols=2)
     return png_of(figure)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_memscan.report.tables import Table, between, percent, rate
 from napari_memscan.review.events import DECISIONS
 
 if TYPE_CHECKING:
+    from napari_memscan.detection.evidence import Metric, MetricResult
     from napari_memscan.detection.membership_result import MembershipResult
     from napari_memscan.detection.result import ScanResult
     from napari_memscan.report.attached import Evidence
@@ -84,18 +85,14 @@ def thresholds(result: ScanResult) -> Table:
 
 
 def metrics(evidence: Evidence) -> Table:
-    """Return published metrics with interval, direction, formula, source, and when they mislead."""
+    """Return published metrics with intervals, what they mean, and when they mislead."""
     rows = []
-    for found in evidence.metrics:
-        try:
-            metric = metric_of(found.key)
-        except BadInput:  # A study of another version of the program.
-            continue
+    for metric, found in _known(evidence):
         value = "not computed" if found.value is None else _number(found.value, metric.unit)
         interval = ""
         if found.interval is not None:
             low, high = (_number(limit, metric.unit) for limit in found.interval)
-            interval = f"{low} to {high}; {found.rule}"
+            interval = f"{low} to {high}"
         expected = "" if found.expected is None else _number(found.expected, metric.unit)
         note = f"{found.note} " if found.note else ""
         rows.append(
@@ -104,21 +101,32 @@ def metrics(evidence: Evidence) -> Table:
                 value,
                 interval,
                 expected,
-                metric.direction,
-                f"{metric.formula}. {metric.source}.",
-                f"{note}{metric.misleads}",
+                f"{metric.direction[:1].upper()}{metric.direction[1:]}. {note}{metric.misleads}",
             )
         )
-    head = (
-        "Metric",
-        "Value",
-        "95 % interval",
-        "If nothing were memorised",
-        "Direction",
-        "Formula and source",
-        "Careful",
-    )
-    return Table(head, tuple(rows), (1,))
+    head = ("Metric", "Value", "95 % interval", "If nothing were memorised", "How to read it")
+    return Table(head, tuple(rows), (1, 2, 3))
+
+
+def formulas(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return formula, source and kind of interval of each metric."""
+    return [
+        (
+            f"{metric.key}",
+            f"{metric.formula}. {metric.source}."
+            + (f" Interval: {found.rule}." if found.rule else "")
+            + (f" Seed {found.seed}." if found.seed is not None else ""),
+        )
+        for metric, found in _known(evidence)
+    ]
+
+
+def _known(evidence: Evidence) -> Iterator[tuple[Metric, MetricResult]]:
+    for found in evidence.metrics:
+        try:
+            yield metric_of(found.key), found
+        except BadInput:  # A study of another version of the program.
+            continue
 
 
 def membership(found: MembershipResult) -> Table:
@@ -126,7 +134,6 @@ def membership(found: MembershipResult) -> Table:
     rows = []
     for attack in (*found.attacks, found.control):
         s = attack.separation
-        settings = ", ".join(f"{k} {_plain(v)}" for k, v in attack.settings.items())
         rates = "; ".join(
             f"at {percent(r.fpr)} false: "
             + (r.reason if r.tpr is None else f"{percent(r.tpr)} ({_shares(r.interval)})")
@@ -141,7 +148,6 @@ def membership(found: MembershipResult) -> Table:
                 f"{s.p_value:.4f}",
                 f"{percent(s.success_rate)} ({percent(s.success_rate_by_chance)})",
                 "" if control else rates,
-                f"{attack.rule}{f'; {settings}' if settings else ''}",
             )
         )
     head = (
@@ -151,9 +157,17 @@ def membership(found: MembershipResult) -> Table:
         "p",
         "Success (by chance)",
         "Training volumes recognised",
-        "What is computed; settings",
     )
     return Table(head, tuple(rows), (1, 2, 3, 4))
+
+
+def attacks(found: MembershipResult) -> list[tuple[str, str]]:
+    """Return what each attack computes, with its settings."""
+    rows = []
+    for attack in (*found.attacks, found.control):
+        settings = ", ".join(f"{k} {_plain(v)}" for k, v in attack.settings.items())
+        rows.append((attack.attack, f"{attack.rule}{f'; {settings}' if settings else ''}"))
+    return rows
 
 
 def readers(found: Findings) -> Table:

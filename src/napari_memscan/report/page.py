@@ -202,7 +202,9 @@ def _beside(attached: Attached) -> dict[str, Any]:
     evidence, membership, readers = attached.evidence, attached.membership, attached.readers
     return {
         "metrics": other_tables.metrics(evidence) if evidence is not None else None,
+        "formulas": other_tables.formulas(evidence) if evidence is not None else (),
         "membership": other_tables.membership(membership) if membership is not None else None,
+        "attacks": other_tables.attacks(membership) if membership is not None else (),
         "people": _people(readers) if readers is not None else None,
     }
 

@@ -111,7 +111,10 @@ def _detector(result: ScanResult, test: SelfTest | None) -> Iterator[Gap]:
         if row.label != "novel" and row.n and row.found.k / row.n < WEAK
     ]
     if missed:
-        yield Gap("Copies that were changed in these ways", f"{', '.join(missed)}.")
+        yield Gap(
+            "Copies that this detector misses",
+            f"In the self-test fewer than {WEAK:.0%} were found of: {', '.join(missed)}.",
+        )
 
 
 def _assumption(result: ScanResult) -> Iterator[Gap]:
@@ -159,8 +162,8 @@ def _cohort(attached: Attached) -> Iterator[Gap]:
     elif attached.twice.leaks:
         yield Gap(
             "Copies that are no nearer than the leaks",
-            f"{attached.twice.leaks} validation volumes are near a training volume of another "
-            "subject; while they are in the null, copies hide behind them.",
+            f"Pairs of a validation and a training volume that are alike: {attached.twice.leaks}. "
+            "While they are in the null, copies hide behind them.",
         )
     if attached.nameless:
         yield Gap(
