@@ -45,7 +45,7 @@ def read_folder(reading, folder_study):
 
 def shown(reading):
     """The volumes of the case last asked for."""
-    return reading._viewing.show.call_args.args[0].all
+    return reading._screen._viewing.show.call_args.args[0].all
 
 
 def decisions(study_folder) -> dict[str, str]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import SampleRow, Study
-from napari_memscan.widgets.choices import spacing_of
-from napari_memscan.widgets.clock import ReadingClock
 from napari_memscan.widgets.keys import ACTIONS
 from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.regeneration import Regeneration
-from napari_memscan.widgets.result_shown import case_of, modality_of, show_result, units_of
+from napari_memscan.widgets.result_shown import show_result
+from napari_memscan.widgets.review_screen import ReviewScreen
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.selftest_controller import SelfTestController
 from napari_memscan.widgets.trust import Trust
 from napari_memscan.widgets.viewing import ACTIONS as LOOKING
-from napari_memscan.widgets.viewing import Case, Viewing
+from napari_memscan.widgets.viewing import Viewing
 from napari_memscan.widgets.wording import detail
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class ReviewController(QObject):
         preferences: Preferences | None = None,
     ) -> None:
         super().__init__(parent)
-        self._view, self._viewing = view, viewing
+        self._view = view
         self._preferences = preferences or Preferences()
         self._study: Study | None = None
         self._session: Session | None = None
@@ -74,8 +73,7 @@ class ReviewController(QObject):
         self._samples: dict[str, SampleRow] = {}
         self._names: dict[str, str] = {}
         self._parents: dict[str, str] = {}
-        self._showing = False
-        self._clock = ReadingClock(self)
+        self._screen = ReviewScreen(viewing, self)
         trust = trust or Trust()
         self._selftest = SelfTestController(view.selftest, self, trust)
         self._regeneration = Regeneration(view, self, trust, self._preferences)
@@ -88,7 +86,6 @@ class ReviewController(QObject):
         view.decision.done_typing.connect(view.queue.table.setFocus)
         view.k_changed.connect(lambda _k: self._show_current())
         view.reader_changed.connect(self._on_reader)
-        viewing.shown.connect(self._on_shown)
         viewing.failed.connect(partial(view.message.say, level="error"))
 
     @property
@@ -127,10 +124,8 @@ class ReviewController(QObject):
         from napari_memscan.review.session import Session
 
         self._regeneration.set_study(study)
-        self._showing = False
         # napari takes half a second to build panes anew.
-        self._viewing.clear(keep=study is not None)
-        self._clock.stop()
+        self._screen.clear(keep=study is not None)
         self._view.message.say("")
         self._close()
         self._study, self._result = study, None
@@ -144,7 +139,7 @@ class ReviewController(QObject):
                 self._study = None
         self.reload()
         if not self.ready:
-            self._viewing.clear()
+            self._screen.clear()
 
     def _close(self) -> None:
         session, self._session = self._session, None
@@ -198,16 +193,14 @@ class ReviewController(QObject):
             return
         most = max((len(sample.neighbours) for sample in result.samples), default=1)
         # Until somebody chooses, as many as the preferences say.
-        k = self._view.k.value() if self._showing else self._preferences.k
+        k = self._view.k.value() if self._screen.active else self._preferences.k
         self._view.set_neighbours(min(k, most), most)
 
     def start_reading(self) -> None:
         """Show the panes: the selected volume, else the first unread one, else the first."""
         if not self.items:
             return
-        if not self._showing:
-            self._viewing.set_layout(self._preferences.layout)
-        self._showing = True
+        self._screen.begin(self._preferences.layout)
         if self._view.queue.current:
             self._show_current()
             return
@@ -221,9 +214,7 @@ class ReviewController(QObject):
 
     def stop_reading(self) -> None:
         """Take the panes away; the selection stays."""
-        self._showing = False
-        self._clock.stop()
-        self._viewing.clear()
+        self._screen.clear()
 
     def show_only(self, samples: Sequence[str] | None) -> None:
         """List no other samples than these; None for all."""
@@ -231,7 +222,7 @@ class ReviewController(QObject):
 
     def act(self, name: str) -> None:
         """Do what a button or key says: one of `ACTIONS`."""
-        if not self.items or not self._showing:
+        if not self.items or not self._screen.active:
             return
         if name in DECISIONS:
             self._decide(name)
@@ -262,9 +253,15 @@ class ReviewController(QObject):
                 sample,
                 decision,
                 note=view.comment.text().strip(),
-                evidence=self._seen(study, self._result, sample),
+                evidence=self._screen.seen(
+                    study,
+                    self.items[sample],
+                    self._result,
+                    self._samples[sample],
+                    self._view.k.value(),
+                ),
                 confidence=view.confidence,
-                seconds=self._clock.seconds,
+                seconds=self._screen.seconds,
             )
         except MemscanError as error:
             self._view.message.say(f"Not recorded. {error}", "error")
@@ -283,23 +280,6 @@ class ReviewController(QObject):
         else:
             view.fresh()
         self.changed.emit()
-
-    def _seen(self, study: Study, result: ScanResult, sample: str) -> dict[str, Any]:
-        """Return what was on the screen."""
-        from napari_memscan.review.evidence import seen
-
-        item, position = self.items[sample], dict(self._viewing.position)
-        partner = item.neighbours[min(position["partner"], len(item.neighbours) - 1)]
-        return seen(
-            item,
-            result,
-            self._view.k.value(),
-            layout=position.pop("layout"),
-            position=position.pop("mm", None),
-            partner=partner.path,
-            hashes=study.hashes(self._samples[sample]),
-            view=position,
-        )
 
     def _following(self, after: str | None, order: Sequence[str] | None = None) -> str | None:
         if self._session is None:
@@ -366,10 +346,6 @@ class ReviewController(QObject):
             self._refresh()
             self.changed.emit()
 
-    def _on_shown(self, key: str) -> None:
-        if key == self._view.queue.current:
-            self._clock.start()
-
     def _show_current(self) -> None:
         item, study, result = self.items.get(self._view.queue.current), self._study, self._result
         self._update_buttons()
@@ -377,17 +353,10 @@ class ReviewController(QObject):
             self._view.detail.setText("")
             return
         self._view.detail.setText(detail(item, result))
-        if not self._showing:
+        if not self._screen.active:
             return
-        self._clock.stop()
         self._claim(item.sample)
-        self._viewing.show(
-            self._case(item),
-            study.array,
-            partial(spacing_of, study),
-            modality_of(study),
-            units_of(study),
-        )
+        self._screen.show(study, item, result, self._view.k.value())
         self._expect()
 
     def _claim(self, sample: str) -> None:
@@ -400,13 +369,9 @@ class ReviewController(QObject):
         if other:
             self._view.message.say(f"{other} has {sample} open now.", "warning")
 
-    def _case(self, item: QueueItem) -> Case:
-        assert self._result is not None
-        return case_of(item, self._result, self._view.k.value())
-
     def _expect(self) -> None:
         """Have the volumes loaded that come next, and those that one may go back to."""
-        if not self._showing or self._result is None:
+        if not self._screen.active or self._result is None:
             return
         samples = self._view.queue.samples
         current = self._view.queue.current
@@ -414,7 +379,8 @@ class ReviewController(QObject):
         following = self._following(current)
         soon = [following] if following else []
         soon += [*samples[at + 1 : at + 1 + AHEAD], *samples[max(at - AHEAD // 2, 0) : max(at, 0)]]
-        self._viewing.expect([self._case(self.items[s]) for s in dict.fromkeys(soon)])
+        items = [self.items[sample] for sample in dict.fromkeys(soon)]
+        self._screen.expect(items, self._result, self._view.k.value())
 
     def _update_buttons(self) -> None:
         names = {*ACTIONS, "regenerate flagged"} if self.items else set()
