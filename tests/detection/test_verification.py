@@ -1,5 +1,3 @@
-import threading
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -7,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 from napari_memscan.demo.phantoms import phantom
 from napari_memscan.detection import verification
 from napari_memscan.detection.perturbations import COPY_KINDS, NEAR_KINDS, Perturbation, draw
-from napari_memscan.detection.verification import Evidence, Verifier, verify_pairs
+from napari_memscan.detection.verification import Evidence, Verifier
 from napari_memscan.errors import BadInput
 
 SHAPE = (32, 36, 32)
@@ -172,41 +170,6 @@ def test_every_setting_is_part_of_the_hash(monkeypatch):
     monkeypatch.setattr(verification, "VERSION", -1)
     assert len({*hashes, Verifier().hash}) == len(settings) + 1
     assert Verifier(spacing=(1.0, 1.0, 1.0)).hash == Verifier(spacing=(1, 1, 1)).hash
-
-
-def pairs(volumes, read=None):
-    for i, query in enumerate(volumes[:3]):
-        for j, training in enumerate(volumes[:2]):
-            if read is not None:
-                read.append((i, j))
-            yield (i, j), lambda q=query: q, lambda t=training: t, START
-
-
-def test_results_do_not_depend_on_workers(volumes):
-    one, two = (
-        [(key, e.to_array().tobytes()) for key, e in verify_pairs(Verifier(), pairs(volumes), n)]
-        for n in (1, 2)
-    )
-    assert [key for key, _ in one] == [(i, j) for i in range(3) for j in range(2)]
-    assert one == two
-
-
-def test_closing_the_generator_ends_its_threads(volumes):
-    read = []
-    running = verify_pairs(Verifier(), pairs(volumes, read), workers=2)
-    next(running)
-    running.close()
-    assert len(read) <= 5
-    assert not [t for t in threading.enumerate() if t.name.startswith("verify")]
-
-
-def test_one_bad_pair_is_told(volumes):
-    bad = [("good", lambda: volumes[0], lambda: volumes[0], START),
-           ("bad", lambda: volumes[0], lambda: np.zeros(SHAPE), START)]  # fmt: skip
-    running = verify_pairs(Verifier(), bad, workers=2)
-    assert next(running)[0] == "good"
-    with pytest.raises(BadInput, match="training volume has the same value everywhere"):
-        next(running)
 
 
 def test_bad_input_is_named(volumes):

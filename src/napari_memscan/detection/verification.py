@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from napari_memscan.files import hash_of
 Array = NDArray[np.float32]
 Pose = NDArray[np.float64]
 Triple = tuple[float, float, float]
-Key = TypeVar("Key", bound=Hashable)
 
 VERSION = 3
 """Changes whenever the same pair would score differently; part of the hash."""
@@ -251,50 +249,6 @@ class Verifier:
     ) -> places.LocalStatistics:
         mean = float(np.prod(spacing)) ** (1 / 3)
         return places.LocalStatistics(query, moved, mask, [self.window * mean / s for s in spacing])
-
-
-def verify_pairs(
-    verifier: Verifier,
-    pairs: Iterable[tuple[Key, Callable[[], Array], Callable[[], Array], Sequence[Pose]]],
-    workers: int = 1,
-) -> Iterator[tuple[Key, Evidence]]:
-    """Verify many pairs, and yield the key and the evidence of each in their order.
-
-    Parameters
-    ----------
-    verifier : Verifier
-    pairs : iterable of (key, query, training, poses)
-        Read as they are needed, at most ``2 * workers`` ahead. `query` and `training` are called
-        when the pair's turn has come and return its volumes.
-    workers : int
-        Threads; the results do not depend on it. Closing the generator ends them after the pairs
-        under way.
-    """
-
-    def one(
-        query: Callable[[], Array], training: Callable[[], Array], poses: Sequence[Pose]
-    ) -> Evidence:
-        return verifier.verify(query(), training(), poses)
-
-    if workers <= 1:
-        for key, query, training, poses in pairs:
-            yield key, one(query, training, poses)
-        return
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
-    waiting: deque[tuple[Key, Future[Evidence]]] = deque()
-    try:
-        for key, query, training, poses in pairs:
-            waiting.append((key, pool.submit(one, query, training, poses)))
-            if len(waiting) >= 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _checked(query: Any, training: Any) -> tuple[Array, Array]:
