@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +58,22 @@ def generate(
     decode: Annotated[
         str, typer.Option(help="whole, window, or auto: windows only where memory needs them.")
     ] = "auto",
+    guidance: Annotated[
+        float,
+        typer.Option(min=0, max=100, help="Keep away from training volumes: 1 to 3; 0 is off."),
+    ] = 0.0,
+    until_clean: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Generate and scan until so many volumes pass; instead of -n."
+        ),
+    ] = None,
+    at_most: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --until-clean: volumes in all, then give up. Default: 4 times N."
+        ),
+    ] = None,
 ) -> None:
     """Generate synthetic volumes with an LDM.
 
@@ -66,9 +82,14 @@ def generate(
     missing ones. A study goes on with the settings it was begun with. Under torchrun or srun
     the processes share the work.
 
+    With --until-clean the study is scanned in between, and called volumes are left out of what is
+    released, not deleted. Exit code 1 where too few passed.
+
     \b
     Examples:
       memscan generate audit -n 64
+      memscan generate audit -n 64 --guidance 2
+      memscan generate audit --until-clean 64
       memscan generate audit -n 16 --seed 1000 --steps 50
       memscan generate audit -n 4 --sampler ddpm --steps 1000
       torchrun --nproc-per-node 4 --no-python memscan generate audit -n 64
@@ -78,7 +99,19 @@ def generate(
 
     opened = Study.open(study)
     settings = {"batch": batch, "precision": str(precision), "threads": threads, "decode": decode}
-    job = jobs.generate(opened, n, seed=seed, steps=steps, sampler=sampler, tell=note, **settings)
+    asked: dict[str, Any] = {"seed": seed, "steps": steps, "sampler": sampler, "tell": note}
+    asked |= settings | {"guidance": guidance}
+    if until_clean is not None:
+        with redirect_stdout(sys.stderr):
+            found = follow(jobs.until_clean(opened, until_clean, most=at_most, **asked), "generate")
+        say(str(found))
+        if not found.enough:
+            note("Too few passed. More volumes: --at-most; away from training: --guidance 2.")
+            raise typer.Exit(1)
+        return
+    if at_most is not None:
+        raise BadInput("--at-most: is for --until-clean.")
+    job = jobs.generate(opened, n, **asked)
     with _first_speaks() as first:
         made = follow(job, "generate", n) if first else jobs.run(job)
     if first:

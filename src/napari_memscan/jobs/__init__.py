@@ -16,6 +16,7 @@ from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
 from napari_memscan.jobs.releasing import release
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import scan, vector
+from napari_memscan.jobs.screening import screened, until_clean
 from napari_memscan.jobs.selftesting import selftest
 from napari_memscan.jobs.training import train
 
@@ -35,7 +36,9 @@ __all__ = [
     "report",
     "run",
     "scan",
+    "screened",
     "selftest",
     "train",
+    "until_clean",
     "vector",
 ]

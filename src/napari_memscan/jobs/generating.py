@@ -12,7 +12,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.creating import check_generator
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.samples import free_names
 from napari_memscan.study import SampleRow, Study
 
@@ -28,6 +28,7 @@ def generate(
     seed: int | None = None,
     steps: int | None = None,
     sampler: str | None = None,
+    guidance: float = 0.0,
     tell: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Generator[Step | Progress, None, list[str]]:
@@ -46,6 +47,10 @@ def generate(
         Volumes in all, those already there included.
     seed, steps, sampler
         Defaults: of the study, then of the model.
+    guidance : float
+        Strength with which volumes keep away from training volumes; 0 is without. See
+        `generators.guidance.Guidance`. Volumes of another strength are others: a seed may be
+        there once with and once without.
     tell : callable, optional
         Called once with the settings that were chosen, in words.
     **settings
@@ -71,20 +76,32 @@ def generate(
         See `LDMGenerator`; and when another memscan works on the study.
     """
     from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.guidance import check_strength
 
     if n < 1:
         raise BadInput(f"n {n}: at least one volume must be asked for.")
+    check_strength(guidance)
     together = processes.current()
     with together.working(study, "generate"):
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
+            if guidance:
+                raise BadInput(
+                    f"{study.folder}: its volumes are made elsewhere, so nothing can guide their "
+                    "sampling. Choose an LDM checkpoint as the study's generator."
+                )
             if together.first:
                 return (yield from register(study, made_elsewhere(study)))
             return []
         together.share(lambda: check_generator(study, generator))
         first = study.config.seed if seed is None else seed
         seeds = range(first, first + n)
-        plan = together.share(partial(planned, study, generator, seeds, steps, sampler, settings))
+        chosen = together.share(partial(settings_for, study, generator, settings))
+        away = yield from _away(study, generator, guidance, chosen.threads, together)
+        plan = together.share(
+            partial(planned, study, generator, seeds, steps, sampler, chosen, str(away or ""))
+        )
+        plan = replace(plan, guidance=away)
         if tell is not None and together.first:
             tell(f"settings: {plan.settings}")
         return (yield from sample_seeds(study, generator, plan, together=together))
@@ -122,34 +139,74 @@ def planned(
     seeds: range,
     steps: int | None,
     sampler: str | None,
-    wishes: Mapping[str, Any],
+    settings: Settings,
+    guidance: str = "",
 ) -> Plan:
-    """Return what is to be drawn for these seeds, and how; `wishes` as for `generate`."""
+    """Return what is to be drawn for these seeds, without guidance that `guidance` stands for."""
     if seeds.start < 0:
         raise BadInput(f"seed {seeds.start}: seeds are numbers from 0 on.")
+    made_with = made_as(study, generator, steps, sampler)
+    rows = study.samples()
+    existing = existing_seeds(rows, made_with, replace(settings, guidance=guidance))
+    wanted = [seed for seed in seeds if seed not in existing]
+    names = free_names(rows, len(wanted))
+    return Plan(wanted, names, len(seeds) - len(wanted), made_with, settings)
+
+
+def made_as(
+    study: Study, generator: Any, steps: int | None, sampler: str | None
+) -> tuple[str, str, str, str]:
+    """Return recipe hash, checkpoint hash, sampler and steps: asked for, the study's, or usual."""
     config = study.config.generator
     assert config is not None
     steps = steps or config.steps or generator.recipe.steps
     sampler = sampler or config.sampler or generator.recipe.sampler
+    return generator.recipe_hash, generator.checkpoint_hash, str(sampler), str(steps)
+
+
+def settings_for(study: Study, generator: Any, wishes: Mapping[str, Any]) -> Settings:
+    """Return how networks are run: as wished, else as before, else as fits the machine."""
     model = (generator.recipe_hash, generator.checkpoint_hash)
-    made_with = (*model, str(sampler), str(steps))
-    rows = study.samples()
-    mine = [row for row in rows if row.seed and (row.recipe_hash, row.checkpoint_hash) == model]
+    mine = [
+        row
+        for row in study.samples()
+        if row.seed and (row.recipe_hash, row.checkpoint_hash) == model
+    ]
     chosen = dict(wishes)
     if mine:
         # As before, where nothing else is wished for.
         before = asdict(Settings.parse(mine[-1].settings))
-        del before["guidance"]  # Of a replacement; the next volumes are drawn as ever.
+        del before["guidance"]  # Asked for each time.
         chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
-    settings = generator.choose(**chosen)
-    existing = {
-        int(row.seed)
-        for row in mine
-        if (row.sampler, row.steps) == made_with[2:] and Settings.parse(row.settings) == settings
+    settings: Settings = generator.choose(**chosen)
+    return settings
+
+
+def existing_seeds(
+    rows: Sequence[SampleRow], made_with: tuple[str, str, str, str], settings: Settings
+) -> dict[int, str]:
+    """Return seed to sample, of those made in just this way."""
+    return {
+        int(row.seed): row.sample
+        for row in rows
+        if row.seed
+        and (row.recipe_hash, row.checkpoint_hash, row.sampler, row.steps) == made_with
+        and Settings.parse(row.settings) == settings
     }
-    wanted = [seed for seed in seeds if seed not in existing]
-    names = free_names(rows, len(wanted))
-    return Plan(wanted, names, len(seeds) - len(wanted), made_with, settings)
+
+
+def _away(
+    study: Study, generator: Any, strength: float, threads: int, together: processes.Processes
+) -> Generator[Progress, None, Guidance | None]:
+    """Encode what guidance needs once, whoever needs it."""
+    from napari_memscan.jobs.guiding import guidance
+
+    if not strength:
+        return None
+    if together.size > 1:
+        # The first encodes, the others then read what it kept.
+        together.share(lambda: run(guidance(study, generator, strength, threads)) and None)
+    return (yield from guidance(study, generator, strength, threads))
 
 
 def made_elsewhere(study: Study) -> list[Path]:
