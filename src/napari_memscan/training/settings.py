@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-from napari_memscan.checkpoints.recipe import SchedulerRecipe
+from napari_memscan.checkpoints.recipe import AnySchedule, FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
+from napari_memscan.training.embedder_settings import EmbedderSettings, StructuralSettings
+from napari_memscan.training.general import Settings
 
-
-class Settings(BaseModel):
-    """Settings that every training has.
-
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps in all.
-    batch : int
-        Volumes in a step.
-    learning_rate : float
-        Peak; reached after a twentieth of the steps, then a cosine to zero.
-    clip : float
-        Gradients are clipped to this norm.
-    validate_every : int
-        Steps between two validation losses.
-    save_every : int
-        Steps between two saved states; a killed training goes on from the last one.
-    seed : int
-        Of weights, batches and noise.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(1000, ge=1)
-    batch: int = Field(4, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    clip: float = Field(1.0, gt=0)
-    validate_every: int = Field(100, ge=1)
-    save_every: int = Field(100, ge=1)
-    seed: int = 1
+__all__ = [
+    "EMBEDDERS",
+    "SETTINGS",
+    "AutoencoderSettings",
+    "DenoiserSettings",
+    "EmbedderSettings",
+    "Settings",
+    "StructuralSettings",
+    "settings_of",
+]
 
 
 class AutoencoderSettings(Settings):
@@ -48,32 +29,94 @@ class AutoencoderSettings(Settings):
 
     Attributes
     ----------
+    network : {"AutoencoderKL", "VQVAE"}
+        Of MONAI: latents are drawn from a normal distribution, or from a codebook.
     channels : list of int
-        One entry a level; each level after the first halves every axis.
+        One entry a level. Each level after the first halves every axis; of VQVAE the first, too.
     latent_channels : int
         Channels of a latent.
-    kl_weight : float
-        Weight of the Kullback-Leibler term beside the mean absolute error.
+    num_res_blocks : int
+        Of each level.
+    num_embeddings : int
+        Vectors in the codebook of VQVAE.
+    commitment, codebook_decay : float
+        Weight of the distance of latents to their codes, and by how much of itself a code stays
+        where it is in a step (van den Oord et al. 2017, appendix A.1).
+    quantise_after : int
+        Steps in which VQVAE learns without its codebook, whose codes follow the latents: those of
+        an untrained network differ so little that a single code would take them all.
+    l1_weight, kl_weight, ssim_weight, perceptual_weight : float
+        Weights of the mean absolute error, the Kullback-Leibler divergence to a standard normal
+        (summed over a latent; AutoencoderKL only), 1 - SSIM, and `PerceptualLoss`.
+    adversarial_weight : float
+        Of a patch discriminator (Rombach et al. 2022, appendix G); 0 for none.
+    adversarial_start : int
+        Steps before it has a say; it learns from then on.
+    critic_channels, critic_layers : int
+        Its width and depth.
+    critic_rate : float
+        Its learning rate.
     """
+
+    later: ClassVar[frozenset[str]] = Settings.later | {
+        "network", "num_embeddings", "commitment", "codebook_decay", "quantise_after",
+        "l1_weight", "ssim_weight", "perceptual_weight", "adversarial_weight",
+        "adversarial_start", "critic_channels", "critic_layers", "critic_rate",
+    }  # fmt: skip
 
     steps: int = Field(700, ge=1)
     batch: int = Field(2, ge=1)
+    network: Literal["AutoencoderKL", "VQVAE"] = "AutoencoderKL"
     channels: tuple[int, ...] = (16, 32, 64)
     latent_channels: int = Field(3, ge=1)
     num_res_blocks: int = Field(1, ge=1)
+    num_embeddings: int = Field(512, ge=2, le=65_536)
+    commitment: float = Field(0.25, gt=0)
+    codebook_decay: float = Field(0.99, gt=0, lt=1)
+    quantise_after: int = Field(100, ge=0)
+    l1_weight: float = Field(1.0, ge=0)
     kl_weight: float = Field(1e-7, ge=0)
+    ssim_weight: float = Field(0.0, ge=0)
+    perceptual_weight: float = Field(0.0, ge=0)
+    adversarial_weight: float = Field(0.0, ge=0)
+    adversarial_start: int = Field(1000, ge=0)
+    critic_channels: int = Field(32, ge=1)
+    critic_layers: int = Field(3, ge=1)
+    critic_rate: float = Field(3e-4, gt=0)
+
+    @model_validator(mode="after")
+    def _compares(self) -> AutoencoderSettings:
+        if not (self.l1_weight or self.ssim_weight or self.perceptual_weight):
+            raise ValueError("one of l1_weight, ssim_weight and perceptual_weight must not be 0")
+        return self
+
+    @property
+    def halvings(self) -> int:
+        """How often every axis is halved."""
+        return len(self.channels) - (self.network == "AutoencoderKL")
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of MONAI's ``AutoencoderKL``."""
-        return {
-            "spatial_dims": 3,
-            "in_channels": 1,
-            "out_channels": 1,
-            "channels": list(self.channels),
+        """Return the arguments of the network; see `checkpoints.networks`."""
+        levels = len(self.channels)
+        common = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1,
+                  "channels": list(self.channels)}  # fmt: skip
+        if self.network == "VQVAE":
+            return common | {
+                "network": "VQVAE",
+                "num_res_channels": list(self.channels),
+                "num_res_layers": self.num_res_blocks,
+                "downsample_parameters": [[2, 4, 1, 1]] * levels,
+                "upsample_parameters": [[2, 4, 1, 1, 0]] * levels,
+                "num_embeddings": self.num_embeddings,
+                "embedding_dim": self.latent_channels,
+                "commitment_cost": self.commitment,
+                "decay": self.codebook_decay,
+            }
+        return common | {
             "latent_channels": self.latent_channels,
             "num_res_blocks": self.num_res_blocks,
             "norm_num_groups": 8,
-            "attention_levels": [False] * len(self.channels),
+            "attention_levels": [False] * levels,
             "with_encoder_nonlocal_attn": False,
             "with_decoder_nonlocal_attn": False,
         }
@@ -84,30 +127,76 @@ class DenoiserSettings(Settings):
 
     Attributes
     ----------
+    network : {"DiffusionModelUNet", "VideoUNet"}
+        MONAI's U-Net, or that of Khader et al. 2023, which the paper used.
     channels : list of int
-        Width of each level of the U-Net; the last level has self-attention.
+        Width of each level of the U-Net; the last level of MONAI's has self-attention.
+    num_res_blocks : int
+        Of each level of MONAI's.
+    loss : {"l2", "l1"}
+        Mean squared or mean absolute error of the prediction.
     ema_decay : float
         Decay of the exponential moving average of the weights; sampling uses the average.
     duplicated, times : int
         The first `duplicated` training volumes are drawn `times` as often as the others, as if
         the cohort held them that many times: the way to study what duplication does.
+    scheduler : SchedulerRecipe or FlowRecipe
+        Noise levels and what is predicted: ``scheduler.prediction_type`` ``epsilon``,
+        ``v_prediction`` or ``sample``; ``scheduler.schedule`` ``rectified_flow`` for a rectified
+        flow.
     sampler, sample_steps
-        Defaults for sampling, written to the recipe.
+        Defaults for sampling, written to the recipe; a rectified flow has a sampler of its own.
     """
+
+    later: ClassVar[frozenset[str]] = Settings.later | {"network", "loss"}
 
     steps: int = Field(3000, ge=1)
     batch: int = Field(8, ge=1)
+    network: Literal["DiffusionModelUNet", "VideoUNet"] = "DiffusionModelUNet"
     channels: tuple[int, ...] = (32, 64, 64)
     num_res_blocks: int = Field(1, ge=1)
+    loss: Literal["l2", "l1"] = "l2"
     ema_decay: float = Field(0.995, ge=0, lt=1)
     duplicated: int = Field(0, ge=0)
     times: int = Field(1, ge=1)
-    scheduler: SchedulerRecipe = SchedulerRecipe()
-    sampler: str = "ddim"
+    scheduler: AnySchedule = SchedulerRecipe()
+    sampler: Literal["ddim", "ddpm", "rflow"] = "ddim"
     sample_steps: int = Field(25, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _flow(cls, values: Any) -> Any:
+        """Sample a rectified flow with its own sampler where none is named."""
+        if not isinstance(values, dict) or "sampler" in values:
+            return values
+        schedule = values.get("scheduler")
+        name = schedule.get("schedule") if isinstance(schedule, dict) else schedule
+        if name == "rectified_flow" or isinstance(schedule, FlowRecipe):
+            return values | {"sampler": "rflow"}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> DenoiserSettings:
+        if isinstance(self.scheduler, FlowRecipe) != (self.sampler == "rflow"):
+            raise ValueError("sampler: rflow is for the schedule rectified_flow, and only that")
+        if self.sample_steps > self.scheduler.num_train_timesteps:
+            raise ValueError(
+                f"sample_steps {self.sample_steps}: at most scheduler.num_train_timesteps, "
+                f"{self.scheduler.num_train_timesteps}"
+            )
+        if self.network == "VideoUNet" and any(c % self.channels[0] for c in self.channels):
+            raise ValueError("channels: of VideoUNet each must be a multiple of the first")
+        return self
+
     def arguments(self, latent_channels: int) -> dict[str, Any]:
-        """Return the arguments of MONAI's ``DiffusionModelUNet``."""
+        """Return the arguments of the network; see `checkpoints.networks`."""
+        if self.network == "VideoUNet":
+            return {
+                "network": "VideoUNet",
+                "dim": self.channels[0],
+                "channels": latent_channels,
+                "dim_mults": [c // self.channels[0] for c in self.channels],
+            }
         levels = len(self.channels)
         return {
             "spatial_dims": 3,
@@ -119,97 +208,6 @@ class DenoiserSettings(Settings):
             "num_head_channels": [0] * (levels - 1) + [self.channels[-1]],
             "norm_num_groups": 8,
         }
-
-
-class EmbedderSettings(Settings):
-    """Settings of ``memscan train embedder`` (Dar et al. 2023, section 2.2).
-
-    Attributes
-    ----------
-    working_shape : (int, int, int) or None
-        Volumes are averaged down to it first; None takes half of each axis, rounded to what
-        `downsample` divides.
-    temperature : float
-        Of the NT-Xent loss.
-    flip_axes : tuple of int
-        Axes that the augmented view flips, each with probability 0.5. The paper flips one.
-    degrees : float
-        The augmented view is rotated by up to this about each axis. The paper uses 5.
-    blur, noise : float
-        The augmented view is blurred by up to this many voxels of the working shape, and gets
-        noise of up to this standard deviation (volumes span -1 to 1). The paper uses neither, and
-        its embedder misses copies that a generator has blurred.
-    """
-
-    steps: int = Field(1000, ge=1)
-    batch: int = Field(32, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    working_shape: tuple[int, int, int] | None = None
-    downsample: tuple[int, int, int] = (4, 4, 4)
-    n_hiddens: int = Field(8, ge=1)
-    dim: int = Field(32, ge=2)
-    temperature: float = Field(0.07, gt=0)
-    flip_axes: tuple[int, ...] = (0,)
-    degrees: float = Field(5.0, ge=0, le=180)
-    blur: float = Field(1.2, ge=0, le=8)
-    noise: float = Field(0.05, ge=0)
-
-
-class StructuralSettings(Settings):
-    """Settings of ``memscan train embedder --kind structural``.
-
-    Both views of a volume are augmented, by all that leaves a copy a copy; the correlation of two
-    vectors is regressed onto how alike the two volumes are (after DeepSSIM++, arXiv 2609.03615).
-
-    Attributes
-    ----------
-    working_shape : (int, int, int) or None
-        Volumes are averaged down to it first; None takes half of each axis, 8 to 32 voxels.
-    width, stages, cells, hidden, dim, dropout
-        Of the network; see `MultiScaleEncoder`.
-    temperature : float
-        Of the NT-Xent loss.
-    regression : float
-        Weight of the regression beside NT-Xent.
-    flip_axes : tuple of int
-        Axes that views flip, each with probability 0.5.
-    degrees : float
-        Views are rotated by up to this about each axis.
-    shift, zoom : float
-        By up to this share of an axis, and of the size.
-    blur : float
-        Up to this many voxels of the working shape.
-    noise : float
-        Up to this standard deviation; volumes span 0 to 1.
-    gamma : float
-        Intensities to a power between 1 over this and this.
-    bias : float
-        Intensities change by up to this share from the middle to either end of each axis.
-    elastic : float
-        Near-duplicates made in training are deformed by up to this share of each axis.
-    """
-
-    steps: int = Field(600, ge=1)
-    batch: int = Field(24, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
-    working_shape: tuple[int, int, int] | None = None
-    width: int = Field(16, ge=4)
-    stages: int = Field(3, ge=1, le=8)
-    cells: int = Field(4, ge=1, le=16)
-    hidden: int = Field(256, ge=2)
-    dim: int = Field(64, ge=2)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    temperature: float = Field(0.1, gt=0)
-    regression: float = Field(5.0, ge=0)
-    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
-    degrees: float = Field(12.0, ge=0, le=180)
-    shift: float = Field(0.08, ge=0, lt=1)
-    zoom: float = Field(0.08, ge=0, lt=1)
-    blur: float = Field(0.8, ge=0, le=8)
-    noise: float = Field(0.05, ge=0)
-    gamma: float = Field(1.6, ge=1)
-    bias: float = Field(0.3, ge=0, lt=1)
-    elastic: float = Field(0.12, gt=0, lt=0.5)
 
 
 SETTINGS: dict[str, type[Settings]] = {

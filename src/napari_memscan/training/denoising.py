@@ -1,0 +1,168 @@
+"""Fits a denoiser in the latents of a trained autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_memscan.checkpoints.latent_model import Codec
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.networks import (
+    build_autoencoder,
+    build_denoiser,
+    build_scheduler,
+    load_strict,
+)
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe, FlowRecipe, LDMRecipe, Recipe
+from napari_memscan.errors import BadInput
+from napari_memscan.training.settings import DenoiserSettings
+from napari_memscan.training.tasks import Arrays, Pictures, with_channel
+
+LEARNABLE = ("AutoencoderKL", "VQVAE")
+"""Autoencoders whose latents a denoiser is trained on here."""
+
+
+class DenoiserTask:
+    """Predict noise or velocity in latents.
+
+    Noise levels: Ho et al. 2020. Velocity: Salimans & Ho 2022. Rectified flow: Liu et al. 2022,
+    with the levels of MONAI's scheduler. Latents are computed once, before the first step.
+    """
+
+    network: nn.Module
+    data: dict[str, Tensor]
+    weights: Tensor
+
+    def __init__(
+        self, arrays: Arrays, settings: DenoiserSettings, autoencoder: Path, device: torch.device
+    ) -> None:
+        recipe = read_recipe(autoencoder)
+        if not isinstance(recipe, AutoencoderRecipe | LDMRecipe):
+            raise BadInput(f"{autoencoder}: the denoiser needs a trained autoencoder here.")
+        plain = recipe.autoencoder.get("network", "AutoencoderKL") in LEARNABLE
+        if not plain or recipe.axes != "RAS" or recipe.decoded_range != (0.0, 1.0):
+            raise BadInput(
+                f"{autoencoder}: a denoiser is trained on MONAI's {' or '.join(LEARNABLE)} with "
+                "axes RAS and intensities in 0 to 1 only; this autoencoder is of another sort."
+            )
+        if tuple(arrays["training"].shape[1:]) != recipe.preprocessing.shape:
+            raise BadInput(
+                f"{autoencoder}: made for volumes {recipe.preprocessing.shape}, but the study's "
+                f"are {arrays['training'].shape[1:]}. Train the autoencoder on this study first."
+            )
+        self.settings, self.base = settings, recipe
+        self.autoencoder_state = load_weights(autoencoder, "autoencoder")
+        network = build_autoencoder(recipe.autoencoder)
+        load_strict(network, self.autoencoder_state, autoencoder)
+        self._codec = Codec(_bare(recipe), network.to(device).requires_grad_(False))
+        latents = {k: self._encoded(v, device) for k, v in with_channel(arrays).items()}
+        network.cpu()  # Only pictures need it again.
+        self.scale_factor = float(1 / latents["training"].std())
+        self.data = {k: v * self.scale_factor for k, v in latents.items()}
+        self.arguments = settings.arguments(latents["training"].shape[1])
+        self.network = build_denoiser(self.arguments)
+        self._check_axes()
+        self.scheduler = build_scheduler(settings.scheduler, settings.sampler)
+        self.weights = torch.ones(len(latents["training"]))
+        self.weights[: settings.duplicated] = settings.times
+
+    def _check_axes(self) -> None:
+        halved = 2 ** (len(self.settings.channels) - 1)
+        axes = self.data["training"].shape[2:]
+        if self.settings.network == "VideoUNet":
+            axes = axes[1:]
+        if any(n % halved for n in axes):
+            raise BadInput(
+                f"channels: {len(self.settings.channels)} levels halve the latents' axes {axes} "
+                f"to no whole number; each must be a multiple of {halved}. Take fewer levels."
+            )
+
+    @torch.inference_mode()
+    def _encoded(self, volumes: Tensor, device: torch.device) -> Tensor:
+        """Encode one volume at a time to the mean of its distribution, which is no sample."""
+        found = [self._codec.encode_mean(v[None].to(device)).cpu() for v in volumes]
+        return torch.cat(found).clone()
+
+    def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
+        """Return the error of the prediction at random noise levels."""
+        noise = torch.randn(batch.shape, generator=random).to(batch)
+        t = self._levels(batch, random)
+        noisy = self.scheduler.add_noise(batch, noise, t)
+        kind = self.settings.scheduler.prediction_type
+        if kind == "velocity":
+            target = batch - noise
+        elif kind == "v_prediction":
+            target = self.scheduler.get_velocity(batch, noise, t)
+        else:
+            target = noise if kind == "epsilon" else batch
+        error = functional.l1_loss if self.settings.loss == "l1" else functional.mse_loss
+        return error(network(noisy, t), target)
+
+    def _levels(self, batch: Tensor, random: torch.Generator) -> Tensor:
+        recipe = self.settings.scheduler
+        levels = recipe.num_train_timesteps
+        if not isinstance(recipe, FlowRecipe):
+            return torch.randint(levels, (len(batch),), generator=random).to(batch.device)
+        # As RFlowScheduler.sample_timesteps, but from a generator.
+        t = torch.rand(len(batch), generator=random) * levels
+        if recipe.use_discrete_timesteps:
+            t = t.long()
+        if recipe.use_timestep_transform:
+            from monai.networks.schedulers.rectified_flow import timestep_transform
+
+            cells = batch.shape[2:].numel()
+            t = timestep_transform(t, cells, recipe.base_img_size_numel, 1.0, levels)
+        return t.to(batch.device)
+
+    @torch.no_grad()
+    def pictures(self, network: nn.Module, n: int) -> Pictures:
+        """Sample volumes as the recipe says, always from the same noise."""
+        from napari_memscan.generators.schedule import Schedule
+
+        chosen, shape = self.settings, self.data["training"].shape[1:]
+        device = next(network.parameters()).device
+        schedule = Schedule(
+            chosen.scheduler, chosen.sampler, chosen.sample_steps, shape[1:].numel()
+        )
+        random = torch.Generator().manual_seed(0)
+        latent = torch.randn((n, *shape), generator=random)
+        for step, level in enumerate(schedule.timesteps):
+            levels = torch.full((n,), level, device=device)
+            prediction = network(latent.to(device), levels).float().cpu()
+            latent = schedule.step(step, prediction, latent, random)
+        self._codec.network.to(device)
+        latent = (latent / self.scale_factor).to(device)
+        made = torch.cat([self._codec.decode(one[None]).float().cpu() for one in latent])
+        self._codec.network.cpu()
+        return {"sampled": made[:, 0].clamp(0, 1).numpy()}
+
+    def result(self, state: dict[str, Tensor], provenance: dict[str, Any]) -> tuple[Recipe, Any]:
+        """Return a whole LDM: the autoencoder it was trained on, and the denoiser."""
+        c, x, y, z = self.data["training"].shape[1:]
+        recipe = LDMRecipe.model_validate(
+            {
+                "autoencoder": self.base.autoencoder,
+                "denoiser": self.arguments,
+                "latent_shape": (c, x, y, z),
+                "scale_factor": self.scale_factor,
+                "scheduler": self.settings.scheduler,
+                "sampler": self.settings.sampler,
+                "steps": self.settings.sample_steps,
+                "preprocessing": self.base.preprocessing,
+                "spacing": self.base.spacing,
+                "provenance": {"denoiser": provenance, "autoencoder": self.base.provenance},
+            }
+        )
+        return recipe, {"autoencoder": self.autoencoder_state, "denoiser": state}
+
+
+def _bare(recipe: AutoencoderRecipe | LDMRecipe) -> AutoencoderRecipe:
+    """Return the recipe of the autoencoder alone, whose latents are not scaled."""
+    if isinstance(recipe, AutoencoderRecipe):
+        return recipe
+    return AutoencoderRecipe(autoencoder=recipe.autoencoder, preprocessing=recipe.preprocessing)

@@ -1,0 +1,210 @@
+"""The training loop: progress at every step, stoppable, and going on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.training.fitting import Diverged, Fitting
+from napari_memscan.training.logs import PICTURES, Log, draw
+from napari_memscan.training.planning import Pace
+from napari_memscan.training.preparing import fingerprints
+from napari_memscan.training.progress import TrainingProgress
+from napari_memscan.training.settings import Settings
+from napari_memscan.training.state import restore_state, save_state
+from napari_memscan.training.watching import Moment, Watch
+from napari_memscan.volumes.preprocessing import Preprocessing
+
+SHOWN = 4
+"""Volumes in a picture."""
+
+
+class Loop:
+    """One training from its saved state to its end."""
+
+    def __init__(
+        self,
+        part: str,
+        arrays: dict[str, NDArray[np.float32]],
+        out: Path,
+        settings: Settings,
+        fitting: Fitting,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self.part, self.out, self.settings, self.fitting = part, out, settings, fitting
+        self.sizes = {f"n_{split}": len(arrays[split]) for split in ("training", "validation")}
+        self.first = fitting.fabric.is_global_zero
+        name, relaxed = fingerprints(part, arrays, settings, preprocessing)
+        self.state: dict[str, Any] = {
+            "step": 0,
+            "seconds": 0.0,
+            "validation": [],
+            "fingerprint": name,
+            "relaxed": relaxed,
+            "total": settings.steps,
+            "rates": [],
+            "best": None,
+            "ended": False,
+        }
+        restore_state(out, self.state, fitting.parts)
+        fitting.restored()
+        self._check_shared()
+        rates, rate = self.state["rates"], settings.learning_rate
+        if not rates or rates[-1][1] != rate:
+            self.state["rates"] = [*rates, [self.state["step"], rate]]
+        self.started = time.monotonic() - self.state["seconds"]
+        self.pace = Pace(settings.steps - self.state["step"], fitting.fabric.device)
+        self.log = Log(out, self.state["step"], settings.log_every) if self.first else None
+
+    def _check_shared(self) -> None:
+        fabric, step = self.fitting.fabric, self.state["step"]
+        if fabric.world_size > 1 and fabric.broadcast(step) != step:
+            raise BadInput(
+                f"{self.out}: another process does not see the state saved there. All hosts need "
+                "the same folder; put it on a disk that they share."
+            )
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self.log is not None:
+            self.log.close()
+
+    def steps(self, watch: Watch | None) -> Generator[Any, None, bool]:
+        """Do all steps that are left; see `train`."""
+        state, settings, fitting = self.state, self.settings, self.fitting
+        try:
+            while True:
+                step = state["step"]
+                last = step == settings.steps or state["ended"]
+                if watch is not None and step and (last or step % watch.every == 0):
+                    moment = Moment(
+                        step, settings.steps, state["fingerprint"], self.save, self.losses
+                    )
+                    if (yield from watch(moment)):
+                        self.keep()
+                        return False
+                if last:
+                    break
+                self.pace.begin()
+                with self._explained(step):
+                    loss, critic = fitting.step(step)
+                note = self.pace.end()
+                state["step"] = step = step + 1
+                validation = None
+                if step == settings.steps or step % settings.validate_every == 0:
+                    with self._explained(step):
+                        validation = fitting.mean_loss("validation")
+                    note = self._judge(validation) or note
+                last = step == settings.steps or state["ended"]
+                self._write(step, loss, validation, critic)
+                if last or step % settings.save_every == 0:
+                    self.keep()
+                yield TrainingProgress(step, settings.steps, loss, validation, note)
+        except GeneratorExit:
+            self.keep()
+            raise
+        self.save(self.out)
+        return True
+
+    def _judge(self, validation: float) -> str:
+        """Note a validation loss; end the training where it has not fallen for too long."""
+        state, patience = self.state, self.settings.patience
+        state["validation"].append((state["step"], round(validation, 6)))
+        if not patience:
+            return ""
+        best = state["best"]
+        if best is None or validation < best["loss"]:
+            weights = {k: v.detach().cpu().clone() for k, v in self.fitting.weights().items()}
+            state["best"] = {"step": state["step"], "loss": validation, "weights": weights}
+            return ""
+        since = sum(1 for step, _ in state["validation"] if step > best["step"])
+        if since < patience:
+            return ""
+        state["ended"] = True
+        return (
+            f"ends at step {state['step']}: the validation loss was lowest at step "
+            f"{best['step']}, whose weights are kept"
+        )
+
+    def _write(
+        self, step: int, loss: float, validation: float | None, critic: float | None
+    ) -> None:
+        if self.log is None:
+            return
+        rate = float(self.fitting.schedule.get_last_lr()[0])
+        self.log(step, loss, validation, critic, rate, time.monotonic() - self.started)
+        every, task = self.settings.pictures_every, self.fitting.task
+        if every and step % every == 0 and hasattr(task, "pictures"):
+            with self._explained(step), self.fitting.still() as network:
+                shown = task.pictures(network, SHOWN)
+            path = self.out / PICTURES / f"step-{step:07d}.png"
+            draw(path, shown, f"{self.part}, step {step} of {self.settings.steps}")
+
+    def keep(self) -> None:
+        """Save the state from which the training goes on."""
+        self.state["seconds"] = time.monotonic() - self.started
+        if self.first:
+            save_state(self.out, self.state, self.fitting.parts)
+
+    def save(self, folder: Path) -> None:
+        """Write the present weights as a checkpoint; at the end of `patience` the best ones."""
+        import torch
+
+        if not self.first:
+            return
+        state, weights = self.state, self.fitting.weights()
+        provenance: dict[str, Any] = {
+            "settings": self.settings.model_dump(mode="json"),
+            **self.sizes,
+            "data": state["fingerprint"],
+            "validation": [list(pair) for pair in state["validation"][-20:]],
+            "torch": torch.__version__,
+        }
+        if state["step"] < self.settings.steps:
+            provenance["step"] = state["step"]
+        if len(state["rates"]) > 1:
+            provenance["learning_rates"] = state["rates"]
+        finished = state["ended"] or state["step"] == self.settings.steps
+        if state["best"] is not None and finished:
+            weights, provenance["step"] = state["best"]["weights"], state["best"]["step"]
+        save_checkpoint(folder, *self.fitting.task.result(weights, provenance))
+
+    def losses(self) -> tuple[float, float]:
+        """Return the losses over training and validation volumes."""
+        return self.fitting.mean_loss("training"), self.fitting.mean_loss("validation")
+
+    @contextmanager
+    def _explained(self, step: int) -> Iterator[None]:
+        """Say what can go wrong while networks run, and from where the training can go on."""
+        import torch
+
+        settings = self.settings
+        saved = step // settings.save_every * settings.save_every
+        saved = max(saved, self.state["rates"][-1][0])
+        kept = f"goes on from step {saved}" if saved else "starts again"
+        try:
+            yield
+        except Diverged as error:
+            raise JobFailed(
+                f"{self.out}: the training of the {self.part} diverged: {error}. The same command "
+                f"with a smaller learning rate (--set "
+                f"learning_rate={settings.learning_rate / 3:.2g}) {kept}, with weights from before."
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not memory and "allocate memory" not in str(error):
+                raise
+            smaller = max(settings.batch // 2, 1)
+            raise JobFailed(
+                f"{self.out}: {self.fitting.fabric.device} ran out of memory at step {step + 1} "
+                f"with batch {settings.batch}. The same command with --set batch={smaller} --set "
+                f"accumulate={settings.accumulate * 2} {kept}."
+            ) from error

@@ -1,0 +1,147 @@
+"""What a training will take, said before and soon after it starts."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.generators.needs import free_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_memscan.training.settings import Settings
+
+WARM = 4
+"""Steps before time and memory are said; the first of them is not counted."""
+
+
+def check_memory(task: Any, settings: Settings, device: torch.device, processes: int) -> None:
+    """Refuse a training that cannot fit the memory, before its first step.
+
+    Raises
+    ------
+    BadInput
+        With what it needs, what there is, and what to change.
+    """
+    needed = needed_bytes(task, settings, processes)
+    free = free_bytes(device)
+    if needed is None or needed <= free:
+        return
+    batch, more = settings.batch, settings.accumulate
+    advice = "fewer channels or smaller volumes"
+    if batch > processes:
+        advice = (
+            f"a smaller batch and more of them in a step (--set batch={max(batch // 2, 1)} --set "
+            f"accumulate={more * 2}), {advice}"
+        )
+    raise BadInput(
+        f"{device}: with batch {batch} the training needs {needed / 1e9:.1f} GB of memory, and "
+        f"{free / 1e9:.1f} GB are free. Take {advice}."
+    )
+
+
+def needed_bytes(task: Any, settings: Settings, processes: int = 1) -> int | None:
+    """Return what one process needs at least; None where it cannot be told.
+
+    Weights, gradients and Adam's two moments, the average where there is one, and all that a
+    forward run keeps for the way back, counted on PyTorch's meta device: no arithmetic, no memory.
+    """
+    import torch
+
+    networks = [task.network, *([task.critic] if hasattr(task, "critic") else [])]
+    values = sum(p.numel() for network in networks for p in network.parameters())
+    copies = 4 + (getattr(settings, "ema_decay", 0) > 0)
+    n = -(-settings.batch // processes)
+    try:
+        kept = _kept_bytes(task, n)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return None  # An operation that the meta device does not have.
+    example = task.data["training"][0]
+    assert example.dtype == torch.float32
+    return int(4 * values * copies + kept + 4 * n * example.numel())
+
+
+def _kept_bytes(task: Any, n: int) -> int:
+    import torch
+
+    # Data and network are not copied; all else is, for schedulers move to where they are used.
+    memo = {id(kept): kept for kept in (task.data, task.network, vars(task).get("_codec"))}
+    trial = copy.deepcopy(task, memo)
+    with torch.device("meta"):
+        network = copy.deepcopy(task.network).to("meta").train()
+    if hasattr(trial, "critic"):
+        trial.critic.to("meta")
+    batch = torch.empty((n, *task.data["training"].shape[1:]), device="meta")
+    seen = {p.untyped_storage()._cdata for p in network.parameters()}
+    total = 0
+
+    def pack(value: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        storage = value.untyped_storage()
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
+            alive.append(storage)  # Or its address is given to another one.
+            total += storage.nbytes()
+        return value
+
+    alive: list[Any] = []
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value),
+    ):
+        loss = trial.loss(network, batch, torch.Generator().manual_seed(0))
+        if hasattr(trial, "critic"):
+            loss = loss + trial.pleasing() + trial.judging(trial.critic)
+    return total
+
+
+class Pace:
+    """Measures the first steps of a run and says what is to come.
+
+    Parameters
+    ----------
+    left : int
+        Steps still to do when the run begins.
+    device : torch.device
+    """
+
+    def __init__(self, left: int, device: torch.device) -> None:
+        self.left, self.device = left, device
+        self._times: list[float] = []
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Note that a step begins."""
+        self._began = time.monotonic()
+
+    def end(self) -> str:
+        """Note that it is done; return words for people, once, and else nothing."""
+        self._times.append(time.monotonic() - self._began)
+        if len(self._times) != WARM or self.left <= WARM:
+            return ""
+        seconds = sum(self._times[1:]) / (WARM - 1) * (self.left - WARM)
+        return f"about {duration(seconds)} to go, {self._bytes() / 1e9:.1f} GB of memory"
+
+    def _bytes(self) -> int:
+        import torch
+
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> duration(40), duration(700), duration(8000)
+    ('40 s', '12 min', '2 h 13 min')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,162 @@
+"""What is done before the first step: checks, the task, the device, and a training's name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+from napari_memscan.training.settings import (
+    EMBEDDERS,
+    SETTINGS,
+    AutoencoderSettings,
+    DenoiserSettings,
+    EmbedderSettings,
+    Settings,
+    StructuralSettings,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from napari_memscan.volumes.preprocessing import Preprocessing
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def check(part: str, arrays: Arrays, settings: Settings, processes: int = 1) -> None:
+    """Refuse settings of another part, and cohorts that are too small.
+
+    Raises
+    ------
+    BadInput
+        Says which, and what to do.
+    """
+    settings_of(part)
+    fitting = tuple(EMBEDDERS.values()) if part == "embedder" else (SETTINGS[part],)
+    if not isinstance(settings, fitting):
+        names = " or ".join(kind.__name__ for kind in fitting)
+        raise BadInput(f"settings for {part} must be {names}.")
+    for split, least in (("training", 2), ("validation", 1)):
+        if len(arrays.get(split, ())) < least:
+            raise BadInput(
+                f"the cohort has too few {split} volumes to train: {least} are needed, it has "
+                f"{len(arrays.get(split, ()))}. Add volumes to cohort.csv, or move some there by "
+                "their 'split'."
+            )
+    if processes > 1 and part == "embedder":
+        raise BadInput(
+            "an embedder is trained on one device: what it compares a volume with is the rest of "
+            "its batch. Leave --devices out."
+        )
+    if settings.batch % processes:
+        raise BadInput(
+            f"batch {settings.batch}: {processes} processes share each batch evenly, so it must "
+            f"be a multiple of {processes}."
+        )
+    pieces = settings.accumulate * processes
+    drawn = settings.batch * settings.accumulate
+    if part != "denoiser" and min(drawn, len(arrays["training"])) < pieces:
+        raise BadInput(
+            f"the cohort has too few training volumes, {len(arrays['training'])}, for accumulate "
+            f"{settings.accumulate} on {processes} processes; each needs one."
+        )
+
+
+def make_task(
+    part: str,
+    arrays: Arrays,
+    settings: Settings,
+    preprocessing: Preprocessing,
+    spacing: tuple[float, float, float] | None,
+    autoencoder: str | Path | None,
+    device: Any,
+) -> Any:
+    """Return what is fitted; see `training.tasks.Task`. Weights are drawn from global numbers."""
+    if isinstance(settings, AutoencoderSettings):
+        from napari_memscan.training.autoencoders import AutoencoderTask
+
+        return AutoencoderTask(arrays, settings, preprocessing, spacing)
+    if isinstance(settings, EmbedderSettings):
+        from napari_memscan.training.tasks import EmbedderTask
+
+        return EmbedderTask(arrays, settings, preprocessing)
+    if isinstance(settings, StructuralSettings):
+        from napari_memscan.training.structural import StructuralTask
+
+        return StructuralTask(arrays, settings, preprocessing)
+    assert isinstance(settings, DenoiserSettings)
+    if autoencoder is None:
+        raise BadInput("the denoiser needs a trained autoencoder: train that first, or name one.")
+    from napari_memscan.training.denoising import DenoiserTask
+
+    return DenoiserTask(arrays, settings, Path(autoencoder), device)
+
+
+def fingerprints(
+    part: str, arrays: Arrays, settings: Settings, preprocessing: Preprocessing
+) -> tuple[str, str]:
+    """Return the name of a training, and one that it shares with those it may be mended by.
+
+    The first is of data and all settings that change weights; the second leaves out
+    `Settings.mendable`.
+    """
+    digest = hashlib.sha256()
+    for split in ("training", "validation"):
+        digest.update(np.ascontiguousarray(arrays[split]).view(np.uint8).data)
+    names = [
+        hash_of([part, digest.hexdigest(), settings.identity(mendable=m), preprocessing.hash])
+        for m in (True, False)
+    ]
+    return names[0], names[1]
+
+
+def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strategy: str) -> Any:
+    """Return Lightning's Fabric for a device, or for several processes.
+
+    Raises
+    ------
+    BadInput
+        Devices that are not there, or a strategy Lightning does not know.
+    """
+    import torch
+    from lightning.fabric import Fabric
+
+    from napari_memscan.checkpoints.device import choose_device
+
+    chosen = choose_device(device)
+    if ":" in device and devices > 1:
+        raise BadInput(f"device {device}: with --devices {devices} name no single one; say cuda.")
+    if chosen.type == "cuda" and devices > torch.cuda.device_count():
+        raise BadInput(
+            f"devices {devices}: this machine has {torch.cuda.device_count()} GPUs. Take fewer, "
+            "or --device cpu."
+        )
+    try:
+        return Fabric(
+            accelerator=chosen.type,
+            devices=[int(device.split(":")[1])] if ":" in device else devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision="bf16-mixed" if reduced(chosen, settings.precision) else "32-true",
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise BadInput(
+            f"devices {devices}, nodes {nodes}, strategy {strategy}: {str(error)[:300]}"
+        ) from error
+
+
+def reduced(device: Any, wish: str) -> bool:
+    """Tell whether to compute in bfloat16: ``auto`` never where it is emulated.
+
+    On processors it may be hundreds of times slower, and where it is not, the gain is small.
+    """
+    import torch
+
+    if wish != "auto":
+        return wish == "bfloat16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
