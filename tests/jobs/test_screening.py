@@ -134,6 +134,13 @@ def test_stopped_anywhere_it_goes_on_with_the_same_bytes(study, calls, make_stud
     assert written(other) == written(study)
 
 
+def test_a_round_that_was_begun_is_finished_before_it_is_scanned(study, calls):
+    calls |= {"s000000": "copy"}
+    jobs.run(jobs.generate(study, 9, **WAY))  # Eight wanted, two a round: ten is the next.
+    found = jobs.run(jobs.until_clean(study, 8, **WAY))
+    assert (len(found.passed), len(study.samples())) == (9, 10)
+
+
 def test_replaced_samples_are_not_counted_and_new_ones_must_be_scanned(study, calls):
     with pytest.raises(BadInput, match="not scanned yet"):
         jobs.screened(study, 1)

@@ -11,6 +11,7 @@ from napari_memscan.jobs.embedding import embed
 from napari_memscan.jobs.evidence import evidence
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.membership import membership
+from napari_memscan.jobs.mitigating import mitigation
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
 from napari_memscan.jobs.releasing import release
@@ -30,6 +31,7 @@ __all__ = [
     "flagged",
     "generate",
     "membership",
+    "mitigation",
     "regenerate",
     "regenerate_all",
     "release",

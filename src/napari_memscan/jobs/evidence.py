@@ -81,7 +81,7 @@ def evidence(
             training=vectors["training"],
             validation=vectors["validation"],
             synthetic=vectors["synthetic"],
-            volumes={split: _Arrays(study, names) for split, names in paths.items()},
+            volumes={split: volumes_of(study, names) for split, names in paths.items()},
             quantile=study.config.rule.quantile,
             seed=study.config.seed,
         ):
@@ -99,6 +99,11 @@ def evidence(
             },
         )
         return results
+
+
+def volumes_of(study: Study, paths: Sequence[str]) -> Sequence[Any]:
+    """Return preprocessed volumes of a study (X, Y, Z), each read when it is asked for."""
+    return _Arrays(study, paths)
 
 
 class _Arrays(Sequence[Any]):

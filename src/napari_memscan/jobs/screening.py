@@ -8,6 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
+from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.regenerating import memory_explained
@@ -133,6 +134,8 @@ def until_clean(
             "without torchrun or srun."
         )
     step, total = ceil(n / ROUND), min(n, most)
+    while total < min(drawn(study, guidance), most):
+        total = min(total + step, most)  # A round that was begun is finished before it is scanned.
     with memory_explained():
         if _scanned(study) and (found := screened(study, n)).enough:
             return found
@@ -143,6 +146,16 @@ def until_clean(
             if found.enough or total >= most:
                 return found
             total = min(total + step, most)
+
+
+def drawn(study: Study, guidance: float = 0.0) -> int:
+    """Return how many of a study's samples were drawn with this guidance, replacements apart."""
+    strengths = [
+        Settings.parse(row.settings).guidance.partition(":")[0]
+        for row in study.samples()
+        if row.seed and not row.parent
+    ]
+    return strengths.count(f"{guidance:g}" if guidance else "")
 
 
 def _scanned(study: Study) -> bool:

@@ -1,0 +1,328 @@
+"""Measures against copying, tried on a study's own model and counted with one ruler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small, write_json
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs import processes
+from napari_memscan.jobs.evidence import volumes_of
+from napari_memscan.jobs.generating import generate
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.regenerating import memory_explained
+from napari_memscan.jobs.scanning import embedded, scan
+from napari_memscan.jobs.screening import MOST, ROUND, drawn, missed_of
+from napari_memscan.samples import SampleRow
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.mitigating import Measure, Mitigation
+    from napari_memscan.detection.result import SampleResult, ScanResult
+    from napari_memscan.generators.interface import Step
+
+FOLDER = "mitigation"
+"""In the study: a study of its own for the volumes, the page and the numbers."""
+FILE, PAGE = "mitigation.json", "index.html"
+
+STRENGTH = 2.0
+"""Of guidance, where nobody says another."""
+
+Row = tuple[SampleRow, "SampleResult"]
+
+
+def mitigation(
+    study: Study, n: int = 64, *, guidance: float = STRENGTH, most: int | None = None
+) -> Generator[Step | Progress, None, Mitigation]:
+    """Draw `n` volumes as ever and `n` guided ones of the same noise; screen both; compare.
+
+    All are scanned in one batch: a rule whose level depends on the batch then has one level for
+    all. More of both are drawn until `n` of each pass, or `most` of each are drawn. Plain volumes
+    that the study has already are taken from there; nothing else in it is changed.
+
+    Parameters
+    ----------
+    study : Study
+        Its generator must be an LDM that allows guidance.
+    n : int
+        Volumes wanted of each measure.
+    guidance : float
+        Strength; above 0.
+    most : int, optional
+        Volumes drawn of either kind; default 4 times `n`.
+
+    Yields
+    ------
+    Step, Progress
+        As `generate` and `scan` do. Stopped, it goes on and gives the same bytes.
+
+    Returns
+    -------
+    Mitigation
+        Also in the study's ``mitigation/mitigation.json`` and, to be read, ``index.html``.
+
+    Raises
+    ------
+    BadInput
+        The model allows no guidance, volumes are made elsewhere, or the folder is of another model.
+    """
+    from napari_memscan.report.mitigation import write_page
+
+    most = MOST * n if most is None else most
+    if n < 2 or most < n or guidance <= 0:
+        raise BadInput(
+            f"{n} of at most {most} volumes, guidance {guidance:g}: at least 2, at most no fewer "
+            "than that, and a strength above 0."
+        )
+    if processes.place()[1] > 1:
+        raise BadInput("volumes that are scanned in between cannot be drawn by several processes.")
+    config = study.config.generator
+    if config is None or config.kind == "folder":
+        raise BadInput(
+            f"{study.folder}: no model to try measures on. Choose an LDM checkpoint as the study's "
+            "generator."
+        )
+    own = _own(study)
+    _adopted(study, own, n)
+    step, total = ceil(n / ROUND), n
+    while total < min(max(drawn(own), drawn(own, guidance)), most):
+        total = min(total + step, most)
+    with memory_explained():
+        while True:
+            yield from generate(own, total)
+            yield from generate(own, total, guidance=guidance)
+            result = yield from scan(own)
+            ways = _by_way(own, result, guidance)
+            passed = {way: _passed(study, rows) for way, rows in ways.items()}
+            if total >= most or all(len(rows) >= n for rows in passed.values()):
+                break
+            total = min(total + step, most)
+    sets = {
+        "plain": (len(ways["plain"][:n]), ways["plain"][:n]),
+        "screening": _least(ways["plain"], passed["plain"], n),
+        "guidance": (len(ways["guided"][:n]), ways["guided"][:n]),
+        "screening and guidance": _least(ways["guided"], passed["guided"], n),
+    }
+    found = yield from _measured(study, own, result, sets, n, guidance)
+    write_json(own.folder / FILE, found.to_dict())
+    write_page(own.folder / PAGE, found)
+    return found
+
+
+def _own(study: Study) -> Study:
+    """Open the study in the study, or make it: same model, cohort and detector."""
+    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.embedders.loading import LOW_RESOLUTION
+
+    config = study.config
+    assert config.generator is not None
+    changes = {
+        "name": f"{config.name}: mitigation",
+        "generator": config.generator.model_copy(
+            update={"path": resolved(config.generator.path, study.folder)}
+        ),
+        "embedder": (
+            config.embedder
+            if config.embedder == LOW_RESOLUTION
+            else resolved(config.embedder, study.folder)
+        ),
+    }
+    wanted = config.model_copy(update=changes)
+    folder = study.folder / FOLDER
+    if (folder / "study.toml").exists():
+        own = Study.open(folder)
+        same = own.config.model_copy(update={"warnings": ()})
+        if same != wanted.model_copy(update={"warnings": ()}):
+            raise BadInput(
+                f"{folder}: was made with another model, embedder, rule or preprocessing than the "
+                "study has now. Move or delete this folder."
+            )
+    else:
+        own = Study.create(folder, wanted, study.cohort)
+    own.cache_dir = study.cache_dir
+    return own
+
+
+def _adopted(study: Study, own: Study, n: int) -> None:
+    """Take over the plain volumes that the study has; their files stay where they are."""
+    if own.samples():
+        return
+    seeds = {str(study.config.seed + i) for i in range(n)}
+    for row in study.samples():
+        if row.seed in seeds and not row.parent and "guidance=" not in row.settings:
+            own.add_sample(SampleRow(**vars(row) | {"path": str(study.sample_path(row))}))
+
+
+def _by_way(own: Study, result: ScanResult, strength: float) -> dict[str, list[Row]]:
+    """Return all plain and all guided volumes with what the scan says, in the order of seeds."""
+    judged = {sample.path: sample for sample in result.samples}
+    ways: dict[str, list[Row]] = {"plain": [], "guided": []}
+    for row in sorted(own.samples(), key=lambda row: int(row.seed)):
+        guided = Settings.parse(row.settings).guidance.partition(":")[0]
+        if guided in ("", f"{strength:g}"):
+            ways["guided" if guided else "plain"].append((row, judged[str(own.sample_path(row))]))
+    return ways
+
+
+def _passed(study: Study, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row[1].verdict in study.config.release.rule]
+
+
+def _least(drawn_: Sequence[Row], passed: Sequence[Row], n: int) -> tuple[int, list[Row]]:
+    """Return the first `n` that passed, and how many had to be drawn for them."""
+    kept = list(passed[:n])
+    if len(kept) < n:
+        return len(drawn_), kept
+    return next(i for i, row in enumerate(drawn_, 1) if row is kept[-1]), kept
+
+
+def _measured(
+    study: Study,
+    own: Study,
+    result: ScanResult,
+    sets: dict[str, tuple[int, list[Row]]],
+    n: int,
+    strength: float,
+) -> Generator[Progress, None, Mitigation]:
+    import numpy as np
+
+    from napari_memscan.detection.mitigating import Mitigation
+
+    paths = {split: [row.path for row in own.cohort.rows(split)]
+             for split in ("training", "validation")}  # fmt: skip
+    vectors = {split: np.stack(list(embedded(own, names))) for split, names in paths.items()}
+    m = min(len(rows) for _, rows in sets.values())
+    measures: list[Measure] = []
+    for done, (name, (n_drawn, rows)) in enumerate(sets.items()):
+        yield Progress(done, len(sets), f"quality of {name}")
+        names = [str(own.sample_path(row)) for row, _ in rows[:m]]
+        quality = _quality(own, paths, vectors, names)
+        measures.append(_measure(study, result, name, n_drawn, rows, quality))
+    rows_of_model = own.samples()
+    return Mitigation(
+        title=study.config.name,
+        checkpoint=rows_of_model[0].checkpoint_hash,
+        rule=result.rule,
+        wanted=n,
+        strength=strength,
+        sizes={**{split: len(names) for split, names in paths.items()}, "quality": m},
+        measures=tuple(measures),
+        elsewhere=elsewhere(study),
+        warnings=result.warnings,
+    )
+
+
+def _measure(
+    study: Study,
+    result: ScanResult,
+    name: str,
+    n_drawn: int,
+    rows: Sequence[Row],
+    quality: Any,
+) -> Measure:
+    from napari_memscan.detection.mitigating import Measure
+
+    def count(verdict: str) -> int:
+        return sum(one.verdict == verdict for _, one in rows)
+
+    others = {
+        rule.name: sum(one.similarity > rule.threshold for _, one in rows)
+        for rule in result.rules
+        if not rule.decides and rule.measure == "similarity" and rule.threshold is not None
+    }
+    called = count("copy") + count("near-duplicate")
+    if name.startswith("screening"):
+        called = n_drawn - len(rows)
+    missed = missed_of(study, result, called, len(rows))
+    return Measure(
+        name, n_drawn, len(rows), count("copy"), count("near-duplicate"), count("undecided"),
+        others, quality, str(missed or "not known: run memscan selftest"),
+    )  # fmt: skip
+
+
+def _quality(
+    own: Study, paths: dict[str, list[str]], vectors: dict[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return metric to value and interval; none where there are too few volumes."""
+    import numpy as np
+
+    from napari_memscan.detection.evidence import evaluations
+    from napari_memscan.detection.mitigating import QUALITY, UNSEEN
+
+    if not names:
+        return dict.fromkeys((*QUALITY, UNSEEN), (None, None))
+    made = np.stack(list(embedded(own, names)))
+    common: dict[str, Any] = {"quantile": own.config.rule.quantile, "seed": own.config.seed}
+    volumes = {split: volumes_of(own, of) for split, of in (*paths.items(), ("synthetic", names))}
+    found = {
+        one.key: (one.value, one.interval)
+        for one in evaluations(QUALITY, **vectors, synthetic=made, volumes=volumes, **common)
+    }
+    real, unseen = vectors["training"], vectors["validation"]
+    if len(unseen) < 2:
+        return found | {UNSEEN: (None, None)}
+    (new,) = evaluations(("coverage",), training=unseen, validation=real, synthetic=made, **common)
+    return found | {UNSEEN: (new.value, new.interval)}
+
+
+def elsewhere(study: Study) -> dict[str, str]:
+    """Return measures that need another training, with what this study knows of them."""
+    return {
+        "deduplication": _of_duplicates(study.scan_dir / "duplicates.json"),
+        "early stop": _of_watching(study.folder / "models" / "denoiser" / "memorisation.csv"),
+        "training": _of_experiment(study.folder / "experiment" / "answers.json"),
+    }
+
+
+def _of_duplicates(path: Path) -> str:
+    if not path.exists():
+        return (
+            "Not looked for. 'memscan dedup STUDY --write CSV' finds volumes that are twice in "
+            "training; then train again without them."
+        )
+    values = json.loads(read_small(path))
+    n = sum(len(group["volumes"]) - 1 for group in values["groups"])
+    if not n:
+        return f"No volume is twice among the {values['n_training']} training volumes."
+    return (
+        f"{n} of {values['n_training']} training volumes are there twice. Train again without "
+        "them: memscan dedup STUDY --write CSV."
+    )
+
+
+def _of_watching(path: Path) -> str:
+    from napari_memscan.jobs.monitoring import read_log
+
+    rows = read_log(path)
+    if not rows:
+        return (
+            "Not watched. 'memscan train denoiser STUDY --monitor 200 --stop-above 0.1' keeps the "
+            "last checkpoint that copied less."
+        )
+    first, last = rows[0], rows[-1]
+    return (
+        f"While it trained, {first.n_copies} of {first.n} volumes were called at step "
+        f"{first.step}, {last.n_copies} of {last.n} at step {last.step}."
+    )
+
+
+def _of_experiment(path: Path) -> str:
+    if not path.exists():
+        return (
+            "Not tried. 'memscan experiment STUDY' says what augmentation, fewer steps, more data "
+            "and a smaller network do on this cohort."
+        )
+    values = json.loads(read_small(path))
+    told = [
+        f"{a['factor']} {a['low']} to {a['high']} {a['expected']} copying: {a['answer']} "
+        f"({a['counts'][0][0]} of {a['counts'][0][1]} to {a['counts'][1][0]} of "
+        f"{a['counts'][1][1]})"
+        for a in values["answers"]
+        if a["measure"] == values["deciding"]
+    ]
+    return "; ".join(told) + "." if told else "The experiment has no answer yet."

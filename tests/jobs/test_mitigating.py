@@ -1,0 +1,198 @@
+"""Measures are compared on volumes of the same noise, with one ruler, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from napari_memscan import jobs
+from napari_memscan.cli import app
+from napari_memscan.config import GeneratorConfig, RuleConfig
+from napari_memscan.detection.mitigating import QUALITY, UNSEEN, Measure, Mitigation
+from napari_memscan.detection.result import ScanResult
+from napari_memscan.errors import BadInput
+from napari_memscan.generators.guidance import Guidance
+from napari_memscan.jobs import mitigating
+from napari_memscan.jobs.mitigating import elsewhere
+from napari_memscan.report.mitigation import answer, mitigation_text, write_page
+from napari_memscan.study import Study
+
+WAY = {"batch": 1, "precision": "float32", "memory": "contiguous"}
+
+
+@pytest.fixture
+def study(make_study, tmp_path, monkeypatch):
+    # Every volume is too near: this model has seen nobody.
+    monkeypatch.setattr(Guidance, "threshold", lambda self, level: -1.0)
+    return make_study(tmp_path / "study", verification={"enabled": False})
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Sample to verdict, whatever it looks like; all others are novel."""
+    said: dict[str, str] = {}
+
+    def judged(result):
+        return replace(
+            result,
+            samples=tuple(
+                replace(s, verdict=said.get(s.path.split("/")[-1][:7], "novel"))
+                for s in result.samples
+            ),
+        )
+
+    load, of = ScanResult.load.__func__, mitigating.scan
+    monkeypatch.setattr(ScanResult, "load", classmethod(lambda cls, f: judged(load(cls, f))))
+
+    def scan(study):
+        return judged((yield from of(study)))
+
+    monkeypatch.setattr(mitigating, "scan", scan)
+    return said
+
+
+def test_measures_are_compared_and_the_study_is_left_alone(study, calls):
+    jobs.run(jobs.generate(study, 8, **WAY))
+    before = sorted(p for p in study.folder.rglob("*") if "cache" not in p.parts)
+    # Of the eight plain ones two are copies; seeds 1 and 2.
+    calls |= {"s000000": "copy", "s000001": "copy", "s000003": "undecided"}
+    found = jobs.run(jobs.mitigation(study, 7, guidance=2.0))
+    plain, screened, guided, both = found.measures
+    assert [m.name for m in found.measures] == [
+        "plain", "screening", "guidance", "screening and guidance",
+    ]  # fmt: skip
+    assert (plain.drawn, plain.n, plain.copies, plain.undecided) == (7, 7, 2, 1)
+    assert (screened.drawn, screened.n, screened.copies) == (10, 7, 0)
+    assert (guided.drawn, guided.n, both.drawn, both.n) == (7, 7, 7, 7)
+    assert found.sizes == {"training": 8, "validation": 6, "quality": 7}
+    assert all(set(m.quality) == {*QUALITY, UNSEEN} for m in found.measures)
+    assert plain.quality["coverage"][0] is not None
+    assert set(plain.others) == {"size-matched", "dar2024"}
+    own = Study.open(study.folder / "mitigation")
+    rows = own.samples()
+    # Those that were there are used where they lie; of seed 8 nothing was asked at first.
+    assert [row.path.startswith("/") for row in rows[:8]] == [True] * 7 + [False]
+    assert len([row for row in rows if "guidance=2:" in row.settings]) == 11
+    after = sorted(p for p in study.folder.rglob("*") if "cache" not in p.parts)
+    assert [p for p in after if "mitigation" not in p.parts] == before
+    page = (own.folder / "index.html").read_text()
+    assert "screening and guidance" in page
+    assert "http" not in page
+    values = json.loads((own.folder / "mitigation.json").read_text())
+    assert values == found.to_dict()
+
+
+def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make_study, tmp_path):
+    calls |= {"s000000": "copy"}
+    jobs.run(jobs.mitigation(study, 2))
+    other = make_study(tmp_path / "other", verification={"enabled": False})
+    last, finished = 5, False
+    while not finished:
+        last += 15
+        job = jobs.mitigation(other, 2)
+        finished = (
+            all(True for _ in zip(range(last), job, strict=False)) and next(job, None) is None
+        )
+        job.close()
+    kept = ("mitigation.json", "index.html", "synthetic/samples.csv")
+    for name in kept:
+        one, two = ((s.folder / "mitigation" / name).read_bytes() for s in (study, other))
+        assert one == two, name
+    # Once more there is nothing to be drawn.
+    count = len(Study.open(other.folder / "mitigation").samples())
+    jobs.run(jobs.mitigation(other, 2))
+    assert len(Study.open(other.folder / "mitigation").samples()) == count
+
+
+def test_it_gives_up_where_nothing_passes(study, calls):
+    calls |= {f"s{i:06d}": "copy" for i in range(20)}
+    found = jobs.run(jobs.mitigation(study, 2, most=3))
+    assert [(m.drawn, m.n) for m in found.measures] == [(2, 2), (3, 0), (2, 2), (3, 0)]
+    assert found.sizes["quality"] == 0
+    assert not found.passes(found.measures[-1])
+    assert "none left" in answer(found)
+    assert mitigation_text(found)
+
+
+def test_what_cannot_be_tried_is_refused(study):
+    for options in ({"n": 1}, {"n": 4, "most": 3}, {"n": 4, "guidance": 0.0}):
+        with pytest.raises(BadInput, match="at least 2"):
+            jobs.run(jobs.mitigation(study, **options))
+    jobs.run(jobs.generate(study, 2))
+    jobs.run(jobs.mitigation(study, 2))
+    study.update(rule=RuleConfig(q=0.3))
+    with pytest.raises(BadInput, match="another model, embedder, rule"):
+        jobs.run(jobs.mitigation(study, 2))
+    study.update(generator=GeneratorConfig(kind="folder", path=str(study.synthetic_dir)))
+    with pytest.raises(BadInput, match="no model to try"):
+        jobs.run(jobs.mitigation(study, 2))
+
+
+def made(copies=8, left=0, coverage=0.9):
+    def measure(name, k, value):
+        quality = dict.fromkeys((*QUALITY, UNSEEN), (0.5, (0.4, 0.6)))
+        quality["coverage"] = (value, None)
+        return Measure(name, 32, 32, k, 1, 2, {"dar2024": 3}, quality, "not known")
+
+    return Mitigation(
+        "<b>Knees</b>", "abc", "conformal", 32, 2.0,
+        {"training": 64, "validation": 48, "quality": 32},
+        (measure("plain", copies, 1.0), measure("screening and guidance", left, coverage)),
+        {"deduplication": "Not looked for."}, ("few volumes",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left", "coverage", "passes"),
+    [(0, 0.9, True), (0, 1.2, True), (0, 0.89, False), (1, 1.0, False), (0, None, False)],
+)
+def test_the_goal_is_no_copy_and_little_loss(left, coverage, passes):
+    found = made(left=left, coverage=coverage)
+    assert found.passes(found.measures[1]) is passes
+
+
+def test_the_page_says_it_in_plain_words_and_runs_nothing(tmp_path):
+    found = made()
+    assert answer(found) == (
+        "Verified copies: 8 of 32 = 25.0% (11.5% to 43.4%) as the model samples, 0 of 32 = 0.0% "
+        "(0.0% to 10.9%) with screening and guidance; coverage lost 10%. None left: up to 10.9% "
+        "cannot be excluded with 32 volumes."
+    )
+    write_page(tmp_path / "index.html", found)
+    page = (tmp_path / "index.html").read_text()
+    assert "&lt;b&gt;Knees" in page
+    assert "<b>Knees" not in page
+    assert "few volumes" in page
+    assert "Not looked for." in page
+
+
+def test_what_needs_another_training_says_what_is_known(study):
+    assert all(text.startswith("Not ") for text in elsewhere(study).values())
+    folder = study.folder
+    (folder / "scan").mkdir(exist_ok=True)
+    (folder / "scan" / "duplicates.json").write_text(
+        json.dumps({"groups": [{"volumes": ["a", "b", "c"]}], "n_training": 8})
+    )
+    (folder / "experiment").mkdir()
+    one = {"factor": "steps", "low": 1, "high": 4, "expected": "raises", "answer": "holds",
+           "measure": "conformal", "counts": [[0, 9], [8, 9]]}  # fmt: skip
+    (folder / "experiment" / "answers.json").write_text(
+        json.dumps({"deciding": "conformal", "answers": [one, one | {"measure": "dar2024"}]})
+    )
+    said = elsewhere(study)
+    assert said["deduplication"].startswith("2 of 8 training volumes are there twice")
+    assert said["training"] == "steps 1 to 4 raises copying: holds (0 of 9 to 8 of 9)."
+
+
+def test_the_command_prints_a_table(study):
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    result = runner.invoke(app, ["mitigation", str(study.folder), "-n", "2"])
+    assert result.exit_code == 0, result.output
+    assert "screening and guidance" in result.stdout
+    assert "mitigation/index.html" in result.stderr
+    result = runner.invoke(app, ["mitigation", str(study.folder), "-n", "2", "--json"])
+    assert len(json.loads(result.stdout)["measures"]) == 4
