@@ -319,6 +319,10 @@ def test_generate_scan_report(study):
     assert json.loads(result.stdout) == study.result().to_dict()
     page = memscan("report", study.folder).stdout.strip()
     assert Path(page).read_text(encoding="utf-8").startswith("<!")
+    assert not Path(page).with_name("report.pdf").exists()
+    printed = memscan("report", study.folder, "--pdf").stdout.split()
+    assert printed == [page, str(Path(page).with_name("report.pdf"))]
+    assert Path(printed[1]).read_bytes().startswith(b"%PDF")
 
 
 def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(folders, tmp_path):

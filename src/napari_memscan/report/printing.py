@@ -52,5 +52,5 @@ def write_pdf(page: str | Path) -> Path:
     )
     path = page.with_name(PDF)
     with replacing(path) as temporary:
-        document.write_pdf(temporary, pdf_tags=True, optimize_images=True)
+        document.write_pdf(temporary, pdf_tags=True)
     return path
