@@ -32,7 +32,7 @@ def settings_of(**changes):
 @pytest.mark.parametrize("kind", [{}, VQ], ids=["KL", "VQ"])
 def test_learns_and_loads_as_what_it_was_trained_as(kind, cells, fit, tmp_path):
     if kind:
-        kind = kind | {"quantise_after": 80, "steps": 120, "channels": (16, 16), "batch": 6}
+        kind = kind | {"quantise_after": 110, "steps": 180, "channels": (16, 16), "batch": 6}
     settings = settings_of(**{"steps": 50, "learning_rate": 5e-3, **kind})
     found = fit("autoencoder", cells, tmp_path, settings)
     assert np.mean([p.loss for p in found[-5:]]) < 0.7 * found[0].loss
@@ -49,7 +49,7 @@ def test_learns_and_loads_as_what_it_was_trained_as(kind, cells, fit, tmp_path):
     known = torch.from_numpy(cells["training"])[:, None]
     with torch.no_grad():
         error = float((codec.decode(codec.encode_mean(known)) - known).abs().mean())
-    assert error < 0.6 * float((known - known.mean()).abs().mean())
+    assert error < 0.7 * float((known - known.mean()).abs().mean())
 
 
 @pytest.mark.parametrize("kind", [{}, VQ], ids=["KL", "VQ"])

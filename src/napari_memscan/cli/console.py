@@ -71,7 +71,10 @@ def follow(job: Generator[Any, None, Any], what: str, total: int | None = None) 
     with _shown(what) as show:
         try:
             while True:
-                show(*_measured(next(job), total))
+                news = next(job)
+                if text := getattr(news, "note", ""):
+                    note(f"{what}: {text}")
+                show(*_measured(news, total))
         except StopIteration as end:
             return end.value
         finally:

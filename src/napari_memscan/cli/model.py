@@ -28,6 +28,14 @@ class Part(StrEnum):
     EMBEDDER = "embedder"
 
 
+class Preset(StrEnum):
+    """Settings by name; see `training.presets`."""
+
+    TINY = "tiny"
+    PAPER_CT = "paper-ct"
+    PAPER_KNEE = "paper-knee"
+
+
 class Kind(StrEnum):
     """Which embedder is trained."""
 
@@ -57,6 +65,14 @@ def train(
             "study."
         ),
     ] = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help="Settings by name: tiny (the defaults), paper-ct (64 x 64 x 64) or paper-knee "
+            "(32 x 256 x 256), as far as the paper's are known. --set goes before it.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     epochs: Annotated[
         float | None, typer.Option(min=0, help="Instead of steps: passes over the cohort.")
@@ -66,6 +82,18 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; can be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs on each host, or processes of its CPU.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Hosts; torchrun or SLURM starts this command on each.")
+    ] = 1,
+    strategy: Annotated[
+        str, typer.Option(help="Of Lightning, for several devices: ddp ...")
+    ] = "auto",
+    pictures: Annotated[
+        int, typer.Option(min=0, metavar="STEPS", help="Steps between two pictures; 0 for none.")
+    ] = 500,
     monitor: Annotated[
         int | None,
         typer.Option(
@@ -92,7 +120,8 @@ def train(
     """Train a network on the cohort of a study.
 
     Autoencoder and denoiser, in this order, make an LDM; the embedder stands alone. A training
-    that was stopped goes on with the same command.
+    that was stopped goes on with the same command. Soon after it starts it says how long it will
+    take; training.csv and pictures/ beside the checkpoint show how it goes.
 
     With --monitor the denoiser's volumes are compared with the training volumes while it learns;
     memorisation.csv beside the checkpoint says how many are copies. With --stop-above the last
@@ -104,14 +133,20 @@ def train(
       memscan train denoiser audit --steps 5000 --set batch=16
       memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
       memscan train embedder audit --kind structural
+      memscan train autoencoder audit --preset paper-ct
+      memscan train denoiser audit --set scheduler.schedule=rectified_flow
+      memscan train denoiser audit --devices 2 --strategy ddp
       memscan train denoiser audit --monitor 200 --monitor-samples 8 --stop-above 0.2
     """
     from napari_memscan.checkpoints.loading import describe
+    from napari_memscan.jobs import run
     from napari_memscan.jobs import train as job
     from napari_memscan.study import Study
+    from napari_memscan.training.devices import is_first
 
     opened = Study.open(study)
-    settings = _settings(part, kind, opened, steps, epochs, set_ or [])
+    settings = _settings(part, kind, opened, preset, steps, epochs, pictures, set_ or [])
+    first = devices * nodes == 1 or is_first()
     models = opened.folder / "models"
     out = (out or models / part).resolve()
     if (out / "recipe.json").exists():
@@ -126,18 +161,22 @@ def train(
                 f"'memscan train autoencoder {study}' first, or name one with --autoencoder."
             )
     watched = _monitor(part, monitor, monitor_samples, stop_above)
-    made = follow(
-        job(
-            opened,
-            part.value,
-            out,
-            settings,
-            device=device,
-            autoencoder=autoencoder,
-            monitor=watched,
-        ),
-        part,
+    work = job(
+        opened,
+        part.value,
+        out,
+        settings,
+        device=device,
+        autoencoder=autoencoder,
+        monitor=watched,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
     )
+    if not first:  # Another process speaks.
+        run(work)
+        return
+    made = follow(work, part)
     if watched is not None:
         from napari_memscan.jobs.monitoring import LOG, read_log
 
@@ -176,13 +215,16 @@ def _settings(
     part: Part,
     kind: Kind | None,
     study: Study,
+    preset: Preset | None,
     steps: int | None,
     epochs: float | None,
+    pictures: int,
     pairs: list[str],
 ) -> Settings:
     from pydantic import ValidationError
 
     from napari_memscan.config import explained
+    from napari_memscan.training.presets import merged
     from napari_memscan.training.settings import settings_of
 
     chosen = settings_of(part.value, kind.value if kind else None)
@@ -197,6 +239,9 @@ def _settings(
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[last] = _value(value)
+    if part is not Part.EMBEDDER:
+        values.setdefault("pictures_every", pictures)
+    values = merged(_preset(preset, part, kind, study), values)
     if steps is not None and epochs is not None:
         raise BadInput("--steps and --epochs: one of the two.")
     if steps is not None:
@@ -204,7 +249,7 @@ def _settings(
     try:
         settings = chosen.model_validate(values)
         if epochs is not None:
-            in_epoch = len(study.cohort.rows("training")) / settings.batch
+            in_epoch = len(study.cohort.rows("training")) / (settings.batch * settings.accumulate)
             values["steps"] = max(1, math.ceil(epochs * in_epoch))
             settings = chosen.model_validate(values)
     except ValidationError as error:
@@ -212,6 +257,18 @@ def _settings(
             f"--set: {explained(error)}. Settings of {part}: {', '.join(chosen.model_fields)}."
         ) from error
     return settings
+
+
+def _preset(name: Preset | None, part: Part, kind: Kind | None, study: Study) -> dict[str, Any]:
+    from napari_memscan.training.presets import SHAPES, preset
+
+    if name is None:
+        return {}
+    values = preset(name.value, part.value, kind.value if kind else None)
+    shape = study.config.preprocessing.shape
+    if (fitting := SHAPES.get(name.value, shape)) != shape:
+        note(f"--preset {name}: is for volumes of {fitting}; this study's are {shape}.")
+    return values
 
 
 def _value(text: str) -> Any:

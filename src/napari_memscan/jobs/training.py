@@ -25,6 +25,9 @@ def train(
     device: str = "auto",
     autoencoder: Path | None = None,
     monitor: MonitorSettings | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
 ) -> Generator[Progress | TrainingProgress, None, Path]:
     """Fit one part of a model to the study's cohort; see `training.run.train`.
 
@@ -32,6 +35,8 @@ def train(
     ----------
     monitor : MonitorSettings, optional
         For a denoiser: look for copies while it trains.
+    devices, nodes, strategy
+        See `training.run.train`.
 
     Returns
     -------
@@ -77,6 +82,9 @@ def train(
         spacing=spacing,
         autoencoder=autoencoder,
         watch=watch,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
     )
     if whole:
         return out

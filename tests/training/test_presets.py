@@ -1,0 +1,79 @@
+"""Presets at their full size without memory, and a few steps of each with narrow networks."""
+
+import pytest
+import torch
+
+from napari_memscan.checkpoints.latent_model import Codec
+from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe
+from napari_memscan.embedders.encoder import ContrastiveEncoder
+from napari_memscan.errors import BadInput
+from napari_memscan.training.presets import PRESETS, SHAPES, merged, preset
+from napari_memscan.training.settings import settings_of
+from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+
+
+def settings(name, part, **changes):
+    return settings_of(part).model_validate(merged(preset(name, part), changes))
+
+
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "latent", "weights"),
+    [("paper-ct", (8, 16, 16, 16), 3_019_960), ("paper-knee", (8, 8, 64, 64), 35_730_328)],
+)
+def test_networks_of_the_paper_fit_its_volumes(name, latent, weights):
+    chosen = settings(name, "autoencoder")
+    recipe = Preprocessing(shape=SHAPES[name], intensity=MinMax())
+    with torch.device("meta"):
+        network = build_autoencoder(chosen.arguments())
+        codec = Codec(
+            AutoencoderRecipe(autoencoder=chosen.arguments(), preprocessing=recipe), network
+        )
+        found = network.encode(torch.zeros(1, 1, *SHAPES[name]))
+        assert tuple(found.shape[1:]) == latent
+        assert codec.network.decode(found).shape[2:] == SHAPES[name]
+        denoiser = build_denoiser(settings(name, "denoiser").arguments(8))
+        made = denoiser(torch.zeros(1, *latent), torch.zeros(1))
+    assert tuple(made.shape[1:]) == latent
+    # As published: the paper's own denoiser.
+    assert parameters(denoiser) == weights
+    embedder = settings(name, "embedder")
+    with torch.device("meta"):
+        encoder = ContrastiveEncoder(16, embedder.downsample, SHAPES[name], 32)
+        assert encoder(torch.zeros(2, 1, *SHAPES[name])).shape == (2, 32)
+
+
+def test_tiny_is_the_default():
+    for part in PRESETS["tiny"]:
+        assert settings("tiny", part) == settings_of(part)()
+
+
+@pytest.mark.parametrize("name", ["paper-ct", "paper-knee"])
+def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
+    few = {"steps": 3, "batch": 2, "accumulate": 2}
+    narrow = {"channels": (8, 8), "num_embeddings": 16, "critic_channels": 4, "critic_layers": 1}
+    early = {"quantise_after": 1, "adversarial_start": 1}
+    chosen = settings(name, "autoencoder", **few, **narrow, **early)
+    assert (chosen.l1_weight, chosen.perceptual_weight, chosen.adversarial_weight) == (4, 4, 1)
+    fit("autoencoder", cells, tmp_path / "ae", chosen)
+    denoiser = settings(
+        name, "denoiser", **few, channels=(8, 16), scheduler={"num_train_timesteps": 9},
+        sample_steps=9,
+    )  # fmt: skip
+    fit("denoiser", cells, tmp_path / "d", denoiser, autoencoder=tmp_path / "ae")
+    recipe = read_recipe(tmp_path / "d", "ldm")
+    assert recipe.denoiser["network"] == "VideoUNet"
+    assert (recipe.sampler, recipe.steps) == ("ddpm", 9)
+    assert (recipe.scheduler.schedule, recipe.scheduler.prediction_type) == ("cosine", "epsilon")
+
+
+def test_what_there_is_no_preset_for_is_said():
+    with pytest.raises(BadInput, match="choose one of tiny, paper-ct, paper-knee"):
+        preset("paper", "denoiser")
+    with pytest.raises(BadInput, match="paper's own embedder"):
+        preset("paper-ct", "embedder", "structural")
