@@ -7,6 +7,7 @@ themes and two sizes to build/screenshots; those that the pages show are copied.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.demo.study import N_SAMPLES, checkpoint_path, create_demo_study
+from napari_memscan.study import Study
 from napari_memscan.widgets.screenshots import (
     SIZES,
     THEMES,
@@ -66,6 +68,21 @@ def checkpoint_picture(out: Path) -> Path:
         return save_choices(choices, out / "study-checkpoint.png")
 
 
+def report_picture(study: Path, out: Path) -> list[Path]:
+    """Show the top of the report as a browser does; nothing where there is no browser."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print("No picture of the report: no Chromium here.")
+        return []
+    page, picture = jobs.report(Study.open(study)), out / "report.png"
+    with tempfile.TemporaryDirectory() as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                   f"--user-data-dir={profile}", "--window-size=1080,1415"]  # fmt: skip
+        command = [browser, *options, f"--screenshot={picture}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True)
+    return [picture]
+
+
 def small(source: Path, target: Path) -> Path:
     """Write a picture with fewer colours."""
     Image.open(source).convert("RGB").quantize(COLOURS).save(target, optimize=True)
@@ -95,7 +112,8 @@ def main() -> None:
             jobs.run(jobs.scan(study))
             folder = study.folder
         views(folder)
-        for picture in [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]:
+        pictures = [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]
+        for picture in [*pictures, *report_picture(folder, OUT)]:
             print(small(picture, picture))
         # It shows where the study lies on this machine.
         (OUT / "study.png").unlink()

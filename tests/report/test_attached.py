@@ -86,7 +86,7 @@ def test_undecided_volumes_are_a_gap(judged):
     result = judged()
     samples = tuple(replace(s, verdict="undecided") for s in result.samples[-3:])
     result = replace(result, samples=(*result.samples[:-3], *samples))
-    assert "3 undecided volumes" in gaps(result)
+    assert "What the undecided volumes are (3)" in gaps(result)
 
 
 # The page

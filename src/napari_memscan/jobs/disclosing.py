@@ -76,8 +76,8 @@ class Disclosure:
             outside=True,
             provenance=self.scrub.value(methods)
             | {
-                "left out of this page": "pictures and names of training volumes, and what "
-                "readers noted"
+                "left out of this page": "pictures and names of training volumes, the "
+                "study's settings and files, and what readers noted"
             },
         )
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_memscan.detection.evidence import metric_of
 from napari_memscan.detection.explored import explore, reaching
-from napari_memscan.detection.result import VERDICTS
 from napari_memscan.errors import BadInput
 from napari_memscan.report.tables import Table, between, percent, rate
 from napari_memscan.review.events import DECISIONS
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from napari_memscan.review.findings import Findings
 
 UNREAD = "not read"
+WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
 
 
 def read(pairs: Iterable[tuple[str, str]]) -> Table:
@@ -36,11 +36,11 @@ def read(pairs: Iterable[tuple[str, str]]) -> Table:
     counts = Counter((verdict, decision or UNREAD) for verdict, decision in pairs)
     columns = (*DECISIONS, UNREAD)
     rows = []
-    for verdict in VERDICTS:
+    for verdict in WORST_FIRST:
         row = [counts[verdict, column] for column in columns]
         if sum(row):
             rows.append((verdict, *map(str, row), str(sum(row))))
-    sums = [sum(counts[v, column] for v in VERDICTS) for column in columns]
+    sums = [sum(counts[v, column] for v in WORST_FIRST) for column in columns]
     rows.append(("all", *map(str, sums), str(sum(sums))))
     head = ("Program's verdict", *(f"reader: {column}" for column in DECISIONS), UNREAD, "all")
     return Table(head, tuple(rows), tuple(range(1, 6)), (len(rows) - 1,))

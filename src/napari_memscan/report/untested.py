@@ -144,8 +144,8 @@ def _people(result: ScanResult, attached: Attached, n_read: int) -> Iterator[Gap
     undecided = result.count("undecided")
     if undecided:
         yield Gap(
-            f"{undecided} undecided volumes",
-            "The program can call them neither near nor novel. That is not novel.",
+            f"What the undecided volumes are ({undecided})",
+            "The program can call them neither near nor novel.",
         )
     if n_read and attached.readers is not None and not attached.readers.agreement:
         yield Gap("Whether another reader would agree", "One person has read them.")
