@@ -1,0 +1,101 @@
+"""A training shared by two processes, and how it is known which one speaks."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.training.devices import is_first
+from napari_memscan.training.settings import AutoencoderSettings
+
+CODE = """
+    import sys
+    import numpy as np
+    from napari_memscan.training.run import train
+    from napari_memscan.training.settings import AutoencoderSettings
+    from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+    if __name__ == "__main__":
+        arrays = dict(np.load(sys.argv[1]))
+        settings = AutoencoderSettings.model_validate_json(sys.argv[3])
+        job = train(
+            "autoencoder", arrays, sys.argv[2], settings, device="cpu", devices=2, strategy="ddp",
+            preprocessing=Preprocessing(shape=(16, 16, 16), intensity=MinMax()),
+        )
+        for progress in job:
+            print(progress.step, progress.loss, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["without noise", "KL", "VQ with a critic"])
+def test_two_processes_do_the_steps_of_one(kind, cells, fit, tmp_path):
+    """Without noise or codes in the loss, halves of a batch are the batch, and weights agree."""
+    more = {
+        "without noise": {"network": "VQVAE", "num_embeddings": 8},
+        "KL": {},
+        "VQ with a critic": {
+            "network": "VQVAE", "num_embeddings": 8, "quantise_after": 1, "adversarial_weight": 0.1,
+            "adversarial_start": 1, "critic_channels": 4, "critic_layers": 1,
+        },
+    }[kind]  # fmt: skip
+    settings = AutoencoderSettings(steps=3, channels=(8, 8), batch=4, save_every=2, **more)
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(CODE))
+    np.savez(tmp_path / "arrays.npz", **cells)
+    out = tmp_path / "two"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "arrays.npz"), str(out),
+         settings.model_dump_json()],
+        capture_output=True, text=True, timeout=150, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    # Both processes print here, and report the loss of the whole batch.
+    assert sorted(line[0] for line in lines) == ["1", "1", "2", "2", "3", "3"]
+    assert len({tuple(line) for line in lines}) == 3
+    two = load_weights(out, "autoencoder")
+    assert all(torch.isfinite(v).all() for v in two.values())
+    assert (out / "training.csv").read_text().count("\n") == 2
+    if kind == "without noise":
+        fit("autoencoder", cells, tmp_path / "one", settings)
+        one = load_weights(tmp_path / "one", "autoencoder")
+        for key in one:
+            if "quantizer" not in key:
+                torch.testing.assert_close(one[key], two[key], atol=2e-4, rtol=1e-3)
+
+
+def test_accumulated_batches_are_one_large_batch(cells, fit, tmp_path):
+    """VQ has no noise; without its codebook the loss of parts is that of the whole."""
+    common = {"steps": 3, "channels": (8, 8), "network": "VQVAE", "num_embeddings": 8}
+    fit("autoencoder", cells, tmp_path / "one", AutoencoderSettings(batch=4, **common))
+    split = AutoencoderSettings(batch=2, accumulate=2, **common)
+    fit("autoencoder", cells, tmp_path / "two", split)
+    one, two = (load_weights(tmp_path / name, "autoencoder") for name in ("one", "two"))
+    for key in one:
+        if "quantizer" not in key:
+            torch.testing.assert_close(one[key], two[key], atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("set_", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "3", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, False),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "1"}, True),
+    ],
+)
+def test_which_process_speaks(set_, first, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_.items():
+        monkeypatch.setenv(name, value)
+    assert is_first() == first
