@@ -152,6 +152,9 @@ def test_whole_subjects_are_left_out(make_study, phantoms, tmp_path):
     kept = derived(study, plan, plan.runs[1])[0].rows("training")
     assert len(kept) == 4
     assert len({row.subject_id for row in kept}) == 2
+    # Where the size is not varied, nobody is left out.
+    every = planned(study, ("seed",), settings=TINY)
+    assert len(derived(study, every, every.runs[0])[0].rows("training")) == 8
 
 
 def test_table_figures_and_answers_say_what_the_runs_say(made):

@@ -9,6 +9,8 @@ from napari_memscan.errors import BadInput
 HOLDS = "holds"
 NOT = "does not hold"
 UNTOLD = "cannot be told at this size"
+ALONE = "one training each: how far two trainings differ by chance is not known"
+"""Note where nothing says how much of a difference chance makes."""
 
 
 @dataclass(frozen=True)

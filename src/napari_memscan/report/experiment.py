@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from napari_memscan.detection.comparing import ALONE
 from napari_memscan.detection.intervals import clopper_pearson
 
 MARKERS = ("o", "s", "^", "D", "v")
@@ -121,12 +122,14 @@ def answers_text(answers: Sequence[_Answer], deciding: str) -> str:
         )
         lines.append(
             textwrap.fill(
-                text + (f"; {answer.note}" if answer.note else ""),
+                text + (f"; {answer.note}" if answer.note not in ("", ALONE) else ""),
                 96,
                 initial_indent="  ",
                 subsequent_indent="    ",
             )
         )
+    if any(answer.note == ALONE for answer in answers):
+        lines.append(f"\n{ALONE[0].upper()}{ALONE[1:]}. Vary the seed as well: --factor seed.")
     return "\n".join(lines)
 
 
@@ -172,13 +175,15 @@ def figure(
         )
     axes.set_xticks(range(len(values)), values)
     axes.set_xlim(-0.5, len(values) - 0.5)
-    axes.set_ylim(bottom=0)
+    # Marks at 0 are seen whole.
+    axes.set_ylim(bottom=-0.02 * max(axes.get_ylim()[1], 0.05))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(f"{factor.name} ({factor.what})")
     axes.set_ylabel("share, 95 % interval")
     if factor.expected:
-        axes.set_title(f"Expected: more of it {factor.expected} copying", fontsize=10)
-    axes.legend(fontsize=8)
+        word = "more" if factor.expected == "raises" else "less"
+        axes.set_title(f"Others found: with more {factor.name} {word} copying", fontsize=10)
+    drawn.legend(loc="outside right upper", fontsize=8)
     buffer = io.BytesIO()
     # Without the writer's name and version the same counts give the same bytes.
     drawn.savefig(buffer, format="png", dpi=110, metadata={"Software": None})

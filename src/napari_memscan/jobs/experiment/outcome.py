@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.detection.comparing import UNTOLD, Difference
+from napari_memscan.detection.comparing import ALONE, UNTOLD, Difference
 from napari_memscan.errors import BadInput
 from napari_memscan.files import read_small, replacing, write_json, write_text
 from napari_memscan.jobs.experiment.plan import FACTORS, Plan, Run, Value
@@ -213,7 +213,7 @@ class Outcome:
         if answer == UNTOLD and spread is not None and abs(difference.value) <= spread:
             return f"two trainings with another seed differ by {spread:.1%}"
         if spread is None:
-            return "one training each: how far two trainings differ by chance is not known"
+            return ALONE
         return ""
 
     def __str__(self) -> str:

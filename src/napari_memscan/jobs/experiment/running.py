@@ -133,7 +133,8 @@ def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
     """
     rows = study.cohort.rows()
     training = _ordered(study, [row for row in rows if row.split == "training"])
-    n = int(run.values.get("size", len(training)))
+    n_all = sum(map(len, training))
+    n = int(run.values.get("size", n_all))
     kept: list[CohortRow] = []
     for group in training:
         if len(kept) + len(group) > n:
@@ -148,7 +149,6 @@ def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
     rest = [row for row in rows if row.path not in paths]
     others = [replace(r, split="unseen") if r.split == "training" else r for r in rest]
     others = [row for row in others if row.split != "synthetic"]
-    n_all = sum(map(len, training))
     return Cohort.from_rows([*kept, *others]), min(plan.duplicated(n_all), len(kept))
 
 
