@@ -14,6 +14,7 @@ from napari_memscan.study import Study
 from napari_memscan.widgets.blind import BlindController, BlindView
 from napari_memscan.widgets.cheat_sheet import CheatSheet
 from napari_memscan.widgets.choices import has_source
+from napari_memscan.widgets.floating import Floating
 from napari_memscan.widgets.generate_controller import GenerateController
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.keys import ReviewKeys, keys
@@ -25,6 +26,7 @@ from napari_memscan.widgets.statistics import StatisticsPanel
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_controller import StudyController
 from napari_memscan.widgets.study_view import StudyView
+from napari_memscan.widgets.training import TrainController, TrainView
 from napari_memscan.widgets.trust import Trust
 from napari_memscan.widgets.viewing import Viewing
 
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
 
 STUDY, GENERATE, REVIEW, BLIND = range(4)
-STATISTICS = (900, 600)
-"""Pixels of the window of statistics at first."""
+STATISTICS, TRAINING = (900, 600), (520, 620)
+"""Pixels of these windows at first."""
 WIDTH = 404
 """Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
 
@@ -110,6 +112,7 @@ class MemscanWidget(QWidget):
         self.blind.changed.connect(self._update)
         self.blind.closed.connect(self._on_seeing)
         self._make_statistics()
+        self._make_training()
         self._on_preferences()
         self._follow_theme()
         napari_viewer.events.theme.connect(self._follow_theme)
@@ -177,9 +180,8 @@ class MemscanWidget(QWidget):
             return
         self.review.stop_reading()
         self.review.rest()
-        self._aside = self._statistics_dock is not None and self._statistics_dock.isVisible()
-        if self._aside:
-            self._statistics_dock.hide()
+        self._aside = not self._statistics_window.hidden
+        self._statistics_window.hide()
         self.statistics.set_study(None, None)
         # napari goes on saying what was below the mouse last.
         self._viewer.status, self._viewer.help, self._viewer.tooltip.text = "", "", ""
@@ -194,13 +196,16 @@ class MemscanWidget(QWidget):
         self._counted = None
         self._show_statistics_of_study()
         if self._aside:
-            self._statistics_dock.show()
+            self._statistics_window.show()
         self.go_to(REVIEW if self.review.ready else STUDY)
 
     def _make_statistics(self) -> None:
         """Make the panel of statistics; it is shown when somebody asks for it."""
         self.statistics = StatisticsPanel()
-        self._statistics_dock: Any = None
+        self._statistics_window = Floating(
+            self._viewer, self.statistics, "Memscan statistics", STATISTICS, self
+        )
+        self._statistics_window.shown.connect(self._show_statistics_of_study)
         self._aside = False
         self._counted = None
         self.statistics.sample_selected.connect(self.review_view.queue.select)
@@ -212,31 +217,30 @@ class MemscanWidget(QWidget):
         self.review_view.statistics_requested.connect(self.toggle_statistics)
 
     def toggle_statistics(self) -> None:
-        """Show the statistics in a window of their own, or hide them; they can be docked."""
-        if self._statistics_dock is None:
-            self._statistics_dock = self._viewer.window.add_dock_widget(
-                self.statistics, name="Memscan statistics", area="bottom"
-            )
-            # Docked, they would take the room of volumes and decisions on a small screen.
-            self._statistics_dock.setFloating(True)
-            self._statistics_dock.resize(*STATISTICS)
-            self._statistics_dock.visibilityChanged.connect(self._show_statistics_of_study)
-            self._show_statistics_of_study()
-            return
-        self._statistics_dock.setVisible(not self._statistics_dock.isVisible())
+        """Show the statistics in a window of their own, or hide them."""
+        self._statistics_window.toggle()
 
     def _show_statistics_of_study(self) -> None:
         """Show those of the scan that is read, if somebody looks at them and they are not there."""
-        hidden = self._statistics_dock is None or self._statistics_dock.isHidden()
+        hidden = self._statistics_window.hidden
         if self.blind.opened or hidden or self._counted is self.review.result:
             return
         self._counted = self.review.result
         self.statistics.set_study(self.study.study, self._counted)
         self.statistics.set_selected(self.review_view.queue.current)
 
+    def _make_training(self) -> None:
+        """Make the panel that trains; it is shown when somebody asks for it."""
+        self.train_view = TrainView()
+        self.train = TrainController(self.train_view, self)
+        window = Floating(self._viewer, self.train_view, "Memscan training", TRAINING, self)
+        self.study_view.train_requested.connect(window.show)
+        self.train.trained.connect(lambda field, path: self.study_view.rows[field].choose(path))
+
     def _on_opened(self, study: Study | None) -> None:
         self.blind.close()
         self.generate.set_study(study)
+        self.train.set_study(study)
         self.review.set_study(study)
         self._show_statistics_of_study()
         if not self.review.ready and len(self._viewer.layers):
@@ -313,6 +317,7 @@ class MemscanWidget(QWidget):
             self.review_view,
             self.blind_view,
             self.statistics,
+            self.train_view,
         ):
             part.set_look(look)
 

@@ -42,6 +42,8 @@ class StudyView(QWidget):
         Make the study, or keep the changes of the open one.
     stop_requested : Signal()
         End what is being done.
+    train_requested : Signal()
+        A model is to be trained on the open study.
     """
 
     open_requested = Signal(str)
@@ -52,6 +54,7 @@ class StudyView(QWidget):
     trust_requested = Signal(str)
     confirmed = Signal()
     stop_requested = Signal()
+    train_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -86,6 +89,9 @@ class StudyView(QWidget):
         }
         self.confirm_button = QPushButton()
         self.confirm_button.clicked.connect(self.confirmed)
+        self.train_button = QPushButton("Train a model …")
+        self.train_button.setToolTip("A small generator or embedder, on this study's volumes")
+        self.train_button.clicked.connect(self.train_requested)
         self.why_not = QLabel()
         self.why_not.setWordWrap(True)
         self.progress = QProgressBar()
@@ -110,6 +116,7 @@ class StudyView(QWidget):
             model.trust_requested.connect(lambda f=field: self.trust_requested.emit(f))
         layout.addWidget(self.confirm_button)
         layout.addWidget(self.why_not)
+        layout.addWidget(self.train_button)
         layout.addStretch(1)
         self.set_busy("")
         self.set_new()
@@ -146,6 +153,7 @@ class StudyView(QWidget):
         for model in self.models.values():
             model.clear_finding()
         self.confirm_button.setText("Create study")
+        self.train_button.hide()
 
     def set_open(self, name: str, choices: dict[str, Choice]) -> None:
         """Show an open study; its folder and cohort can no longer change."""
@@ -157,6 +165,7 @@ class StudyView(QWidget):
             model.clear_finding()
             model.set_statement(choices[field].stated)
         self.confirm_button.setText("Keep changes")
+        self.train_button.show()
 
     def set_confirmable(self, yes: bool, why_not: str = "") -> None:
         """Enable the button, or say what is still missing."""
