@@ -53,7 +53,9 @@ def calls(monkeypatch):
     return said
 
 
-def test_measures_are_compared_and_the_study_is_left_alone(study, calls):
+def test_measures_are_compared_and_the_study_is_left_alone(study, calls, monkeypatch):
+    asked = []
+    monkeypatch.setattr(mitigating, "missed_of", lambda study, result, *n: asked.append(n))
     jobs.run(jobs.generate(study, 8, **WAY))
     before = sorted(p for p in study.folder.rglob("*") if "cache" not in p.parts)
     # Of the eight plain ones two are copies; seeds 1 and 2.
@@ -66,6 +68,8 @@ def test_measures_are_compared_and_the_study_is_left_alone(study, calls):
     assert (plain.drawn, plain.n, plain.copies, plain.undecided) == (7, 7, 2, 1)
     assert (screened.drawn, screened.n, screened.copies) == (10, 7, 0)
     assert (guided.drawn, guided.n, both.drawn, both.n) == (7, 7, 7, 7)
+    # Called among all that were drawn for it, and not called among those that are left.
+    assert asked == [(2, 5), (2, 7), (0, 7), (0, 7)]
     assert found.sizes == {"training": 8, "validation": 6, "quality": 7}
     assert all(set(m.quality) == {*QUALITY, UNSEEN} for m in found.measures)
     assert plain.quality["coverage"][0] is not None

@@ -103,9 +103,9 @@ def mitigation(
                 break
             total = min(total + step, most)
     sets = {
-        "plain": (len(ways["plain"][:n]), ways["plain"][:n]),
+        "plain": (ways["plain"][:n], ways["plain"][:n]),
         "screening": _least(ways["plain"], passed["plain"], n),
-        "guidance": (len(ways["guided"][:n]), ways["guided"][:n]),
+        "guidance": (ways["guided"][:n], ways["guided"][:n]),
         "screening and guidance": _least(ways["guided"], passed["guided"], n),
     }
     found = yield from _measured(study, own, result, sets, n, guidance)
@@ -173,19 +173,19 @@ def _passed(study: Study, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row[1].verdict in study.config.release.rule]
 
 
-def _least(drawn_: Sequence[Row], passed: Sequence[Row], n: int) -> tuple[int, list[Row]]:
-    """Return the first `n` that passed, and how many had to be drawn for them."""
+def _least(drawn_: Sequence[Row], passed: Sequence[Row], n: int) -> tuple[Sequence[Row], list[Row]]:
+    """Return what had to be drawn for the first `n` that passed, and these."""
     kept = list(passed[:n])
     if len(kept) < n:
-        return len(drawn_), kept
-    return next(i for i, row in enumerate(drawn_, 1) if row is kept[-1]), kept
+        return drawn_, kept
+    return drawn_[: drawn_.index(kept[-1]) + 1], kept
 
 
 def _measured(
     study: Study,
     own: Study,
     result: ScanResult,
-    sets: dict[str, tuple[int, list[Row]]],
+    sets: dict[str, tuple[Sequence[Row], list[Row]]],
     n: int,
     strength: float,
 ) -> Generator[Progress, None, Mitigation]:
@@ -198,11 +198,11 @@ def _measured(
     vectors = {split: np.stack(list(embedded(own, names))) for split, names in paths.items()}
     m = min(len(rows) for _, rows in sets.values())
     measures: list[Measure] = []
-    for done, (name, (n_drawn, rows)) in enumerate(sets.items()):
+    for done, (name, (all_drawn, rows)) in enumerate(sets.items()):
         yield Progress(done, len(sets), f"quality of {name}")
         names = [str(own.sample_path(row)) for row, _ in rows[:m]]
         quality = _quality(own, paths, vectors, names)
-        measures.append(_measure(study, result, name, n_drawn, rows, quality))
+        measures.append(_measure(study, result, name, all_drawn, rows, quality))
     rows_of_model = own.samples()
     return Mitigation(
         title=study.config.name,
@@ -221,26 +221,26 @@ def _measure(
     study: Study,
     result: ScanResult,
     name: str,
-    n_drawn: int,
+    all_drawn: Sequence[Row],
     rows: Sequence[Row],
     quality: Any,
 ) -> Measure:
     from napari_memscan.detection.mitigating import Measure
 
-    def count(verdict: str) -> int:
-        return sum(one.verdict == verdict for _, one in rows)
+    def count(verdict: str, among: Sequence[Row] = rows) -> int:
+        return sum(one.verdict == verdict for _, one in among)
+
+    def called(among: Sequence[Row]) -> int:
+        return count("copy", among) + count("near-duplicate", among)
 
     others = {
         rule.name: sum(one.similarity > rule.threshold for _, one in rows)
         for rule in result.rules
         if not rule.decides and rule.measure == "similarity" and rule.threshold is not None
     }
-    called = count("copy") + count("near-duplicate")
-    if name.startswith("screening"):
-        called = n_drawn - len(rows)
-    missed = missed_of(study, result, called, len(rows))
+    missed = missed_of(study, result, called(all_drawn), len(rows) - called(rows))
     return Measure(
-        name, n_drawn, len(rows), count("copy"), count("near-duplicate"), count("undecided"),
+        name, len(all_drawn), len(rows), count("copy"), count("near-duplicate"), count("undecided"),
         others, quality, str(missed or "not known: run memscan selftest"),
     )  # fmt: skip
 
