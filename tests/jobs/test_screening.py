@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -69,6 +71,25 @@ def test_guided_volumes_are_written_as_such_and_stand_beside_the_others(study, m
     assert jobs.run(jobs.generate(study, 2, guidance=1.5)) == []
     assert jobs.run(jobs.generate(study, 3)) == ["s000004"]
     assert Settings.parse(study.samples()[4].settings) == settings[0]
+
+
+def test_two_processes_encode_once_and_give_the_bytes_of_one(study, make_study, tmp_path):
+    jobs.run(jobs.generate(study, 3, guidance=1.5, **WAY, threads=1))
+    other = make_study(tmp_path / "other")
+    script = tmp_path / "memscan.py"
+    script.write_text("from napari_memscan.cli import main\nmain()\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command += ["2", str(script), "generate", str(other.folder), "-n", "3", "--guidance", "1.5"]
+    command += ["--batch", "1", "--precision", "float32", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "3 new volumes, 3 in all" in done.stdout
+    memory = Settings.parse(other.samples()[0].settings).memory
+    if memory == WAY["memory"]:  # Chosen by asking the machine.
+        assert written(other) == written(study)
+    assert [row.seed for row in other.samples()] == ["1", "2", "3"]
+    assert len({row.settings for row in other.samples()}) == 1
+    assert Settings.parse(other.samples()[0].settings).guidance.startswith("1.5:")
 
 
 def test_guidance_of_zero_is_none(study):
