@@ -368,7 +368,7 @@ def test_no_patient_and_no_reader_is_named_anywhere(study, tmp_path, bids):
     row = study.cohort.rows("training")[1]
     study.update(name=f"Knees of {row.subject_id} at {study.folder}, by Annabel Reader")
     read_all(study)
-    decide(study, reader="Q. Quirk", s000003="not a copy")
+    decide(study, reader="Q. Quirk", s000000="not a copy", s000003="not a copy")
     jobs.run(jobs.evidence(study, ["authpct"]))
     jobs.run(jobs.membership(study, "loss"))
     name_patients(study.scan_dir, study.cohort.rows("training")[0])
@@ -392,7 +392,13 @@ def test_no_patient_and_no_reader_is_named_anywhere(study, tmp_path, bids):
     page = (out / "report" / "index.html").read_text()
     assert "histogram" in page.casefold()
     assert "Three planes" not in page  # No picture of a pair.
-    for words in ("Published metrics", "Membership inference", "R1 and R2", "Files behind"):
+    for words in (
+        "Published metrics",
+        "Membership inference",
+        "R1 and R2",
+        "readers disagree",
+        "Files behind",
+    ):
         assert (words in page) == (words != "Files behind")
     assert "R1" in page
     assert "[withheld]" in page

@@ -170,6 +170,7 @@ def everything():
             evidence=Evidence(metrics, "pixels", "0123456789abcdef", "dar2024", 0.95),
             membership=membership,
             readers=findings(Standing(events), verdicts, known),
+            disagreed=frozenset([result.samples[2].path]),
             twice=Twice(groups=1, volumes=2, suspected=0, leaks=1, n_training=30),
             nameless=3,
             generator="ldm",

@@ -53,7 +53,8 @@ def test_of_a_bare_scan_everything_else_is_named_as_untested(judged):
 
 def test_what_was_tested_is_not_among_the_gaps(everything):
     result, more = everything
-    attached = replace(more["attached"], selftest=None, twice=Twice(0, 0, 0, 0, 30), nameless=0)
+    nothing = {"selftest": None, "twice": Twice(0, 0, 0, 0, 30), "nameless": 0}
+    attached = replace(more["attached"], disagreed=frozenset(), **nothing)
     found = gaps(replace(result, calibration=replace(result.calibration, least_discoveries=1)),
                  attached, result.n_synthetic)  # fmt: skip
     assert list(found) == ["How many copies the program misses"]
@@ -100,6 +101,10 @@ def test_the_whole_page_has_three_parts_and_all_that_is_known(full_page):
     assert parts == sorted(parts)
     for words in (
         "Copies found",
+        "readers disagree not read all",
+        "near-duplicate 0 1 0 1 0 2",
+        "Which reader is right (1).",
+        "; readers disagree ",
         "Cohen's kappa 0.78 0.39 to 1.00 88 %",
         "program reader Ann 100 % (29 to 100 %), 3 of 3",
         "Known: 2 planted copies",
@@ -201,7 +206,8 @@ def test_what_the_commands_wrote_is_read_and_shown(study):
     store.close()
     page = jobs.report(study).read_text("utf-8")
     for words in ("[authpct]", "Membership inference", "Ann and Ben", "scan/evidence.json",
-                  "reader: unsure", "generator.path", "monai 1.", "in 1 groups"):  # fmt: skip
+                  "reader: unsure", "Which reader is right (3)",
+                  "generator.path", "monai 1.", "in 1 groups"):  # fmt: skip
         assert words in page, words
     jobs.run(jobs.generate(study, 4))
     jobs.run(jobs.scan(study))

@@ -72,7 +72,7 @@ class Disclosure:
             disclosed(found.result, shown, self.scrub),
             title=self.title,
             decisions=decisions,
-            attached=disclosed_attached(beside, self.scrub, self.named),
+            attached=disclosed_attached(beside, shown, self.scrub, self.named),
             outside=True,
             provenance=self.scrub.value(methods)
             | {

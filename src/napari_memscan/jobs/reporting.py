@@ -103,11 +103,16 @@ def attached(study: Study, result: ScanResult, standing: Standing) -> Attached:
     known = truth_of_plans(load_plans(study.folder / FOLDER))
     real = [*study.cohort.rows("training"), *study.cohort.rows("validation")]
     config = study.config.generator
+    said: dict[str, set[str]] = {}
+    for decisions in standing.by_reader().values():
+        for sample, decision in decisions.items():
+            said.setdefault(sample, set()).add(decision.decision)
     return Attached(
         selftest=SelfTest.load(study.scan_dir),
         evidence=read_evidence(study.scan_dir),
         membership=read_membership(study.scan_dir),
         readers=findings(standing, verdicts, known) if standing.events else None,
+        disagreed=frozenset(p for p, sample in names.items() if len(said.get(sample, ())) > 1),
         twice=read_twice(study.scan_dir),
         nameless=sum(not row.subject_id for row in real),
         generator=config.kind if config is not None else "",
@@ -152,7 +157,7 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
         elif f"{before}{name}" == "review.store" and "://" in part:
             yield "review.store", "a database"  # Its URL may hold a password.
         else:
-            yield f"{before}{name}", "" if part is None else str(part)
+            yield f"{before}{name}", "" if part in (None, {}, []) else str(part)
 
 
 def files(study: Study) -> dict[str, str]:

@@ -78,6 +78,8 @@ class Attached:
     membership : MembershipResult or None
     readers : Findings or None
         None where nobody has decided anything.
+    disagreed : frozenset of str
+        Paths of synthetic volumes of which readers say different things.
     twice : Twice or None
     nameless : int
         Training and validation volumes whose subject nobody said.
@@ -89,6 +91,7 @@ class Attached:
     evidence: Evidence | None = None
     membership: MembershipResult | None = None
     readers: Findings | None = None
+    disagreed: frozenset[str] = frozenset()
     twice: Twice | None = None
     nameless: int = 0
     generator: str = ""

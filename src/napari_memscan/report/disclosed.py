@@ -68,13 +68,17 @@ def disclosed_selftest(selftest: SelfTest | None, scrub: Scrubber) -> SelfTest |
     )
 
 
-def disclosed_attached(attached: Attached, scrub: Scrubber, named: bool) -> Attached:
+def disclosed_attached(
+    attached: Attached, names: Mapping[str, str], scrub: Scrubber, named: bool
+) -> Attached:
     """Return what stands beside a scan without names, and without what each volume scored.
 
     Parameters
     ----------
     attached : Attached
         With the readers' names that are to be seen outside.
+    names : mapping of str to str
+        Path of each synthetic volume to what it is called outside.
     scrub : Scrubber
     named : bool
         Readers stand there with their names, so that their pace may, too.
@@ -107,6 +111,7 @@ def disclosed_attached(attached: Attached, scrub: Scrubber, named: bool) -> Atta
         evidence=evidence,
         membership=membership,
         readers=readers,
+        disagreed=frozenset(names[path] for path in attached.disagreed if path in names),
     )
 
 

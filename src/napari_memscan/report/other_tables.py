@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_memscan.report.attached import Evidence
     from napari_memscan.review.findings import Findings
 
-UNREAD = "not read"
+UNREAD, DISAGREE = "not read", "readers disagree"
 WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
 
 
@@ -31,10 +31,11 @@ def read(pairs: Iterable[tuple[str, str]]) -> Table:
     Parameters
     ----------
     pairs : iterable of (str, str)
-        Verdict and decision of each volume; an empty decision is not read.
+        Verdict and decision of each volume, or `DISAGREE`; an empty decision is not read.
     """
     counts = Counter((verdict, decision or UNREAD) for verdict, decision in pairs)
-    columns = (*DECISIONS, UNREAD)
+    disagree = any(decision == DISAGREE for _, decision in counts)
+    columns = (*DECISIONS, *((DISAGREE,) if disagree else ()), UNREAD)
     rows = []
     for verdict in WORST_FIRST:
         row = [counts[verdict, column] for column in columns]
@@ -42,8 +43,9 @@ def read(pairs: Iterable[tuple[str, str]]) -> Table:
             rows.append((verdict, *map(str, row), str(sum(row))))
     sums = [sum(counts[v, column] for v in WORST_FIRST) for column in columns]
     rows.append(("all", *map(str, sums), str(sum(sums))))
-    head = ("Program's verdict", *(f"reader: {column}" for column in DECISIONS), UNREAD, "all")
-    return Table(head, tuple(rows), tuple(range(1, 6)), (len(rows) - 1,))
+    named = (f"reader: {column}" if column in DECISIONS else column for column in columns)
+    head = ("Program's verdict", *named, "all")
+    return Table(head, tuple(rows), tuple(range(1, len(head))), (len(rows) - 1,))
 
 
 def thresholds(result: ScanResult) -> Table:

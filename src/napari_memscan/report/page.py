@@ -78,6 +78,8 @@ def write_report(
 
     decisions, attached = decisions or {}, attached or Attached()
     rows = [_row(result, sample, decisions.get(sample.path)) for sample in result.samples]
+    for row, sample in zip(rows, result.samples, strict=True):
+        row["disagreed"] = sample.path in attached.disagreed
     pairs = []
     if pictures is not None:
         for row, sample in zip(rows[:n_pairs], result.samples, strict=False):
@@ -85,7 +87,7 @@ def write_report(
             names = (row["sample"], row["neighbour"])
             alt = described.pair(result, sample, names, registered)
             pairs.append({**row, "png": _text(png), "alt": alt})
-    said = [(row["verdict"], row["decision"].decision if row["decision"] else "") for row in rows]
+    said = [(row["verdict"], _said(row)) for row in rows]
     c = result.calibration
     value = {
         "title": title,
@@ -148,6 +150,13 @@ def _row(result: ScanResult, sample: SampleResult, decision: Decision | None) ->
         "reason": sample.reason,
         "decision": decision,
     }
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """Return what people say of a volume, as one word for the table."""
+    if row["disagreed"]:
+        return other_tables.DISAGREE
+    return row["decision"].decision if row["decision"] else ""
 
 
 def _pair(sample: SampleResult, pictures: Pictures, spacing: Triple | None) -> tuple[bytes, bool]:

@@ -147,6 +147,11 @@ def _people(result: ScanResult, attached: Attached, n_read: int) -> Iterator[Gap
             f"What the undecided volumes are ({undecided})",
             "The program can call them neither near nor novel.",
         )
+    if attached.disagreed:
+        yield Gap(
+            f"Which reader is right ({len(attached.disagreed)})",
+            "Readers say different things of these volumes; nobody has settled it.",
+        )
     if n_read and attached.readers is not None and not attached.readers.agreement:
         yield Gap("Whether another reader would agree", "One person has read them.")
 
