@@ -31,7 +31,7 @@ def content_hash(path: str | Path) -> str:
 
 
 def _row(
-    path: Path, split: str, hashed: Callable[[Path], str] = content_hash, **values: str
+    path: Path, split: str, hashed: Callable[[Path], str] = content_hash, /, **values: str
 ) -> CohortRow:
     if not path.exists():
         raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
