@@ -178,7 +178,7 @@ def test_table_figures_and_answers_say_what_the_runs_say(made):
     assert "size 4 -> 8 lowers copying (Dar et al. (arXiv 2402.01054)): CANNOT BE TOLD" in said
 
 
-def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, monkeypatch):
+def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, tiny_ldm, monkeypatch):
     study, out, plan, found = made
     monkeypatch.setattr("napari_memscan.jobs.experiment.running.fit", None)
     assert jobs.run(experiment(study, out, plan)) == found
@@ -188,6 +188,9 @@ def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, monkeyp
     with pytest.raises(BadInput, match="this run was made with other n"):
         jobs.run(experiment(study, out, other))
     assert read_plan(out) == plan
+    # As good as another autoencoder: the weights of a whole LDM are others.
+    with pytest.raises(BadInput, match="made with other weights of the autoencoder"):
+        jobs.run(experiment(study, out, plan, autoencoder=tiny_ldm))
 
 
 def written(out):

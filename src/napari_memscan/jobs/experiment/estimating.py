@@ -114,7 +114,7 @@ def _timed(study: Study, plan: Plan, settings: DenoiserSettings) -> tuple[float,
 
     coder = plan.autoencoder
     device = choose_device("auto")
-    halved = 2 ** (len(coder.channels) - 1)
+    halved = 2**coder.halvings
     shape = [n // halved for n in study.config.preprocessing.shape]
     with torch.random.fork_rng(devices=[]):
         network: Any = build_denoiser(settings.arguments(coder.latent_channels)).to(device)

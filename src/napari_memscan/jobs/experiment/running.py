@@ -103,6 +103,8 @@ def experiment(
         _same(out, run, _spec(study, plan, run))
     plan.save(out)
     coder = yield from _autoencoder(study, out, plan, autoencoder, device)
+    for run in runs:
+        _same(out, run, _spec(study, plan, run, coder))
     for done, run in enumerate(chosen):
         folder = out / "runs" / run.name
         if (folder / RESULT).exists():
@@ -164,7 +166,10 @@ def _ordered(study: Study, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
     return [groups[names[i]] for i in order]
 
 
-def _spec(study: Study, plan: Plan, run: Run) -> dict[str, Any]:
+def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict[str, Any]:
+    """Return all that a run depends on; with the autoencoder's weights where they are known."""
+    from napari_memscan.checkpoints.loading import checkpoint_hash
+
     cohort, _ = derived(study, plan, run)
     n_all = len(study.cohort.rows("training"))
     n = len(cohort.rows("training"))
@@ -180,7 +185,7 @@ def _spec(study: Study, plan: Plan, run: Run) -> dict[str, Any]:
         "rule": config.rule.model_dump(mode="json"),
         "verification": config.verification.model_dump(mode="json", exclude={"workers"}),
         "volumes": [[row.sha256 or row.path, row.split] for row in cohort.rows()],
-    }
+    } | ({"weights of the autoencoder": checkpoint_hash(coder)} if coder else {})
 
 
 def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
@@ -195,7 +200,7 @@ def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
             f"{path}: cannot be read ({error}). Delete the folder of this run."
         ) from error
     now = json.loads(json.dumps(spec))
-    other = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    other = sorted(key for key in now if before.get(key) != now[key])
     # Factors may be named later: what they have in the base run is what was set before.
     other = [key for key in other if key != "values"]
     if other:
@@ -257,7 +262,7 @@ def _made(
     cohort, duplicated = derived(study, plan, run)
     settings = plan.settings(run, len(cohort.rows("training")), len(study.cohort.rows("training")))
     if not (folder / SPEC).exists():
-        write_json(folder / SPEC, _spec(study, plan, run))
+        write_json(folder / SPEC, _spec(study, plan, run, coder))
     own = _opened(study, folder, cohort, run)
     # One for all runs: most volumes are in all of them.
     own.cache_dir = out / "cache"
