@@ -20,8 +20,8 @@ from napari_memscan.jobs.experiment import (
     planned,
     read_plan,
 )
+from napari_memscan.jobs.experiment.cohorts import derived
 from napari_memscan.jobs.experiment.fitting import VIEWS, viewed
-from napari_memscan.jobs.experiment.running import derived
 from napari_memscan.study import Study
 
 TINY = {

@@ -15,7 +15,7 @@ from napari_memscan.detection.result import ScanResult
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.guidance import Guidance
 from napari_memscan.jobs import mitigating
-from napari_memscan.jobs.mitigating import elsewhere
+from napari_memscan.jobs.elsewhere import elsewhere
 from napari_memscan.report.mitigation import answer, mitigation_text, write_page
 from napari_memscan.study import Study
 

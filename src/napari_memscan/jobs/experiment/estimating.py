@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import read_small
+from napari_memscan.jobs.experiment.cohorts import derived
 from napari_memscan.jobs.experiment.outcome import RESULT, TIMES
 from napari_memscan.jobs.experiment.plan import Plan, Run
-from napari_memscan.jobs.experiment.running import derived
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:

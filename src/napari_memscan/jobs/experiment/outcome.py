@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.detection.comparing import ALONE, UNTOLD, Difference
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small, replacing, write_json, write_text
-from napari_memscan.jobs.experiment.plan import FACTORS, Plan, Run, Value
+from napari_memscan.files import read_small
+from napari_memscan.jobs.experiment.factors import FACTORS, Value
+from napari_memscan.jobs.experiment.plan import Plan, Run
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 RESULT, TIMES = "result.json", "times.json"
 """In a run's folder: what was found, and how long it took."""
-TABLE, ANSWERS = "table.csv", "answers.json"
 
 COPIES, MEM = "verdict copy", "N_mem"
 
@@ -261,46 +259,3 @@ def outcome(study: Study, out: str | Path, plan: Plan) -> Outcome:
                 f"{path}: cannot be read ({error}). Delete it; the run then finishes in seconds."
             ) from error
     return Outcome(plan, rows, missing)
-
-
-def write_outcome(out: str | Path, found: Outcome) -> None:
-    """Write ``table.csv``, ``answers.json`` and a figure for every factor."""
-    from napari_memscan.report.experiment import figure, table
-
-    out = Path(out)
-    stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(table(found.rows, found.plan.factors))
-    write_text(out / TABLE, stream.getvalue())
-    write_json(
-        out / ANSWERS,
-        {
-            "deciding": found.deciding,
-            "missing": found.missing,
-            "answers": [
-                {
-                    "factor": a.factor,
-                    "measure": a.measure,
-                    "low": a.low,
-                    "high": a.high,
-                    "counts": [
-                        [a.difference.k_low, a.difference.n_low],
-                        [a.difference.k_high, a.difference.n_high],
-                    ],
-                    "difference": a.difference.value,
-                    "interval": list(a.difference.interval),
-                    "expected": a.expected,
-                    "source": a.source,
-                    "answer": a.answer,
-                    "note": a.note,
-                }
-                for a in found.answers
-            ],
-        },
-    )
-    for name in found.plan.factors:
-        if len(levels := found.levels(name)) > 1:
-            values = [str(level.value) for level in levels]
-            counts = {m: [level.counts[m] for level in levels] for m in found.measures}
-            png = figure(FACTORS[name], values, counts, found.deciding)
-            with replacing(out / "figures" / f"{name}.png") as temporary:
-                temporary.write_bytes(png)

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import read_small, write_json
 from napari_memscan.jobs import processes
+from napari_memscan.jobs.experiment.cohorts import derived
 from napari_memscan.jobs.experiment.fitting import VIEWS, fit
 from napari_memscan.jobs.experiment.outcome import (
     RESULT,
@@ -21,15 +21,15 @@ from napari_memscan.jobs.experiment.outcome import (
     Outcome,
     outcome,
     result_of,
-    write_outcome,
 )
 from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.jobs.experiment.writing import write_outcome
 from napari_memscan.jobs.generating import generate
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.scanning import scan
 from napari_memscan.jobs.training import train
 from napari_memscan.study import Study
-from napari_memscan.volumes.cohort import Cohort, CohortRow
+from napari_memscan.volumes.cohort import Cohort
 
 SPEC = "run.json"
 """In a run's folder: all that its bytes depend on besides the program."""
@@ -124,46 +124,6 @@ def experiment(
     write_outcome(out, found)
     yield Progress(len(chosen), len(chosen), f"{len(found.rows)} of {len(runs)} runs are finished")
     return found
-
-
-def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
-    """Return the cohort of a run, and how many of its first training volumes may be duplicated.
-
-    Subjects stand in an order drawn from the study's seed, the same for all runs: a smaller
-    training set is part of every larger one, and the same volumes are duplicated in all. Those
-    that are left out take part in nothing.
-    """
-    rows = study.cohort.rows()
-    training = _ordered(study, [row for row in rows if row.split == "training"])
-    n_all = sum(map(len, training))
-    n = int(run.values.get("size", n_all))
-    kept: list[CohortRow] = []
-    for group in training:
-        if len(kept) + len(group) > n:
-            break
-        kept += group
-    if len(kept) < 2:
-        raise BadInput(
-            f"run {run.name}: {n} training volumes make fewer than 2 of whole subjects. Choose a "
-            "larger size."
-        )
-    paths = {row.path for row in kept}
-    rest = [row for row in rows if row.path not in paths]
-    others = [replace(r, split="unseen") if r.split == "training" else r for r in rest]
-    others = [row for row in others if row.split != "synthetic"]
-    return Cohort.from_rows([*kept, *others]), min(plan.duplicated(n_all), len(kept))
-
-
-def _ordered(study: Study, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
-    """Return training volumes by subject, in a drawn order; those without one stand alone."""
-    import numpy as np
-
-    groups: dict[str, list[CohortRow]] = {}
-    for row in rows:
-        groups.setdefault(row.subject_id or f"/{row.path}", []).append(row)
-    names = list(groups)
-    order = np.random.default_rng([study.config.seed, 7]).permutation(len(names))
-    return [groups[names[i]] for i in order]
 
 
 def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict[str, Any]:
