@@ -14,6 +14,7 @@ from napari_memscan.training.devices import is_first
 from napari_memscan.training.settings import AutoencoderSettings
 
 CODE = """
+    import os
     import sys
     import numpy as np
     from napari_memscan.training.run import train
@@ -28,7 +29,21 @@ CODE = """
         )
         for progress in job:
             print(progress.step, progress.loss, flush=True)
+            if progress.step == int(sys.argv[4]):
+                os._exit(9)
 """
+
+
+def run_two(folder, cells, settings, out, die_at=0):
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(CODE))
+    np.savez(folder / "arrays.npz", **cells)
+    return subprocess.run(
+        [sys.executable, str(script), str(folder / "arrays.npz"), str(out),
+         settings.model_dump_json(), str(die_at)],
+        capture_output=True, text=True, timeout=280, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["without noise", "KL", "VQ with a critic"])
@@ -43,16 +58,8 @@ def test_two_processes_do_the_steps_of_one(kind, cells, fit, tmp_path):
         },
     }[kind]  # fmt: skip
     settings = AutoencoderSettings(steps=3, channels=(8, 8), batch=4, save_every=2, **more)
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(CODE))
-    np.savez(tmp_path / "arrays.npz", **cells)
     out = tmp_path / "two"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "arrays.npz"), str(out),
-         settings.model_dump_json()],
-        capture_output=True, text=True, timeout=150, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    done = run_two(tmp_path, cells, settings, out)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
     # Both processes print here, and report the loss of the whole batch.
@@ -67,6 +74,20 @@ def test_two_processes_do_the_steps_of_one(kind, cells, fit, tmp_path):
         for key in one:
             if "quantizer" not in key:
                 torch.testing.assert_close(one[key], two[key], atol=2e-4, rtol=1e-3)
+
+
+def test_two_that_are_killed_go_on_to_the_same_weights(cells, tmp_path):
+    settings = AutoencoderSettings(steps=4, channels=(8, 8), batch=4, save_every=2)
+    assert run_two(tmp_path, cells, settings, tmp_path / "whole").returncode == 0
+    assert run_two(tmp_path, cells, settings, tmp_path / "killed", die_at=3).returncode != 0
+    assert not (tmp_path / "killed" / "recipe.json").exists()
+    rest = run_two(tmp_path, cells, settings, tmp_path / "killed")
+    assert rest.returncode == 0, rest.stderr[-3000:]
+    assert sorted(line[0] for line in rest.stdout.splitlines() if line[:1].isdigit()) == list(
+        "3344"
+    )
+    a, b = (load_weights(tmp_path / name, "autoencoder") for name in ("whole", "killed"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_accumulated_batches_are_one_large_batch(cells, fit, tmp_path):
