@@ -260,6 +260,7 @@ def kill_at(write: int, study, job: str) -> None:
 def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, make_study, tmp_path):
     whole = make_study(tmp_path / "whole")
     jobs.run(jobs.generate(whole, 3))
+    Study.open(study.folder)  # Keeps the hashes of all real volumes.
     kill_at(write, study, "jobs.generate(study, 3)")
     again = Study.open(study.folder)
     assert len(again.samples()) == volumes
@@ -270,6 +271,7 @@ def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, ma
 
 @pytest.mark.parametrize("write", [1, 8, -2, -1])
 def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
+    Study.open(study.folder)  # Keeps the hashes of all real volumes.
     jobs.run(jobs.generate(study, 2))
     jobs.run(jobs.scan(study))
     whole = contents(study.scan_dir)
@@ -277,6 +279,9 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     writes = len(contents(study.cache_dir)) - 1 + len(whole)  # Not the generator's self-test.
     shutil.rmtree(study.cache_dir)
     shutil.rmtree(study.scan_dir)
+    Study.open(study.folder)
+    opened = len(contents(study.cache_dir))
+    writes -= opened
     kill_at(write if write > 0 else writes + 1 + write, study, "jobs.scan(study)")
     again = Study.open(study.folder)
     assert again.result() is None
@@ -286,7 +291,7 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     # One file is written while the next volume is read: that one may not have its name yet.
     written = min(write - 1, writes - 3) if write > 0 else writes - 3
-    assert written - 1 <= len(kept) <= written
+    assert written - 1 <= len(kept) - opened <= written
 
 
 def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain_study, phantoms):
