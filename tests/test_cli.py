@@ -479,6 +479,7 @@ def test_a_newer_study_is_refused_in_every_command(study):
 
 def test_ctrl_c_says_that_the_command_goes_on(study, folders):
     study.update(generator={"kind": "folder", "path": folders["unseen"]})
+    Study.open(study.folder)  # Keeps the hashes of all real volumes.
     command = [sys.executable, "-c", INTERRUPTED, "scan", str(study.folder)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 130, run.stderr
