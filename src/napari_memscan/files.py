@@ -82,6 +82,22 @@ def read_small(path: str | Path, most: int = 10_000_000) -> bytes:
     return content
 
 
+def append_text(path: str | Path, text: str) -> None:
+    """Add text to a file, at once; a process that is killed may leave a part of it.
+
+    Raises
+    ------
+    JobFailed
+        The disk is full, or the file cannot be written; names it.
+    """
+    path = Path(path)
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     with replacing(path) as temporary:

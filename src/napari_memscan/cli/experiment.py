@@ -6,12 +6,12 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_memscan.cli.console import follow, note, say
-from napari_memscan.errors import BadInput
+from napari_memscan.cli.options import settings_from
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.experiment import Estimate, Plan
@@ -121,25 +121,8 @@ def _plan(
         kept = read_plan(folder)
         if kept is not None:
             return kept
-    values: dict[str, Any] = {}
-    for text in pairs or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput(f"--set {text}: KEY=VALUE is expected, such as batch=8.")
-        *groups, last = key.strip().split(".")
-        inner = values
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = _value(value)
-    return planned(study, factors or (), settings=values, n=n or 64, full=full)
-
-
-def _value(text: str) -> Any:
-    """Read a number, list or true/false as JSON, anything else as text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    settings = settings_from(pairs or ())
+    return planned(study, factors or (), settings=settings, n=n or 64, full=full)
 
 
 def _listed(estimates: list[Estimate]) -> str:

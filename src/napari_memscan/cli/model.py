@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.options import settings_from
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 
@@ -228,17 +228,7 @@ def _settings(
     from napari_memscan.training.settings import settings_of
 
     chosen = settings_of(part.value, kind.value if kind else None)
-    values: dict[str, Any] = {}
-    for text in pairs:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput(f"--set {text}: KEY=VALUE is expected, such as batch=8.")
-        # scheduler.prediction_type=epsilon reaches into a group of settings.
-        *groups, last = key.strip().split(".")
-        inner = values
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = _value(value)
+    values = settings_from(pairs)
     if part is not Part.EMBEDDER:
         values.setdefault("pictures_every", pictures)
     values = merged(_preset(preset, part, kind, study), values)
@@ -269,11 +259,3 @@ def _preset(name: Preset | None, part: Part, kind: Kind | None, study: Study) ->
     if (fitting := SHAPES.get(name.value, shape)) != shape:
         note(f"--preset {name}: is for volumes of {fitting}; this study's are {shape}.")
     return values
-
-
-def _value(text: str) -> Any:
-    """Read a number, list or true/false as JSON, anything else as text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

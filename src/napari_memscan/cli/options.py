@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
+
+from napari_memscan.errors import BadInput
 
 SetOption = Annotated[
     list[str] | None,
@@ -21,3 +25,29 @@ TrustOption = Annotated[
         help="Run code that comes with the model, with your rights. Only for people you trust.",
     ),
 ]
+
+
+def settings_from(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return what ``--set KEY=VALUE`` says of a training; ``a.b=1`` reaches into a group.
+
+    A value is read as JSON where it is a number, a list or true/false, else as text.
+
+    Raises
+    ------
+    BadInput
+        Not KEY=VALUE.
+    """
+    values: dict[str, Any] = {}
+    for text in pairs:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set {text}: KEY=VALUE is expected, such as batch=8.")
+        *groups, last = key.strip().split(".")
+        inner = values
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        try:
+            inner[last] = json.loads(value)
+        except json.JSONDecodeError:
+            inner[last] = value
+    return values

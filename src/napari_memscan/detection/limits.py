@@ -174,7 +174,8 @@ class ClassLimits:
         if min(map(len, told_by)) < LEAST_MEMBERS:
             return self
         if self.separability_["copy/near-duplicate"].auc >= LEAST_AUC:
-            limit, drawn = _crossing(*told_by), self._interval(_crossing, random, *told_by)
+            between = _crossing if self.by_displacement_ else _crossing_of_scores
+            limit, drawn = between(*told_by), self._interval(between, random, *told_by)
             if self.by_displacement_:
                 self.displacement_limit_, self.copy_interval_ = -limit, (-drawn[1], -drawn[0])
             else:
@@ -222,20 +223,22 @@ class ClassLimits:
 def _crossing(near: Scores, copy: Scores) -> float:
     """Return where copies become likelier than near-duplicates; both classes count equally.
 
-    Normal densities of both, of Fisher's z where they are correlations, equal between their means.
-    Two means and two deviations are known better than the few values that lie next to a limit: on
-    the subjects that settings were chosen on, it was never worse than the limit of least error, and
-    mostly better.
+    Values are larger the nearer. Normal densities of both, equal between their means. Two means and
+    two deviations are known better than the few values that lie next to a limit: on the subjects
+    that settings were chosen on, it was never worse than the limit of least error, and mostly
+    better.
     """
-    # Copies have large correlations; displacements come as negative numbers.
-    correlations = copy.max() > 0 and max(np.abs(near).max(), np.abs(copy).max()) <= 1
-    below, above = (_fisher(s) if correlations else s for s in (near, copy))
-    low, high = float(below.mean()), float(above.mean())
-    if low < high:
-        z = _between(low, high, float(below.std(ddof=1)), float(above.std(ddof=1)))
-    else:
-        z = (low + high) / 2
-    return float(np.tanh(z)) if correlations else z
+    low, high = float(near.mean()), float(copy.mean())
+    if low >= high:
+        return (low + high) / 2
+    return _between(low, high, float(near.std(ddof=1)), float(copy.std(ddof=1)))
+
+
+def _crossing_of_scores(near: Scores, copy: Scores) -> float:
+    """Return the crossing of scores: of Fisher's z, where they are correlations."""
+    if max(np.abs(near).max(), np.abs(copy).max()) > 1:
+        return _crossing(near, copy)
+    return float(np.tanh(_crossing(_fisher(near), _fisher(copy))))
 
 
 def _fisher(scores: Scores) -> Scores:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_memscan.jobs.monitoring import MonitorSettings
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import Settings
+
+    Array = NDArray[np.float32]
 
 
 def train(
@@ -49,37 +54,25 @@ def train(
     JobFailed
         The monitor ended the training, and no checkpoint was below the limit.
     """
-    import numpy as np
-
     from napari_memscan.training.run import train as fit
 
     if monitor is not None and part != "denoiser":
         raise BadInput(f"an {part} samples no volumes; only a denoiser can be monitored.")
-    splits = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
-    total = sum(map(len, splits.values()))
-    arrays: dict[str, list[Any]] = {split: [] for split in splits}
-    done = 0
-    for split, paths in splits.items():
-        for path in paths:
-            arrays[split].append(study.array(path))
-            done += 1
-            yield Progress(done, total, f"read {Path(path).name}")
+    arrays = yield from volumes_to_train(study)
     recipe = study.config.preprocessing
-    spacing = recipe.spacing or _common_spacing(study)
-    stacked = {split: np.stack(values) for split, values in arrays.items()}
     watch = None
     if monitor is not None:
         from napari_memscan.jobs.monitoring import Monitor
 
-        watch = Monitor(monitor, out, stacked["training"], stacked["validation"], recipe, device)
+        watch = Monitor(monitor, out, arrays["training"], arrays["validation"], recipe, device)
     whole = yield from fit(
         part,
-        stacked,
+        arrays,
         out,
         settings,
         device=device,
         preprocessing=recipe,
-        spacing=spacing,
+        spacing=spacing_to_train(study),
         autoencoder=autoencoder,
         watch=watch,
         devices=devices,
@@ -100,8 +93,29 @@ def train(
     return out / BEST
 
 
-def _common_spacing(study: Study) -> tuple[float, float, float] | None:
-    """Return the voxel size of the training volumes if all agree; else it is unknown."""
+def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]]:
+    """Read training and validation volumes, preprocessed: arrays (n, X, Y, Z) by split."""
+    import numpy as np
+
+    splits = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
+    total = sum(map(len, splits.values()))
+    arrays: dict[str, list[Array]] = {split: [] for split in splits}
+    done = 0
+    for split, paths in splits.items():
+        for path in paths:
+            arrays[split].append(study.array(path))
+            done += 1
+            yield Progress(done, total, f"read {Path(path).name}")
+    return {split: np.stack(values) for split, values in arrays.items()}
+
+
+def spacing_to_train(study: Study) -> tuple[float, float, float] | None:
+    """Return the voxel size that a model of a study is trained at, in mm.
+
+    That of the preprocessing; else of the training volumes if all agree; else it is unknown.
+    """
+    if study.config.preprocessing.spacing is not None:
+        return study.config.preprocessing.spacing
     found = {study.volume(row.path).spacing for row in study.cohort.rows("training")}
     if len(found) != 1:
         return None

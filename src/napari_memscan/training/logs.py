@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.files import replacing, write_text
+from napari_memscan.files import append_text, replacing, write_text
 
 LOG = "training.csv"
 """In the output folder: one row every `log_every` steps, and at each validation."""
@@ -72,7 +72,7 @@ class Log:
         self._losses.clear()
         values = (mean, validation, critic, rate, seconds)
         texts = ["" if value is None else f"{value:.6g}" for value in values]
-        append(self.out / LOG, ",".join([str(step), *texts]) + "\n")
+        append_text(self.out / LOG, ",".join([str(step), *texts]) + "\n")
         if self._board is not None:
             named = dict(zip(COLUMNS[1:], values, strict=True))
             self._board.log_metrics({k: v for k, v in named.items() if v is not None}, step)
@@ -81,17 +81,6 @@ class Log:
         """Write what is still held back."""
         if self._board is not None:
             self._board.finalize("success")
-
-
-def append(path: Path, text: str) -> None:
-    """Add a line to a file, at once; what can go wrong is said as `files.replacing` says it."""
-    from napari_memscan.files import _explained
-
-    try:
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except OSError as error:
-        raise _explained(error, path) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -129,9 +129,8 @@ def _timed(study: Study, plan: Plan, settings: DenoiserSettings) -> tuple[float,
             network(batch[:1], levels[:1]).sum().item()
 
     train, infer = _seconds(step), _seconds(sample)
-    accumulated = int(getattr(settings, "accumulate", 1))
     # The optimiser and the average are small beside the network; decoding is about a few steps.
-    return train * accumulated * 1.1, infer * (settings.sample_steps + 5)
+    return train * settings.accumulate * 1.1, infer * (settings.sample_steps + 5)
 
 
 def _seconds(work: Any) -> float:

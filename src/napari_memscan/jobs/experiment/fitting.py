@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import JobFailed
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.training import spacing_to_train, volumes_to_train
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -44,33 +44,20 @@ def fit(
     views : int
         0: no augmentation.
     """
-    import numpy as np
-
     from napari_memscan.training.run import train
 
-    paths = {s: [row.path for row in own.cohort.rows(s)] for s in ("training", "validation")}
-    total, done = sum(map(len, paths.values())), 0
-    arrays: dict[str, Any] = {}
-    for split, names in paths.items():
-        found = []
-        for name in names:
-            found.append(own.array(name))
-            done += 1
-            yield Progress(done, total, f"read {Path(name).name}")
-        arrays[split] = np.stack(found)
+    arrays = yield from volumes_to_train(own)
     if views:
         arrays["training"] = viewed(arrays["training"], views, settings.seed)
         settings = settings.model_copy(update={"duplicated": settings.duplicated * (1 + views)})
-    recipe = own.config.preprocessing
-    spacings = {own.volume(name).spacing for name in paths["training"]}
     yield from train(
         "denoiser",
         arrays,
         out,
         settings,
         device=device,
-        preprocessing=recipe,
-        spacing=recipe.spacing or (spacings.pop() if len(spacings) == 1 else None),
+        preprocessing=own.config.preprocessing,
+        spacing=spacing_to_train(own),
         autoencoder=autoencoder,
     )
     if not (out / "recipe.json").exists():

@@ -200,7 +200,7 @@ def planned(
 
 def _drawn(settings: DenoiserSettings) -> int:
     """Return how many volumes a step draws."""
-    return settings.batch * int(getattr(settings, "accumulate", 1))
+    return settings.batch * settings.accumulate
 
 
 def _usual(name: str, base: DenoiserSettings, n_all: int) -> tuple[Value, ...]:
