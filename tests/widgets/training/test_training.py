@@ -75,7 +75,7 @@ def test_stop_ends_it_within_a_step_and_the_same_button_goes_on(qtbot, train, st
     assert view.message.level == "warning"
     assert "goes on" in view.message.text
     assert view.start_button.isEnabled()
-    # Steps that were done before Stop was heard are kept, though the curve ends where it was pressed.
+    # Steps done before Stop was heard are kept, though the curve ends where it was pressed.
     saved = torch.load(study.folder / "models" / "embedder" / STATE, weights_only=True)["step"]
     assert saved >= view._losses[-1][0]
     controller.start()
