@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from napari_memscan.errors import JobFailed
+from napari_memscan.training.layout import channels_last
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, Settings
 
 if TYPE_CHECKING:
@@ -43,10 +44,7 @@ class Fitting:
 
     def __init__(self, task: Any, settings: Settings, fabric: Any) -> None:
         self.task, self.settings, self.fabric = task, settings, fabric
-        # Convolutions in 3D are faster with channels last on CPUs and GPUs alike.
-        for parameter in task.network.parameters():
-            if parameter.dim() == 5:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+        channels_last(task.network)
         optimizer: Any = torch.optim.Adam(task.network.parameters(), lr=settings.learning_rate)
         self.rate = Rate(settings.steps, settings.anneal)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
