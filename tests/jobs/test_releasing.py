@@ -477,3 +477,25 @@ def test_a_study_says_nothing_of_releases_until_it_has_to(study):
     study.update(release={"n": 3})
     assert "[release]" in study.toml()
     assert SampleRow("s", "p").parent == ""
+
+
+def test_a_preview_counts_what_a_release_would_hold_and_writes_nothing(study, tmp_path):
+    decide(study)
+    before = content(study.folder)
+    found = jobs.preview(study)
+    assert found.unread == ("s000000", "s000001", "s000002")
+    assert found.passed == {"the program says novel": 3}
+    assert "3 of 6 volumes are unread" in found.stopped
+    assert content(study.folder) == before
+
+    read_all(study)
+    found = jobs.preview(study)
+    assert (found.unread, found.stopped) == ((), "")
+    made = released(study, tmp_path / "out")
+    assert found.selection == made.selection
+    assert found.warnings == made.warnings
+    study.update(release={"n": 5})
+    assert "5 are wanted" in jobs.preview(study).stopped
+    study.update(release={"n": 2})
+    assert jobs.preview(study).selection.released == 2
+    assert jobs.preview(study).selection.left_out == 2

@@ -7,9 +7,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_memscan import jobs
+from napari_memscan.report.verification import verify
 from napari_memscan.review.audit import audit
 from napari_memscan.study import Study
-from napari_memscan.widgets.dock import REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.dock import RELEASE, REVIEW, STUDY, MemscanWidget
 
 WAIT = 60_000
 LEFT = Qt.MouseButton.LeftButton
@@ -42,6 +43,8 @@ class Room:
                     dock.study.busy
                     or dock.generate.busy
                     or dock.review.busy
+                    or dock.release.busy
+                    or dock.release.counting
                     or dock.viewing.loading
                     or dock.statistics.busy
                 )
@@ -226,6 +229,44 @@ def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
     store.close()
     assert found.intact, str(found)
     assert found.n_events == 5 + 4  # two undone and made again
+
+
+@pytest.mark.display
+def test_what_is_read_is_released(rooms, folder_study):
+    room = rooms()
+    room.open(folder_study)
+    dock, queue, step = room.dock, room.queue, room.dock.release_view
+    # One that passes unread is not in the way; the two that are called are.
+    room.click(dock.steps.button(RELEASE))
+    assert dock.step == RELEASE
+    room.click(step.summary.unread_button)
+    assert dock.step == REVIEW
+    assert sorted(queue.samples) == ["s000001", "s000004"]
+    assert queue.current == queue.samples[0]
+    assert queue.everything.isVisible()
+    room.press(Key.Key_K)
+    room.press(Key.Key_N)
+    assert "4 Release" in dock.steps.next_text
+    room.click(queue.everything)
+    assert len(queue.samples) == 6
+    assert not queue.everything.isVisible()
+    room.click(dock.steps.button(RELEASE))
+    assert "choose a licence" in dock.steps.next_text
+    line = step.policy.licence.lineEdit()
+    line.clear()
+    room.qtbot.keyClicks(line, "CC0-1.0")
+    room.press(Key.Key_Return, on=line)
+    room.qtbot.keyClicks(step.folder.edit, "handed-out")
+    room.press(Key.Key_Return, on=step.folder.edit)
+    room.click(step.release_button)
+    out = folder_study.parent / "handed-out"
+    assert verify(out, step.noted).intact
+    assert len(list(out.glob("volume-*.nii.gz"))) == 5
+    assert "under CC0-1.0" in (out / "LICENSE").read_text()
+    assert "hand out the folder" in dock.steps.next_text
+    # No part of the step sticks out of the dock.
+    for part in (step.summary, step.policy, step.folder, step.fingerprint, step.message):
+        assert part.mapTo(dock, part.rect().topRight()).x() <= dock.width()
 
 
 @pytest.mark.display

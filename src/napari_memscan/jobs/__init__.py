@@ -14,7 +14,7 @@ from napari_memscan.jobs.membership import membership
 from napari_memscan.jobs.mitigating import mitigation
 from napari_memscan.jobs.progress import Progress, run
 from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
-from napari_memscan.jobs.releasing import release
+from napari_memscan.jobs.releasing import Preview, preview, release
 from napari_memscan.jobs.reporting import report
 from napari_memscan.jobs.scanning import scan, vector
 from napari_memscan.jobs.screening import screened, until_clean
@@ -22,6 +22,7 @@ from napari_memscan.jobs.selftesting import selftest
 from napari_memscan.jobs.training import train
 
 __all__ = [
+    "Preview",
     "Progress",
     "convert",
     "create",
@@ -32,6 +33,7 @@ __all__ = [
     "generate",
     "membership",
     "mitigation",
+    "preview",
     "regenerate",
     "regenerate_all",
     "release",

@@ -152,7 +152,7 @@ class Disclosure:
             "sampler": row.sampler,
             "steps": row.steps,
             "settings": self.scrub.text(row.settings),
-        }
+        } | ({"condition": self.scrub.text(row.condition)} if row.condition else {})
 
 
 def _made(found: Candidates) -> str:

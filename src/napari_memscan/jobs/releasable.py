@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.jobs.unchanged import few, fresh, same_files
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from napari_memscan.report.policy import Policy
     from napari_memscan.review.events import Decision
     from napari_memscan.review.standing import Standing
-
-NAMED = 5
-"""So many samples are named in a message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +41,8 @@ class Candidates:
         Behind them, with readers by name.
     events, head : int, str
         Of the chain of decisions.
-    passed, rejected : dict of str to str
-        Sample to why.
+    passed, rejected, unread : dict of str to str
+        Sample to why; somebody must read those of the last first.
     warnings : tuple of str
         What the publisher should know first.
     """
@@ -61,6 +59,7 @@ class Candidates:
     head: str
     passed: dict[str, str]
     rejected: dict[str, str]
+    unread: dict[str, str]
     warnings: tuple[str, ...]
 
     def said(self, sample: str) -> dict[str, str]:
@@ -77,7 +76,27 @@ class Candidates:
 
 
 def candidates(study: Study, expect: str = "") -> Candidates:
-    """Judge every sample of a study.
+    """Judge every sample of a study that is read.
+
+    Parameters
+    ----------
+    study, expect
+        As for `judged`.
+
+    Raises
+    ------
+    BadInput
+        As `judged` and `check_read`.
+    JobFailed
+        As `judged`.
+    """
+    found = judged(study, expect)
+    check_read(study, found)
+    return found
+
+
+def judged(study: Study, expect: str = "") -> Candidates:
+    """Judge every sample of a study, read or not.
 
     Parameters
     ----------
@@ -88,16 +107,16 @@ def candidates(study: Study, expect: str = "") -> Candidates:
     Raises
     ------
     BadInput
-        Not scanned since the last sample, or volumes are unread under the policy.
+        Not scanned since the last sample.
     JobFailed
         The chain of decisions is broken.
     """
     from napari_memscan.detection.selftest import SelfTest
-    from napari_memscan.report.policy import PASSED, UNREAD
+    from napari_memscan.report.policy import PASSED, REJECTED, UNREAD
     from napari_memscan.review.export import pseudonyms
 
     rows = {row.sample: row for row in study.samples()}
-    result = _fresh(study, rows)
+    result = fresh(study, rows)
     selftest = SelfTest.load(study.scan_dir)
     standing, events, head = _decisions(study, expect)
     verdicts = {s.path: s.verdict for s in result.samples}
@@ -108,24 +127,12 @@ def candidates(study: Study, expect: str = "") -> Candidates:
     by_reader = {reader: decisions for reader, decisions in by_reader.items() if decisions}
     policy = policy_of(study, result, selftest, len(by_reader))
     replaced = set(study.lineage().values())
-    passed: dict[str, str] = {}
-    rejected: dict[str, str] = {}
-    unread: list[str] = []
+    by_status: dict[str, dict[str, str]] = {PASSED: {}, REJECTED: {}, UNREAD: {}}
     for sample, row in rows.items():
         said = [d[sample].decision for d in by_reader.values() if sample in d]
         verdict = verdicts[str(study.sample_path(row))]
         outcome = policy.outcome(verdict, said, sample in replaced)
-        if outcome.status == UNREAD:
-            unread.append(sample)
-        else:
-            (passed if outcome.status == PASSED else rejected)[sample] = outcome.why
-    if unread:
-        raise BadInput(
-            f"{len(unread)} of {len(rows)} volumes are unread under the policy "
-            f"{_worded(study, policy)}: {few(unread)}. Read them first: memscan review "
-            f"{study.folder}"
-        )
-    _same_files(study, {s: rows[s] for s in passed}, by_reader)
+        by_status[outcome.status][sample] = outcome.why
     return Candidates(
         rows=rows,
         result=result,
@@ -137,17 +144,28 @@ def candidates(study: Study, expect: str = "") -> Candidates:
         standing=standing,
         events=events,
         head=head,
-        passed=passed,
-        rejected=rejected,
-        warnings=_warnings(result, selftest, rejected),
+        passed=by_status[PASSED],
+        rejected=by_status[REJECTED],
+        unread=by_status[UNREAD],
+        warnings=_warnings(result, selftest, by_status[REJECTED]),
     )
 
 
-def few(samples: Iterable[str]) -> str:
-    """Return the first samples by name, and how many there are more."""
-    names = list(samples)
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def check_read(study: Study, found: Candidates) -> None:
+    """Refuse a study that is not read.
+
+    Raises
+    ------
+    BadInput
+        Volumes are unread under the policy, or the files that pass are not those that were read.
+    """
+    if found.unread:
+        raise BadInput(
+            f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy "
+            f"{_worded(study, found.policy)}: {few(found.unread)}. Read them first: memscan review "
+            f"{study.folder}"
+        )
+    same_files(study, {s: found.rows[s] for s in found.passed}, found.by_reader)
 
 
 def policy_of(
@@ -193,43 +211,6 @@ def _worded(study: Study, policy: Policy) -> str:
     return text
 
 
-def _fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
-    """Return the last scan if it is one of these samples, as they are, with these settings."""
-    result = study.result()
-    if result is None:
-        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan {study.folder}")
-    again = f"Scan again: memscan scan {study.folder}"
-    scanned = {s.path for s in result.samples}
-    paths = {sample: study.sample_path(row) for sample, row in rows.items()}
-    new = [sample for sample, path in paths.items() if str(path) not in scanned]
-    if new:
-        raise BadInput(f"{len(new)} samples are newer than the last scan: {few(new)}. {again}")
-    if len(scanned) > len(rows):
-        raise BadInput(
-            f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
-            f"does not name. {again}"
-        )
-    gone = [sample for sample, path in paths.items() if not path.exists()]
-    if gone:
-        raise BadInput(f"the files of {len(gone)} samples are missing: {few(gone)}. Restore them.")
-    at = (study.scan_dir / "summary.json").stat().st_mtime_ns
-    changed = [sample for sample, path in paths.items() if path.stat().st_mtime_ns > at]
-    if changed:
-        raise BadInput(
-            f"the files of {len(changed)} samples were written after the last scan: "
-            f"{few(changed)}. {again}"
-        )
-    config, c = study.config, result.calibration
-    if (
-        result.rule != config.rule.name
-        or result.preprocessing != config.preprocessing.model_dump(mode="json")
-        or (c is not None and c.q != config.rule.q)
-        or (result.rule != "conformal" and result.quantile != config.rule.quantile)
-    ):
-        raise BadInput(f"study.toml has another rule or preprocessing than the last scan. {again}")
-    return result
-
-
 def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
     """Return what stands in the store, once its chain is found intact."""
     from napari_memscan.jobs.blinding import FOLDER
@@ -251,28 +232,6 @@ def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
     return standing, len(standing.events), last.hash if last is not None else found.head
 
 
-def _same_files(
-    study: Study,
-    rows: Mapping[str, SampleRow],
-    by_reader: Mapping[str, Mapping[str, Decision]],
-) -> None:
-    """Refuse samples whose file is not the one that a reader saw."""
-    other = []
-    for sample, row in rows.items():
-        seen = {
-            decisions[sample].evidence.get("sample_sha256") or ""
-            for decisions in by_reader.values()
-            if sample in decisions
-        } - {""}
-        if seen and seen != {study.sha256(study.sample_path(row))}:
-            other.append(sample)
-    if other:
-        raise BadInput(
-            f"the files of {len(other)} samples are not those that were read: {few(other)}. "
-            "Restore them, or scan and read again."
-        )
-
-
 def _warnings(
     result: ScanResult, selftest: SelfTest | None, rejected: Mapping[str, str]
 ) -> tuple[str, ...]:
@@ -284,7 +243,9 @@ def _warnings(
     if why:
         warnings.append(f"the detector had no power, nothing passed without a reader: {why}")
     if selftest is None:
-        warnings.append("no self-test: what the detector misses is not known, and the release says")
+        warnings.append(
+            "no self-test: what the detector misses is not known, and the release says so"
+        )
     elif stale(result, selftest):
         warnings.append("the self-test is out of date, and the release says so")
     if result.calibration is not None and result.calibration.assumption_shifted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json, write_text
 from napari_memscan.jobs.disclosing import Disclosure
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.releasable import Candidates, candidates, few
+from napari_memscan.jobs.releasable import Candidates, candidates, check_read, judged
+from napari_memscan.jobs.unchanged import few
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -40,6 +41,56 @@ class Release:
     selection: Selection
     fingerprint: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a release of a study would hold now.
+
+    Attributes
+    ----------
+    selection : Selection
+        How many volumes there are, and what would become of them.
+    passed : dict of str to int
+        What lets volumes pass, and how many.
+    unread : tuple of str
+        Samples that somebody must read first.
+    warnings : tuple of str
+        What the publisher should know first.
+    stopped : str
+        Why nothing could be released; empty where it could.
+    """
+
+    selection: Selection
+    passed: dict[str, int]
+    unread: tuple[str, ...]
+    warnings: tuple[str, ...]
+    stopped: str
+
+
+def preview(study: Study) -> Preview:
+    """Return what a release would hold now; nothing is written.
+
+    Parameters
+    ----------
+    study : Study
+
+    Raises
+    ------
+    BadInput
+        Not scanned since the last sample.
+    JobFailed
+        The chain of decisions is broken.
+    """
+    found, n = judged(study), study.config.release.n
+    stopped = ""
+    try:
+        check_read(study, found)
+        drawn(study, found, n)
+    except BadInput as error:
+        stopped = str(error)
+    selection = _selected(found, min(len(found.passed), n or len(found.passed)))
+    return Preview(selection, _counted(found.passed), tuple(found.unread), found.warnings, stopped)
 
 
 def release(
@@ -81,7 +132,6 @@ def release(
         The chain of decisions is broken, or the folder cannot be written.
     """
     from napari_memscan.report.datasheet import datasheet
-    from napari_memscan.report.manifest import Selection
     from napari_memscan.report.release import (
         DATASHEET,
         LICENSE,
@@ -91,7 +141,6 @@ def release(
         building,
         check_target,
         license_text,
-        shuffled,
         write_bids,
         write_clean,
         write_sums,
@@ -110,21 +159,10 @@ def release(
     with study.lock("release"):
         check_target(out, _used(study))
         found = candidates(study, expect)
-        order = shuffled(found.passed, study.config.seed)
-        if not order or (n is not None and len(order) < n):
-            raise BadInput(
-                f"{len(order)} of {len(found.rows)} volumes pass, {n or 1} are wanted "
-                f"({_reasons(found) or 'there are no others'}). Generate more, or read on."
-            )
-        chosen = order[:n]
+        chosen = drawn(study, found, n)
         layout = Layout(len(chosen), bids)
         files = {sample: layout.file(i) for i, sample in enumerate(chosen, 1)}
-        selection = Selection(
-            len(found.rows),
-            len(chosen),
-            len(order) - len(chosen),
-            dict(sorted(Counter(found.rejected.values()).items())),
-        )
+        selection = _selected(found, len(chosen))
         shown = Disclosure(study, found, files, names)
         hashes, kinds = {}, Counter[str]()
         with building(out) as folder:
@@ -144,6 +182,43 @@ def release(
                 write_bids(folder, shown.title, license, list(files.values()))
             fingerprint = write_sums(folder)
         return Release(str(out), selection, fingerprint, found.warnings)
+
+
+def drawn(study: Study, found: Candidates, n: int | None) -> list[str]:
+    """Return the samples that are released, in their order there.
+
+    Parameters
+    ----------
+    study : Study
+    found : Candidates
+        Its samples, judged.
+    n : int or None
+        So many of those that pass; None for all.
+
+    Raises
+    ------
+    BadInput
+        Fewer pass than are wanted, or none does.
+    """
+    from napari_memscan.report.release import shuffled
+
+    order = shuffled(found.passed, study.config.seed)
+    if not order or (n is not None and len(order) < n):
+        raise BadInput(
+            f"{len(order)} of {len(found.rows)} volumes pass, {n or 1} are wanted "
+            f"({_reasons(found) or 'there are no others'}). Generate more, or read on."
+        )
+    return order[:n]
+
+
+def _selected(found: Candidates, n: int) -> Selection:
+    from napari_memscan.report.manifest import Selection
+
+    return Selection(len(found.rows), n, len(found.passed) - n, _counted(found.rejected))
+
+
+def _counted(reasons: Mapping[str, str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons.values()).items()))
 
 
 def _used(study: Study) -> dict[str, Path]:

@@ -92,7 +92,9 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
     folder = Path(folder).resolve()
     expect = expect.strip().lower()
     if expect and (len(expect) < SHORTEST or set(expect) - set("0123456789abcdef")):
-        raise BadInput(f"--expect {expect}: at least {SHORTEST} hexadecimal digits are expected.")
+        raise BadInput(
+            f"fingerprint '{expect}': at least {SHORTEST} hexadecimal digits are expected."
+        )
     if not (folder / SUMS).is_file() and not (folder / MANIFEST).is_file():
         raise BadInput(f"{folder}: no release there: neither {SUMS} nor {MANIFEST}.")
     faults: list[str] = []

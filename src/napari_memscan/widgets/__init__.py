@@ -1,1 +1,1 @@
-"""napari and Qt: the dock, its three steps, and the panes. Nothing outside imports this."""
+"""napari and Qt: the dock, its four steps, and the panes. Nothing outside imports this."""

@@ -1,8 +1,9 @@
-"""The dock: three steps, and the line that says what comes next."""
+"""The dock: four steps, and the line that says what comes next."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.keys import ReviewKeys, keys
 from napari_memscan.widgets.look import look_of
 from napari_memscan.widgets.preferences import Preferences
+from napari_memscan.widgets.release import ReleaseController, ReleaseView
 from napari_memscan.widgets.review_controller import ReviewController
 from napari_memscan.widgets.review_view import ReviewView
-from napari_memscan.widgets.statistics import StatisticsPanel
+from napari_memscan.widgets.statistics import StatisticsWindow
 from napari_memscan.widgets.step_bar import StepBar
 from napari_memscan.widgets.study_controller import StudyController
 from napari_memscan.widgets.study_view import StudyView
@@ -33,11 +35,12 @@ from napari_memscan.widgets.viewing import Viewing
 if TYPE_CHECKING:
     import napari
 
-    from napari_memscan.detection.result import ScanResult
 
-STUDY, GENERATE, REVIEW, BLIND = range(4)
-STATISTICS, TRAINING = (900, 600), (520, 620)
-"""Pixels of these windows at first."""
+STUDY, GENERATE, REVIEW, RELEASE = range(4)
+BLIND = 4
+"""No step of its own: stands in the place of `REVIEW`, and nothing else can be opened then."""
+TRAINING = (520, 620)
+"""Pixels of its window at first."""
 WIDTH = 404
 """Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
 
@@ -56,16 +59,13 @@ def demo_study() -> Study:
 
 
 class MemscanWidget(QWidget):
-    """Study, generate, review, in one dock.
+    """Study, generate, review, release, in one dock.
 
     Parameters
     ----------
     napari_viewer : napari.viewer.Viewer
         The window's viewer; only its public interface is used.
     """
-
-    _counted: ScanResult | None
-    """What the statistics show."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -74,11 +74,19 @@ class MemscanWidget(QWidget):
         self.study_view = StudyView()
         self.generate_view = GenerateView()
         self.review_view = ReviewView()
+        self.release_view = ReleaseView()
         self.blind_view = BlindView()
         self._preferences = Preferences()
         self.review_view.reader.setText(self._preferences.reader or _user())
         self._stack = QStackedWidget()
-        for view in (self.study_view, self.generate_view, self.review_view, self.blind_view):
+        self._views = (
+            self.study_view,
+            self.generate_view,
+            self.review_view,
+            self.release_view,
+            self.blind_view,
+        )
+        for view in self._views:
             self._stack.addWidget(_scrolling(view))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
@@ -94,6 +102,7 @@ class MemscanWidget(QWidget):
         self.review = ReviewController(
             self.review_view, self.viewing, self, trust, self._preferences
         )
+        self.release = ReleaseController(self.release_view, self)
         self.blind = BlindController(self.blind_view, self.viewing, self, self._preferences)
         self._keys = ReviewKeys(self, napari_viewer, self._act, self._preferences)
         self._preferences.on_change(self._on_preferences)
@@ -103,6 +112,8 @@ class MemscanWidget(QWidget):
         self.study.changed.connect(self._on_changed)
         self.study.told.connect(lambda _text: self._update())
         self.generate.changed.connect(self._on_scanned)
+        self.release.changed.connect(self._update)
+        self.release.unread_requested.connect(self._read_unread)
         self.generate.running.connect(self._update)
         self.review.changed.connect(self._on_read)
         self.review.running.connect(self._update)
@@ -111,7 +122,10 @@ class MemscanWidget(QWidget):
         self.blind_view.case.help_requested.connect(self.show_keys)
         self.blind.changed.connect(self._update)
         self.blind.closed.connect(self._on_seeing)
-        self._make_statistics()
+        self.statistics_window = StatisticsWindow(
+            napari_viewer, self.review_view, self.review, self
+        )
+        self.statistics = self.statistics_window.panel
         self._make_training()
         self._on_preferences()
         self._follow_theme()
@@ -124,7 +138,7 @@ class MemscanWidget(QWidget):
 
     @property
     def step(self) -> int:
-        """The open step: `STUDY`, `GENERATE` or `REVIEW`; `BLIND` in place of the last."""
+        """The open step: one of `STUDY` to `RELEASE`, or `BLIND`."""
         return int(self._stack.currentIndex())
 
     def open_study(self, folder: str | Path) -> None:
@@ -144,7 +158,13 @@ class MemscanWidget(QWidget):
         if step == REVIEW:
             self.review.start_reading()
             self.review_view.queue.table.setFocus()
+        elif step == RELEASE:
+            self.release.look()
         self._update()
+
+    def _read_unread(self, samples: Sequence[str]) -> None:
+        self.review.read_these(samples)
+        self.go_to(REVIEW)
 
     def show_keys(self) -> None:
         """Show all keys of the reading room."""
@@ -158,7 +178,7 @@ class MemscanWidget(QWidget):
         elif self.blind.opened:
             self.blind.act(name)
         elif name == "statistics":
-            self.toggle_statistics()
+            self.statistics_window.toggle()
         else:
             self.review.act(name)
 
@@ -175,14 +195,12 @@ class MemscanWidget(QWidget):
         study, session = self.study.study, self.review.session
         if study is None or session is None or self.blind.opened:
             return
-        if self.generate.busy or self.review.busy:
+        if self.generate.busy or self.review.busy or self.release.busy:
             self.review_view.message.say("Wait until nothing runs, or Stop; then read blind.")
             return
         self.review.stop_reading()
         self.review.rest()
-        self._aside = not self._statistics_window.hidden
-        self._statistics_window.hide()
-        self.statistics.set_study(None, None)
+        self.statistics_window.put_aside()
         # napari goes on saying what was below the mouse last.
         self._viewer.status, self._viewer.help, self._viewer.tooltip.text = "", "", ""
         self.blind.open(study, session.store, session.reader)
@@ -193,41 +211,8 @@ class MemscanWidget(QWidget):
         """Go back to step 3: what was decided after a reveal counts there."""
         self.review_view.message.say("")
         self.review.reload()
-        self._counted = None
-        self._show_statistics_of_study()
-        if self._aside:
-            self._statistics_window.show()
+        self.statistics_window.bring_back()
         self.go_to(REVIEW if self.review.ready else STUDY)
-
-    def _make_statistics(self) -> None:
-        """Make the panel of statistics; it is shown when somebody asks for it."""
-        self.statistics = StatisticsPanel()
-        self._statistics_window = Floating(
-            self._viewer, self.statistics, "Memscan statistics", STATISTICS, self
-        )
-        self._statistics_window.shown.connect(self._show_statistics_of_study)
-        self._aside = False
-        self._counted = None
-        self.statistics.sample_selected.connect(self.review_view.queue.select)
-        self.statistics.samples_selected.connect(
-            lambda samples: self.review.show_only(samples or None)
-        )
-        self.review.selected.connect(self.statistics.set_selected)
-        self.review.listed.connect(self.statistics.set_visible_samples)
-        self.review_view.statistics_requested.connect(self.toggle_statistics)
-
-    def toggle_statistics(self) -> None:
-        """Show the statistics in a window of their own, or hide them."""
-        self._statistics_window.toggle()
-
-    def _show_statistics_of_study(self) -> None:
-        """Show those of the scan that is read, if somebody looks at them and they are not there."""
-        hidden = self._statistics_window.hidden
-        if self.blind.opened or hidden or self._counted is self.review.result:
-            return
-        self._counted = self.review.result
-        self.statistics.set_study(self.study.study, self._counted)
-        self.statistics.set_selected(self.review_view.queue.current)
 
     def _make_training(self) -> None:
         """Make the panel that trains; it is shown when somebody asks for it."""
@@ -242,7 +227,8 @@ class MemscanWidget(QWidget):
         self.generate.set_study(study)
         self.train.set_study(study)
         self.review.set_study(study)
-        self._show_statistics_of_study()
+        self.release.set_study(study)
+        self.statistics_window.follow(study)
         if not self.review.ready and len(self._viewer.layers):
             # What is there was fitted to the canvas before the dock took its part.
             self._viewer.fit_to_view()
@@ -260,29 +246,28 @@ class MemscanWidget(QWidget):
 
     def _on_changed(self) -> None:
         self.generate.set_study(self.study.study)
-        self.review.reload()
-        self._show_statistics_of_study()
-        self._update()
-
-    def _on_read(self) -> None:
-        self._show_statistics_of_study()
-        self._update()
+        self._on_scanned()
 
     def _on_scanned(self) -> None:
         self.review.reload()
-        self._show_statistics_of_study()
+        self._on_read()
+
+    def _on_read(self) -> None:
+        self.statistics_window.follow(self.study.study)
+        if self.step == RELEASE:
+            self.release.look()
         self._update()
 
     def _update(self, _running: bool = False) -> None:
         study = self.study.study
         read, total = self.review.progress
         scanned = self.review.ready
-        done = [study is not None, scanned, scanned and read == total]
+        done = [study is not None, scanned, scanned and read == total, self.release.released]
         self.steps.set_state(
             done,
-            [False, False, scanned]
+            [False, False, scanned, False]
             if self.blind.opened
-            else [True, study is not None and has_source(study), scanned],
+            else [True, study is not None and has_source(study), scanned, scanned],
             self._next(study, scanned, read, total),
         )
         self._keys.set_active(self.isVisible() and self.step in (REVIEW, BLIND) and scanned)
@@ -300,25 +285,17 @@ class MemscanWidget(QWidget):
             return "choose a generator, then Keep changes"
         if not scanned:
             return "Generate and scan" if self.step == GENERATE else "2 Generate"
-        if read < total:
-            return (
-                "decide on this volume"
-                if self.step == REVIEW
-                else f"3 Review, {total - read} to read"
-            )
-        return "all read; Regenerate copies, or write the report with 'memscan report'"
+        if self.step == RELEASE:
+            return self.release.next_step
+        if read == total:
+            return "all read: 4 Release"
+        if self.step != REVIEW:
+            return f"3 Review, {total - read} to read"
+        return "decide on this volume" if self.review.unread_listed else "4 Release, or list others"
 
     def _follow_theme(self, _event: Any = None) -> None:
         look = look_of(self._viewer.theme)
-        for part in (
-            self.steps,
-            self.study_view,
-            self.generate_view,
-            self.review_view,
-            self.blind_view,
-            self.statistics,
-            self.train_view,
-        ):
+        for part in (self.steps, *self._views, self.statistics, self.train_view):
             part.set_look(look)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)

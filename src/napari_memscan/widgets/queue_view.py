@@ -102,6 +102,10 @@ class QueueView(QWidget):
         self.order.setToolTip("The order of reading again")
         self.order.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.order.hide()
+        self.everything = QPushButton("List all")
+        self.everything.setToolTip("Only some volumes are listed: list the others again")
+        self.everything.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.everything.hide()
         self.nothing = QLabel("Nothing matches. Choose All and empty the search.")
         self.nothing.setWordWrap(True)
         self.nothing.hide()
@@ -111,11 +115,13 @@ class QueueView(QWidget):
         self.search.returnPressed.connect(self.table.setFocus)
         self.search.left.connect(self.table.setFocus)
         self.order.clicked.connect(self.unsort)
+        self.everything.clicked.connect(lambda: self.set_only(None))
         row = QHBoxLayout()
         row.setSpacing(4)
         row.addWidget(self.search, 1)
         row.addWidget(self.filter, 1)
         row.addWidget(self.order)
+        row.addWidget(self.everything)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -161,8 +167,15 @@ class QueueView(QWidget):
 
     def set_only(self, samples: Collection[str] | None) -> None:
         """List no other samples than these; None for all."""
+        self.everything.setVisible(samples is not None)
         self._quietly(lambda: self.proxy.set_only(samples))
         self.shown_changed.emit()
+
+    def list_these(self, samples: Collection[str]) -> None:
+        """List these samples, whatever was filtered and searched before."""
+        self.search.clear()
+        self.filter.setCurrentIndex(0)
+        self.set_only(samples)
 
     def select(self, sample: str) -> None:
         """Select a sample, listed or not; `selected` follows if it was another one."""

@@ -115,6 +115,11 @@ class ReviewController(QObject):
         return self._regeneration.busy or self._selftest.busy
 
     @property
+    def unread_listed(self) -> bool:
+        """Whether something that is listed must still be read."""
+        return any(self.items[sample].unread for sample in self._view.queue.samples)
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to read."""
         return bool(self.items)
@@ -130,6 +135,7 @@ class ReviewController(QObject):
         self._close()
         self._study, self._result = study, None
         self._view.queue.set_items([])
+        self._view.queue.set_only(None)
         if study is not None:
             try:
                 self._session = Session(study.store(), study.config.review.readers == "each")
@@ -219,6 +225,13 @@ class ReviewController(QObject):
     def show_only(self, samples: Sequence[str] | None) -> None:
         """List no other samples than these; None for all."""
         self._view.queue.set_only(samples)
+
+    def read_these(self, samples: Sequence[str]) -> None:
+        """List these samples, and select the first one that is to be read."""
+        queue = self._view.queue
+        queue.list_these(samples)
+        if queue.samples:
+            queue.select(self._following(None) or queue.samples[0])
 
     def act(self, name: str) -> None:
         """Do what a button or key says: one of `ACTIONS`."""

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from napari_memscan.widgets.dock import MemscanWidget
 
 SIZE = (1280, 800)
-NAMES = ("study.png", "generate.png", "review.png", "review-light.png")
+NAMES = ("study.png", "generate.png", "review.png", "review-light.png", "release.png")
 PATIENCE = 120.0
 """Seconds to wait for a window or for volumes, on a slow machine without a graphics card."""
 
 
 def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[Path]:
-    """Open napari on a study and save pictures of its three steps, the last in both themes.
+    """Open napari on a study and save pictures of its four steps, the third in both themes.
 
     Needs a screen, or a virtual one (``xvfb-run``), and no other napari window in this process.
 
     Parameters
     ----------
     study_folder : path
-        A study; without a scan there is no review to show.
+        A study; without a scan there is nothing to read or release.
     out_folder : path
         Made if missing.
 
@@ -131,7 +131,7 @@ def _look(widget: MemscanWidget, view: Mapping[str, str]) -> None:
     viewing.set_layout(view["layout"])
     if "tab" in view:
         if not statistics.isVisible():
-            widget.toggle_statistics()
+            widget.statistics_window.toggle()
         statistics.tabs.setCurrentWidget(getattr(statistics, view["tab"]))
     _wait(lambda: not (viewing.loading or statistics.busy), "showing volumes")
     _settle(1.5)
@@ -184,7 +184,7 @@ def _docked(viewer: Any) -> MemscanWidget:
 
 
 def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
-    from napari_memscan.widgets.dock import GENERATE, REVIEW, STUDY
+    from napari_memscan.widgets.dock import GENERATE, RELEASE, REVIEW, STUDY
 
     out_folder.mkdir(parents=True, exist_ok=True)
     viewer.window.resize(*SIZE)
@@ -197,10 +197,11 @@ def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     ]
     if widget.review.ready:
         shots += [(NAMES[2], REVIEW, "dark"), (NAMES[3], REVIEW, "light")]
+        shots += [(NAMES[4], RELEASE, "dark")]
     for name, step, theme in shots:
         viewer.theme = theme
         widget.go_to(step)
-        _wait(lambda: not widget.viewing.loading, "showing volumes")
+        _wait(lambda: not (widget.viewing.loading or widget.release.counting), "showing volumes")
         _settle()
         viewer.screenshot(str(out_folder / name), canvas_only=False, flash=False)
         made.append(out_folder / name)

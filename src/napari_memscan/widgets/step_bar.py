@@ -1,4 +1,4 @@
-"""The three steps of a study, which one is open, what is done, and what comes next."""
+"""The four steps of a study, which one is open, what is done, and what comes next."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from qtpy.QtWidgets import (
 
 from napari_memscan.widgets.look import Look
 
-STEPS = ("Study", "Generate", "Review")
+STEPS = ("Study", "Generate", "Review", "Release")
 
 
 class StepBar(QWidget):
-    """Three buttons, ``1 Study``, ``2 Generate``, ``3 Review``, and the line ``Next: ...``.
+    """Four buttons, ``1 Study`` to ``4 Release``, and the line ``Next: ...``.
 
     Attributes
     ----------
     chosen : Signal(int)
-        Somebody pressed a step, 0 to 2.
+        Somebody pressed a step, 0 to 3.
     """
 
     chosen = Signal(int)

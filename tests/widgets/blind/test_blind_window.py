@@ -166,7 +166,7 @@ def test_what_is_looked_for_is_found_while_one_sees(qtbot, viewer, dock, verifie
 @pytest.mark.parametrize("forced", [False, True])
 def test_nothing_tells(qtbot, viewer, dock, verified_study, forced):
     open_study(qtbot, dock, verified_study)
-    dock.toggle_statistics()
+    dock.statistics_window.toggle()
     viewer.status = "Synthetic s000001"
     secrets = secrets_of(Study.open(verified_study))
     start(qtbot, dock, forced=forced, cases=6, planted=1, end=True)
@@ -189,7 +189,7 @@ def test_nothing_tells(qtbot, viewer, dock, verified_study, forced):
     kinds = {s.exhibit.kind for s in latest(Study.open(verified_study), "Ann", forced).secrets}
     assert kinds == {"synthetic", "planted"} | (set() if forced else {"distractor"})
     # Nor can it be brought back.
-    dock.toggle_statistics()
+    dock.statistics_window.toggle()
     dock.go_to(STUDY)
     dock.go_to(GENERATE)
     dock.blind.act("statistics")

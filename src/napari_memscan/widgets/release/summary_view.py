@@ -1,0 +1,83 @@
+"""What would be released now, and what stops it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_memscan.jobs import Preview
+from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.release import words
+
+
+class SummaryView(QWidget):
+    """How many volumes pass, are rejected, are unread; warnings; and why nothing is possible.
+
+    Attributes
+    ----------
+    unread_requested : Signal()
+        Those that must be read are to be seen.
+    """
+
+    unread_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.passing, self.rejected, self.unread = Message(), Message(), Message()
+        self.warnings, self.stopped = Message(), Message()
+        self.unread_button = QPushButton("Show unread")
+        self.unread_button.setToolTip("Goes to step 3 and lists the volumes that must be read")
+        self.unread_button.clicked.connect(self.unread_requested)
+        to_read = QHBoxLayout()
+        to_read.setSpacing(4)
+        to_read.addWidget(self.unread, 1)
+        to_read.addWidget(self.unread_button, 0, Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(self.stopped)
+        layout.addLayout(to_read)
+        for message in (self.passing, self.rejected, self.warnings):
+            layout.addWidget(message)
+        self.clear()
+
+    def clear(self) -> None:
+        """Say that it is being found out."""
+        self._say(passing="Counting …")
+
+    def show_preview(self, preview: Preview, stopped: str) -> None:
+        """Show what a release would hold, and `stopped`: what else than reading stops it."""
+        self._say(
+            words.unread(preview),
+            words.passing(preview),
+            words.rejected(preview),
+            words.warned(preview),
+            stopped,
+            "ok" if preview.passed else "warning",
+        )
+
+    def show_failure(self, text: str) -> None:
+        """Say why nothing can be said."""
+        self._say(stopped=text)
+
+    def set_look(self, look: Look) -> None:
+        """Follow the theme."""
+        for message in (self.passing, self.rejected, self.unread, self.warnings, self.stopped):
+            message.set_look(look)
+
+    def _say(
+        self,
+        unread: str = "",
+        passing: str = "",
+        rejected: str = "",
+        warnings: str = "",
+        stopped: str = "",
+        level: str = "info",
+    ) -> None:
+        self.unread.say(unread, "missing")
+        self.unread_button.setVisible(bool(unread))
+        self.passing.say(passing, level)
+        self.rejected.say(rejected, "info")
+        self.warnings.say(warnings, "warning")
+        self.stopped.say(stopped, "error")
