@@ -43,6 +43,8 @@ class GeneratorConfig(_Part):
         Checkpoint of any known family, or folder of volumes.
     sampler, steps
         Override the recipe's where set.
+    condition : str or None
+        What a conditional model is told of every sample; by default each draws its own.
     declared : dict
         What the checkpoint's files do not say; see `checkpoints.declared.Declared`.
     trust : bool
@@ -53,6 +55,7 @@ class GeneratorConfig(_Part):
     path: str
     sampler: Literal["ddim", "ddpm", "rflow"] | None = None
     steps: int | None = Field(None, ge=1)
+    condition: str | None = None
     declared: Declarations = {}
     trust: bool = False
 

@@ -30,6 +30,8 @@ class SampleRow:
     settings : str
         Of `generators.interface.Settings`; empty for a volume made elsewhere, and for those made
         before settings were written.
+    condition : str
+        What a conditional model was told of it; empty for none.
     """
 
     sample: str
@@ -41,6 +43,7 @@ class SampleRow:
     steps: str = ""
     parent: str = ""
     settings: str = ""
+    condition: str = ""
 
 
 def free_names(rows: Iterable[SampleRow], n: int) -> list[str]:
@@ -95,4 +98,6 @@ def write_samples(path: Path, rows: Sequence[SampleRow]) -> None:
 
     names = [field.name for field in fields(SampleRow)]
     table = pd.DataFrame([astuple(row) for row in rows], columns=names)
+    if not table["condition"].any():
+        del table["condition"]
     write_text(path, table.to_csv(index=False, lineterminator="\n"))

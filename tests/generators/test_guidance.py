@@ -44,7 +44,7 @@ class Memoriser:
         self.latent, self.kind = latent[None], recipe.prediction_type
         self.schedule = Schedule(recipe, sampler, generator.recipe.steps, 512)
 
-    def __call__(self, x, level):
+    def __call__(self, x, level, labels=None):
         index = next(i for i, t in enumerate(self.schedule.timesteps) if abs(t - level[0]) < 1e-3)
         signal, noise = self.schedule._parts(index)
         gain = self.SPREAD * signal / (self.SPREAD * signal**2 + noise**2)

@@ -119,7 +119,7 @@ class LatentModel:
             networks.append(network.to(device).eval())
         return cls(recipe, *networks)
 
-    def denoise(self, latent: Tensor, level: Tensor) -> Tensor:
+    def denoise(self, latent: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the denoiser's prediction for latents at a noise level.
 
         Parameters
@@ -128,11 +128,13 @@ class LatentModel:
             Noisy latents, scaled.
         level : tensor (N,)
             Their noise level, from 0 to the number of levels in training.
+        labels : tensor (N,), optional
+            Class label of each, for a recipe with `classes`; by default none is told a condition.
         """
         condition = self.recipe.conditioning
         if condition is None:
             return self._predict(latent, level, {})
-        with_ = self._predict(latent, level, self._arguments(latent, condition, True))
+        with_ = self._predict(latent, level, self._arguments(latent, condition, True, labels))
         if condition.guidance is None:
             return with_
         without = self._predict(latent, level, self._arguments(latent, condition, False))
@@ -147,8 +149,13 @@ class LatentModel:
         prediction: Tensor = self.denoiser(latent, level, **arguments)
         return prediction
 
-    def _arguments(self, latent: Tensor, condition: Conditioning, stated: bool
-                   ) -> dict[str, Tensor]:  # fmt: skip
+    def _arguments(
+        self,
+        latent: Tensor,
+        condition: Conditioning,
+        stated: bool,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Return what the denoiser takes besides latent and level; `stated` or "no condition"."""
         import torch
 
@@ -162,9 +169,10 @@ class LatentModel:
             if condition.concatenate:
                 shape = (n, len(values), *latent.shape[2:])
                 arguments["concatenated"] = values[None, :, None, None, None].expand(shape)
-        if condition.class_label is not None:
-            label = condition.class_label if stated else 0
-            arguments["class_labels"] = torch.full((n,), label, device=device)
+        if condition.classes or condition.class_label is not None:
+            if labels is None:
+                labels = torch.full((n,), condition.class_label or 0, device=device)
+            arguments["class_labels"] = labels if stated else torch.zeros_like(labels)
         if condition.spacing and self.recipe.spacing is not None:
             # In the order of the network's axes, times 100: MAISI, Guo et al. 2025, section 3.2.
             spacing = from_ras_order(self.recipe.spacing, self.recipe.axes)

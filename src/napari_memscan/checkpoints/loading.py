@@ -176,6 +176,8 @@ def describe(checkpoint: Checkpoint | str | Path) -> str:
             f"{recipe.sampler.upper()} {recipe.steps} steps, volumes "
             f"{_by(recipe.preprocessing.shape)}"
         )
+        if recipe.conditioning is not None and recipe.conditioning.classes:
+            text += f", knows {', '.join(recipe.conditioning.classes)}"
     elif isinstance(recipe, EmbedderRecipe):
         text = f"contrastive embedder: {_by(recipe.input_shape)} to {recipe.dim} numbers"
     elif isinstance(recipe, StructuralRecipe):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from napari_memscan.checkpoints.conditioning import Conditioning
 from napari_memscan.checkpoints.embedder_recipes import (
     AnyEmbedderRecipe,
     BackboneRecipe,
@@ -124,50 +125,6 @@ AnySchedule = Annotated[
     Annotated[SchedulerRecipe, Tag("noise")] | Annotated[FlowRecipe, Tag("flow")],
     Discriminator(_schedule_of),
 ]
-
-
-class Conditioning(RecipePart):
-    """What the denoiser is told besides latent and noise level; the same for every sample.
-
-    Attributes
-    ----------
-    context : tuple of float or None
-        Values for cross-attention, given to the network as (N, 1, len(context)).
-    names : tuple of str
-        What the values of `context` are, for people.
-    concatenate : bool
-        `context` is also appended to the latent, one constant channel a value.
-    class_label : int or None
-        Class embedding, such as the modality of NVIDIA's MAISI models.
-    spacing : bool
-        The network is told the voxel size, in mm times 100 (MAISI).
-    regions : tuple of two tuples of four float, or None
-        Top and bottom body region, one-hot (MAISI with DDPM).
-    guidance : float or None
-        Classifier-free guidance: prediction = without + guidance * (with - without), where
-        "without" has class label 0, or `fill` for every value of `context`.
-    fill : float
-        Stands for "no condition" in `context`.
-    """
-
-    context: tuple[Number, ...] | None = None
-    names: tuple[str, ...] = ()
-    concatenate: bool = False
-    class_label: int | None = Field(None, ge=0)
-    spacing: bool = False
-    regions: Regions | None = None
-    guidance: Number | None = None
-    fill: Number = -1.0
-
-    @model_validator(mode="after")
-    def _fits(self) -> Conditioning:
-        if self.concatenate and not self.context:
-            raise ValueError("concatenate: there is no context to append")
-        if self.names and len(self.names) != len(self.context or ()):
-            raise ValueError("names and context must be equally many")
-        if self.guidance is not None and self.class_label is None and self.context is None:
-            raise ValueError("guidance: there is neither class_label nor context to guide by")
-        return self
 
 
 class AutoencoderRecipe(RecipePart):
@@ -293,6 +250,10 @@ class LDMRecipe(RecipePart):
             raise ValueError(f"decoded_range {self.decoded_range}: the first must be smaller")
         if self.conditioning is not None and self.conditioning.spacing and self.spacing is None:
             raise ValueError("spacing: the denoiser is told the voxel size, so it must be known")
+        if self.conditioning is not None and self.conditioning.classes:
+            known = self.denoiser.get("num_class_embeds")
+            if known != (wanted := len(self.conditioning.classes) + 1):
+                raise ValueError(f"classes: the denoiser's num_class_embeds must be {wanted}")
         if self.steps > self.scheduler.num_train_timesteps:
             raise ValueError(
                 f"steps ({self.steps}) exceed num_train_timesteps "

@@ -47,6 +47,12 @@ def generate(
         int | None, typer.Option(min=1, help="Denoising steps. Default: the model's.")
     ] = None,
     sampler: Annotated[Sampler | None, typer.Option(help="Default: the model's.")] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of a conditional model, for all. Default: drawn by each seed."
+        ),
+    ] = None,
     batch: Annotated[
         str, typer.Option(help="Volumes denoised at once; auto goes by processor and memory.")
     ] = "auto",
@@ -91,6 +97,7 @@ def generate(
       memscan generate audit -n 64 --guidance 2
       memscan generate audit --until-clean 64
       memscan generate audit -n 16 --seed 1000 --steps 50
+      memscan generate audit -n 16 --condition left
       memscan generate audit -n 4 --sampler ddpm --steps 1000
       torchrun --nproc-per-node 4 --no-python memscan generate audit -n 64
     """
@@ -100,7 +107,7 @@ def generate(
     opened = Study.open(study)
     settings = {"batch": batch, "precision": str(precision), "threads": threads, "decode": decode}
     asked: dict[str, Any] = {"seed": seed, "steps": steps, "sampler": sampler, "tell": note}
-    asked |= settings | {"guidance": guidance}
+    asked |= settings | {"guidance": guidance, "condition": condition}
     if until_clean is not None:
         with redirect_stdout(sys.stderr):
             found = follow(jobs.until_clean(opened, until_clean, most=at_most, **asked), "generate")

@@ -135,6 +135,7 @@ def train(
       memscan train embedder audit --kind structural
       memscan train autoencoder audit --preset paper-ct
       memscan train denoiser audit --set scheduler.schedule=rectified_flow
+      memscan train denoiser audit --set conditional=true --set condition_guidance=2
       memscan train denoiser audit --devices 2 --strategy ddp
       memscan train denoiser audit --monitor 200 --monitor-samples 8 --stop-above 0.2
     """

@@ -42,6 +42,7 @@ def infer_membership(
     training_subjects: Sequence[str] = (),
     validation_subjects: Sequence[str] = (),
     hashes: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     checkpoint_hash: str = "",
     cache: ArrayCache | None = None,
     threads: int = 0,
@@ -69,6 +70,8 @@ def infer_membership(
         Whose each volume is; an empty text counts as a subject of its own.
     hashes : sequence of str
         Of the volumes' content, training first; by default of the arrays.
+    conditions : sequence of str
+        What the denoiser is told of each, training first; see `NoisePredictor.told`.
     checkpoint_hash : str
         Of the model; needed with `cache`.
     cache : ArrayCache, optional
@@ -137,14 +140,18 @@ def infer_membership(
         volume = _Volume(splits[split], i, names[index], predictor)
         content = hashes[index] if hashes else hashlib.sha256(volume.array().tobytes()).hexdigest()
         row = []
+        told = predictor.told(conditions[index]) if conditions else predictor
+        own = conditions[index : index + 1]
         for attack, how in zip(measured, settings, strict=True):
             key = ["membership", *model, content, attack.name, how, index if attack.drawn else 0]
 
-            def compute(attack: Attack = attack, volume: Any = volume, index: int = index) -> Any:
+            def compute(
+                attack: Attack = attack, volume: Any = volume, index: int = index, told: Any = told
+            ) -> Any:
                 with _computing(threads):
-                    return np.array([attack.score(predictor, volume.latent(), index)])
+                    return np.array([attack.score(told, volume.latent(), index)])
 
-            scores = compute() if cache is None else cache.get(hash_of(key), compute)
+            scores = compute() if cache is None else cache.get(hash_of([*key, *own]), compute)
             row.append(float(scores[0]))
         rows.append(row)
         contents.append(content)

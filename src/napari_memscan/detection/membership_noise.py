@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +96,20 @@ class NoisePredictor:
         self.levels = self.recipe.scheduler.num_train_timesteps
         self.same_condition = same_condition
         self._model = LatentModel(self.recipe, model.codec.network, model.denoiser)
+        self._label: int | None = None
         self._kept: Any = None
         if not isinstance(self.recipe.scheduler, FlowRecipe):
             self._kept = build_scheduler(self.recipe.scheduler, "ddpm").alphas_cumprod
+
+    def told(self, condition: str) -> NoisePredictor:
+        """Return one that tells the denoiser this condition, or none where it does not know it.
+
+        For a recipe with `classes`; without this the denoiser is told none.
+        """
+        assert self.recipe.conditioning is not None
+        other = copy(self)
+        other._label = self.recipe.conditioning.label(condition)
+        return other
 
     def factors(self, level: int) -> tuple[float, float]:
         """Return the factors of latent and noise at a level, from 0 to `levels` - 1.
@@ -123,7 +135,8 @@ class NoisePredictor:
         schedule = self.recipe.scheduler
         whole = not isinstance(schedule, FlowRecipe) or schedule.use_discrete_timesteps
         t = torch.full((len(noisy),), level if whole else float(level), device=self.device)
-        output = self._model.denoise(noisy.to(self.device), t).float()
+        labels = None if self._label is None else torch.full_like(t, self._label, dtype=torch.long)
+        output = self._model.denoise(noisy.to(self.device), t, labels).float()
         if not torch.isfinite(output).all():
             raise JobFailed(
                 f"the denoiser returned NaN or infinity at noise level {level}. The checkpoint may "
@@ -218,6 +231,13 @@ def _with_one_condition(recipe: LDMRecipe, same: bool) -> tuple[LDMRecipe, str]:
         told.append("regions of the recipe")
     if condition.class_label is not None:
         told.append(f"class {condition.class_label}")
+    if condition.classes:
+        if same:
+            raise BadInput(
+                f"the model knows {', '.join(condition.classes)}, and each volume's own is in "
+                "cohort.csv. Leave --same-condition out."
+            )
+        told.append(f"each volume's own of {', '.join(condition.classes)}")
     if condition.spacing:
         told.append("voxel size of the recipe")
     changed = condition.model_copy(update=changes)

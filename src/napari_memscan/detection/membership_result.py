@@ -206,7 +206,7 @@ def doubts(
             "The attacks were published for noise schedules. For this rectified flow the noise "
             "is x_t - (1 - t) v on its straight path; nobody has measured how well that works."
         )
-    if recipe.conditioning is not None:
+    if recipe.conditioning is not None and not recipe.conditioning.classes:
         yield (
             f"The denoiser was told the same for every volume ({condition}), without "
             "guidance. Where training told it something else, scores are off."

@@ -95,6 +95,8 @@ class Sample:
         What made it; empty for a volume made elsewhere.
     settings : str
         Of `Settings`; empty for a volume made elsewhere.
+    condition : str
+        What a conditional model was told of it; empty for none.
     """
 
     index: int
@@ -103,3 +105,4 @@ class Sample:
     recipe_hash: str = ""
     checkpoint_hash: str = ""
     settings: str = ""
+    condition: str = ""

@@ -20,7 +20,7 @@ from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
-from napari_memscan.checkpoints.recipe import LDMRecipe
+from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.model import as_it_is
 from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
@@ -94,6 +94,7 @@ class LDMGenerator:
         sampler: str | None = None,
         start: int = 0,
         guidance: Guidance | str | None = None,
+        conditions: Sequence[str] | None = None,
         **settings: Any,
     ) -> Iterator[Step | Sample]:
         """Draw one volume for each seed.
@@ -117,6 +118,8 @@ class LDMGenerator:
         guidance : Guidance, optional
             Away from training volumes. One of strength 0 changes no byte, nor does ``""``, which
             `Settings` say where there was none.
+        conditions : sequence of str, optional
+            One a sample; see `condition`.
         **settings
             See `choose`.
 
@@ -130,8 +133,8 @@ class LDMGenerator:
         Raises
         ------
         BadInput
-            `steps`, `sampler` or `guidance` does not fit the recipe, a setting the machine, or a
-            seed does not fit 64 bits.
+            `steps`, `sampler`, `guidance` or a condition does not fit the recipe, a setting the
+            machine, or a seed does not fit 64 bits.
         JobFailed
             The decoded volume is not finite, or memory does not suffice.
         """
@@ -145,16 +148,44 @@ class LDMGenerator:
         for seed in seeds:
             if not -(2**63) <= seed < 2**64:
                 raise BadInput(f"seed {seed}: a seed must fit 64 bits.")
+        wishes = [None] * len(seeds) if conditions is None else conditions
+        told = [self.condition(*pair) for pair in zip(seeds, wishes, strict=True)]
         chosen = self.choose(**settings)
         if not guidance:
-            return self._run(seeds, schedule, start, chosen)
+            return self._run(seeds, told, schedule, start, chosen)
         if isinstance(guidance, str):
             raise BadInput(
                 f"guidance '{guidance[:60]}': the latents of the training volumes are needed, not "
                 "only the words for them."
             )
         check_guidance(self, guidance)
-        return self._run(seeds, schedule, start, replace(chosen, guidance=str(guidance)), guidance)
+        chosen = replace(chosen, guidance=str(guidance))
+        return self._run(seeds, told, schedule, start, chosen, guidance)
+
+    def condition(self, seed: int, wish: str | None = None) -> str:
+        """Return what the denoiser is told of a seed's sample; empty for none.
+
+        Parameters
+        ----------
+        seed : int
+            Draws it, by the shares of training.
+        wish : str, optional
+            Goes before that; empty for none.
+
+        Raises
+        ------
+        BadInput
+            The model does not know it.
+        """
+        told = self.recipe.conditioning or Conditioning()
+        if wish is None:
+            return told.drawn(int(seed))
+        if wish not in ("", *told.classes):
+            raise BadInput(
+                f"condition '{wish[:60]}': {self.path} knows "
+                f"{', '.join(told.classes) or 'no conditions by name; leave it out'}."
+            )
+        return wish
 
     def choose(
         self,
@@ -227,6 +258,7 @@ class LDMGenerator:
     def _run(
         self,
         seeds: Sequence[int],
+        conditions: Sequence[str],
         schedule: Schedule,
         start: int,
         settings: Settings,
@@ -238,18 +270,30 @@ class LDMGenerator:
         for first in range(0, len(seeds), settings.batch):
             own = seeds[first : first + settings.batch]
             full = [*own, *[own[-1]] * (settings.batch - len(own))]
+            told = conditions[first : first + len(own)]
+            labels = self._labels([*told, *[told[-1]] * (settings.batch - len(own))])
             randoms = [torch.Generator().manual_seed(seed) for seed in full]
             noise = [torch.randn((1, *self.recipe.latent_shape), generator=r) for r in randoms]
             latent = torch.cat(noise).to(self.device)
             for step in range(total):
                 with self._computing(settings):
-                    latent = self._denoise(latent, step, schedule, randoms, settings, guidance)
+                    latent = self._denoise(
+                        latent, labels, step, schedule, randoms, settings, guidance
+                    )
                 yield Step(start + first, step + 1, total)
             for place, seed in enumerate(own):
                 with self._computing(settings):
                     volume = self._decode(latent[place : place + 1], seed, settings)
                 made = (self.recipe_hash, self.checkpoint_hash, str(settings))
-                yield Sample(start + first + place, seed, volume, *made)
+                yield Sample(start + first + place, seed, volume, *made, told[place])
+
+    def _labels(self, conditions: Sequence[str]) -> Tensor | None:
+        import torch
+
+        told = self.recipe.conditioning
+        if told is None or not told.classes:
+            return None
+        return torch.tensor([told.label(name) for name in conditions], device=self.device)
 
     @contextmanager
     def _computing(self, settings: Settings) -> Iterator[None]:
@@ -276,6 +320,7 @@ class LDMGenerator:
     def _denoise(
         self,
         latent: Tensor,
+        labels: Tensor | None,
         step: int,
         schedule: Schedule,
         randoms: Sequence[Any],
@@ -286,7 +331,8 @@ class LDMGenerator:
 
         level = torch.full((len(latent),), schedule.timesteps[step], device=self.device)
         with machine.computing_in(settings.precision, self.device):
-            prediction = self.model.denoise(machine.arranged(latent, settings.memory), level)
+            arranged = machine.arranged(latent, settings.memory)
+            prediction = self.model.denoise(arranged, level, labels)
         prediction, latent = prediction.float().cpu(), latent.cpu()
         latents = []
         # One by one: each draws from the noise of its own seed.

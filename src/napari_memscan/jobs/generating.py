@@ -28,6 +28,7 @@ def generate(
     seed: int | None = None,
     steps: int | None = None,
     sampler: str | None = None,
+    condition: str | None = None,
     guidance: float = 0.0,
     tell: Callable[[str], None] | None = None,
     **settings: Any,
@@ -47,6 +48,9 @@ def generate(
         Volumes in all, those already there included.
     seed, steps, sampler
         Defaults: of the study, then of the model.
+    condition : str, optional
+        What a conditional model is told of all of them; default the study's, else each seed draws
+        its own by the shares of training.
     guidance : float
         Strength with which volumes keep away from training volumes; 0 is without. See
         `generators.guidance.Guidance`. Volumes of another strength are others: a seed may be
@@ -85,10 +89,11 @@ def generate(
     with together.working(study, "generate"):
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
-            if guidance:
+            if guidance or condition is not None:
                 raise BadInput(
                     f"{study.folder}: its volumes are made elsewhere, so nothing can guide their "
-                    "sampling. Choose an LDM checkpoint as the study's generator."
+                    "sampling or choose a condition. Choose an LDM checkpoint as the study's "
+                    "generator."
                 )
             if together.first:
                 return (yield from register(study, made_elsewhere(study)))
@@ -99,7 +104,9 @@ def generate(
         chosen = together.share(partial(settings_for, study, generator, settings))
         away = yield from _away(study, generator, guidance, chosen.threads, together)
         plan = together.share(
-            partial(planned, study, generator, seeds, steps, sampler, chosen, str(away or ""))
+            partial(
+                planned, study, generator, seeds, steps, sampler, chosen, str(away or ""), condition
+            )
         )
         plan = replace(plan, guidance=away)
         if tell is not None and together.first:
@@ -113,8 +120,8 @@ class Plan:
 
     Attributes
     ----------
-    seeds, names : list
-        Of the samples that are not there yet, each with its name.
+    seeds, conditions, names : list
+        Of the samples that are not there yet, each with its condition and its name.
     done : int
         Samples that are there already.
     made_with : (str, str, str, str)
@@ -126,6 +133,7 @@ class Plan:
     """
 
     seeds: list[int]
+    conditions: list[str]
     names: list[str]
     done: int
     made_with: tuple[str, str, str, str]
@@ -141,6 +149,7 @@ def planned(
     sampler: str | None,
     settings: Settings,
     guidance: str = "",
+    condition: str | None = None,
 ) -> Plan:
     """Return what is to be drawn for these seeds, without guidance that `guidance` stands for."""
     if seeds.start < 0:
@@ -148,9 +157,19 @@ def planned(
     made_with = made_as(study, generator, steps, sampler)
     rows = study.samples()
     existing = existing_seeds(rows, made_with, replace(settings, guidance=guidance))
-    wanted = [seed for seed in seeds if seed not in existing]
+    asked = [(seed, condition_for(study, generator, seed, condition)) for seed in seeds]
+    wanted = [pair for pair in asked if pair not in existing]
     names = free_names(rows, len(wanted))
-    return Plan(wanted, names, len(seeds) - len(wanted), made_with, settings)
+    done = len(seeds) - len(wanted)
+    return Plan([s for s, _ in wanted], [c for _, c in wanted], names, done, made_with, settings)
+
+
+def condition_for(study: Study, generator: Any, seed: int, wish: str | None = None) -> str:
+    """Return what the model is told of a seed's sample: asked for, the study's, or drawn."""
+    config = study.config.generator
+    assert config is not None
+    told: str = generator.condition(seed, config.condition if wish is None else wish)
+    return told
 
 
 def made_as(
@@ -184,10 +203,10 @@ def settings_for(study: Study, generator: Any, wishes: Mapping[str, Any]) -> Set
 
 def existing_seeds(
     rows: Sequence[SampleRow], made_with: tuple[str, str, str, str], settings: Settings
-) -> dict[int, str]:
-    """Return seed to sample, of those made in just this way."""
+) -> set[tuple[int, str]]:
+    """Return seeds and conditions of the samples made in just this way."""
     return {
-        int(row.seed): row.sample
+        (int(row.seed), row.condition)
         for row in rows
         if row.seed
         and (row.recipe_hash, row.checkpoint_hash, row.sampler, row.steps) == made_with
@@ -268,6 +287,7 @@ def sample_seeds(
         [plan.seeds[i] for i in mine],
         steps=int(plan.made_with[3]),
         sampler=plan.made_with[2],
+        conditions=[plan.conditions[i] for i in mine],
         **asdict(plan.settings) | {"guidance": plan.guidance},
     )
     for event in drawn:
@@ -278,7 +298,7 @@ def sample_seeds(
         place = mine[event.index]
         name, parent = plan.names[place], parents[place] if parents else ""
         write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
-        made_with = (str(event.seed), *plan.made_with, parent, event.settings)
+        made_with = (str(event.seed), *plan.made_with, parent, event.settings, event.condition)
         study.add_sample(SampleRow(name, f"{name}.nii.gz", *made_with))
         together.done()
         yield Progress(plan.done + together.count(), total, f"generated {name}")

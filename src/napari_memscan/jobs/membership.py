@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.membership_result import MembershipResult
+    from napari_memscan.volumes.cohort import CohortRow
 
 FILE = "membership.json"
 
@@ -35,7 +36,8 @@ def membership(
     seed : int, optional
         Of drawn noise, bootstrap and shuffling; default the study's.
     same_condition : bool
-        The condition in the recipe is that of every volume.
+        The condition in the recipe is that of every volume. Of a model that knows conditions by
+        name each volume has its own, from the cohort.
 
     Yields
     ------
@@ -73,6 +75,8 @@ def membership(
         predictor = NoisePredictor(generator.model, generator.device, same_condition)
         training, validation = (study.cohort.rows(s) for s in ("training", "validation"))
         rows = [*training, *validation]
+        told = predictor.recipe.conditioning
+        known = () if told is None else told.classes
         found = infer_membership(
             _Preprocessed(study, predictor.recipe.preprocessing, [r.path for r in training]),
             _Preprocessed(study, predictor.recipe.preprocessing, [r.path for r in validation]),
@@ -83,11 +87,17 @@ def membership(
             training_subjects=[r.subject_id for r in training],
             validation_subjects=[r.subject_id for r in validation],
             hashes=[_content(study, row, predictor.recipe.preprocessing) for row in rows],
+            conditions=[row.condition for row in rows] if known else (),
             checkpoint_hash=generator.checkpoint_hash,
             cache=study.cache,
             threads=_threads(study, generator),
             seed=seed,
-            warnings=[*study.cohort.warnings, *generator.report.warnings, *checked],
+            warnings=[
+                *study.cohort.warnings,
+                *generator.report.warnings,
+                *checked,
+                *_untold(rows, known),
+            ],
         )
         while True:
             try:
@@ -112,6 +122,16 @@ class _Preprocessed(Sequence[Any]):
 
     def __getitem__(self, i: Any) -> Any:
         return self._recipe.apply(self._study.volume(self._paths[i]))
+
+
+def _untold(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:
+    n = sum(row.condition not in known for row in rows)
+    if known and n:
+        yield (
+            f"{n} of {len(rows)} volumes have no condition in cohort.csv that the model knows "
+            f"({', '.join(known)}); of these the denoiser was told none. Where training told it one, "
+            "scores are off."
+        )
 
 
 def _content(study: Study, row: Any, recipe: Any) -> str:

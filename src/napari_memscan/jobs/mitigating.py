@@ -12,7 +12,7 @@ from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.elsewhere import elsewhere
 from napari_memscan.jobs.evidence import volumes_of
-from napari_memscan.jobs.generating import generate
+from napari_memscan.jobs.generating import condition_for, generate
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.regenerating import memory_explained
 from napari_memscan.jobs.scanning import embedded, scan
@@ -151,9 +151,12 @@ def _adopted(study: Study, own: Study, n: int) -> None:
     """Take over the plain volumes that the study has; their files stay where they are."""
     if own.samples():
         return
-    seeds = {str(study.config.seed + i) for i in range(n)}
+    generator = own.generator()
+    first = study.config.seed
+    asked = {(str(s), condition_for(own, generator, s)) for s in range(first, first + n)}
     for row in study.samples():
-        if row.seed in seeds and not row.parent and "guidance=" not in row.settings:
+        mine = (row.seed, row.condition) in asked
+        if mine and not row.parent and "guidance=" not in row.settings:
             own.add_sample(SampleRow(**vars(row) | {"path": str(study.sample_path(row))}))
 
 

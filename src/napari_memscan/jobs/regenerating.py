@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of
 from napari_memscan.generators.interface import Settings
-from napari_memscan.jobs.generating import Plan, sample_seeds
+from napari_memscan.jobs.generating import Plan, condition_for, sample_seeds
 from napari_memscan.jobs.guiding import guidance as guided
 from napari_memscan.jobs.replacements import (
     CALLED,
@@ -87,7 +87,7 @@ def regenerate_all(
         Refuse a model that allows no guidance; else it is sampled without.
     **settings
         ``batch``, ``decode`` ...: see `LDMGenerator.choose`. By default as the replaced sample
-        was made.
+        was made. Its condition stays, unless the study has another model by now.
 
     Yields
     ------
@@ -171,7 +171,8 @@ def _drawn(
     config = study.config.generator
     assert config is not None
     taken = {row.seed for row in rows.values()}
-    alike: dict[tuple[str, str, Settings], list[tuple[str, int]]] = {}
+    model = (generator.recipe_hash, generator.checkpoint_hash)
+    alike: dict[tuple[str, str, Settings], list[tuple[str, int, str]]] = {}
     for name in parents:
         row = rows[name]
         seed = next_seed(row, taken)
@@ -182,9 +183,12 @@ def _drawn(
         sampler = row.sampler or config.sampler or generator.recipe.sampler
         steps = row.steps or str(config.steps or generator.recipe.steps)
         way = (sampler, steps, generator.choose(**chosen))
-        alike.setdefault(way, []).append((name, seed))
+        # Of this model it is made anew as what it was; another may not know its condition.
+        same = row.condition if (row.recipe_hash, row.checkpoint_hash) == model else None
+        told = condition_for(study, generator, seed, same)
+        alike.setdefault(way, []).append((name, seed, told))
     away, (strength, must_guide) = None, guide
-    for (sampler, steps, settings), pairs in alike.items():
+    for (sampler, steps, settings), wanted in alike.items():
         if strength and away is None:
             try:
                 away = yield from guided(study, generator, strength, settings.threads)
@@ -192,16 +196,16 @@ def _drawn(
                 if must_guide:
                     raise
                 strength = 0.0
-        model = (generator.recipe_hash, generator.checkpoint_hash)
         plan = Plan(
-            [seed for _, seed in pairs],
-            free_names(study.samples(), len(pairs)),
+            [seed for _, seed, _ in wanted],
+            [told for _, _, told in wanted],
+            free_names(study.samples(), len(wanted)),
             0,
             (*model, sampler, steps),
             settings,
             away,
         )
-        yield from sample_seeds(study, generator, plan, [name for name, _ in pairs])
+        yield from sample_seeds(study, generator, plan, [name for name, _, _ in wanted])
 
 
 def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:

@@ -74,6 +74,7 @@ def train(
         preprocessing=recipe,
         spacing=spacing_to_train(study),
         autoencoder=autoencoder,
+        conditions=conditions_to_train(study),
         watch=watch,
         devices=devices,
         nodes=nodes,
@@ -107,6 +108,11 @@ def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]
             done += 1
             yield Progress(done, total, f"read {Path(path).name}")
     return {split: np.stack(values) for split, values in arrays.items()}
+
+
+def conditions_to_train(study: Study) -> dict[str, list[str]]:
+    """Return the condition of each volume of `volumes_to_train`, empty where it is unknown."""
+    return {s: [r.condition for r in study.cohort.rows(s)] for s in ("training", "validation")}
 
 
 def spacing_to_train(study: Study) -> tuple[float, float, float] | None:

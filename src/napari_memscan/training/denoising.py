@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
-from napari_memscan.checkpoints.latent_model import Codec
+from napari_memscan.checkpoints.latent_model import Codec, LatentModel
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.checkpoints.networks import (
@@ -18,8 +21,15 @@ from napari_memscan.checkpoints.networks import (
     build_scheduler,
     load_strict,
 )
-from napari_memscan.checkpoints.recipe import AutoencoderRecipe, FlowRecipe, LDMRecipe, Recipe
+from napari_memscan.checkpoints.recipe import (
+    AutoencoderRecipe,
+    Conditioning,
+    FlowRecipe,
+    LDMRecipe,
+    Recipe,
+)
 from napari_memscan.errors import BadInput
+from napari_memscan.training.conditions import Conditions, dropped, learned
 from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.training.tasks import Arrays, Pictures, with_channel
 
@@ -35,11 +45,16 @@ class DenoiserTask:
     """
 
     network: nn.Module
-    data: dict[str, Tensor]
+    data: dict[str, Tensor | TensorDataset]
     weights: Tensor
 
     def __init__(
-        self, arrays: Arrays, settings: DenoiserSettings, autoencoder: Path, device: torch.device
+        self,
+        arrays: Arrays,
+        settings: DenoiserSettings,
+        autoencoder: Path,
+        device: torch.device,
+        conditions: Conditions | None = None,
     ) -> None:
         recipe = read_recipe(autoencoder)
         if not isinstance(recipe, AutoencoderRecipe | LDMRecipe):
@@ -56,6 +71,12 @@ class DenoiserTask:
                 f"are {arrays['training'].shape[1:]}. Train the autoencoder on this study first."
             )
         self.settings, self.base = settings, recipe
+        self.weights = torch.ones(len(arrays["training"]))
+        self.weights[: settings.duplicated] = settings.times
+        self.conditioning: Conditioning | None = None
+        if settings.conditional:
+            self.conditioning = learned(conditions, self.weights, settings.condition_guidance)
+        told = self.conditioning or Conditioning()
         self.autoencoder_state = load_weights(autoencoder, "autoencoder")
         network = build_autoencoder(recipe.autoencoder)
         load_strict(network, self.autoencoder_state, autoencoder)
@@ -63,17 +84,21 @@ class DenoiserTask:
         latents = {k: self._encoded(v, device) for k, v in with_channel(arrays).items()}
         network.cpu()  # Only pictures need it again.
         self.scale_factor = float(1 / latents["training"].std())
-        self.data = {k: v * self.scale_factor for k, v in latents.items()}
-        self.arguments = settings.arguments(latents["training"].shape[1])
+        self.shape = tuple(latents["training"].shape[1:])
+        scaled = {k: v * self.scale_factor for k, v in latents.items()}
+        self.data = dict(scaled)
+        if settings.conditional and conditions is not None:
+            for split, volumes in scaled.items():
+                labels = torch.tensor([told.label(name) for name in conditions[split]])
+                self.data[split] = TensorDataset(volumes, labels)
+        self.arguments = settings.arguments(self.shape[0], len(told.classes))
         self.network = build_denoiser(self.arguments)
         self._check_axes()
         self.scheduler = build_scheduler(settings.scheduler, settings.sampler)
-        self.weights = torch.ones(len(latents["training"]))
-        self.weights[: settings.duplicated] = settings.times
 
     def _check_axes(self) -> None:
         halved = 2 ** (len(self.settings.channels) - 1)
-        axes = self.data["training"].shape[2:]
+        axes = self.shape[1:]
         if self.settings.network == "VideoUNet":
             axes = axes[1:]
         if any(n % halved for n in axes):
@@ -88,8 +113,16 @@ class DenoiserTask:
         found = [self._codec.encode_mean(v[None].to(device)).cpu() for v in volumes]
         return torch.cat(found).clone()
 
-    def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
-        """Return the error of the prediction at random noise levels."""
+    def loss(self, network: nn.Module, batch: Any, random: torch.Generator) -> Tensor:
+        """Return the error of the prediction at random noise levels.
+
+        A batch is latents, for a conditional denoiser with their class labels.
+        """
+        told: dict[str, Tensor] = {}
+        if self.conditioning is not None:
+            batch, labels = batch
+            share = self.settings.condition_dropout if network.training else 0.0
+            told["class_labels"] = dropped(labels, share, random)
         noise = torch.randn(batch.shape, generator=random).to(batch)
         t = self._levels(batch, random)
         noisy = self.scheduler.add_noise(batch, noise, t)
@@ -101,7 +134,7 @@ class DenoiserTask:
         else:
             target = noise if kind == "epsilon" else batch
         error = functional.l1_loss if self.settings.loss == "l1" else functional.mse_loss
-        return error(network(noisy, t), target)
+        return error(network(noisy, t, **told), target)
 
     def _levels(self, batch: Tensor, random: torch.Generator) -> Tensor:
         recipe = self.settings.scheduler
@@ -121,44 +154,52 @@ class DenoiserTask:
 
     @torch.no_grad()
     def pictures(self, network: nn.Module, n: int) -> Pictures:
-        """Sample volumes as the recipe says, always from the same noise."""
+        """Sample volumes as the recipe says, always from the same noise; conditions take turns."""
         from napari_memscan.generators.schedule import Schedule
 
-        chosen, shape = self.settings, self.data["training"].shape[1:]
         device = next(network.parameters()).device
-        schedule = Schedule(
-            chosen.scheduler, chosen.sampler, chosen.sample_steps, shape[1:].numel()
-        )
+        recipe = self._recipe({})
+        model = LatentModel(recipe, self._codec.network, network)
+        told = recipe.conditioning or Conditioning()
+        names = list(islice(cycle(told.classes or ("",)), n))
+        labels = torch.tensor([told.label(name) for name in names], device=device)
+        schedule = Schedule(recipe.scheduler, recipe.sampler, recipe.steps, prod(self.shape[1:]))
         random = torch.Generator().manual_seed(0)
-        latent = torch.randn((n, *shape), generator=random)
+        latent = torch.randn((n, *self.shape), generator=random)
         for step, level in enumerate(schedule.timesteps):
             levels = torch.full((n,), level, device=device)
-            prediction = network(latent.to(device), levels).float().cpu()
+            prediction = model.denoise(latent.to(device), levels, labels).float().cpu()
             latent = schedule.step(step, prediction, latent, random)
         self._codec.network.to(device)
-        latent = (latent / self.scale_factor).to(device)
-        made = torch.cat([self._codec.decode(one[None]).float().cpu() for one in latent])
+        made = torch.cat([model.decode(one[None].to(device)).float().cpu() for one in latent])
         self._codec.network.cpu()
-        return {"sampled": made[:, 0].clamp(0, 1).numpy()}
+        volumes = made[:, 0].clamp(0, 1).numpy()
+        return {
+            f"sampled {name}".strip(): volumes[[own == name for own in names]]
+            for name in dict.fromkeys(names)
+        }
 
     def result(self, state: dict[str, Tensor], provenance: dict[str, Any]) -> tuple[Recipe, Any]:
         """Return a whole LDM: the autoencoder it was trained on, and the denoiser."""
-        c, x, y, z = self.data["training"].shape[1:]
-        recipe = LDMRecipe.model_validate(
+        recipe = self._recipe({"denoiser": provenance, "autoencoder": self.base.provenance})
+        return recipe, {"autoencoder": self.autoencoder_state, "denoiser": state}
+
+    def _recipe(self, provenance: dict[str, Any]) -> LDMRecipe:
+        return LDMRecipe.model_validate(
             {
                 "autoencoder": self.base.autoencoder,
                 "denoiser": self.arguments,
-                "latent_shape": (c, x, y, z),
+                "latent_shape": self.shape,
                 "scale_factor": self.scale_factor,
                 "scheduler": self.settings.scheduler,
                 "sampler": self.settings.sampler,
                 "steps": self.settings.sample_steps,
+                "conditioning": self.conditioning,
                 "preprocessing": self.base.preprocessing,
                 "spacing": self.base.spacing,
-                "provenance": {"denoiser": provenance, "autoencoder": self.base.provenance},
+                "provenance": provenance,
             }
         )
-        return recipe, {"autoencoder": self.autoencoder_state, "denoiser": state}
 
 
 def _bare(recipe: AutoencoderRecipe | LDMRecipe) -> AutoencoderRecipe:

@@ -170,13 +170,14 @@ class Fitting:
         random = torch.Generator().manual_seed(settings.seed)
         # Of training evenly over the table: the first ones may be those that are drawn more often.
         n, most = len(task.data[split]), len(task.data["validation"])
-        rows = task.data[split][:: max(1, n // most)][:most]
+        rows = torch.arange(0, n, max(1, n // most))[:most]
         size = max(settings.batch, 2)
         losses = []
         with self.still() as network:
             for start in range(0, len(rows), size):
-                batch = rows[start : start + size].to(self.fabric.device)
-                losses.append((float(task.loss(network, batch, random)), len(batch)))
+                some = rows[start : start + size]
+                batch = self.fabric.to_device(task.data[split][some])
+                losses.append((float(task.loss(network, batch, random)), len(some)))
         return sum(a * n for a, n in losses) / sum(n for _, n in losses)
 
     @contextmanager
@@ -199,7 +200,7 @@ class _Loss(nn.Module):
         self.network = task.network
         self.task = task
 
-    def forward(self, batch: Tensor, random: torch.Generator, judged: bool) -> Tensor:
+    def forward(self, batch: Any, random: torch.Generator, judged: bool) -> Tensor:
         loss: Tensor = self.task.loss(self.network, batch, random)
         return loss + self.task.pleasing() if judged else loss
 

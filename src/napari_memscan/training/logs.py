@@ -130,7 +130,8 @@ def draw(path: Path, volumes: dict[str, Any], title: str) -> None:
                     volume = volumes[name][column]
                     middle = volume.take(volume.shape[axis] // 2, axis=axis)
                     place.imshow(middle.T, cmap="gray", vmin=0, vmax=1, origin="lower")
-            row[0].set_ylabel(f"{name}\n{plane}", fontsize=7)
+            # A condition's name is no formula, whatever is in it.
+            row[0].set_ylabel(f"{name}\n{plane}", fontsize=7, parse_math=False)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     with replacing(path) as temporary:

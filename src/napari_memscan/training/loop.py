@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.training.conditions import Conditions
 from napari_memscan.training.fitting import Diverged, Fitting
 from napari_memscan.training.logs import PICTURES, Log, draw
 from napari_memscan.training.planning import Pace
@@ -38,11 +39,12 @@ class Loop:
         settings: Settings,
         fitting: Fitting,
         preprocessing: Preprocessing,
+        conditions: Conditions | None = None,
     ) -> None:
         self.part, self.out, self.settings, self.fitting = part, out, settings, fitting
         self.sizes = {f"n_{split}": len(arrays[split]) for split in ("training", "validation")}
         self.first = fitting.fabric.is_global_zero
-        name, relaxed = fingerprints(part, arrays, settings, preprocessing)
+        name, relaxed = fingerprints(part, arrays, settings, preprocessing, conditions)
         self.state: dict[str, Any] = {
             "step": 0,
             "seconds": 0.0,

@@ -49,22 +49,23 @@ def needed_bytes(task: Any, settings: Settings, processes: int = 1) -> int | Non
     Weights, gradients and Adam's two moments, the average where there is one, and all that a
     forward run keeps for the way back, counted on PyTorch's meta device: no arithmetic, no memory.
     """
-    import torch
+    from lightning.fabric.utilities import move_data_to_device
+    from torch.utils.data import default_collate
 
     networks = [task.network, *([task.critic] if hasattr(task, "critic") else [])]
     values = sum(p.numel() for network in networks for p in network.parameters())
     copies = 4 + (getattr(settings, "ema_decay", 0) > 0)
     n = -(-settings.batch // processes)
+    batch = default_collate([move_data_to_device(task.data["training"][0], "meta")] * n)
     try:
-        kept = _kept_bytes(task, n)
+        kept = _kept_bytes(task, batch)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None  # An operation that the meta device does not have.
-    example = task.data["training"][0]
-    assert example.dtype == torch.float32
-    return int(4 * values * copies + kept + 4 * n * example.numel())
+    read = sum(part.nbytes for part in (batch if isinstance(batch, list) else [batch]))
+    return int(4 * values * copies + kept + read)
 
 
-def _kept_bytes(task: Any, n: int) -> int:
+def _kept_bytes(task: Any, batch: Any) -> int:
     import torch
 
     # Data and network are not copied; all else is, for schedulers move to where they are used.
@@ -74,7 +75,6 @@ def _kept_bytes(task: Any, n: int) -> int:
         network = copy.deepcopy(task.network).to("meta").train()
     if hasattr(trial, "critic"):
         trial.critic.to("meta")
-    batch = torch.empty((n, *task.data["training"].shape[1:]), device="meta")
     seen = {p.untyped_storage()._cdata for p in network.parameters()}
     total = 0
 

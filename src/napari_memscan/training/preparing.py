@@ -23,6 +23,7 @@ from napari_memscan.training.settings import (
 )
 
 if TYPE_CHECKING:
+    from napari_memscan.training.conditions import Conditions
     from napari_memscan.volumes.preprocessing import Preprocessing
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -75,6 +76,7 @@ def make_task(
     spacing: tuple[float, float, float] | None,
     autoencoder: str | Path | None,
     device: Any,
+    conditions: Conditions | None = None,
 ) -> Any:
     """Return what is fitted; see `training.tasks.Task`. Weights are drawn from global numbers."""
     if isinstance(settings, AutoencoderSettings):
@@ -94,11 +96,15 @@ def make_task(
         raise BadInput("the denoiser needs a trained autoencoder: train that first, or name one.")
     from napari_memscan.training.denoising import DenoiserTask
 
-    return DenoiserTask(arrays, settings, Path(autoencoder), device)
+    return DenoiserTask(arrays, settings, Path(autoencoder), device, conditions)
 
 
 def fingerprints(
-    part: str, arrays: Arrays, settings: Settings, preprocessing: Preprocessing
+    part: str,
+    arrays: Arrays,
+    settings: Settings,
+    preprocessing: Preprocessing,
+    conditions: Conditions | None = None,
 ) -> tuple[str, str]:
     """Return the name of a training, and one that it shares with those it may be mended by.
 
@@ -108,8 +114,11 @@ def fingerprints(
     digest = hashlib.sha256()
     for split in ("training", "validation"):
         digest.update(np.ascontiguousarray(arrays[split]).view(np.uint8).data)
+    told = [conditions] if getattr(settings, "conditional", False) else []
     names = [
-        hash_of([part, digest.hexdigest(), settings.identity(mendable=m), preprocessing.hash])
+        hash_of(
+            [part, digest.hexdigest(), settings.identity(mendable=m), preprocessing.hash, *told]
+        )
         for m in (True, False)
     ]
     return names[0], names[1]

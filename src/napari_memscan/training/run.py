@@ -17,6 +17,7 @@ from napari_memscan.training.watching import Watch
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    from napari_memscan.training.conditions import Conditions
     from napari_memscan.training.settings import Settings
 
 __all__ = ["STATE", "TrainingProgress", "train"]
@@ -32,6 +33,7 @@ def train(
     preprocessing: Preprocessing,
     spacing: tuple[float, float, float] | None = None,
     autoencoder: str | Path | None = None,
+    conditions: Conditions | None = None,
     watch: Watch | None = None,
     devices: int = 1,
     nodes: int = 1,
@@ -58,6 +60,8 @@ def train(
         Voxel size in mm after preprocessing.
     autoencoder : path, optional
         For the denoiser: the trained autoencoder.
+    conditions : dict of str to list of str, optional
+        For a conditional denoiser: that of each volume in `arrays`, empty where it is unknown.
     watch : Watch, optional
         Looks at the training every so many steps, and may end it. Weights do not depend on it.
     devices, nodes : int
@@ -97,14 +101,16 @@ def train(
         fabric.launch()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        task = make_task(part, arrays, settings, preprocessing, spacing, autoencoder, fabric.device)
+        task = make_task(
+            part, arrays, settings, preprocessing, spacing, autoencoder, fabric.device, conditions
+        )
     from napari_memscan.training.fitting import Fitting
     from napari_memscan.training.loop import Loop
     from napari_memscan.training.planning import check_memory
 
     check_memory(task, settings, fabric.device, processes)
     fitting = Fitting(task, settings, fabric)
-    loop = Loop(part, arrays, Path(out), settings, fitting, preprocessing)
+    loop = Loop(part, arrays, Path(out), settings, fitting, preprocessing, conditions)
     try:
         return (yield from loop.steps(watch))
     finally:

@@ -137,6 +137,12 @@ class DenoiserSettings(Settings):
         Mean squared or mean absolute error of the prediction.
     ema_decay : float
         Decay of the exponential moving average of the weights; sampling uses the average.
+    conditional : bool
+        Learn volumes by their condition; MONAI's U-Net only.
+    condition_dropout : float
+        Share of the volumes of a step that are told no condition, so that it learns these too.
+    condition_guidance : float or None
+        Written to the recipe: sampling is guided by the condition; see `recipe.Conditioning`.
     duplicated, times : int
         The first `duplicated` training volumes are drawn `times` as often as the others, as if
         the cohort held them that many times: the way to study what duplication does.
@@ -148,7 +154,9 @@ class DenoiserSettings(Settings):
         Defaults for sampling, written to the recipe; a rectified flow has a sampler of its own.
     """
 
-    later: ClassVar[frozenset[str]] = Settings.later | {"network", "loss"}
+    later: ClassVar[frozenset[str]] = Settings.later | {
+        "network", "loss", "conditional", "condition_dropout", "condition_guidance",
+    }  # fmt: skip
 
     steps: int = Field(3000, ge=1)
     batch: int = Field(8, ge=1)
@@ -157,6 +165,9 @@ class DenoiserSettings(Settings):
     num_res_blocks: int = Field(1, ge=1)
     loss: Literal["l2", "l1"] = "l2"
     ema_decay: float = Field(0.995, ge=0, lt=1)
+    conditional: bool = False
+    condition_dropout: float = Field(0.1, ge=0, lt=1)
+    condition_guidance: float | None = Field(None, ge=0, allow_inf_nan=False)
     duplicated: int = Field(0, ge=0)
     times: int = Field(1, ge=1)
     scheduler: AnySchedule = SchedulerRecipe()
@@ -186,9 +197,18 @@ class DenoiserSettings(Settings):
             )
         if self.network == "VideoUNet" and any(c % self.channels[0] for c in self.channels):
             raise ValueError("channels: of VideoUNet each must be a multiple of the first")
+        if self.network == "VideoUNet" and self.conditional:
+            raise ValueError("conditional: VideoUNet takes no condition; take DiffusionModelUNet")
+        if self.condition_guidance is not None and not self.conditional:
+            raise ValueError("condition_guidance: needs conditional=true")
+        if self.condition_guidance is not None and not self.condition_dropout:
+            raise ValueError(
+                "condition_guidance: needs condition_dropout above 0, or 'no condition', away "
+                "from which it guides, is never learnt"
+            )
         return self
 
-    def arguments(self, latent_channels: int) -> dict[str, Any]:
+    def arguments(self, latent_channels: int, classes: int = 0) -> dict[str, Any]:
         """Return the arguments of the network; see `checkpoints.networks`."""
         if self.network == "VideoUNet":
             return {
@@ -207,7 +227,7 @@ class DenoiserSettings(Settings):
             "attention_levels": [False] * (levels - 1) + [True],
             "num_head_channels": [0] * (levels - 1) + [self.channels[-1]],
             "norm_num_groups": 8,
-        }
+        } | ({"num_class_embeds": classes + 1} if classes else {})
 
 
 SETTINGS: dict[str, type[Settings]] = {

@@ -27,17 +27,18 @@ class Task(Protocol):
     ----------
     network : nn.Module
         What the optimiser changes.
-    data : dict of str to tensor
-        ``training`` and ``validation``, one row an example.
+    data : dict of str to tensor or TensorDataset
+        ``training`` and ``validation``, one row an example. Batches are rows of it: tensors, or
+        tuples of tensors.
     weights : tensor (n_training,)
         How often each training example is drawn, relative to the others.
     """
 
     network: nn.Module
-    data: dict[str, Tensor]
+    data: Any
     weights: Tensor
 
-    def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: Any, random: torch.Generator) -> Tensor:
         """Return the loss of a batch; all randomness comes from `random` (a CPU generator)."""
         ...
 

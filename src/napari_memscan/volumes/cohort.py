@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_memscan.volumes.volume import Volume
 
-COLUMNS = ("path", "split", "subject_id", "session_id", "axes", "spacing", "sha256")
+COLUMNS = ("path", "split", "subject_id", "session_id", "axes", "spacing", "sha256", "condition")
 SPLITS = ("training", "validation", "synthetic", "unseen")
 """``unseen`` volumes are kept beside the others and take part in nothing."""
 
@@ -38,6 +38,8 @@ class CohortRow:
         ``x y z`` in mm for files that do not say it; else empty.
     sha256 : str
         Of the file's bytes.
+    condition : str
+        What a conditional model is told of it, such as ``left``; empty when unknown.
     """
 
     path: str
@@ -47,6 +49,7 @@ class CohortRow:
     axes: str = ""
     spacing: str = ""
     sha256: str = ""
+    condition: str = ""
 
     def read(self) -> Volume:
         """Read the volume; BadInput when the file does not hold one."""
@@ -97,6 +100,8 @@ class Cohort:
             Path(p).relative_to(root).as_posix() if Path(p).is_relative_to(root) else p
             for p in table["path"]
         ]
+        if not table["condition"].any():
+            del table["condition"]
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
     def joined(self, *others: Cohort) -> Cohort:

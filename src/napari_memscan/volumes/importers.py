@@ -137,8 +137,9 @@ def import_csv(
     ----------
     path : path
         CSV with a column ``path`` (or ``image``, ``image_path``) and ``split``; optional are
-        ``subject_id``, ``session_id``, ``axes``, ``spacing``. Relative paths start at the
-        file's folder. Usual other names of splits are understood (``train``, ``val``, ``test``).
+        ``subject_id``, ``session_id``, ``axes``, ``spacing``, ``condition``. Relative paths
+        start at the file's folder. Usual other names of splits are understood (``train``,
+        ``val``, ``test``).
     splits : mapping, optional
         Renames splits first, such as ``{"unseen": "synthetic"}``.
     hashed : callable
@@ -201,7 +202,8 @@ def import_datalist(path: str | Path, subject_pattern: str | None = None) -> Coh
     ----------
     path : path
         The JSON file; paths in it start at its folder. Entries may also hold ``subject_id``,
-        ``session_id``, ``axes`` and ``spacing``; other keys, such as labels, are left aside.
+        ``session_id``, ``axes``, ``spacing`` and ``condition``; other keys, such as labels, are
+        left aside.
     subject_pattern : str, optional
         As in `import_folder`, for entries without ``subject_id``.
 
@@ -229,7 +231,7 @@ def import_datalist(path: str | Path, subject_pattern: str | None = None) -> Coh
                 raise BadInput(f"{file}: missing, though {path.name} names it under '{name}'.")
             known = {
                 key: _text(entry[key])
-                for key in ("subject_id", "session_id", "axes", "spacing")
+                for key in ("subject_id", "session_id", "axes", "spacing", "condition")
                 if entry.get(key) is not None
             }
             if subject_pattern is not None and "subject_id" not in known:

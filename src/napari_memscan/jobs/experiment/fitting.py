@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import JobFailed
-from napari_memscan.jobs.training import spacing_to_train, volumes_to_train
+from napari_memscan.jobs.training import conditions_to_train, spacing_to_train, volumes_to_train
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def fit(
     from napari_memscan.training.run import train
 
     arrays = yield from volumes_to_train(own)
+    conditions = conditions_to_train(own)
     if views:
+        conditions["training"] = [c for c in conditions["training"] for _ in range(1 + views)]
         arrays["training"] = viewed(arrays["training"], views, settings.seed)
         settings = settings.model_copy(update={"duplicated": settings.duplicated * (1 + views)})
     yield from train(
@@ -59,6 +61,7 @@ def fit(
         preprocessing=own.config.preprocessing,
         spacing=spacing_to_train(own),
         autoencoder=autoencoder,
+        conditions=conditions,
     )
     if not (out / "recipe.json").exists():
         raise JobFailed(f"{out}: the training ended without a checkpoint.")

@@ -29,6 +29,7 @@ from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.scanning import scan
 from napari_memscan.jobs.training import train
 from napari_memscan.study import Study
+from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.volumes.cohort import Cohort
 
 SPEC = "run.json"
@@ -134,6 +135,7 @@ def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict
     n_all = len(study.cohort.rows("training"))
     n = len(cohort.rows("training"))
     config = study.config
+    conditional = plan.denoiser.conditional
     return {
         "values": dict(run.values),
         "denoiser": plan.settings(run, n, n_all).model_dump(mode="json"),
@@ -144,7 +146,10 @@ def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict
         "preprocessing": config.preprocessing.model_dump(mode="json"),
         "rule": config.rule.model_dump(mode="json"),
         "verification": config.verification.model_dump(mode="json", exclude={"workers"}),
-        "volumes": [[row.sha256 or row.path, row.split] for row in cohort.rows()],
+        "volumes": [
+            [row.sha256 or row.path, row.split, *([row.condition] if conditional else [])]
+            for row in cohort.rows()
+        ],
     } | ({"weights of the autoencoder": checkpoint_hash(coder)} if coder else {})
 
 
@@ -155,7 +160,10 @@ def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(read_small(path))
-    except (OSError, ValueError) as error:
+        # Settings that came later have their default in a run made before.
+        denoiser = DenoiserSettings.model_validate(before["denoiser"])
+        before["denoiser"] = denoiser.model_dump(mode="json")
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadInput(
             f"{path}: cannot be read ({error}). Delete the folder of this run."
         ) from error
