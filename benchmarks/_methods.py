@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,15 @@ from napari_memscan.detection.neighbours import NeighbourIndex
 from napari_memscan.detection.planting import LIMIT_KINDS, plant
 from napari_memscan.detection.search import Found
 from napari_memscan.detection.thresholds import PaperRule
+from napari_memscan.embedders.lowres import LowResolutionEmbedder
 from napari_memscan.training.settings import EmbedderSettings, Settings, StructuralSettings
 
 Q = 0.1
 LEVELS = (0.05, 0.1)
 """Nominal false-discovery proportions that are tried."""
+
+DEFAULT = "memscan+low-resolution"
+"""What a study does that names no embedder."""
 
 
 @dataclass
@@ -50,6 +55,8 @@ class Answer:
         displacements are known, those of queries that lie above the novel limit.
     null : array (n,)
         What the p-values rest on; empty without.
+    floor : float or None
+        Scores up to here are never called.
     own : list of str or None
         Verdicts with class limits from planted volumes of the setting's kinds alone; None where
         nothing is planted.
@@ -65,6 +72,7 @@ class Answer:
     called: dict[float, np.ndarray]
     copyness: np.ndarray = field(default_factory=lambda: np.empty(0))
     null: np.ndarray = field(default_factory=lambda: np.empty(0))
+    floor: float | None = None
     own: list[str] | None = None
     seconds: float = 0.0
     found: tuple = ()
@@ -118,6 +126,7 @@ def judged(
         {q: one.decision.rejected for q, one in by_level.items()},
         _copyness(scores, limits, found),
         null.one_each().scores,
+        limits.novel_limit_,
         own,
     )
 
@@ -310,20 +319,17 @@ class Chain:
         memory: dict,
         n_planted: int,
         verified: int,
-        folder: Path | None = None,
-        settings: Settings | None = None,
+        embed: Callable[[Split], Callable] | None = None,
     ) -> None:
         self.memory, self.n_planted, self.verified = memory, n_planted, verified
-        self.folder, self.settings = folder, settings
+        self.embed = embed
 
     def fit(self, study: Split) -> None:
         """Train the embedder, unless it is there, and fit the detector."""
         from napari_memscan.detection.detector import CopyDetector
         from napari_memscan.detection.search import Search
 
-        embed = None
-        if self.folder is not None and self.settings is not None:
-            embed = embedder(self.folder, study, self.settings)
+        embed = None if self.embed is None else self.embed(study)
         search = Search(verified=self.verified)
         self.verifier = search.verifier = Remembering(search.verifier, self.memory)
         training, validation = study.training, study.validation
@@ -377,12 +383,13 @@ def methods(
         "SSIM": WholeVolume(ssim, n_planted),
         "Dar et al.": Paper(work / "paper", max(1, round(200 * short))),
         "memscan": Chain(memory, n_planted, verified),
+        DEFAULT: Chain(memory, n_planted, verified, lambda _: LowResolutionEmbedder().embed),
     }
     if embedders:
         for kind, settings in (
             ("structural", StructuralSettings()),
             ("contrastive", EmbedderSettings()),
         ):
-            own = work / kind, shortened(settings)
-            found[f"memscan+{kind}"] = Chain(memory, n_planted, verified, *own)
+            trained = partial(embedder, work / kind, settings=shortened(settings))
+            found[f"memscan+{kind}"] = Chain(memory, n_planted, verified, trained)
     return found

@@ -66,12 +66,19 @@ def recall(ranked: Sequence[Sequence[int]], sources: Sequence[int], k: int) -> n
 
 
 def false_discoveries(
-    scores: np.ndarray, truth: np.ndarray, null: np.ndarray, called: np.ndarray, q: float, seed: int
+    scores: np.ndarray,
+    truth: np.ndarray,
+    null: np.ndarray,
+    called: np.ndarray,
+    q: float,
+    seed: int,
+    floor: float | None = None,
 ) -> tuple[float, float]:
     """Return false-discovery proportion and calls, means over batches of which half is novel.
 
     A batch holds all novel queries and as many others, drawn anew `DRAWS` times. `called` is used
-    where there is no null: a fixed threshold does not depend on the batch.
+    where there is no null: a fixed threshold does not depend on the batch. Up to `floor` nothing is
+    called, as where verdicts are given.
     """
     random = np.random.default_rng(seed)
     novel, others = np.flatnonzero(truth == "novel"), np.flatnonzero(truth != "novel")
@@ -82,7 +89,7 @@ def false_discoveries(
     proportions, calls = [], []
     for _ in range(DRAWS):
         rows = np.concatenate([novel[:n], random.choice(others, n, replace=False)])
-        found = called[rows] if rule is None else rule.decide(scores[rows]).rejected
+        found = called[rows] if rule is None else rule.decide(scores[rows], floor).rejected
         calls.append(int(found.sum()))
         proportions.append(int(found[:n].sum()) / max(int(found.sum()), 1))
     return float(np.mean(proportions)), float(np.mean(calls))

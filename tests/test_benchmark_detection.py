@@ -22,16 +22,20 @@ def test_tiny_run_prints_every_table(load, capsys, tmp_path):
     detection = load("detection")
     options = ["--tiny", "--seeds", "3", "--cohorts", "phantoms", "--processes", "1"]
     options += ["--verified", "1"]
-    options += ["--no-generated", "--no-embedders", "--work", str(tmp_path)]
+    options += ["--generated", "none", "--embedders", "none", "--work", str(tmp_path)]
     assert detection.main(options) in (0, 1)
     printed = capsys.readouterr().out
     for expected in (
         "phantoms, registered",
         "phantoms, perturbed",
+        "phantoms, other",
+        "part replaced",
         "recall@1/5/20",
         "true near-duplicate",
         "Dar et al.",
         "goals: macro-F1 >= 0.95",
+        "memscan+low-resolution",
+        "differs from the published code",
     ):
         assert expected in printed
     # Unchanged but for blur and noise, among six phantoms: nobody can fail to find these.
@@ -95,6 +99,65 @@ def test_false_discoveries_of_a_fixed_threshold(load):
     called = np.array([True, False, False, False] + [True] * 4)
     found = scoring.false_discoveries(np.arange(8.0), truth, np.empty(0), called, 0.1, 0)
     assert found == (pytest.approx(0.2), 5)
+
+
+def test_nothing_below_the_floor_is_a_false_discovery(load):
+    scoring = load("_scoring")
+    truth = np.array(["novel"] * 4 + ["copy"] * 4)
+    # One novel volume is nearer than all of the null, as the copies are.
+    scores = np.array([0.1, 0.1, 0.1, 0.6, 0.9, 0.9, 0.9, 0.9])
+    null, nothing = np.linspace(0, 0.5, 99), np.zeros(8, bool)
+    asked = scores, truth, null, nothing, 0.1, 0
+    assert scoring.false_discoveries(*asked) == (pytest.approx(0.2), 5)
+    assert scoring.false_discoveries(*asked, 0.7) == (0, 4)
+
+
+def test_other_near_duplicates_come_from_their_source_and_are_no_copies_of_it(load):
+    cohorts, other = load("_cohorts"), load("_others")
+    sizes = cohorts.Sizes(5, 1, 4, 1, 4, 1)
+    study = cohorts.split("bodies", 0, sizes, Path("none"))
+    made = cohorts.batches(study, sizes)
+    batch = other.others(study, 6, made)
+    assert [batch.truth.count(label) for label in ("copy", "near-duplicate", "novel")] == [4, 6, 4]
+    assert set(other.CHANGES) == {k for k, t in zip(batch.kinds, batch.truth, strict=True)
+                                  if t == "near-duplicate"}  # fmt: skip
+    # As they lie: most like their source of all training volumes, and less than its copies are.
+    flat = study.training.volumes.reshape(5, -1)
+    likeness = {"copy": [], "near-duplicate": []}
+    for volume, label, source in zip(made[0].volumes, made[0].truth, made[0].sources, strict=True):
+        if label == "copy":
+            likeness[label].append(np.corrcoef(volume.ravel(), flat[source])[0, 1])
+    for number in range(0, 6, 2):
+        found = np.corrcoef(batch.volumes[number].ravel(), flat)[0, 1:]
+        assert found.argmax() == batch.sources[number]
+        likeness["near-duplicate"].append(found.max())
+    assert max(likeness["near-duplicate"]) < min(likeness["copy"])
+
+
+def test_only_the_named_chain_counts_and_only_on_all_seeds(load, capsys):
+    report = load("_report")
+    good = report.Line(2, values=(0.96, 1.0, 0.99), false=(0.05, 0.1))
+
+    def reached(chain="memscan", n_generated=0, **lines):
+        by_setting = {("memscan", "registered"): good} | {
+            ("memscan", setting): line for setting, line in lines.items()
+        }
+        bad = report.Line(2, values=(0.94, 1.0, 0.99), false=(0.05, 0.1))
+        by_setting["memscan+structural", "registered"] = bad
+        return report.summary({"phantoms": by_setting}, chain, 2, n_generated)
+
+    assert reached()
+    assert not reached("memscan+structural")
+    assert not reached("memscan+another")
+    assert not reached(registered=report.Line(1, values=good.values, false=good.false))
+    assert not reached(registered=report.Line(2, values=good.values, false=(0.05, 0.11)))
+    # No goal is set where nothing was learnt from.
+    assert reached(other=report.Line(2, values=(0.1, 0.1, 0.1), false=(0.9, 0.9)))
+    assert not reached(n_generated=1)
+    assert reached(n_generated=1, generated=report.Line(1, called=((19, 20), (1, 10))))
+    assert not reached(n_generated=1, generated=report.Line(1, called=((18, 20), (1, 10))))
+    assert not reached(n_generated=1, generated=report.Line(1, called=((19, 20), (2, 10))))
+    assert "repeats called 18 of 20 FAIL" in capsys.readouterr().out
 
 
 def test_recall_counts_only_queries_that_have_a_source(load):
