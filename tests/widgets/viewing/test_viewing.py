@@ -201,6 +201,12 @@ def test_without_a_pose_slices_are_shifted_and_scroll_together(viewing, shelf, s
         viewing.step(1)
     assert viewing.position["offsets"] == [0, 0, 2]
     assert "+2 slices" in viewer.canvas.overlays["memscan_legend"].text
+    # Of this pair, and of no other.
+    show(viewing, shelf.case(0, transform=None, neighbours=2))
+    assert viewing.position["offsets"] == [0, 0, 2]
+    show(viewing, shelf.case(1, transform=None))
+    assert "offsets" not in viewing.position
+    assert viewing.offset == 0
 
 
 def test_what_cannot_be_aligned_is_shown_as_it_is(viewing, shelf, show, settle):
@@ -319,10 +325,11 @@ def test_a_missing_file_empties_the_panes_and_the_next_case_is_shown(viewing, sh
     viewing.failed.connect(failures.append)
     show(viewing, shelf.case(0))
     case = shelf.case(1)
-    shelf.missing.add(case.neighbours[1].path)
+    shelf.missing.add(case.synthetic.path)
     show(viewing, case)
     (text,) = failures
-    assert text.startswith("B of 1 cannot be shown. /secret/b1.nii.gz: missing. Restore")
+    assert text.startswith("S of 1 cannot be shown. /secret/made1.nii.gz: missing. Restore")
+    assert "voxel" not in viewing.position
     assert viewing.layers == []
     assert len(viewing.stage._viewer.layers) == 0
     show(viewing, shelf.case(2))
@@ -331,6 +338,49 @@ def test_a_missing_file_empties_the_panes_and_the_next_case_is_shown(viewing, sh
     shelf.missing.clear()
     show(viewing, case)
     assert viewing.layers[0].name == "S of 1"
+
+
+def test_neighbours_that_are_missing_are_named_and_the_others_are_shown(
+    viewing, shelf, show, settle
+):
+    failures, lacking, shown = [], [], []
+    viewing.failed.connect(failures.append)
+    viewing.partly.connect(lacking.append)
+    viewing.shown.connect(shown.append)
+    case = shelf.case(1)
+    shelf.missing |= {case.neighbours[1].path, case.neighbours[2].path}
+    show(viewing, case)
+    (text,) = lacking
+    assert text.startswith("B of 1 cannot be shown. /secret/b1.nii.gz: missing. Restore")
+    assert text.endswith("Nor can 1 more of its neighbours.")
+    assert (failures, shown) == ([], ["case 1"])
+    names = [layer.name for layer in viewing.layers]
+    assert names == ["S of 1", "A of 1 ◂", "B of 1: cannot be shown", "C of 1: cannot be shown"]
+    assert viewing.layers[1].data is shelf.volumes[case.neighbours[0].path]
+    assert not viewing.layers[2].data.any()
+    assert viewing.position["absent"] == [1, 2]
+    # As the partner it is needed; with another one there is a pair again.
+    viewing.set_layout("pair")
+    viewing.set_partner(2)
+    settle(viewing)
+    assert failures[0].startswith("C of 1 cannot be shown.")
+    assert viewing.layers == []
+    viewing.set_partner(0)
+    settle(viewing)
+    assert viewing.layers[0].name == "S of 1"
+    assert shown == ["case 1", "case 1"]
+    # The files are back.
+    shelf.missing.clear()
+    viewing.set_layout("grid")
+    show(viewing, case)
+    assert viewing.layers[2].data is shelf.volumes[case.neighbours[1].path]
+    assert "absent" not in viewing.position
+    # With nothing to compare with there is nothing to see.
+    shelf.missing |= {shown.path for shown in case.neighbours}
+    viewing.clear()
+    show(viewing, case)
+    assert len(failures) == 2
+    assert viewing.layers == []
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -357,6 +407,9 @@ def test_nothing_is_seen_while_a_case_loads(viewing, shelf, show, qtbot):
     assert [layer.opacity for layer in viewing.layers] == [0] * 4
     assert viewing.layers[0].name == "S of 1"
     assert viewing.stage._viewer.canvas.overlays["memscan_message"].text
+    # Nor is anything of the last one recorded.
+    assert not {"voxel", "mm", "slice"} & set(viewing.position)
+    assert not viewing.position["registered"]
     shelf.gate.set()
     qtbot.waitUntil(lambda: not viewing.loading, timeout=WAIT)
     assert [layer.opacity for layer in viewing.layers] == [1] * 4
@@ -512,6 +565,30 @@ def test_the_window_is_given_back_as_it_was(viewing, shelf, show, settle):
     assert viewer.mouse_drag_callbacks == drag
     assert set(viewer.canvas.overlays) == overlays
     assert viewer.scene.camera.mouse_zoom
+
+
+def test_the_partner_that_is_recorded_is_the_one_on_the_screen(viewing, shelf, show, settle):
+    show(viewing, shelf.case(0))
+    viewing.set_partner(2)
+    settle(viewing)
+    show(viewing, shelf.case(1, neighbours=2))
+    assert viewing.layers[2].name == "B of 1 ◂"
+    assert viewing.position["partner"] == 1
+
+
+def test_the_memory_for_arrays_can_be_changed(viewing, shelf, show):
+    kept = 4 * 20 * 16 * 12 * 4
+    show(viewing, shelf.case(0))
+    show(viewing, shelf.case(1))
+    assert viewing.cached_bytes == 2 * kept
+    viewing._requests.loader.arrays.limit = kept
+    viewing.set_memory(64)  # As it was: nothing changes.
+    assert viewing._requests.loader.arrays.limit == kept
+    viewing.set_memory(0)
+    show(viewing, shelf.case(2))
+    assert viewing.cached_bytes == kept
+    viewing.set_memory(None)
+    assert viewing._requests.loader.arrays.limit > 2**20
 
 
 def test_a_position_can_be_gone_back_to(viewing, shelf, show, settle):

@@ -16,6 +16,11 @@ def default_limit() -> int:
     return int(psutil.virtual_memory().available // 4)
 
 
+def limit_of(memory_mb: int | None) -> int:
+    """Return a limit in bytes for one in MB; None is the default."""
+    return default_limit() if memory_mb is None else memory_mb * 2**20
+
+
 class Arrays:
     """Keeps arrays, those used last the longest. Threads may share it.
 

@@ -34,12 +34,15 @@ class Shown:
         points of this one, in mm about their centres. None where the two were not registered.
     name : str
         What it is called in a sentence; the title where nothing is given.
+    absent : bool
+        It could not be loaded; the others are shown.
     """
 
     title: str
     path: str
     transform: tuple[float, ...] | None = None
     name: str = ""
+    absent: bool = False
 
     @property
     def short(self) -> str:
@@ -136,7 +139,9 @@ class Loaded:
     spacing: Triple
 
     def volume(self, shown: Shown) -> Array:
-        """Return a volume as it is."""
+        """Return a volume as it is; nothing but zeros for one that is absent."""
+        if shown.absent:
+            return np.zeros_like(self.volume(self.case.synthetic))
         return self.arrays[Item("volume", shown.path)]
 
     def pair(self, kind: str, partner: Shown) -> Array:
@@ -153,7 +158,7 @@ def pair_item(kind: str, case: Case, partner: Shown) -> Item:
 def needs(case: Case, state: State) -> list[Item]:
     """Return what a layout shows of a case, in the order in which it is best loaded."""
     if state.layout == "grid":
-        return [Item("volume", shown.path) for shown in case.all]
+        return [Item("volume", shown.path) for shown in case.all if not shown.absent]
     items = [Item("volume", case.synthetic.path)]
     partner = case.partner(state.partner)
     if partner is None:

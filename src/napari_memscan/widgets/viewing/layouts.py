@@ -19,6 +19,8 @@ FACING = 0.9
 PARTNER = " ◂"
 """Follows the title of the neighbour that is the partner; its pane has a frame too."""
 
+ABSENT = ": cannot be shown"
+
 
 class Layout:
     """Puts cases on a stage.
@@ -114,7 +116,9 @@ class Grid(Sliced):
     def titles(self, shown: list[Shown]) -> list[str]:
         """Return those of the panes."""
         return [
-            one.title + (PARTNER if i and i - 1 == self._partner(shown) else "")
+            one.title
+            + (ABSENT if one.absent else "")
+            + (PARTNER if i and i - 1 == self._partner(shown) else "")
             for i, one in enumerate(shown)
         ]
 

@@ -230,6 +230,13 @@ class Looking(QObject):
             self._lay_out()
         self.state_changed.emit()
 
+    def _compare(self, case: Case) -> None:
+        """Shift nothing in a new case: what was shifted was another pair."""
+        pairs = [(c.synthetic, c.partner(self.state.partner)) for c in (self.case, case) if c]
+        paths = [tuple(shown.path for shown in pair if shown) for pair in pairs]
+        if paths[0] != paths[-1]:
+            self.state.offsets[:] = [0, 0, 0]
+
     def step(self, by: int) -> None:
         """Go so many slices on, in the present plane."""
         self._scroll(None, by)

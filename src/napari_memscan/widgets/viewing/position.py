@@ -10,13 +10,15 @@ from napari_memscan.widgets.viewing.windowing import Windowing
 
 
 def position_of(
-    state: State, loaded: Loaded | None, mode: str, window: Windowing
+    state: State, partner: int, loaded: Loaded | None, mode: str, window: Windowing
 ) -> dict[str, Any]:
     """Return layout, place and window, JSON-ready.
 
     Parameters
     ----------
     state : State
+    partner : int
+        Index of the neighbour that is the partner, as it is on the screen.
     loaded : Loaded or None
         The case shown.
     mode : str
@@ -29,15 +31,16 @@ def position_of(
         ``layout``, ``plane``, ``radiological``, ``partner`` (index), ``registered``, ``window``
         (width, level, unit, preset); where a case is shown ``slice`` (of `plane`), ``voxel``
         (X, Y, Z) and ``mm`` (about the volume's centre); of a pair ``pair_mode``, of 3D
-        ``rendering``, of an unregistered pair that was shifted ``offsets`` (slices along X, Y, Z).
+        ``rendering``, of an unregistered pair that was shifted ``offsets`` (slices along X, Y, Z);
+        ``absent`` (indices) where neighbours could not be shown.
     """
-    partner = loaded.case.partner(state.partner) if loaded is not None else None
-    registered = partner is not None and partner.transform is not None
+    pair = loaded.case.partner(partner) if loaded is not None else None
+    registered = pair is not None and pair.transform is not None
     found: dict[str, Any] = {
         "layout": state.layout,
         "plane": state.plane,
         "radiological": state.radiological,
-        "partner": state.partner,
+        "partner": partner,
         "registered": registered,
     }
     if state.layout == "pair":
@@ -54,6 +57,8 @@ def position_of(
         ]
         at = state.point[PLANES[state.plane][0]]
         found |= {"slice": at, "voxel": list(state.point), "mm": mm}
+        if absent := [i for i, shown in enumerate(loaded.case.neighbours) if shown.absent]:
+            found["absent"] = absent
     width, level = window.width_level
     found["window"] = {
         "width": round(width, 2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -31,17 +32,21 @@ class Requests(QObject):
         It is not there yet: show nothing.
     failed : Signal(str)
         It will not be there, and why.
+    partly : Signal(str)
+        It is there but for a neighbour, and why.
     case : Case or None
         The newest one. Where registering it anew failed it has lost its pose.
     busy : bool
         It is waited for.
     neutral : bool
-        Messages name volumes by their titles and not by their files.
+        Messages name volumes by their titles and not by their files, and a case is shown whole or
+        not at all.
     """
 
     loaded = Signal(object)
     waiting = Signal()
     failed = Signal(str)
+    partly = Signal(str)
 
     def __init__(self, state: State, limit: int, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -51,11 +56,12 @@ class Requests(QObject):
         self.case: Case | None = None
         self.busy = self.neutral = False
         self._expected: tuple[Case, ...] = ()
+        self._lacking: list[str] = []
 
     def ask(self, case: Case, load: Load, spacing: Spacing) -> None:
         """Ask for a case in place of the one before."""
         self.loader.set_source(load, spacing)
-        self.case = case
+        self.case, self._lacking = case, []
         self.again()
 
     def again(self) -> None:
@@ -87,6 +93,10 @@ class Requests(QObject):
         assert self.loader.spacing is not None
         self.busy = False
         self.loaded.emit(Loaded(self.case, self.loader.get(), self.loader.spacing))
+        lacking, self._lacking = self._lacking, []
+        if lacking:
+            n = len(lacking) - 1
+            self.partly.emit(lacking[0] + (f" Nor can {n} more of its neighbours." if n else ""))
 
     def _on_arrived(self) -> None:
         if self.case is None or not self.busy:
@@ -95,17 +105,28 @@ class Requests(QObject):
         if failure is None:
             self._give()
         elif failure[0] is not None and failure[0].kind != "volume":
-            self._unregister(failure[0])
+            self._change(failure[0], transform=None)  # As it is it can be looked at.
+            self.again()
+        elif failure[0] is not None and self._spared(failure[0]):
+            self._lacking.append(self._words(*failure))
+            self._change(failure[0], absent=True)
             self.again()
         else:
             self.busy = False
             self.failed.emit(self._words(*failure))
 
-    def _unregister(self, item: Item) -> None:
-        """Take the pose from a partner that cannot be aligned: as it is it can be looked at."""
+    def _spared(self, item: Item) -> bool:
+        """Whether there is something to compare with where this volume is not shown."""
+        assert self.case is not None
+        if self.neutral or self._state.layout != "grid" or item.path == self.case.synthetic.path:
+            return False
+        return any(not s.absent and s.path != item.path for s in self.case.neighbours)
+
+    def _change(self, item: Item, **changes: Any) -> None:
+        """Show a neighbour in another way than asked for."""
         assert self.case is not None
         neighbours = tuple(
-            replace(shown, transform=None) if shown.path == item.path else shown
+            replace(shown, **changes) if shown.path == item.path else shown
             for shown in self.case.neighbours
         )
         self.case = replace(self.case, neighbours=neighbours)

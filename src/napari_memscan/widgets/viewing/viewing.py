@@ -9,12 +9,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.widgets.orientation import PLANES
 from napari_memscan.widgets.viewing import window
-from napari_memscan.widgets.viewing.arrays import default_limit
-from napari_memscan.widgets.viewing.case import (
-    Array,
-    Case,
-    Loaded,
-)
+from napari_memscan.widgets.viewing.arrays import limit_of
+from napari_memscan.widgets.viewing.case import Array, Case, Loaded
 from napari_memscan.widgets.viewing.loader import Load, Spacing
 from napari_memscan.widgets.viewing.looking import Looking
 from napari_memscan.widgets.viewing.mouse import Mouse
@@ -42,22 +38,25 @@ class Viewing(Looking):
         The case of this key is on the canvas.
     failed : Signal(str)
         Why it is not, and what to do. The panes are empty.
+    partly : Signal(str)
+        It is, but for a neighbour: which, why, and what to do.
     window : Windowing
         Window and level of all panes.
     """
 
     shown = Signal(str)
     failed = Signal(str)
+    partly = Signal(str)
 
     def __init__(
         self, viewer: Any, parent: QObject | None = None, memory_mb: int | None = None
     ) -> None:
-        super().__init__(
-            viewer, default_limit() if memory_mb is None else memory_mb * 2**20, parent
-        )
+        super().__init__(viewer, limit_of(memory_mb), parent)
+        self._memory_mb = memory_mb
         self._requests.loaded.connect(self._on_loaded)
         self._requests.waiting.connect(self._on_waiting)
         self._requests.failed.connect(self._on_failed)
+        self._requests.partly.connect(self.partly)
         self.stage.canvas.stepped.connect(self._on_stepped)
         self.stage.canvas.turned.connect(self._on_turned)
         self.window = Windowing(self.stage, self._measured, self)
@@ -94,6 +93,7 @@ class Viewing(Looking):
         for layout in self._layouts.values():
             layout.units = self.window.units
         self._told = False
+        self._compare(case)
         self._requests.ask(case, load, spacing)
 
     def expect(self, cases: Sequence[Case]) -> None:
@@ -105,7 +105,7 @@ class Viewing(Looking):
 
         With `keep` empty panes stay for the volumes of another study, that are about to come.
         """
-        self._loaded = None
+        self._unload()
         self._pair.blinking.stop()
         self._requests.clear()
         self._mouse.set_active(False)
@@ -115,10 +115,14 @@ class Viewing(Looking):
         else:
             self.stage.leave()
         self._settling = False
-        for layout in self._layouts.values():
-            layout.loaded = None
         self.state.point, self.state.partner = None, 0
         self.state.offsets[:] = [0, 0, 0]
+
+    def set_memory(self, memory_mb: int | None) -> None:
+        """Keep to this many MB from now on; None for a quarter of the memory free now."""
+        if memory_mb != self._memory_mb:
+            self._memory_mb = memory_mb
+            self._requests.loader.arrays.limit = limit_of(memory_mb)
 
     @property
     def preloading(self) -> bool:
@@ -146,25 +150,26 @@ class Viewing(Looking):
 
     def _on_waiting(self) -> None:
         assert self.case is not None
-        layout = self._layouts[self.state.layout]
-        self.stage.blank(layout.titles(list(self.case.all)), "Loading ...")
+        self._unload()  # Nothing is recorded, or drawn by a timer, of the case before.
+        titles = self._layouts[self.state.layout].titles(list(self.case.all))
+        self.stage.blank(titles, "Loading ...")
         self.state_changed.emit()
 
     def _on_failed(self, text: str) -> None:
-        self._forget()
+        self._unload()
+        self._settling = True
+        self.stage.remove()
+        self._settling = False
+        self._told = False  # Another layout, or partner, may show it after all.
         self.stage.canvas.set_legend("")
         self.stage.canvas.say("Nothing to see: a volume cannot be shown.")
         self.failed.emit(text)
         self.state_changed.emit()
 
-    def _forget(self) -> None:
-        """Let nothing of a case be on the canvas."""
+    def _unload(self) -> None:
         self._loaded = None
         for layout in self._layouts.values():
             layout.loaded = None
-        self._settling = True
-        self.stage.remove()
-        self._settling = False
 
     def _on_loaded(self, loaded: Loaded) -> None:
         shape = loaded.volume(loaded.case.synthetic).shape
@@ -184,12 +189,9 @@ class Viewing(Looking):
 
     @property
     def position(self) -> dict[str, Any]:
-        """What is on the screen, to be kept with a decision; JSON-ready.
-
-        The place is in voxels (X, Y, Z) and in mm about the volume's centre.
-        """
+        """What is on the screen, to be kept with a decision; JSON-ready."""
         mode = self._pair.mode(self._loaded) if self._loaded else self.pair_mode
-        return position_of(self.state, self._loaded, mode, self.window)
+        return position_of(self.state, self.partner, self._loaded, mode, self.window)
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Look again as at a `position`; what it does not say stays."""
