@@ -80,6 +80,12 @@ class Calibration:
         Candidates of the correlator, and how many of them were registered.
     search_hash : str
         Of everything that the search depends on but the volumes.
+    detector_hash : str
+        Of all that decides what is found and called but the synthetic volumes: search, embedder,
+        training and validation volumes, planted ones, decoder. Two of one hash are one detector.
+        '' where no study was scanned, or an older version did.
+    proposed : int or None
+        Candidates of the embedder; None where an older version scanned.
     seed : int
         Of planting and bootstrap.
     least_discoveries, least_validation : int
@@ -129,6 +135,8 @@ class Calibration:
     assumption_p: float | None
     assumption: str
     decoded: bool = False
+    detector_hash: str = ""
+    proposed: int | None = None
 
     @classmethod
     def of(
@@ -141,6 +149,8 @@ class Calibration:
         search_hash: str,
         seed: int,
         decoded: bool = False,
+        detector_hash: str = "",
+        proposed: int | None = None,
     ) -> Calibration:
         """Take from a judgement what is to be kept."""
         decision, limits = judgement.decision, judgement.limits
@@ -167,6 +177,8 @@ class Calibration:
             assumption_p=test.p_value,
             assumption=test.text,
             decoded=decoded,
+            detector_hash=detector_hash,
+            proposed=proposed,
         )
 
     @classmethod

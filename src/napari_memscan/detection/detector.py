@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.alike import refuse_equal_vectors, refuse_equal_volumes
 from napari_memscan.detection.assumption import AssumptionTest, exchangeability_test
 from napari_memscan.detection.calibration import Calibration
 from napari_memscan.detection.conformal import BatchDecision, ConformalRule
@@ -253,17 +254,25 @@ class CopyDetector:
         Raises
         ------
         BadInput
-            No volumes, different shapes, a constant volume or one that is not finite.
+            No volumes, different shapes, a constant volume or one that is not finite; training or
+            validation volumes, or their vectors, that are all (nearly) equal.
         """
         if not len(training) or not len(validation):
             raise BadInput(
                 f"{len(training)} training and {len(validation)} validation volumes; at least one "
                 "of each is needed, and at least 20 of the latter to call anything."
             )
+        if vectors is not None:
+            # Known before the hours that a search takes.
+            refuse_equal_vectors(vectors[0], "training")
+            refuse_equal_vectors(vectors[1], "validation")
         self.search_ = (self.search or Search()).fit(training)
+        refuse_equal_volumes(training, "training")
+        refuse_equal_volumes(validation, "validation")
         self.index_ = None
         if self.embed is not None:
             of_training = self._vectors(training) if vectors is None else vectors[0]
+            refuse_equal_vectors(of_training, "training")
             self.index_ = NeighbourIndex().fit(of_training)
         excluded: list[tuple[int, ...]] = [()] * len(validation)
         if subjects is not None:
@@ -328,6 +337,7 @@ class CopyDetector:
             search_hash=self.search_.hash,
             seed=self.seed,
             decoded=self.decode is not None,
+            proposed=self.proposed if self.embed is not None else 0,
         )
 
     def _made(self, load: Callable[[], Array]) -> Callable[[], Array]:

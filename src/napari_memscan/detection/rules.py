@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 RuleName = Literal["conformal", "size-matched", "dar2024"]
 
+LEAST_VALIDATION = 20
+"""With fewer volumes nothing above a tau is called, only ordered: a 95th percentile of the
+similarity to fewer than twenty volumes says next to nothing about a new patient."""
+
+
+def too_few(n_validation: int) -> str:
+    """Return why a rule with a tau calls nothing; empty where there are enough volumes."""
+    if n_validation >= LEAST_VALIDATION:
+        return ""
+    return (
+        f"no power at this validation size: {n_validation} validation volumes, at least "
+        f"{LEAST_VALIDATION} are needed to call a copy"
+    )
+
 
 class Similarities:
     """What all rules on embeddings need, computed once.
@@ -66,6 +80,7 @@ def side_by_side(
     quantile: float,
     q: float,
     subjects: Sequence[str] | None = None,
+    training_subjects: Sequence[str] | None = None,
     judgement: Judgement | None = None,
     seed: int = 0,
 ) -> tuple[tuple[RuleResult, ...], PaperRule, BatchDecision]:
@@ -82,6 +97,8 @@ def side_by_side(
         Of the conformal rule.
     subjects : sequence of str, optional
         Of the validation volumes.
+    training_subjects : sequence of str, optional
+        Of the training volumes.
     judgement : Judgement, optional
         On scores after registration; without it the conformal rule compares similarities.
     seed : int
@@ -105,6 +122,7 @@ def side_by_side(
         decision = judgement.decision
     m, n, v = len(s.synthetic), len(s.training), len(s.validation)
     floor, floor_mem = null_floor(n, v, quantile), null_floor(m, v, quantile)
+    powerless = too_few(v)
 
     def called(k: int) -> tuple[int, tuple[float, float]]:
         return k, clopper_pearson(k, m)
@@ -133,17 +151,19 @@ def side_by_side(
                 f"about {1 - quantile:.0%} of {m}",
                 mem.share,
                 f"mean of {mem.n_subsets} subsets of {mem.size} synthetic volumes, seed {mem.seed}",
+                powerless,
             ),
             RuleResult(
                 paper.name,
                 "similarity",
                 decides == paper.name,
                 paper.threshold_,
-                None,
+                paper.interval(training_subjects, seed=seed),
                 *called(int(paper.is_copy(s.nearest[:, 0]).sum())),
                 f"{floor:.0%} of {m} (null floor)",
                 float(paper.is_copy(s.of_training).mean()),
                 f"of {n} training volumes; {floor_mem:.0%} by chance",
+                powerless,
             ),
         ),
         paper,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.detection.sources import Source, Volumes, refuse_overlap
+from napari_memscan.detection.spacings import known_spacing, median_spacing, spacing_warnings
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 
@@ -124,18 +126,17 @@ def scan(
     if preprocessing is None:
         preprocessing = default_preprocessing(embed, splits["training"])
     tell(embed, preprocessing)
-    vectors = {
-        name: np.stack([_embed(embed, preprocessing, source, i, cache) for i in range(len(source))])
-        for name, source in splits.items()
-        if len(source)
-    }
-    empty = np.empty((0, embed.dim), np.float32)
-    of = {name: vectors.get(name, empty) for name in splits}
+    of, sizes = {}, {}
+    for name, source in splits.items():
+        every = [_embed(embed, preprocessing, source, i, cache) for i in range(len(source))]
+        empty = np.empty((0, embed.dim), np.float32)
+        of[name] = np.stack([vector for vector, _ in every]) if every else empty
+        sizes[name] = (source.names, [size for _, size in every])
     chain: dict[str, Any] = {}
     if verify and all(len(source) for source in splits.values()):
         volumes = {name: Preprocessed(source, preprocessing) for name, source in splits.items()}
         detector = CopyDetector(
-            Search(spacing=spacing_of(preprocessing, splits["training"])),
+            Search(spacing=preprocessing.spacing or median_spacing(sizes["training"][1])),
             q=q,
             embed=embed.embed,
             seed=seed,
@@ -165,10 +166,12 @@ def scan(
         quantile=quantile,
         q=q,
         subjects=splits["validation"].subjects,
+        training_subjects=splits["training"].subjects,
         preprocessing=preprocessing,
         warnings=[
             *_unknown_subjects(splits["training"], splits["validation"]),
             *standing_warnings(embed, *(len(source) for source in splits.values())),
+            *(spacing_warnings(sizes) if preprocessing.spacing is None else []),
         ],
         **chain,
     )
@@ -183,9 +186,7 @@ def spacing_of(
     """
     if preprocessing.spacing is not None:
         return preprocessing.spacing
-    known = [volume.spacing for volume in training if volume.spacing is not None]
-    x, y, z = np.median(known, axis=0).tolist() if known else (1.0, 1.0, 1.0)
-    return (x, y, z)
+    return median_spacing([known_spacing(volume) for volume in training])
 
 
 def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:
@@ -236,16 +237,23 @@ def _embed(
     source: Source,
     i: int,
     cache: ArrayCache | None,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the vector and the voxel size of a volume that is read at most once."""
+
+    @lru_cache(1)
+    def read() -> Volume:
+        return source.read(i)
+
     def compute() -> NDArray[np.float32]:
-        return embedder.embed(preprocessing.apply(source.read(i))[None, None])[0]
+        return embedder.embed(preprocessing.apply(read())[None, None])[0]
 
     if cache is None or not source.files:
-        return compute()
+        return compute(), known_spacing(read())
     content = source.digest(i)
     if source.reading(i):
         content = hash_of([content, source.reading(i)])
-    return cache.get(embedding_key(content, preprocessing, embedder), compute)
+    vector = cache.get(embedding_key(content, preprocessing, embedder), compute)
+    return vector, cache.get(hash_of(["voxel", content]), lambda: known_spacing(read()))
 
 
 def embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:

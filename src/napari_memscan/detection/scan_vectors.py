@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.alike import alike_warnings, refuse_equal_vectors
 from napari_memscan.detection.intervals import clopper_pearson
 from napari_memscan.detection.neighbours import standardised
 from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 
-LEAST_VALIDATION = 20
-"""With fewer volumes nothing above the threshold is called, only ordered: a 95th percentile of
-the similarity to fewer than twenty volumes says next to nothing about a new patient."""
-
 
 def scan_vectors(
     training: Vectors,
@@ -44,6 +41,7 @@ def scan_vectors(
     quantile: float = 0.95,
     q: float = 0.1,
     subjects: Sequence[str] | None = None,
+    training_subjects: Sequence[str] | None = None,
     judgement: Judgement | None = None,
     calibration: Calibration | None = None,
     null_scores: Sequence[float] = (),
@@ -70,6 +68,8 @@ def scan_vectors(
         Of the conformal rule: largest expected share of novel volumes among those called.
     subjects : sequence of str, optional
         Of the validation volumes.
+    training_subjects : sequence of str, optional
+        Of the training volumes; only the interval of the paper's tau rests on them.
     judgement : Judgement, optional
         Of the synthetic volumes in image space; without it all rules compare similarities.
     calibration : Calibration, optional
@@ -90,16 +90,17 @@ def scan_vectors(
     ------
     BadInput
         Fewer than 2 training, 1 validation or 1 synthetic volume; a vector that holds NaN or has
-        the same value everywhere, with its name.
+        the same value everywhere, with its name; training or validation vectors that are all
+        (nearly) equal.
 
     Notes
     -----
     By the paper's rule N_copies counts synthetic volumes whose nearest training volume is above
     tau, N_mem training volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
 
-    Below `LEAST_VALIDATION` validation volumes the two rules with a tau count all the same, since
-    that is the rule, but no sample is called: every verdict is ``undecided``. The conformal rule
-    knows its own power.
+    Below `rules.LEAST_VALIDATION` validation volumes the two rules with a tau count all the same,
+    since that is the rule, but no sample is called: every verdict is ``undecided``. The conformal
+    rule knows its own power.
     """
     if len(training) < 2 or len(validation) < 1:
         raise BadInput(
@@ -111,6 +112,8 @@ def scan_vectors(
     standardised(training, "training", training_paths)
     standardised(validation, "validation", validation_paths)
     standardised(synthetic, "synthetic", synthetic_paths)
+    refuse_equal_vectors(training, "training")
+    refuse_equal_vectors(validation, "validation")
     similarities = Similarities(training, validation, synthetic, k)
     rules, paper, decision = side_by_side(
         similarities,
@@ -118,10 +121,11 @@ def scan_vectors(
         quantile=quantile,
         q=q,
         subjects=subjects,
+        training_subjects=training_subjects,
         judgement=judgement,
     )
     deciding = next(r for r in rules if r.decides)
-    said, undecided = _verdicts(rule, deciding, similarities, decision, judgement, len(validation))
+    said, undecided = _verdicts(rule, deciding, similarities, decision, judgement)
     samples = _samples(similarities, judgement, said, decision, training_paths, synthetic_paths)
     scored = deciding.measure == "score"
     if rule == "conformal":
@@ -164,7 +168,11 @@ def scan_vectors(
         rules=rules,
         tau=paper.threshold_,
         calibration=calibration,
-        warnings=(*warnings, *([undecided + "."] if undecided else [])),
+        warnings=(
+            *warnings,
+            *alike_warnings(training, training_paths, synthetic),
+            *([undecided + "."] if undecided else []),
+        ),
     )
 
 
@@ -174,19 +182,14 @@ def _verdicts(
     similarities: Similarities,
     decision: BatchDecision,
     judgement: Judgement | None,
-    n_validation: int,
 ) -> tuple[list[tuple[str, str]], str]:
     """Return verdict and reason of each sample, and why none could be called at all."""
     nearest = similarities.nearest[:, 0]
     if rule == "conformal":
         said = judgement.verdicts if judgement is not None else verdicts(nearest, decision)
         return said, decision.power_note
-    if n_validation < LEAST_VALIDATION:
-        reason = (
-            f"no power at this validation size: {n_validation} validation volumes, at least "
-            f"{LEAST_VALIDATION} are needed to call a copy"
-        )
-        return [("undecided", reason)] * len(nearest), reason
+    if deciding.note:
+        return [("undecided", deciding.note)] * len(nearest), deciding.note
     above = nearest.astype(np.float64) > (deciding.threshold or 0.0)
     return [("copy" if copy else "novel", "") for copy in above], ""
 

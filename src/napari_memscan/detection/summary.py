@@ -17,6 +17,9 @@ MEASURES = {
 }
 
 
+OTHERS = "more      other metrics of copying and of quality: memscan evidence STUDY"
+
+
 def summary(result: ScanResult) -> str:
     """Return counts, rules side by side, calibration, warnings and the nearest pairs."""
     copies = _share(result.n_copies, result.n_synthetic, result.copies_interval)
@@ -39,7 +42,7 @@ def summary(result: ScanResult) -> str:
     if result.calibration is not None:
         lines += ["", *_calibrated(result.calibration)]
     lines += [f"warning   {text}" for text in result.warnings]
-    lines += ["", *_pairs(result)]
+    lines += [OTHERS, "", *_pairs(result)]
     return "\n".join(lines)
 
 
@@ -53,13 +56,17 @@ def _floor(floor: float | None) -> str:
 
 
 def _rules(rules: tuple[RuleResult, ...], digits: int) -> list[str]:
-    lines = [f"  {'rule':14}{'calls':>7}{'from':>9}  by chance"]
+    lines = [f"  {'rule':14}{'calls':>7}{'from':>9}  {'95 % interval':18}  by chance"]
     for rule in rules:
         places = max(4, digits) if rule.measure == "similarity" else 4
         level = "-" if rule.threshold is None else f"{rule.threshold:.{places}f}"
+        within = "-"
+        if rule.threshold_interval is not None:
+            low, high = rule.threshold_interval
+            within = f"{low:.{places}f} to {high:.{places}f}"
         lines.append(
             f"{'*' if rule.decides else ' '} {rule.name:14}{rule.n_copies:7}{level:>9}  "
-            f"{rule.by_chance}"
+            f"{within:18}  {rule.by_chance}"
         )
         if rule.note:
             lines.append(f"  {'':14}{rule.note}")

@@ -47,10 +47,36 @@ class PaperRule:
         nearest, _ = NeighbourIndex().fit(validation).kneighbors(training, 1)
         self.null_ = nearest[:, 0]
         distances = 1.0 - self.null_.astype(np.float64)
-        # Rounded since 100 * (1 - 0.95) is a little more than 5: enough to call a tie a copy.
-        percentile = round(100 * (1 - self.quantile), 9)
-        self.threshold_ = float(1.0 - np.percentile(distances, percentile))
+        self.threshold_ = float(1.0 - np.percentile(distances, self._percentile()))
         return self
+
+    def interval(
+        self, subjects: Sequence[str] | None = None, n_draws: int = 1000, seed: int = 0
+    ) -> tuple[float, float]:
+        """Return the 95 % interval of tau, by drawing training subjects anew.
+
+        Parameters
+        ----------
+        subjects : sequence of str, optional
+            Of the training volumes; without them, a volume is a subject of its own.
+        n_draws, seed : int
+            Of the bootstrap.
+
+        Notes
+        -----
+        The validation volumes stay: a nearest one among volumes drawn with repetition is farther
+        than among as many new patients, and such intervals would lie below tau. How tau depends on
+        who is in validation is not in this interval.
+        """
+
+        def tau(null: NDArray[np.float64]) -> float:
+            return float(1.0 - np.percentile(1.0 - null, self._percentile()))
+
+        return bootstrap_over_subjects(self.null_, subjects, tau, n=n_draws, seed=seed)
+
+    def _percentile(self) -> float:
+        # Rounded since 100 * (1 - 0.95) is a little more than 5: enough to call a tie a copy.
+        return round(100 * (1 - self.quantile), 9)
 
     def is_copy(self, similarities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which similarities lie above tau."""

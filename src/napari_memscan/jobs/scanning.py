@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
 
     from napari_memscan.detection.scan import standing_warnings
     from napari_memscan.detection.scan_vectors import scan_vectors
+    from napari_memscan.detection.spacings import spacing_warnings
     from napari_memscan.jobs.verifying import judged
 
     with study.lock("scan"):
@@ -56,7 +58,8 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
         }
         every = [(split, name) for split, names in paths.items() for name in names]
         rows: dict[str, list[Any]] = {split: [] for split in paths}
-        found = embedded(study, [name for _, name in every])
+        sizes: dict[str, Any] | None = {} if study.config.preprocessing.spacing is None else None
+        found = embedded(study, [name for _, name in every], sizes)
         for done, ((split, name), row) in enumerate(zip(every, found, strict=True), 1):
             rows[split].append(row)
             yield Progress(done, len(every), f"embedded {Path(name).name} ({split})")
@@ -78,10 +81,21 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
             quantile=config.rule.quantile,
             q=config.rule.q,
             subjects=[row.subject_id for row in study.cohort.rows("validation")],
+            training_subjects=[row.subject_id for row in study.cohort.rows("training")],
             preprocessing=config.preprocessing,
             warnings=[
                 *study.cohort.warnings,
                 *standing_warnings(embedder, *(len(names) for names in paths.values())),
+                *(
+                    spacing_warnings(
+                        {
+                            split: (names, [sizes[name] for name in names])
+                            for split, names in paths.items()
+                        }
+                    )
+                    if sizes is not None
+                    else []
+                ),
             ],
             **chain,
         )
@@ -111,23 +125,43 @@ def threads_of(study: Study) -> int:
     return int(study.cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])
 
 
-def embedded(study: Study, paths: Sequence[str]) -> Iterator[Any]:
+def embedded(
+    study: Study, paths: Sequence[str], sizes: dict[str, Any] | None = None
+) -> Iterator[Any]:
     """Yield the vectors (dim,) of volumes, from the cache where they are there.
 
     While one is computed, the next is read in another thread: two volumes are in memory, however
     many there are.
+
+    Parameters
+    ----------
+    study : Study
+    paths : sequence of str
+    sizes : dict, optional
+        Gets the voxel size (3,) of each path in mm, NaN where it is not known: since a volume is
+        read anyway, and its size is kept as its vector is.
     """
     from napari_memscan.detection.scan import embedding_key
+    from napari_memscan.detection.spacings import known_spacing
     from napari_memscan.generators.machine import threads_set
 
     embedder, recipe = study.embedder(), study.config.preprocessing
     threads = threads_of(study)
+    # A table may say, or correct, what a file does not.
+    rows = study.cohort.rows() if sizes is not None else []
+    declared = {row.path: [row.axes, row.spacing] for row in rows}
 
     def read(path: str) -> tuple[str, Any]:
         if not Path(path).exists():
             raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
-        key = embedding_key(study.sha256(path), recipe, embedder)
-        return key, None if study.cache.has(key) else recipe.apply(study.volume(path))
+        content, volume = study.sha256(path), lru_cache(1)(partial(study.volume, path))
+        key = embedding_key(content, recipe, embedder)
+        array = None if study.cache.has(key) else recipe.apply(volume())
+        if sizes is not None:
+            sizes[path] = study.cache.get(
+                hash_of(["voxel", content, declared.get(path)]), lambda: known_spacing(volume())
+            )
+        return key, array
 
     with ThreadPoolExecutor(1, "memscan-reading") as pool:
         ahead = deque([pool.submit(read, path) for path in paths[:1]])
