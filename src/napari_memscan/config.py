@@ -144,6 +144,8 @@ class ReleaseConfig(_Part):
         Volumes wanted; None: all that pass.
     bids : str
         Suffix such as ``T1w``: the release is laid out as BIDS. Empty: plain.
+    dicom : bool
+        Volumes are written as DICOM series as well.
     answers : dict of str to str
         What only the publisher knows of the datasheet; names as in `report.datasheet.ASKED`.
     """
@@ -153,6 +155,7 @@ class ReleaseConfig(_Part):
     license: str = ""
     n: int | None = Field(None, ge=1)
     bids: str = Field("", pattern=r"^[A-Za-z0-9]*$")
+    dicom: bool = False
     answers: Annotated[dict[str, str], AfterValidator(_answerable)] = {}
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from napari_memscan import jobs
 from napari_memscan.detection.result import ScanResult
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.report.release import write_sums
 from napari_memscan.report.verification import verify
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
@@ -470,6 +472,52 @@ def test_bids(study, tmp_path):
     assert "**Who created it, and on behalf of whom?** *To be filled in" in sheet
     assert "6 volumes were made; 2 were rejected" in sheet
     assert "4 of 16 x 16 x 16 voxels of 0.6 x 0.6 x 0.6 mm" in sheet
+
+
+def test_dicom_series_say_nothing_but_voxels(study, phantoms, tmp_path):
+    row = phantoms.rows("training")[0]
+    read_all(study)
+    out = tmp_path / "out"
+    made = released(study, out, dicom=True)
+    assert "DICOM" in manifest(out)["layout"]
+    assert verify(out).intact, str(verify(out))
+    for file in out.glob("volume-*.nii.gz"):
+        name = file.name.removesuffix(".nii.gz")
+        volume, series = read_volume(file), read_volume(out / "dicom" / name)
+        step = np.ptp(volume.data) / 65_000
+        np.testing.assert_allclose(series.data, volume.data, rtol=0, atol=step)
+        assert series.spacing == pytest.approx(volume.spacing)
+    headers = [pydicom.dcmread(path) for path in sorted(out.rglob("*.dcm"))]
+    uids = [header.SOPInstanceUID for header in headers]
+    assert len(set(uids)) == len(uids) == 16 * made.selection.released
+    for header in headers:
+        assert header.PatientIdentityRemoved == "YES"
+        assert header.PatientName.family_name == "Synthetic"
+        dated = [e for e in header if e.VR in ("DA", "TM", "DT") and e.value]
+        assert not dated
+        assert not [e for e in header if e.tag.is_private]
+    whole = b"".join(path.read_bytes() for path in sorted(out.rglob("*.dcm")))
+    assert str(study.folder).encode() not in whole
+    assert row.subject_id.encode() not in whole
+
+    # A series that says more, or shows something else, does not pass with new hashes either.
+    path = next(iter(sorted(out.rglob("*.dcm"))))
+    header = pydicom.dcmread(path)
+    header.PatientComments = "Mrs Smith, left knee"
+    header.save_as(path)
+    write_sums(out)
+    (fault,) = verify(out).faults
+    assert fault.startswith(path.relative_to(out).as_posix())
+    assert "something else than volume-" in fault
+    path.unlink()
+    write_sums(out)
+    assert verify(out).faults == (f"{path.relative_to(out).as_posix()}: missing",)
+    shutil.rmtree(out / "dicom")
+    write_sums(out)
+    assert "its DICOM series is missing" in verify(out).faults[0]
+    # The same again, over what is damaged.
+    again = released(study, tmp_path / "again", dicom=True)
+    assert again.fingerprint == made.fingerprint
 
 
 def test_a_study_says_nothing_of_releases_until_it_has_to(study):

@@ -34,6 +34,9 @@ def release(
             metavar="SUFFIX", help="Lay out as BIDS, with this suffix: T1w.", show_default=False
         ),
     ] = "",
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also as DICOM series without dates and persons.")
+    ] = False,
     names: Annotated[
         bool, typer.Option("--names", help="Readers by name, in place of R1, R2 ...")
     ] = False,
@@ -61,13 +64,16 @@ def release(
     Examples:
       memscan release audit knees --license CC-BY-4.0
       memscan release audit knees-bids --license CC0-1.0 --bids T1w -n 200
+      memscan release audit knees --license CC-BY-4.0 --dicom
     """
     from napari_memscan import jobs
     from napari_memscan.report.datasheet import ASKED
     from napari_memscan.study import Study
 
     opened = Study.open(study)
-    job = jobs.release(opened, out, license=license, n=n, bids=bids, names=names, expect=expect)
+    job = jobs.release(
+        opened, out, license=license, n=n, bids=bids, dicom=dicom, names=names, expect=expect
+    )
     made = follow(job, "release")
     for warning in made.warnings:
         note(f"careful: {warning}")

@@ -93,7 +93,7 @@ class Disclosure:
         return names
 
     def manifest(
-        self, hashes: Mapping[str, str], selection: Selection, *, license: str, bids: str
+        self, hashes: Mapping[str, str], selection: Selection, *, license: str, layout: str
     ) -> dict[str, Any]:
         """Return the manifest as JSON-ready values.
 
@@ -103,7 +103,7 @@ class Disclosure:
             File in the release to its SHA-256.
         selection : Selection
             What became of all samples.
-        license, bids : str
+        license, layout : str
             As they were applied.
         """
         from napari_memscan.report.disclosed import disclosed, disclosed_selftest
@@ -123,7 +123,7 @@ class Disclosure:
         return manifest(
             title=self.title,
             license=license,
-            layout=f"BIDS {bids}" if bids else "plain",
+            layout=layout,
             policy=found.policy,
             stated_rule=study.config.release.rule,
             selection=selection,

@@ -100,6 +100,7 @@ def release(
     license: str = "",
     n: int | None = None,
     bids: str = "",
+    dicom: bool = False,
     names: bool = False,
     expect: str = "",
 ) -> Generator[Progress, None, Release]:
@@ -111,7 +112,7 @@ def release(
         Scanned, and read as its ``[release]`` asks.
     out : path
         A new folder, an empty one, or an earlier release, which is then replaced.
-    license, n, bids
+    license, n, bids, dicom
         Go before what ``[release]`` says.
     names : bool
         Readers by name, and times of their decisions; else R1, R2 ... and no times.
@@ -132,6 +133,7 @@ def release(
         The chain of decisions is broken, or the folder cannot be written.
     """
     from napari_memscan.report.datasheet import datasheet
+    from napari_memscan.report.dicom import write_series
     from napari_memscan.report.release import (
         DATASHEET,
         LICENSE,
@@ -148,6 +150,7 @@ def release(
 
     config = study.config.release
     license, bids, n = license or config.license, bids or config.bids, n or config.n
+    dicom = dicom or config.dicom
     if not license.strip():
         raise BadInput(
             "no licence is stated. Write one into study.toml (license below [release]), or give "
@@ -170,9 +173,14 @@ def release(
                 volume = study.volume(study.sample_path(found.rows[sample]))
                 kinds[_shape(volume)] += 1
                 hashes[files[sample]] = write_clean(volume, folder, files[sample])
+                if dicom:
+                    write_series(folder, files[sample])
                 yield Progress(done, len(chosen), f"wrote {files[sample]}")
             shown.report(folder / Path(REPORT).parent)
-            value = shown.manifest(hashes, selection, license=license, bids=bids)
+            layout_text = f"BIDS {bids}" if bids else "plain"
+            if dicom:
+                layout_text += ", and DICOM series"
+            value = shown.manifest(hashes, selection, license=license, layout=layout_text)
             write_json(folder / MANIFEST, value)
             shapes = [f"{k} of {kind}" for kind, k in sorted(kinds.items())]
             sheet = datasheet(value, shown.made, shapes, config.answers)

@@ -62,13 +62,42 @@ def promise(result: ScanResult) -> str:
 
 
 def stale(result: ScanResult, selftest: SelfTest | None) -> bool:
-    """Return whether a self-test measured another search than the one that scanned."""
-    if selftest is None or result.calibration is None:
+    """Return whether a self-test measured another detector than the one that scanned.
+
+    Of one that an older version measured, or of such a scan, nobody can tell; of a scan without
+    registration it says nothing.
+    """
+    if selftest is None:
         return False
-    return (selftest.search_hash, selftest.embedder) != (
-        result.calibration.search_hash,
-        result.embedder,
+    c = result.calibration
+    return c is None or not c.detector_hash or c.detector_hash != selftest.detector_hash
+
+
+def stricter(result: ScanResult, selftest: SelfTest) -> str:
+    """Say how much more a scan asks of a volume than its self-test does; empty where it does not.
+
+    A self-test judges one volume at a time. The procedure of Benjamini and Hochberg compares the
+    smallest of m p-values with q / m.
+    """
+    c = result.calibration
+    if result.rule != "conformal" or c is None:
+        return ""
+    n = result.n_synthetic
+    text = (
+        f"The scan asks more than the self-test, which judges each volume alone at "
+        f"{selftest.level:.0%} false calls: it judges all {n} together at q = {c.q:g}, so that a "
+        f"single copy among them is called only where at most {c.q / n:.2%} of new patients are as "
+        "near"
     )
+    if c.least_discoveries > 1:
+        text += (
+            f". {c.n_null} validation subjects cannot show so little: before any is called, at "
+            f"least {c.least_discoveries} volumes must be nearer than all of them"
+        )
+    near = selftest.above_all
+    if near is not None:
+        text += f". Of planted copies {near} are nearer than all validation subjects"
+    return text + "."
 
 
 def headline(result: ScanResult) -> str:

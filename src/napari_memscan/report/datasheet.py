@@ -99,7 +99,13 @@ def _composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> Question
         ),
         (
             "What data does each consist of?",
-            "One NIfTI file with voxels and voxel size; no text, date or name in its header.",
+            "One NIfTI file with voxels and voxel size; no text, date or name in its header."
+            + (
+                " The same as a DICOM series without dates and persons, with whole numbers for "
+                "voxels."
+                if "DICOM" in manifest["layout"]
+                else ""
+            ),
         ),
         ("Is there a label or target?", "No."),
         ("Are there recommended splits?", "No."),

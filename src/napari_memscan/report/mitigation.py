@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
-from napari_memscan.detection.mitigating import MOST_LOSS, QUALITY, UNSEEN, Measure, Mitigation
+from napari_memscan.detection.mitigating import (
+    MOST_LOSS,
+    QUALITY,
+    UNSEEN,
+    Measure,
+    Mitigation,
+    Retrained,
+)
+from napari_memscan.detection.rates import Rate
 from napari_memscan.files import write_text
 
 READ = {
@@ -24,6 +33,12 @@ RULER = "All volumes were scanned in one batch, so one level holds for all measu
 PRAISE = (
     "Coverage, precision and recall praise copies, so that some loss is expected where copies go; "
     "coverage of validation is not raised by copying."
+)
+
+ANOTHER = (
+    "Of measures that need another training, each row compares two trainings that differ in it; "
+    "the interval of the difference (Newcombe) knows how many volumes were sampled, not how far "
+    "two trainings differ by chance."
 )
 
 
@@ -63,9 +78,41 @@ def mitigation_text(found: Mitigation) -> str:
     lines.append("")
     lines += [f"{one.name}: copies that may be left: {one.missed}" for one in found.measures]
     lines += ["", *(f"{name}: {text}" for name, text in found.elsewhere.items()), ""]
+    if found.retrained:
+        lines += [retrained_text(found.retrained), "", ANOTHER]
     lines += [RULER, CONSTRUCTION, PRAISE, *(f"warning: {text}" for text in found.warnings)]
     return "\n".join(textwrap.fill(x, 110, subsequent_indent="  ") if ": " in x else x
                      for x in lines)  # fmt: skip
+
+
+def retrained_text(rows: Sequence[Retrained]) -> str:
+    """Return measures that need another training as a table for a terminal."""
+    head = ("measure", "change", "counted", "before", "after", "difference", "fewer?", "source")
+    table = [head, *(tuple(_retrained(one).values())[:-1] for one in rows)]
+    widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
+    lines = ["".join(f"{x:{w}}" for x, w in zip(row, widths, strict=True)).rstrip()
+             for row in table]  # fmt: skip
+    notes = dict.fromkeys(f"{one.name}: {one.note}" for one in rows if one.note)
+    return "\n".join([*lines, *notes])
+
+
+def _retrained(one: Retrained) -> dict[str, str]:
+    def share(rate: Rate) -> str:
+        low, high = rate.interval
+        return f"{rate.k} of {rate.n} ({low:.1%} to {high:.1%})"
+
+    low, high = one.difference.interval
+    return {
+        "name": one.name,
+        "change": one.change,
+        "counted": one.counted,
+        "before": share(one.before),
+        "after": share(one.after),
+        "difference": f"{one.difference.value:+.1%} ({low:+.1%} to {high:+.1%})",
+        "answer": one.answer,
+        "source": one.source,
+        "note": one.note,
+    }
 
 
 def write_page(path: str | Path, found: Mitigation) -> None:
@@ -95,7 +142,8 @@ def write_page(path: str | Path, found: Mitigation) -> None:
             rows=rows,
             others=list(found.measures[0].others),
             keys=[(key, READ[key]) for key in keys],
-            notes=[RULER, CONSTRUCTION, PRAISE],
+            retrained=[_retrained(one) for one in found.retrained],
+            notes=[RULER, CONSTRUCTION, PRAISE, *([ANOTHER] if found.retrained else [])],
             most_loss=f"{MOST_LOSS:.0%}",
         )
     )
@@ -188,7 +236,19 @@ checkpoint {{ found.checkpoint }}.</p>
 most {{ most_loss }} of the coverage should be lost.
 {% for key, text in keys %}{{ key }}, {{ text }}{{ "." if loop.last else "; " }}{% endfor %}</p>
 <h2>Measures that need another training</h2>
-<div class="scroll"><table><tbody>
+{% if retrained %}<div class="scroll"><table>
+<thead><tr><th scope="col">measure</th><th scope="col">change</th><th scope="col">counted</th>
+<th scope="col">before (95 %)</th><th scope="col">after (95 %)</th>
+<th scope="col">difference (95 %)</th><th scope="col">fewer?</th><th scope="col">source</th></tr>
+</thead>
+<tbody>
+{% for row in retrained %}<tr><th scope="row">{{ row.name }}</th><td>{{ row.change }}</td>
+<td>{{ row.counted }}</td><td>{{ row.before }}</td><td>{{ row.after }}</td>
+<td>{{ row.difference }}</td><td>{{ row.answer }}{% if row.note %}<br>
+<span class="small">{{ row.note }}</span>{% endif %}</td><td>{{ row.source }}</td></tr>
+{% endfor %}</tbody>
+</table></div>
+{% endif %}<div class="scroll"><table><tbody>
 {% for name, text in found.elsewhere.items() %}<tr><th scope="row">{{ name }}</th>
 <td>{{ text }}</td></tr>
 {% endfor %}</tbody></table></div>

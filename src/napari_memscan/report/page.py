@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_memscan.detection.result import SampleResult, ScanResult
 from napari_memscan.files import write_text
 from napari_memscan.report import charts, described, other_tables, tables
-from napari_memscan.report.answer import answer, headline, no_power, promise, stale
+from napari_memscan.report.answer import answer, headline, no_power, promise, stale, stricter
 from napari_memscan.report.attached import Attached
 from napari_memscan.report.figures import histogram, pair
 from napari_memscan.report.untested import NEVER, untested
@@ -195,6 +195,7 @@ def _tested(result: ScanResult, selftest: SelfTest | None) -> dict[str, Any]:
     return {
         "selftest": selftest,
         "stale": stale(result, selftest),
+        "stricter": stricter(result, selftest),
         "planted": _chart(charts.planted(selftest), described.planted(selftest)),
         "selftest_tables": {
             "copies": tables.rate(selftest.sensitivity),

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import sha256_of, write_json, write_text
+from napari_memscan.report.dicom import DICOM
 from napari_memscan.review.events import program_version
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
@@ -140,7 +141,7 @@ def write_bids(folder: Path, title: str, license: str, files: Sequence[str]) -> 
         f"{title}\n\nSynthetic volumes: no participant is a person. What they are and how they "
         f"were screened: {DATASHEET}, {MANIFEST}, {REPORT}.\n",
     )
-    own = (MANIFEST, DATASHEET, SUMS, "report/")
+    own = (MANIFEST, DATASHEET, SUMS, "report/", f"{DICOM}/")
     write_text(folder / ".bidsignore", "".join(f"{name}\n" for name in own))
 
 
@@ -177,7 +178,9 @@ def check_target(out: Path, used: Mapping[str, Path]) -> None:
     others += [
         name
         for name in there
-        if name in known and not name.endswith(".nii.gz") and sha256_of(out / name) != known[name]
+        if name in known
+        and not name.endswith((".nii.gz", ".dcm"))
+        and sha256_of(out / name) != known[name]
     ]
     if MANIFEST not in known or others:
         raise BadInput(

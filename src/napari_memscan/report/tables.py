@@ -169,6 +169,8 @@ def kinds(test: SelfTest) -> Table:
         "Called",
         "95 % interval",
         *VERDICTS,
+        "Right verdict",
+        "95 % interval",
     )
     rows = tuple(_kind(row) for row in every if row.n)
     return Table(
@@ -188,6 +190,8 @@ def _kind(row: KindResult) -> tuple[str, ...]:
         percent(row.found.k / row.n, 0),
         told(row.found.interval),
         *(str(row.verdicts[verdict]) for verdict in VERDICTS),
+        percent(row.right.k / row.n, 0),
+        told(row.right.interval),
     )
 
 
@@ -204,17 +208,21 @@ def rate(value: Rate) -> str:
 
 
 def confusion(test: SelfTest) -> Table:
-    """Return what planted volumes are against what they were called."""
+    """Return what planted volumes are against what they were called, cell by cell a share."""
     sums = [test.sum(label) for label in LABELS]
     return Table(
-        ("Is \\ was called", *VERDICTS),
+        ("Is \\ was called (95 % interval of the row's share)", *VERDICTS),
         tuple(
-            (PLANTED[row.label], *(str(row.verdicts[verdict]) for verdict in VERDICTS))
+            (PLANTED[row.label], *(_cell(row.verdicts[verdict], row.n) for verdict in VERDICTS))
             for row in sums
             if row.n
         ),
         tuple(range(1, len(VERDICTS) + 1)),
     )
+
+
+def _cell(k: int, n: int) -> str:
+    return f"{k} ({told(clopper_pearson(k, n))})"
 
 
 def methods(result: ScanResult, more: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def _detector(result: ScanResult, test: SelfTest | None) -> Iterator[Gap]:
     if stale(result, test):
         yield Gap(
             "How many copies this search misses",
-            "The self-test measured another search or embedder.",
+            "The self-test measured another detector than the one that scanned.",
             "memscan selftest",
         )
     missed = [

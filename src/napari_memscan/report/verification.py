@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.errors import BadInput, printable
+from napari_memscan.errors import BadInput, MemscanError, printable
 from napari_memscan.files import read_small, sha256_of
+from napari_memscan.report.dicom import differing, series_folder
 from napari_memscan.report.headers import unclean
 from napari_memscan.report.manifest import FORMAT, Selection
 from napari_memscan.report.policy import PASSED, Policy
@@ -143,6 +144,7 @@ def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
         yield f"{name}: not in {SUMS}, and belongs to every release"
     for name in sorted(set(there) - set(sums)):
         yield f"{name}: added"
+    clean: list[str] = []
     folders = {parent for name in sums for parent in (folder / name).parents}
     for path in sorted(p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()):
         if path not in folders:
@@ -159,6 +161,23 @@ def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
             found = unclean(path)
             if found:
                 yield f"{name}: {found}"
+            else:
+                clean.append(name)
+    yield from _series(folder, sums, clean)
+
+
+def _series(folder: Path, sums: Mapping[str, str], clean: Sequence[str]) -> Iterator[str]:
+    """Yield DICOM slices that are anything but the volume that they belong to."""
+    slices = {name: digest for name, digest in sums.items() if name.endswith(".dcm")}
+    written = {name.rpartition("/")[0] for name in slices}
+    for name in clean:
+        if series_folder(name) in written:
+            try:
+                yield from differing(folder, name, slices)
+            except MemscanError as error:
+                yield f"{name}: cannot be compared with its DICOM series ({error})"
+    for name in sorted(slices):
+        yield f"{name}: of no volume of this release that could be read"
 
 
 def _linked(path: Path, folder: Path) -> bool:
@@ -179,8 +198,11 @@ def _contradictions(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Ite
         yield f"{MANIFEST}: a volume comes twice"
     for name in sorted(images - set(names)):
         yield f"{name}: not in {MANIFEST}"
+    written = {name.rpartition("/")[0] for name in sums if name.endswith(".dcm")}
     for volume in volumes:
         name = volume["file"]
+        if sums and "DICOM" in manifest["layout"] and series_folder(name) not in written:
+            yield f"{name}: its DICOM series is missing"
         if sums and sums.get(name) != volume["sha256"]:
             yield f"{name}: not the volume of which {MANIFEST} speaks"
         said = [decision for decision in DECISIONS for _ in range(volume["decisions"][decision])]

@@ -114,9 +114,11 @@ def test_the_policy_is_kept_and_counts_at_once(step, read_study):
     policy.rule["novel"].click()
     step.settle()
     assert step.view.summary.unread.text.startswith("Unread: 4")
+    policy.dicom.click()
     step.choose()
     kept = Study.open(read_study).config.release
     assert (kept.readers, kept.rule, kept.license) == ("called", ("undecided",), "CC-BY-4.0")
+    assert kept.dicom
     # Another window, and what was not asked for stays.
     assert study.config.release == kept
     assert policy.licence.currentText() == "CC-BY-4.0"

@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
+from napari_memscan.widgets.finding import in_the_window
 from napari_memscan.widgets.release import words
 from napari_memscan.widgets.release.tasks import Written, place_of, reporting
 from napari_memscan.widgets.release.view import PLACES, ReleaseView
@@ -178,8 +179,7 @@ class ReleaseController(QObject):
         self._view.set_running("")
         if self._worked is self._study and self._study is not None:
             if outcome.failure:
-                text = words.in_the_window(outcome.failure, self._study)
-                self._view.message.say(text, "error")
+                self._view.message.say(outcome.failure, "error")
             elif outcome.stopped:
                 self._view.message.say("Stopped. Nothing was released.", "warning")
             else:
@@ -210,7 +210,7 @@ class ReleaseController(QObject):
         if study is None:
             return
         self._preview = outcome.value
-        self._failure = words.in_the_window(outcome.failure, study)
+        self._failure = outcome.failure
         if self._preview is None:
             self._view.summary.show_failure(self._failure)
         else:
@@ -247,7 +247,7 @@ class ReleaseController(QObject):
         preview, study = self._preview, self._study
         if preview is None or preview.unread or study is None:
             return self._failure
-        return words.in_the_window(preview.stopped, study)
+        return in_the_window(preview.stopped)
 
     @property
     def _lacking(self) -> str:

@@ -43,7 +43,7 @@ class _Still(QComboBox):
 
 
 class PolicyView(QWidget):
-    """Three lines of a form.
+    """Four lines of a form.
 
     Attributes
     ----------
@@ -88,12 +88,16 @@ class PolicyView(QWidget):
         )
         self.licence.textActivated.connect(self._on_licence)
         self.licence.lineEdit().editingFinished.connect(self._on_licence)
+        self.dicom = QCheckBox("DICOM series as well")
+        self.dicom.setToolTip("Beside the NIfTI files; without dates and persons")
+        self.dicom.clicked.connect(lambda on: self.changed.emit({"dicom": bool(on)}))
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         form.addRow("Must be read", self.readers)
         form.addRow("Pass unread", passing)
         form.addRow("Licence", self.licence)
+        form.addRow("Files", self.dicom)
         self.show_policy(ReleaseConfig())
 
     def show_policy(self, policy: ReleaseConfig) -> None:
@@ -103,6 +107,7 @@ class PolicyView(QWidget):
             box.setChecked(name in policy.rule)
             # Where every volume must be read, none passes unread.
             box.setEnabled(policy.readers != "all")
+        self.dicom.setChecked(policy.dicom)
         self.licence.setEditText(policy.license)
         # As the field has it: a text of several lines is not taken for a changed one.
         self._licence = self.licence.currentText()

@@ -52,7 +52,7 @@ def done(made: Release, study: Study) -> tuple[str, str, str]:
         f"Answer them in {study.folder}/study.toml, below [release.answers], open the study again, "
         "and release again: a datasheet.md that is changed no longer fits its hash."
     )
-    return f"{text} Its datasheet.md has {n} open questions: hover to read.", "ok", more
+    return f"{text} Its datasheet.md has {n} open questions: press to read.", "ok", more
 
 
 def verified(found: Verified, noted: bool) -> tuple[str, str, str]:
@@ -61,7 +61,7 @@ def verified(found: Verified, noted: bool) -> tuple[str, str, str]:
     if not found.intact:
         faults = "\n".join(found.faults[:SHOWN])
         others = len(found.faults) - SHOWN
-        faults += f"\n… and {others} more: hover to read" if others > 0 else ""
+        faults += f"\n… and {others} more: press to read" if others > 0 else ""
         return f"Broken. Do not use or hand out this folder.\n{faults}", "error", more
     text = f"Intact: {found.n_files} files, none is missing, was added or changed"
     if noted:
@@ -71,13 +71,6 @@ def verified(found: Verified, noted: bool) -> tuple[str, str, str]:
         "noted, or paste that one above and verify again."
     )
     return text, "ok", more
-
-
-def in_the_window(text: str, study: Study) -> str:
-    """Return a message with the steps of the window in place of commands that do the same."""
-    for command, step in (("scan", "in step 2."), ("review", "in step 3.")):
-        text = text.replace(f": memscan {command} {study.folder}", f" {step}")
-    return text
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:
