@@ -6,7 +6,12 @@ the false-discovery proportion with its Monte Carlo interval against q, how ofte
 copies is called at all, and the share of copies found. Then the floors of a study where nothing is
 memorised, and how often the test of the assumption is right.
 
-    python benchmarks/calibration.py [--studies 200] [--part scores vectors floor assumption]
+PASS: the mean over studies is at most q. A mean above q whose interval reaches q is neither PASS
+nor FAIL, and said apart. Where the procedure is exact, as with 100 volumes, 1000 of the null, no
+copies and q = 0.1 (the expectation is 100/1001), about half of all runs must end so.
+
+    python benchmarks/calibration.py [--studies 200] [--score-studies 2000]
+        [--part scores vectors floor assumption verdicts]
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from napari_memscan.detection.neighbours import NeighbourIndex
 from napari_memscan.detection.thresholds import PaperRule, SizeMatchedRule, null_floor
 from napari_memscan.detection.verdicts import verdicts
 
+WITHIN = "mean above q, within error"
 SHARES = (0.0, 0.02, 0.1, 0.3)
 LEVELS = (0.05, 0.1)
 SIZES = ((904, 226), (242, 58), (200, 20), (100, 1000))
@@ -77,8 +83,8 @@ class Tally:
         if copies.any():
             self.power.append(float(called[copies].mean()))
 
-    def line(self, name: str, m: int, n: int, share: float, q: float | None) -> tuple[str, bool]:
-        """Return a line to print and whether the promise is kept; without q none is made."""
+    def line(self, name: str, m: int, n: int, share: float, q: float | None) -> tuple[str, str]:
+        """Return a line to print and PASS, FAIL or `WITHIN`; without q, nothing is promised."""
         count = len(self.proportions)
         mean = float(np.mean(self.proportions))
         if share == 0:
@@ -89,14 +95,17 @@ class Tally:
             low, high = max(0.0, mean - error), mean + error
         any_false = f"{np.mean(self.any_false):6.1%}" if share == 0 else f"{'':6}"
         power = f"{np.mean(self.power):6.1%}" if self.power else f"{'':6}"
-        kept = low <= (q or 0.1)
-        verdict = f"{'PASS' if kept else 'FAIL'} at q = {q or 0.1:g}"
-        if q is None:
-            verdict, kept = f"{verdict} (promises none)", True
+        verdict = judged(mean, low, q or 0.1)
         return (
             f"{name:20}{m:5}{n:5}{share:7.0%}  {mean:6.1%} ({low:6.1%} to {high:6.1%})  "
-            f"{np.percentile(self.proportions, 90):6.1%}  {any_false}  {power}  {verdict}"
-        ), kept
+            f"{np.percentile(self.proportions, 90):6.1%}  {any_false}  {power}  "
+            f"{verdict} at q = {q or 0.1:g}{'' if q else ' (promises none)'}"
+        ), verdict if q else ""
+
+
+def judged(mean: float, low: float, q: float) -> str:
+    """Return PASS, FAIL or `WITHIN`; `low` is the low end of the interval of the mean."""
+    return "PASS" if mean <= q else WITHIN if low <= q else "FAIL"
 
 
 HEAD = (
@@ -105,7 +114,8 @@ HEAD = (
 )
 
 
-def calibrate(kind: str, studies: int, seed: int) -> bool:
+def calibrate(kind: str, studies: int, seed: int) -> list[str]:
+    """Print a line for each rule, size and share of copies; return what is said of each."""
     rules = [f"conformal q={q:g}" for q in LEVELS] + ["size-matched"]
     rules += ["dar2024"] if kind == "vectors" else []
     print(
@@ -113,7 +123,7 @@ def calibrate(kind: str, studies: int, seed: int) -> bool:
         "of FDP over studies;\nany: share of studies without copies in which any volume is called"
     )
     print(HEAD)
-    good = True
+    said = []
     for m, n in SIZES:
         for share in SHARES:
             tallies = {name: Tally() for name in rules}
@@ -133,10 +143,10 @@ def calibrate(kind: str, studies: int, seed: int) -> bool:
                 tallies["size-matched"].add(called, copies)
             for name, tally in tallies.items():
                 q = float(name.split("=")[1]) if "=" in name else None
-                line, kept = tally.line(name, m, n, share, q)
+                line, verdict = tally.line(name, m, n, share, q)
                 print(line)
-                good &= kept
-    return good
+                said += [verdict] if verdict else []
+    return said
 
 
 def floors(studies: int, seed: int) -> bool:
@@ -235,18 +245,22 @@ def main() -> None:
     parts = ("scores", "vectors", "floor", "assumption", "verdicts")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--score-studies", type=int, default=2000, help="of the part `scores`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
-    start, good = time.perf_counter(), []
+    start, good, said = time.perf_counter(), [], []
     for part in options.part:
         if part in ("scores", "vectors"):
-            good.append(calibrate(part, options.studies, options.seed))
+            studies = options.score_studies if part == "scores" else options.studies
+            said += calibrate(part, studies, options.seed)
         else:
             run = {"floor": floors, "assumption": assumption, "verdicts": judge}[part]
             good.append(run(options.studies, options.seed))
-    print(f"\n{'PASS' if all(good) else 'FAIL'} ({time.perf_counter() - start:.0f} s)")
-    sys.exit(not all(good))
+    kept = all(good) and "FAIL" not in said
+    above = f"; {WITHIN}: {said.count(WITHIN)} of {len(said)} lines" if WITHIN in said else ""
+    print(f"\n{'PASS' if kept else 'FAIL'}{above} ({time.perf_counter() - start:.0f} s)")
+    sys.exit(not kept)
 
 
 if __name__ == "__main__":

@@ -167,3 +167,19 @@ def test_recall_counts_only_queries_that_have_a_source(load):
     np.testing.assert_array_equal(
         scoring.recall([[3, 1], [2, 0], [5, 6]], [1, 0, -1], k=2), [True, True]
     )
+
+
+def test_a_mean_above_q_within_its_error_is_neither_pass_nor_fail(load):
+    calibration = load("calibration")
+    tally, nothing = calibration.Tally(), np.zeros(10, bool)
+    # In 11 of 100 studies without copies something is called; then in 30.
+    for called in [~nothing] * 11 + [nothing] * 89:
+        tally.add(called, nothing)
+    line, said = tally.line("conformal", 10, 10, 0.0, 0.1)
+    assert said == calibration.WITHIN
+    assert "11.0%" in line
+    assert tally.line("conformal", 10, 10, 0.0, 0.12)[1] == "PASS"
+    for _ in range(27):
+        tally.add(~nothing, nothing)
+    assert tally.line("conformal", 10, 10, 0.0, 0.1)[1] == "FAIL"
+    assert tally.line("dar2024", 10, 10, 0.0, None)[1] == ""
