@@ -39,6 +39,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def tiny_ldm(tmp_path_factory):
     """A whole LDM checkpoint for volumes of 16^3 with all weights random, none left at zero."""
+    return random_ldm(tmp_path_factory.mktemp("tiny-ldm"))
+
+
+@pytest.fixture(scope="session")
+def conditional_ldm(tmp_path_factory):
+    """The same with a denoiser that knows two conditions."""
+    told = {"classes": ("left", "right"), "shares": (0.5, 0.3)}
+    return random_ldm(tmp_path_factory.mktemp("conditional-ldm"), 2, conditioning=told)
+
+
+def random_ldm(folder, classes=0, **changes):
     import torch
 
     from napari_memscan.checkpoints.native import save_checkpoint
@@ -48,7 +59,7 @@ def tiny_ldm(tmp_path_factory):
     from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
     autoencoder = AutoencoderSettings(channels=(8, 8)).arguments()
-    denoiser = DenoiserSettings(channels=(8, 16)).arguments(3)
+    denoiser = DenoiserSettings(channels=(8, 16)).arguments(3, classes)
     recipe = LDMRecipe(
         autoencoder=autoencoder,
         denoiser=denoiser,
@@ -57,6 +68,7 @@ def tiny_ldm(tmp_path_factory):
         steps=3,
         preprocessing=Preprocessing(shape=(16, 16, 16), intensity=Window(low=-300, high=900)),
         spacing=(0.6, 0.6, 0.6),
+        **changes,
     )
     random = torch.Generator().manual_seed(0)
     weights = {}
@@ -68,7 +80,6 @@ def tiny_ldm(tmp_path_factory):
             key: 0.1 * torch.randn(value.shape, generator=random) + (value.ndim == 1) * 0.1
             for key, value in network.state_dict().items()
         }
-    folder = tmp_path_factory.mktemp("tiny-ldm")
     save_checkpoint(folder, recipe, weights)
     return folder
 

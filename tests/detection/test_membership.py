@@ -254,6 +254,7 @@ class Told(nn.Module):
 def told(same=False, **conditioning):
     recipe = recipe_of(
         (4, 4, 4),
+        denoiser={"num_class_embeds": len(conditioning.get("classes", ())) + 1},
         scheduler=SchedulerRecipe(prediction_type="epsilon"),
         conditioning=Conditioning(**conditioning),
     )
@@ -273,6 +274,45 @@ def test_conditions():
     region = (1.0, 0.0, 0.0, 0.0)
     with pytest.raises(BadInput, match="body region of each volume"):
         told(regions=(region, region))
+
+
+def test_each_volume_is_told_its_own_condition():
+    sides = {"classes": ("left", "right"), "shares": (0.5, 0.5), "guidance": 7.0}
+    none, predictor = told(**sides)
+
+    def value(name):
+        return float(predictor.told(name).epsilon(torch.zeros(1, 1, 4, 4, 4), 5)[0, 0, 0, 0, 0])
+
+    assert [value(name) for name in ("left", "right", "", "up")] == [100, 200, 0, 0]
+    assert none == 0
+    assert predictor.condition == "each volume's own of left, right"
+    with pytest.raises(BadInput, match=r"knows left, right, .*Leave --same-condition out"):
+        told(same=True, **sides)
+
+
+def test_scores_are_of_the_condition_that_was_told(conditional_ldm, tmp_path):
+    everything, attacks = volumes(4), (PIA(),)
+    predictor = NoisePredictor(LDMGenerator(conditional_ldm, "cpu").model)
+    options = {"checkpoint_hash": "c", "cache": ArrayCache(tmp_path), "resamples": 20}
+
+    def scores(*names):
+        job = infer_membership(
+            everything[:2], everything[2:], predictor, attacks, conditions=names, **options
+        )
+        result = run(job)
+        assert not any("the same for every volume" in w for w in result.warnings)
+        return [*result.attacks[0].training, *result.attacks[0].validation]
+
+    found = scores("left", "right", "right", "")
+    with torch.inference_mode():
+        expected = [
+            PIA().score(predictor.told(name), predictor.encode(volume), 0)
+            for name, volume in zip(("left", "right", "right", ""), everything, strict=True)
+        ]
+    assert found == pytest.approx(expected, rel=1e-5)
+    # What is kept of one condition is not taken for another.
+    other = scores("right", "right", "left", "")
+    assert [a == b for a, b in zip(found, other, strict=True)] == [False, True, False, True]
 
 
 # An overfitted denoiser

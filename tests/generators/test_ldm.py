@@ -168,6 +168,65 @@ def test_samples_of_a_class_equal_monais_own(tiny_ldm, tmp_path, sampler, schedu
     assert np.abs(monai - other).max() > 1e-4
 
 
+@pytest.mark.parametrize("guidance", [None, 2.5])
+def test_samples_of_a_named_condition_equal_monais_own(conditional_ldm, tmp_path, guidance):
+    conditioning = {"guidance": guidance}
+    folder = changed(conditional_ldm, tmp_path / "ldm", conditioning=conditioning)
+    generator = LDMGenerator(folder, "cpu")
+    denoiser = generator.model.denoiser
+
+    def of_class(label):
+        def network(x, timesteps, context=None):
+            told, none = (
+                denoiser(x, timesteps, class_labels=torch.tensor([n])) for n in (label, 0)
+            )
+            return told if guidance is None else none + guidance * (told - none)
+
+        return network
+
+    options = {"sampler": "ddim", "steps": 5}
+    found = []
+    for label, name in enumerate(("", "left", "right")):
+        ours = volumes(generator, [5], conditions=[name], **options, **EXACT)[0]
+        found.append((ours + 300) / 1200)
+        monai = by_monai(generator, 5, network=of_class(label), **options)
+        np.testing.assert_allclose(found[-1], np.clip(monai, 0, 1), atol=1e-5)
+    assert min(np.abs(found[i] - found[i - 1]).max() for i in range(3)) > 1e-3
+
+
+def test_conditions_beside_a_sample_do_not_change_its_bytes(conditional_ldm):
+    generator = LDMGenerator(conditional_ldm, "cpu")
+    options = {"batch": 3, "sampler": "ddpm"}
+    alone = volumes(generator, [7], conditions=["right"], **options)[0]
+    for names in (["right", "left", ""], ["left", "left", "right", "right"]):
+        seeds = [7 if name == "right" else 100 + i for i, name in enumerate(names)]
+        made = list(generator.generate(seeds, conditions=names, **options))
+        samples = [s for s in made if isinstance(s, Sample)]
+        assert [(s.seed, s.condition) for s in samples] == list(zip(seeds, names, strict=True))
+        same = [s.volume.data.tobytes() == alone.tobytes() for s in samples]
+        assert same == [name == "right" for name in names]
+
+
+def test_a_seed_draws_its_condition_where_none_is_named(conditional_ldm, generator):
+    drawing = LDMGenerator(conditional_ldm, "cpu")
+    samples = [s for s in drawing.generate(range(6), steps=1) if isinstance(s, Sample)]
+    names = [drawing.recipe.conditioning.drawn(seed) for seed in range(6)]
+    assert [s.condition for s in samples] == names
+    assert len(set(names)) > 1
+    named = volumes(drawing, range(6), steps=1, conditions=names)
+    assert [v.tobytes() for v in named] == [s.volume.data.tobytes() for s in samples]
+    assert {s.condition for s in generator.generate([1, 2]) if isinstance(s, Sample)} == {""}
+
+
+def test_an_unknown_condition_is_refused_at_the_call_with_those_that_are_known(
+    conditional_ldm, generator
+):
+    with pytest.raises(BadInput, match=r"condition 'up': .* knows left, right\."):
+        LDMGenerator(conditional_ldm, "cpu").generate([1, 2], conditions=["left", "up"])
+    with pytest.raises(BadInput, match=r"condition 'left': .* knows no conditions by name"):
+        generator.generate([1], conditions=["left"])
+
+
 @pytest.mark.parametrize(
     ("batch", "memory", "precision", "attention"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,31 @@ def test_stopped_and_started_again_gives_the_same_bytes(study, make_study, tmp_p
     # And once more, from what is kept alone.
     jobs.run(jobs.membership(study, "pia"))
     assert written(study) == written(other)
+
+
+def test_each_volume_is_told_what_the_cohort_says_of_it(
+    make_study, tmp_path, phantoms, conditional_ldm
+):
+    model = GeneratorConfig(kind="ldm", path=str(conditional_ldm))
+
+    def result(folder, names):
+        rows = [*phantoms.rows("training"), *phantoms.rows("validation")]
+        told = [replace(row, condition=name) for row, name in zip(rows, names, strict=True)]
+        study = make_study(tmp_path / folder, cohort=Cohort.from_rows(told), generator=model)
+        return jobs.run(jobs.membership(study, "pia"))
+
+    sides = result("all", ["left", "right"] * 7)
+    assert not any("no condition in cohort.csv" in w for w in sides.warnings)
+    some = result("some", ["left", "right"] * 6 + ["", "up"])
+    warned = [w for w in some.warnings if "no condition in cohort.csv" in w]
+    assert len(warned) == 1
+    assert warned[0].startswith("2 of 14 volumes have")
+    assert "(left, right)" in warned[0]
+    a, b = sides.attacks[0], some.attacks[0]
+    assert a.training == b.training
+    assert [x == y for x, y in zip(a.validation, b.validation, strict=True)] == [True] * 4 + [
+        False
+    ] * 2
 
 
 def test_a_folder_has_no_denoiser(make_study, tmp_path, phantoms):

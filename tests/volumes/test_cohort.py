@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,34 @@ def test_saved_and_loaded_it_is_the_same_and_may_move(folder, tmp_path):
     again = import_any(moved)
     assert [r.sha256 for r in again.rows()] == [r.sha256 for r in cohort.rows()]
     again.check()
+
+
+def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
+    cohort = import_any(folder)
+    cohort.save(folder / "cohort.csv")
+    header = (folder / "cohort.csv").read_text().splitlines()[0]
+    assert header == "path,split,subject_id,session_id,axes,spacing,sha256"
+    assert {row.condition for row in Cohort.load(folder / "cohort.csv").rows()} == {""}
+
+    names = ["left", "right, upper", "", "NA", "1", "left"]
+    rows = [replace(r, condition=c) for r, c in zip(cohort.rows(), names, strict=True)]
+    Cohort.from_rows(rows).save(folder / "cohort.csv")
+    again = Cohort.load(folder / "cohort.csv")
+    assert again.rows() == rows
+    assert [row.condition for row in again.joined(again).rows()] == names * 2
+
+    # The same as a datalist, where texts may be numbers.
+    entries = [
+        {"image": row.path, "condition": 1 if row.condition == "1" else row.condition}
+        for row in rows
+    ]
+    del entries[2]["condition"]
+    listed = {"training": entries[:3], "validation": entries[3:]}
+    (folder / "datalist.json").write_text(json.dumps(listed))
+    found = import_any(folder / "datalist.json")
+    assert [row.condition for row in found.rows()] == names
+    found.save(folder / "other.csv")
+    assert Cohort.load(folder / "other.csv").rows() == found.rows()
 
 
 def test_a_row_reads_its_volume_with_its_axes_and_spacing(tmp_path):
