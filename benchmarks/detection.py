@@ -128,6 +128,7 @@ def run(job: Job) -> Result:
                 answers[name][batch.name] = method.answer(batch)
                 answers[name][batch.name].found = ()
             fits.setdefault(name, (seconds, peak_megabytes()))
+        print(f"{job.cohort}, seed {job.seed}: {name} has answered", file=sys.stderr, flush=True)
     named = [replace(batch, volumes=[]) for _, own in asked for batch in own]
     return Result(job, text, named, answers, fits, [])
 
