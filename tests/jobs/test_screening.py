@@ -179,12 +179,14 @@ def test_replaced_samples_are_not_counted_and_new_ones_must_be_scanned(study, ca
 def test_a_self_test_of_the_same_detector_says_what_may_have_passed(study):
     verdicts = {"copy": 8, "near-duplicate": 1, "novel": 1, "undecided": 0}
     planted = KindResult("unchanged", "copy", 10, 10, 10, 10, verdicts)
-    test = SelfTest((planted,), 0.05, 3, 8, 6, None, None, "embedder", "hash", 1)
-    scanned = SimpleNamespace(calibration=SimpleNamespace(search_hash="hash"), embedder="embedder")
+    test = SelfTest(
+        (planted,), 0.05, 3, 8, 6, None, None, "embedder", "search", 1, detector_hash="hash"
+    )
+    scanned = SimpleNamespace(calibration=SimpleNamespace(detector_hash="hash"))
     assert missed_of(study, scanned, 9, 20) is None
     test.save(study.scan_dir)
     assert missed_of(study, scanned, 9, 20).expected == pytest.approx(1.0)
-    other = SimpleNamespace(calibration=SimpleNamespace(search_hash="other"), embedder="embedder")
+    other = SimpleNamespace(calibration=SimpleNamespace(detector_hash="other"))
     assert missed_of(study, other, 9, 20) is None
     assert missed_of(study, SimpleNamespace(calibration=None), 9, 20) is None
 

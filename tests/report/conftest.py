@@ -56,7 +56,13 @@ def judged_scan(
         q=q,
         judgement=judgement,
         calibration=Calibration.of(
-            judgement, n_planted=20, retrieved=9, verified=4, search_hash="feedbeef", seed=7
+            judgement,
+            n_planted=20,
+            retrieved=9,
+            verified=4,
+            search_hash="feedbeef",
+            seed=7,
+            detector_hash="beadcafe",
         ),
         null_scores=null.tolist(),
     )
@@ -82,6 +88,7 @@ def planted(scan, **changes):
         "novel_limit": 0.5,
         "embedder": scan.embedder,
         "search_hash": scan.calibration.search_hash,
+        "detector_hash": scan.calibration.detector_hash,
         "seed": 1,
         "notes": ("Misses 50% of volumes changed by: flip.",),
     }

@@ -79,8 +79,8 @@ def test_a_gap_says_what_is_the_case(judged, self_test):
     assert "too few" in gaps(small)["Whether the error rate holds for this model"]
     assert "failed" in gaps(judged(null_at=0.2))["Whether the error rate holds for this model"]
     assert "could call none" in gaps(judged(n_null=20))["Whether any volume is a copy"]
-    stale = Attached(selftest=self_test(result, search_hash="another"))
-    assert "another search" in gaps(result, stale)["How many copies this search misses"]
+    stale = Attached(selftest=self_test(result, detector_hash="another"))
+    assert "another detector" in gaps(result, stale)["How many copies this search misses"]
 
 
 def test_undecided_volumes_are_a_gap(judged):

@@ -208,15 +208,28 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self
         "95 % (75 to 100 %) of planted near-duplicates",
         "96 % (80 to 100 %) of unrelated volumes",
         "Where it stops working. Misses 50% of volumes changed by: flip.",
-        "planted copies 45 0 5 0",
-        "planted near-duplicates 0 19 0 1",
-        "perturbed unrelated volumes 1 0 24 0",
-        "flip 10 90 % 100 % 100 % 50 %",
+        # 95 % intervals (Clopper and Pearson) of 45, 0 and 5 of 50, 19 of 20, 24 of 25.
+        "planted copies 45 (78 to 97 %) 0 (0 to 7 %) 5 (3 to 22 %) 0 (0 to 7 %)",
+        "planted near-duplicates 0 (0 to 17 %) 19 (75 to 100 %) 0 (0 to 17 %) 1 (0 to 25 %)",
+        "perturbed unrelated volumes 1 (0 to 20 %) 0 (0 to 14 %) 24 (80 to 100 %) 0 (0 to 14 %)",
+        "flip 10 90 % 100 % 100 % 50 % 19 to 81 % 5 0 5 0 50 % 19 to 81 %",
+        "The scan asks more than the self-test, which judges each volume alone at 5% false calls: "
+        "it judges all 28 together at q = 0.1, so that a single copy among them is called only "
+        "where at most 0.36% of new patients are as near. 100 validation subjects cannot show so "
+        "little: before any is called, at least 3 volumes must be nearer than all of them.",
     ):
         assert part in text
+    assert "Of planted copies" not in text  # Measured before they were counted.
+    rows = tuple(replace(row, above_all=row.n - 4) for row in test.kinds)
+    text = page_of(result, tmp_path, attached=Attached(selftest=replace(test, kinds=rows))).text
+    assert "Of planted copies 0.840 (0.709 to 0.928; 42 of 50) are nearer than all" in text
+    plain = str(replace(test, kinds=rows))
+    assert "0.840 (0.709 to 0.928; 42 of 50) of planted copies are that near" in plain
+    (row,) = (line for line in plain.splitlines() if line.startswith("near-duplicate "))
+    assert "0.95 (0.75 to 1.00)" in row
     assert "Out of date" not in text
     assert "Not measured" not in text
-    other = self_test(result, search_hash="another", notes=())
+    other = self_test(result, detector_hash="another", notes=())
     text = page_of(result, tmp_path, attached=Attached(selftest=other)).text
     assert "Out of date." in text
     assert "No kind of perturbation" in text

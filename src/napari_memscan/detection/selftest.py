@@ -49,6 +49,9 @@ class KindResult:
         novel ones, which have no source here.
     verdicts : dict of str to int
         Verdict to number.
+    above_all : int or None
+        Of these, nearer than every one of the null: what can be called at the strictest level
+        that the null knows. None where an older version measured.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class KindResult:
     retrieved_5: int
     retrieved_k: int
     verdicts: dict[str, int]
+    above_all: int | None = None
 
     @property
     def found(self) -> Rate:
@@ -75,7 +79,8 @@ class SelfTest:
     """A study's detector measured on volumes planted in the study.
 
     Each planted volume is judged alone, at the level given: a volume is called where fewer than
-    this share of new patients' volumes would be as near.
+    this share of new patients' volumes would be as near. A scan judges all volumes together and
+    asks more of each; `above_all` says how many copies meet the most that it can ask.
 
     Attributes
     ----------
@@ -90,6 +95,8 @@ class SelfTest:
         In mm, and a score; of the study, learnt from other planted volumes.
     embedder, search_hash : str
         What searched.
+    detector_hash : str
+        See `Calibration.detector_hash`; '' where an older version measured.
     seed : int
         Of planting.
     notes : tuple of str
@@ -108,10 +115,12 @@ class SelfTest:
     seed: int
     notes: tuple[str, ...] = ()
     format: int = FORMAT
+    detector_hash: str = ""
 
     def sum(self, label: str) -> KindResult:
         """Return all kinds of one label together."""
         rows = [row for row in self.kinds if row.label == label]
+        known = [row.above_all for row in rows if row.above_all is not None]
         return KindResult(
             kind="all",
             label=label,
@@ -120,7 +129,14 @@ class SelfTest:
             retrieved_5=sum(row.retrieved_5 for row in rows),
             retrieved_k=sum(row.retrieved_k for row in rows),
             verdicts={v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
+            above_all=sum(known) if len(known) == len(rows) else None,
         )
+
+    @property
+    def above_all(self) -> Rate | None:
+        """Planted copies nearer than every one of the null; None where nobody counted them."""
+        row = self.sum("copy")
+        return None if row.above_all is None or not row.n else Rate(row.above_all, row.n)
 
     @property
     def sensitivity(self) -> Rate:
@@ -173,14 +189,15 @@ class SelfTest:
             f"sensitivity  {self.sensitivity} of planted copies called",
             f"             {self.sum('near-duplicate').found} of planted near-duplicates called",
             f"specificity  {self.specificity} of perturbed unrelated volumes not called",
+            *self._stricter(),
             "",
             f"{'planted':28}{'n':>4}{'@1':>6}{'@5':>6}{f'@{self.k}':>6}  "
-            f"{'called':>22}{'copy':>7}{'near':>6}{'novel':>7}{'undecided':>11}",
+            f"{'called':>22}  {'right verdict':>22}"
+            f"{'copy':>7}{'near':>6}{'novel':>7}{'undecided':>11}",
         ]
         for row in [*self.kinds, *(self.sum(label) for label in LABELS)]:
             if not row.n:
                 continue
-            low, high = row.found.interval
             name = f"{row.kind} ({row.label})" if row.kind == "all" else row.kind
             name = f"unrelated, {name}" if row.label == "novel" and row.kind != "all" else name
             shares = [
@@ -189,11 +206,30 @@ class SelfTest:
             ]
             lines.append(
                 f"{name:28}{row.n:4}{''.join(shares)}  "
-                f"{row.found.k / row.n:6.2f} ({low:.2f} to {high:.2f})"
+                f"{_told(row.found):>22}  {_told(row.right):>22}"
                 f"{row.verdicts['copy']:7}{row.verdicts['near-duplicate']:6}"
                 f"{row.verdicts['novel']:7}{row.verdicts['undecided']:11}"
             )
+        lines += ["", f"{'is, and was called':28}" + "".join(f"{v:>22}" for v in VERDICTS)]
+        for row in (self.sum(label) for label in LABELS):
+            if row.n:
+                cells = (f"{_told(Rate(row.verdicts[v], row.n)):>22}" for v in VERDICTS)
+                lines.append(f"{row.label:28}{''.join(cells)}")
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+
+    def _stricter(self) -> list[str]:
+        lines = [
+            "A scan asks more: it judges all volumes together, and few copies among many volumes "
+            "are called only where each is nearer than all of the null."
+        ]
+        if self.above_all is not None:
+            lines.append(f"             {self.above_all} of planted copies are that near")
+        return lines
+
+
+def _told(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{rate.k / rate.n:.2f} ({low:.2f} to {high:.2f})"
 
 
 def measured(
@@ -216,7 +252,7 @@ def measured(
     level : float
         Share of false calls allowed for.
     """
-    rows: dict[tuple[str, str], list[tuple[str, int | None]]] = {}
+    rows: dict[tuple[str, str], list[tuple[str, int | None, int]]] = {}
     for one, what, null in zip(plants, found, nulls, strict=True):
         rule = ConformalRule(level).fit(null)
         decision = rule.decide([what.score], limits.novel_limit_)
@@ -224,10 +260,10 @@ def measured(
         rank = None
         if one.label != "novel" and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)
-        rows.setdefault((one.label, one.kind), []).append((verdict, rank))
+        rows.setdefault((one.label, one.kind), []).append((verdict, rank, decision.n_above_all))
     results = []
     for (label, kind), judged in rows.items():
-        ranks = np.array([-1 if rank is None else rank for _, rank in judged])
+        ranks = np.array([-1 if rank is None else rank for _, rank, _ in judged])
         results.append(
             KindResult(
                 kind=kind,
@@ -236,7 +272,8 @@ def measured(
                 retrieved_1=int((ranks == 0).sum()),
                 retrieved_5=int(((ranks >= 0) & (ranks < 5)).sum()),
                 retrieved_k=int((ranks >= 0).sum()),
-                verdicts={v: sum(verdict == v for verdict, _ in judged) for v in VERDICTS},
+                verdicts={v: sum(verdict == v for verdict, *_ in judged) for v in VERDICTS},
+                above_all=sum(above for *_, above in judged),
             )
         )
     return tuple(results)
