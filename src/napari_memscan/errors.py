@@ -34,3 +34,9 @@ class BadInput(MemscanError, ValueError):
 
 class JobFailed(MemscanError, RuntimeError):
     """The input was fine and the job still failed. The command line ends with exit code 1."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice: Python's, NumPy's, or PyTorch's on a processor or a GPU."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "allocate memory" in str(error)

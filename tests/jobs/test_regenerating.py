@@ -194,6 +194,10 @@ def test_a_model_that_allows_no_guidance_is_sampled_without_where_that_will_do(s
     (made,) = jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0, must_guide=False))
     assert study.samples()[2].sample == made.sample
     assert study.samples()[2].settings == study.samples()[0].settings
+    assert made.unguided == "latents are padded"
+    # Reported again, nothing is drawn.
+    (made,) = jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0, must_guide=False))
+    assert made.unguided == ""
 
 
 def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
@@ -207,7 +211,7 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
             jobs.run(jobs.regenerate(study, "s000000"))
     with monkeypatch.context() as patch:
         patch.setattr("napari_memscan.generators.guidance.encoded", full)
-        with pytest.raises(JobFailed, match="memory of the GPU does not suffice to regenerate"):
+        with pytest.raises(JobFailed, match=r"memory does not suffice to regenerate.*--batch 1"):
             jobs.run(jobs.regenerate(study, "s000000", guidance=1.0))
     assert written(study) == before
     made = jobs.run(jobs.regenerate(study, "s000000", batch=2))

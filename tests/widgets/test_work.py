@@ -2,9 +2,11 @@
 
 import threading
 
+import numpy as np
 import pytest
+import torch
 
-from napari_memscan.errors import JobFailed
+from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.widgets.work import Outcome, Runner
 
 
@@ -48,6 +50,45 @@ def test_a_failure_keeps_its_words(qtbot, runner):
         raise JobFailed("the disk is full")
 
     assert outcome_of(qtbot, runner, job) == Outcome(failure="the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("no study.toml there, or create a study with 'memscan new'.",
+         "no study.toml there, or create a study."),
+        ("newer than the last scan. Scan again: memscan scan /a b/study",
+         "newer than the last scan. Scan again in step 2."),
+        ("2 are unread. Read them first: memscan review /study",
+         "2 are unread. Read them first in step 3."),
+        ("cannot be said. State it with --set decoded_range=..., or regenerate without --guidance.",
+         "cannot be said. State it with decoded_range=...."),
+        ("latents are padded. Regenerate without --guidance.", "latents are padded."),
+        ("may be damaged; regenerate without --guidance.", "may be damaged."),
+        ("intensity is unknown. State it with --set NAME=VALUE.",
+         "intensity is unknown. State it below as NAME=VALUE."),
+    ],
+)  # fmt: skip
+def test_what_the_window_has_is_said_in_place_of_commands(qtbot, runner, theirs, ours):
+    def fails():
+        yield 1
+        raise BadInput(theirs)
+
+    assert outcome_of(qtbot, runner, fails).failure == ours
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        lambda: torch.empty(2**50),
+        lambda: np.empty(2**50),
+        lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")),
+    ],
+)
+def test_memory_that_does_not_suffice_is_no_riddle(qtbot, runner, full):
+    failure = outcome_of(qtbot, runner, full).failure
+    assert failure.startswith("Memory does not suffice. Choose 'Use less memory'")
+    assert "--" not in failure
 
 
 def test_an_unexpected_error_is_said_and_logged_without_a_traceback_on_screen(

@@ -7,6 +7,12 @@ from dataclasses import astuple, dataclass, fields
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.volume import Volume
 
+LESS_MEMORY = (
+    "Choose --batch 1 and --decode window, or run on the processor: put CUDA_VISIBLE_DEVICES= "
+    "before the command."
+)
+"""What helps where memory does not suffice; part of messages."""
+
 
 @dataclass(frozen=True)
 class Settings:

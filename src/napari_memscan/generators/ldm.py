@@ -23,10 +23,10 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_denoise
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.model import as_it_is
 from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, JobFailed, out_of_memory
 from napari_memscan.generators import decoding, machine, needs
 from napari_memscan.generators.guidance import Guidance, check_guidance
-from napari_memscan.generators.interface import Sample, Settings, Step
+from napari_memscan.generators.interface import LESS_MEMORY, Sample, Settings, Step
 from napari_memscan.generators.schedule import Schedule
 from napari_memscan.volumes.orientation import to_ras
 from napari_memscan.volumes.preprocessing import Window
@@ -307,13 +307,11 @@ class LDMGenerator:
         try:
             with machine.threads_set(settings.threads), torch.inference_mode():
                 yield
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
                 raise JobFailed(
-                    f"{self.device}: memory does not suffice with {settings}. Choose a smaller "
-                    "batch (--batch 1), windows (--decode window), the processor "
-                    "(CUDA_VISIBLE_DEVICES= before the command), or another machine. What was "
-                    "finished is kept."
+                    f"{self.device}: memory does not suffice with {settings}. {LESS_MEMORY} What "
+                    "was finished is kept."
                 ) from error
             raise
 

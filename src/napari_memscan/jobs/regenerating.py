@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, JobFailed, out_of_memory
 from napari_memscan.files import hash_of
-from napari_memscan.generators.interface import Settings
+from napari_memscan.generators.interface import LESS_MEMORY, Settings
 from napari_memscan.jobs.generating import Plan, condition_for, sample_seeds
 from napari_memscan.jobs.guiding import guidance as guided
 from napari_memscan.jobs.replacements import (
@@ -84,7 +84,8 @@ def regenerate_all(
         Strength with which new volumes keep away from training volumes; 0 is without. See
         `generators.guidance.Guidance`.
     must_guide : bool
-        Refuse a model that allows no guidance; else it is sampled without.
+        Refuse a model that allows no guidance; else it is sampled without, and `unguided` of what
+        is returned says why.
     **settings
         ``batch``, ``decode`` ...: see `LDMGenerator.choose`. By default as the replaced sample
         was made. Its condition stays, unless the study has another model by now.
@@ -116,6 +117,7 @@ def regenerate_all(
     with study.lock("regenerate"):  # Refused at once, not after the first scan.
         _check(names, study.samples())
     generator: Any = None
+    unguided = ""
     with memory_explained():
         while True:
             rows = study.samples()
@@ -128,7 +130,8 @@ def regenerate_all(
                 if not chain or (is_called(chain[-1], judged) and len(chain) < tries)
             ]
             if not wanted and all(last in judged for last in lasts):
-                return [replacement(study, name, chains[name], judged) for name in names]
+                made = [replacement(study, name, chains[name], judged) for name in names]
+                return [replace(one, unguided=unguided) for one in made]
             if wanted:
                 if generator is None:
                     generator = study.generator()
@@ -139,23 +142,23 @@ def regenerate_all(
                     )
                 with study.lock("regenerate"):
                     guide = (guidance, must_guide)
-                    yield from _drawn(study, generator, dict.fromkeys(wanted), guide, settings)
+                    unguided = yield from _drawn(
+                        study, generator, dict.fromkeys(wanted), guide, settings
+                    )
             yield from scan(study)
 
 
 @contextmanager
 def memory_explained() -> Iterator[None]:
-    """Say what to do where a GPU's memory does not suffice, in whichever part of the job."""
-    import torch
-
+    """Say what to do where memory does not suffice, in whichever part of the job."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
         raise JobFailed(
-            "the memory of the GPU does not suffice to regenerate. Close other programs that use "
-            "it, choose --batch 1 or --decode window, or run on the processor: put "
-            "CUDA_VISIBLE_DEVICES= before the command. What was finished is kept, and the same "
-            "command goes on."
+            "memory does not suffice to regenerate. Close other programs that use it. "
+            f"{LESS_MEMORY} What was finished is kept; started again, it goes on from there."
         ) from error
 
 
@@ -165,8 +168,11 @@ def _drawn(
     parents: Iterable[str],
     guide: tuple[float, bool],
     wishes: Mapping[str, Any],
-) -> Generator[Step | Progress, None, None]:
-    """Draw one attempt for each parent; those made alike together. The lock is held."""
+) -> Generator[Step | Progress, None, str]:
+    """Draw one attempt for each parent, those made alike together; return `unguided`.
+
+    The lock is held.
+    """
     rows = {row.sample: row for row in study.samples()}
     config = study.config.generator
     assert config is not None
@@ -187,15 +193,15 @@ def _drawn(
         same = row.condition if (row.recipe_hash, row.checkpoint_hash) == model else None
         told = condition_for(study, generator, seed, same)
         alike.setdefault(way, []).append((name, seed, told))
-    away, (strength, must_guide) = None, guide
+    away, unguided, (strength, must_guide) = None, "", guide
     for (sampler, steps, settings), wanted in alike.items():
         if strength and away is None:
             try:
                 away = yield from guided(study, generator, strength, settings.threads)
-            except BadInput:
+            except BadInput as error:
                 if must_guide:
                     raise
-                strength = 0.0
+                strength, unguided = 0.0, str(error)
         plan = Plan(
             [seed for _, seed, _ in wanted],
             [told for _, _, told in wanted],
@@ -206,6 +212,7 @@ def _drawn(
             away,
         )
         yield from sample_seeds(study, generator, plan, [name for name, _, _ in wanted])
+    return unguided
 
 
 def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:

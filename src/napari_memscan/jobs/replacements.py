@@ -57,10 +57,14 @@ class Replacement:
         The sample that was to be replaced; it is kept.
     attempts : tuple of Attempt
         At least one; each is the parent of the next.
+    unguided : str
+        Why those drawn now were drawn without the guidance that was asked for; empty where they
+        were not.
     """
 
     rejected: str
     attempts: tuple[Attempt, ...]
+    unguided: str = ""
 
     def __str__(self) -> str:
         return self.sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from napari_memscan.errors import BadInput, MemscanError
@@ -9,7 +10,7 @@ from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_any
 from napari_memscan.volumes.reader import read_volume
-from napari_memscan.widgets.finding import Choice, Finding, for_the_form
+from napari_memscan.widgets.finding import Choice, Finding, in_the_window
 from napari_memscan.widgets.models import look_at_embedder, look_at_generator
 
 
@@ -33,7 +34,7 @@ def look_at(field: str, choice: Choice | str) -> Finding:
             return look_at_embedder(choice)
         return look_at_generator(choice) if choice.path else Finding("", "info")
     except MemscanError as error:
-        return Finding(for_the_form(str(error)), "error", about_model=bool(choice.stated))
+        return Finding(in_the_window(str(error)), "error", about_model=bool(choice.stated))
 
 
 def _folder(text: str) -> Finding:
@@ -86,4 +87,7 @@ def spacing_of(study: Study) -> tuple[float, float, float]:
         if spacing is not None:
             return spacing
         break
-    return study.cohort.rows("training")[0].read().spacing or (1.0, 1.0, 1.0)
+    for row in study.cohort.rows("training"):
+        with suppress(MemscanError):
+            return row.read().spacing or (1.0, 1.0, 1.0)
+    return 1.0, 1.0, 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.generators.interface import LESS_MEMORY
 
 LOW_RESOLUTION = "low-resolution"
 """Name of the training-free embedder, as in ``study.toml``."""
@@ -92,11 +94,32 @@ class EmbedderChoice:
     trust: bool = False
 
 
-def for_the_form(text: str) -> str:
-    """Return a message without the options of the command line, which the form does not have."""
-    return (
-        text.replace("State it with --set NAME=VALUE.", "State it below as NAME=VALUE.")
-        .replace("leave --intensity out, or state", "state")
-        .replace("--set ", "")
-        .replace(" (--trust)", "")
-    )
+WORDS = (
+    ("State it with --set NAME=VALUE.", "State it below as NAME=VALUE."),
+    ("leave --intensity out, or state", "state"),
+    ("--set ", ""),
+    (" (--trust)", ""),
+    (" (--decode window does it always)", ""),
+    (" with 'memscan new'", ""),
+    (
+        LESS_MEMORY,
+        "Choose 'Use less memory' in File > Preferences > Memscan, or use another machine.",
+    ),
+)
+"""What the command line says, and what the window has in its place."""
+PATTERNS = (
+    # Commands that end a message, and where the window does the same.
+    (r": memscan scan .*$", " in step 2."),
+    (r": memscan review .*$", " in step 3."),
+    # It does so by itself.
+    (r"(?:\. R|; r|, or r)egenerate without --guidance\.", "."),
+)
+
+
+def in_the_window(text: str) -> str:
+    """Return a message of the core with the window's ways in place of the command line's."""
+    for theirs, ours in WORDS:
+        text = text.replace(theirs, ours)
+    for pattern, ours in PATTERNS:
+        text = re.sub(pattern, ours, text)
+    return text

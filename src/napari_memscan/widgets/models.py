@@ -21,7 +21,7 @@ from napari_memscan.widgets.finding import (
     Choice,
     EmbedderChoice,
     Finding,
-    for_the_form,
+    in_the_window,
 )
 
 SAFE = "Read as data: nothing in it was run."
@@ -161,7 +161,7 @@ def _usable(found: Inspection, value: Any) -> Finding:
         for fact in report.facts
         if fact.name == "scale_factor"
     ]
-    lines += [f"⚠ {for_the_form(text)}" for text in report.warnings]
+    lines += [f"⚠ {in_the_window(text)}" for text in report.warnings]
     return Finding(
         "\n".join([*lines, SAFE]),
         "warning" if report.warnings else "ok",
@@ -181,7 +181,7 @@ def _unscaled(path: str, declared: Declared, value: GeneratorConfig) -> Finding:
     # The last word of the description is a hash, which will be another one.
     what = describe(found.checkpoint).rpartition(", ")[0] + ")"
     # Doubts about the 1 are about no model.
-    doubts = [for_the_form(text) for text in report.warnings if not _is_scale(text)]
+    doubts = [in_the_window(text) for text in report.warnings if not _is_scale(text)]
     return Finding(
         "\n".join([what, *_doubts(found), UNSCALED, *(f"⚠ {text}" for text in doubts), SAFE]),
         "warning",
@@ -209,7 +209,7 @@ def _incomplete(path: str, found: Inspection) -> Finding:
     missing = tuple(text for text in found.missing if not _is_scale(text) or first.kind != "ldm")
     lines = _doubts(found) if first.score < 1 else [first.title]
     lines += ["The files do not say this; state it below:"]
-    lines += [f"• {for_the_form(text)}" for text in missing]
+    lines += [f"• {in_the_window(text)}" for text in missing]
     if len(missing) < len(found.missing):
         lines.append(UNSCALED)
     return Finding("\n".join([*lines, SAFE]), "missing", missing=missing, about_model=True)
@@ -240,7 +240,7 @@ def _refused(path: str, found: Inspection) -> Finding:
                 f"{path}: no such file or folder. Choose a weight file, the folder of a model (a "
                 "bundle, or one with recipe.json), or a folder of synthetic volumes."
             )
-        return Finding(for_the_form(problem), "error", about_model=bool(found.candidates))
+        return Finding(in_the_window(problem), "error", about_model=bool(found.candidates))
     if Path(path).suffix == ".py":
         # Which function is to be run is not said yet, so there is nothing to trust.
         return Finding(f"{NEEDS_CODE} {code}", "error")
@@ -269,7 +269,7 @@ def checkpoint_of(path: str, declared: Declared, kind: str | None) -> Checkpoint
     if found.checkpoint is None and unscaled(found):
         found = inspect(path, declared.model_copy(update={"scale_factor": 1.0}), kind)
     if found.checkpoint is None:
-        raise BadInput(for_the_form(found.problem))
+        raise BadInput(in_the_window(found.problem))
     return found.checkpoint
 
 

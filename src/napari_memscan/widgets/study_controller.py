@@ -15,7 +15,7 @@ from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
 from napari_memscan.widgets.checker import Checker
 from napari_memscan.widgets.choices import count, look_at
-from napari_memscan.widgets.finding import Choice, Finding, for_the_form
+from napari_memscan.widgets.finding import Choice, Finding, in_the_window
 from napari_memscan.widgets.lacking import lacking
 from napari_memscan.widgets.models import place
 from napari_memscan.widgets.study_jobs import (
@@ -153,7 +153,7 @@ class StudyController(QObject):
         self._view.set_busy("")
         self._update_button()
         if outcome.failure:
-            self._view.message.say(for_the_form(outcome.failure), "error")
+            self._view.message.say(outcome.failure, "error")
         elif outcome.stopped:
             self._view.message.say("Stopped. Nothing was written.", "warning")
         else:
@@ -229,7 +229,7 @@ class StudyController(QObject):
         if field != "generator" or study is None or finding.value != chosen(study)["generator"]:
             return finding
         warnings = [w for w in study.cohort.warnings if w.startswith(ABOUT_MODELS)]
-        text = finding.text + "".join(f"\n⚠ {for_the_form(w)}" for w in warnings)
+        text = finding.text + "".join(f"\n⚠ {in_the_window(w)}" for w in warnings)
         return replace(finding, text=text, level="warning" if warnings else finding.level)
 
     def _values(self) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class StudyController(QObject):
         try:
             update(self._study, changes)
         except MemscanError as error:
-            self._view.message.say(for_the_form(str(error)), "error")
+            self._view.message.say(in_the_window(str(error)), "error")
             return
         self._show_open()
         self._view.message.say(

@@ -17,7 +17,9 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_memscan.errors import MemscanError
+from napari_memscan.errors import MemscanError, out_of_memory
+from napari_memscan.generators.interface import LESS_MEMORY
+from napari_memscan.widgets.finding import in_the_window
 
 LOG = logging.getLogger(__name__)
 
@@ -73,8 +75,11 @@ def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]
         finally:
             job.close()
     except MemscanError as error:
-        return Outcome(failure=str(error))
+        return Outcome(failure=in_the_window(str(error)))
     except Exception as error:
+        if out_of_memory(error):
+            advice = in_the_window(LESS_MEMORY)
+            return Outcome(failure=f"Memory does not suffice. {advice} What was finished is kept.")
         # The window must live on, and the person must hear of it; the log keeps the traceback.
         LOG.exception("a job ended unexpectedly")
         return Outcome(
