@@ -120,6 +120,7 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
             novel_limit=base.limits.novel_limit_,
             embedder=study.embedder().name,
             search_hash=search.search.hash,
+            detector_hash=base.hash,
             seed=study.config.seed,
             notes=(
                 *stops(results, search.search.retrieved, len(whole), level),

@@ -57,6 +57,21 @@ def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
         or (result.rule != "conformal" and result.quantile != config.rule.quantile)
     ):
         raise BadInput(f"study.toml has another rule or preprocessing than the last scan. {again}")
+    from napari_memscan.detection.planting import LIMIT_KINDS
+
+    asked = config.verification
+    if asked.enabled != (c is not None) or (
+        c is not None
+        and (
+            (c.retrieved, c.verified) != (asked.retrieved, asked.verified)
+            or c.proposed not in (None, asked.proposed)  # Older scans do not say it.
+            or c.n_planted != asked.planted * len(LIMIT_KINDS["copy"])
+        )
+    ):
+        raise BadInput(f"study.toml has another [verification] than the last scan. {again}")
+    # Code that comes with an embedder is not run only to ask for its hash.
+    if not config.embedder_trust and result.embedder_hash != study.embedder().hash:
+        raise BadInput(f"the embedder is not the one of the last scan. {again}")
     return result
 
 

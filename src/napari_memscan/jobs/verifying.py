@@ -41,12 +41,15 @@ class Base:
         Planted copies, and as many near-duplicates.
     decoded : bool
         All of these volumes went through the autoencoder of the study's generator first.
+    hash : str
+        See `Calibration.detector_hash`.
     """
 
     null: Null
     limits: ClassLimits
     n_planted: int
     decoded: bool
+    hash: str
 
 
 def calibrated(
@@ -65,9 +68,13 @@ def calibrated(
     """
     import numpy as np
 
+    from napari_memscan.detection.alike import refuse_equal_vectors
     from napari_memscan.detection.detector import Null, learnt
     from napari_memscan.detection.planting import LIMIT_KINDS, plant
 
+    # Before the hours that the search takes.
+    refuse_equal_vectors(search.index.vectors_, "training")
+    refuse_equal_vectors([task.vector for task in validation], "validation")
     config = study.config
     plants = [
         one
@@ -91,7 +98,17 @@ def calibrated(
     )
     limits = learnt(null, plants, found[n:], config.seed)
     decoded = [a.key != b.key for a, b in zip(validation, others, strict=True)]
-    return Base(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded))
+    asked = config.verification
+    key = hash_of(
+        [
+            search.key,
+            study.embedder().hash,
+            [asked.proposed, asked.planted, config.seed],
+            # The keys of decoded volumes name the autoencoder as well.
+            [[task.key, task.subject] for task in others],
+        ]
+    )
+    return Base(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded), key)
 
 
 def judged(
@@ -141,6 +158,8 @@ def judged(
             search_hash=search.search.hash,
             seed=study.config.seed,
             decoded=base.decoded,
+            detector_hash=base.hash,
+            proposed=study.config.verification.proposed,
         ),
         "null_scores": base.null.one_each().scores.tolist(),
     }
