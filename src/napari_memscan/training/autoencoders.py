@@ -45,12 +45,7 @@ class AutoencoderTask:
         spacing: tuple[float, float, float] | None,
     ) -> None:
         self.arguments = settings.arguments()
-        factor = 2**settings.halvings
-        if any(n % factor for n in preprocessing.shape):
-            raise BadInput(
-                f"preprocessing.shape {preprocessing.shape}: an autoencoder with "
-                f"{len(settings.channels)} levels needs every axis to be a multiple of {factor}."
-            )
+        settings.latent_axes(preprocessing.shape)
         if settings.ssim_weight and min(preprocessing.shape) < SSIM_WINDOW:
             raise BadInput(
                 f"preprocessing.shape {preprocessing.shape}: ssim_weight needs every axis to have "

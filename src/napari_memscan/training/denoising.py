@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import cycle, islice
 from math import prod
 from pathlib import Path
@@ -32,6 +33,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.training.conditions import Conditions, dropped, learned
 from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.training.tasks import Arrays, Pictures, with_channel
+from napari_memscan.training.views import viewed
 
 LEARNABLE = ("AutoencoderKL", "VQVAE")
 """Autoencoders whose latents a denoiser is trained on here."""
@@ -81,34 +83,29 @@ class DenoiserTask:
         network = build_autoencoder(recipe.autoencoder)
         load_strict(network, self.autoencoder_state, autoencoder)
         self._codec = Codec(_bare(recipe), network.to(device).requires_grad_(False))
-        latents = {k: self._encoded(v, device) for k, v in with_channel(arrays).items()}
+        volumes: dict[str, Iterable[Tensor]] = dict(with_channel(arrays))
+        if settings.views:
+            # Each volume is followed by its versions, which have its weight and its condition.
+            volumes["training"] = viewed(volumes["training"], settings.views, settings.seed)
+            self.weights = self.weights.repeat_interleave(1 + settings.views)
+        latents = {k: self._encoded(v, device) for k, v in volumes.items()}
         network.cpu()  # Only pictures need it again.
         self.scale_factor = float(1 / latents["training"].std())
         self.shape = tuple(latents["training"].shape[1:])
+        settings.check_axes(self.shape[1:])
         scaled = {k: v * self.scale_factor for k, v in latents.items()}
         self.data = dict(scaled)
         if settings.conditional and conditions is not None:
-            for split, volumes in scaled.items():
+            for split, own in scaled.items():
                 labels = torch.tensor([told.label(name) for name in conditions[split]])
-                self.data[split] = TensorDataset(volumes, labels)
+                labels = labels.repeat_interleave(len(own) // len(labels))
+                self.data[split] = TensorDataset(own, labels)
         self.arguments = settings.arguments(self.shape[0], len(told.classes))
         self.network = build_denoiser(self.arguments)
-        self._check_axes()
         self.scheduler = build_scheduler(settings.scheduler, settings.sampler)
 
-    def _check_axes(self) -> None:
-        halved = 2 ** (len(self.settings.channels) - 1)
-        axes = self.shape[1:]
-        if self.settings.network == "VideoUNet":
-            axes = axes[1:]
-        if any(n % halved for n in axes):
-            raise BadInput(
-                f"channels: {len(self.settings.channels)} levels halve the latents' axes {axes} "
-                f"to no whole number; each must be a multiple of {halved}. Take fewer levels."
-            )
-
     @torch.inference_mode()
-    def _encoded(self, volumes: Tensor, device: torch.device) -> Tensor:
+    def _encoded(self, volumes: Iterable[Tensor], device: torch.device) -> Tensor:
         """Encode one volume at a time to the mean of its distribution, which is no sample."""
         found = [self._codec.encode_mean(v[None].to(device)).cpu() for v in volumes]
         return torch.cat(found).clone()

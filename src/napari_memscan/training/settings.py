@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -95,6 +96,22 @@ class AutoencoderSettings(Settings):
         """How often every axis is halved."""
         return len(self.channels) - (self.network == "AutoencoderKL")
 
+    def latent_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the axes of the latents of volumes of this shape.
+
+        Raises
+        ------
+        BadInput
+            They cannot be halved so often.
+        """
+        factor = 2**self.halvings
+        if any(n % factor for n in shape):
+            raise BadInput(
+                f"preprocessing.shape {tuple(shape)}: an autoencoder with {len(self.channels)} "
+                f"levels needs every axis to be a multiple of {factor}."
+            )
+        return tuple(n // factor for n in shape)
+
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network; see `checkpoints.networks`."""
         levels = len(self.channels)
@@ -146,6 +163,9 @@ class DenoiserSettings(Settings):
     duplicated, times : int
         The first `duplicated` training volumes are drawn `times` as often as the others, as if
         the cohort held them that many times: the way to study what duplication does.
+    views : int
+        Augmentation: so many flipped and slightly turned versions of each training volume are
+        drawn as often as it is. They are made before the first step, as latents are.
     scheduler : SchedulerRecipe or FlowRecipe
         Noise levels and what is predicted: ``scheduler.prediction_type`` ``epsilon``,
         ``v_prediction`` or ``sample``; ``scheduler.schedule`` ``rectified_flow`` for a rectified
@@ -155,7 +175,7 @@ class DenoiserSettings(Settings):
     """
 
     later: ClassVar[frozenset[str]] = Settings.later | {
-        "network", "loss", "conditional", "condition_dropout", "condition_guidance",
+        "network", "loss", "conditional", "condition_dropout", "condition_guidance", "views",
     }  # fmt: skip
 
     steps: int = Field(3000, ge=1)
@@ -170,6 +190,7 @@ class DenoiserSettings(Settings):
     condition_guidance: float | None = Field(None, ge=0, allow_inf_nan=False)
     duplicated: int = Field(0, ge=0)
     times: int = Field(1, ge=1)
+    views: int = Field(0, ge=0)
     scheduler: AnySchedule = SchedulerRecipe()
     sampler: Literal["ddim", "ddpm", "rflow"] = "ddim"
     sample_steps: int = Field(25, ge=1)
@@ -207,6 +228,22 @@ class DenoiserSettings(Settings):
                 "from which it guides, is never learnt"
             )
         return self
+
+    def check_axes(self, axes: Sequence[int]) -> None:
+        """Refuse axes of latents that the levels of the U-Net cannot halve.
+
+        Raises
+        ------
+        BadInput
+            Says by what they must be divisible.
+        """
+        halved = 2 ** (len(self.channels) - 1)
+        axes = tuple(axes)[self.network == "VideoUNet" :]
+        if any(n % halved for n in axes):
+            raise BadInput(
+                f"channels: {len(self.channels)} levels halve the latents' axes {axes} to no "
+                f"whole number; each must be a multiple of {halved}. Take fewer levels."
+            )
 
     def arguments(self, latent_channels: int, classes: int = 0) -> dict[str, Any]:
         """Return the arguments of the network; see `checkpoints.networks`."""

@@ -1,12 +1,34 @@
-"""Two views of a volume for contrastive learning, and the loss that pulls them together."""
+"""Views of a volume: for contrastive learning, with its loss, and to augment a denoiser's data."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+FLIP_AXES, DEGREES = (0,), 5.0
+"""What augments a denoiser's data, as in the paper: flipped with probability 0.5, and turned by up
+to so much about each axis."""
+
+
+def viewed(volumes: Iterable[Tensor], views: int, seed: int) -> Iterator[Tensor]:
+    """Give each volume, and after it its changed versions.
+
+    Parameters
+    ----------
+    volumes : iterable of tensor (1, X, Y, Z)
+    views : int
+        Versions of each.
+    seed : int
+        Of flips and angles; the versions of a volume do not depend on those beside it.
+    """
+    for i, volume in enumerate(volumes):
+        random = torch.Generator().manual_seed(seed * 1_000_003 + i)
+        yield volume
+        yield from augmented(volume.expand(views, *volume.shape), random, FLIP_AXES, DEGREES)
 
 
 def augmented(
