@@ -3,10 +3,13 @@
     python benchmarks/mitigation.py FOLDER                    # the demo's model on its phantoms
     python benchmarks/mitigation.py FOLDER --study audit      # a study with a model of your own
     python benchmarks/mitigation.py FOLDER --hippocampus DIR  # trains a model there first: hours
+    python benchmarks/mitigation.py FOLDER --training         # measures that need another training
 
 Goal: screening and guidance together leave no verified copy, so that the share of copies is below
 what so many volumes can show, and at most 10 % of the coverage of plain sampling is lost. Of the
-models named, one that copies nobody proves nothing, and is said to.
+models named, one that copies nobody proves nothing, and is said to. With --training nothing is to
+be reached: small phantoms are learned as they are, augmented, without the duplicates planted among
+them, and until the monitor ends it; each is sampled and scanned.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ import os
 import time
 from pathlib import Path
 
+from _retraining import retraining
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig
 from napari_memscan.demo.study import create_demo_study
 from napari_memscan.detection.mitigating import MOST_LOSS, UNSEEN, Mitigation
-from napari_memscan.report.mitigation import mitigation_text
+from napari_memscan.report.mitigation import mitigation_text, retrained_text
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.importers import import_any
@@ -75,10 +79,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for the demo's study and the models made here")
     parser.add_argument("--study", type=Path, action="append", default=[])
     parser.add_argument("--hippocampus", type=Path, metavar="DIR")
+    parser.add_argument("--training", action="store_true")
     parser.add_argument("--no-demo", action="store_true")
     parser.add_argument("-n", type=int, default=32)
     parser.add_argument("--guidance", type=float, default=2.0)
     options = parser.parse_args()
+    if options.training:
+        started, own = time.monotonic(), time.process_time()
+        rows = retraining(options.folder / "training", options.n)
+        print(f"\n{options.n} volumes of each training\n\n{retrained_text(rows)}")
+        _tell_time(started, own)
+        return
     studies = [] if options.no_demo else [create_demo_study(options.folder / "demo")]
     studies += [Study.open(path) for path in options.study]
     if options.hippocampus is not None:
@@ -94,11 +105,15 @@ def main() -> None:
             print(f"{word}  {text}")
         if not found.measures[0].copies:
             print("      no verified copy in the first place: nothing to be gained here")
-        clock, processor = time.monotonic() - started, time.process_time() - own
-        print(
-            f"{clock:.0f} s by the clock, {processor:.0f} s of this process; load of the machine "
-            f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-        )
+        _tell_time(started, own)
+
+
+def _tell_time(started: float, own: float) -> None:
+    clock, processor = time.monotonic() - started, time.process_time() - own
+    print(
+        f"{clock:.0f} s by the clock, {processor:.0f} s of this process; load of the machine "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
 
 
 if __name__ == "__main__":

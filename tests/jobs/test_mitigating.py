@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,13 @@ from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig, RuleConfig
 from napari_memscan.detection.mitigating import QUALITY, UNSEEN, Measure, Mitigation
+from napari_memscan.detection.rates import Rate
 from napari_memscan.detection.result import ScanResult
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.guidance import Guidance
 from napari_memscan.jobs import mitigating
-from napari_memscan.jobs.elsewhere import elsewhere
+from napari_memscan.jobs.elsewhere import elsewhere, retrained
+from napari_memscan.jobs.monitoring import Row, write_log
 from napari_memscan.report.mitigation import answer, mitigation_text, write_page
 from napari_memscan.study import Study
 
@@ -179,15 +182,62 @@ def test_what_needs_another_training_says_what_is_known(study):
     (folder / "scan" / "duplicates.json").write_text(
         json.dumps({"groups": [{"volumes": ["a", "b", "c"]}], "n_training": 8})
     )
-    (folder / "experiment").mkdir()
-    one = {"factor": "steps", "low": 1, "high": 4, "expected": "raises", "answer": "holds",
-           "measure": "conformal", "counts": [[0, 9], [8, 9]]}  # fmt: skip
-    (folder / "experiment" / "answers.json").write_text(
-        json.dumps({"deciding": "conformal", "answers": [one, one | {"measure": "dar2024"}]})
-    )
     said = elsewhere(study)
     assert said["deduplication"].startswith("2 of 8 training volumes are there twice")
-    assert said["training"] == "steps 1 to 4 raises copying: holds (0 of 9 to 8 of 9)."
+
+
+def look(step, n_copies):
+    return Row(step, 8, n_copies, n_copies / 8, 0.0, 1.0, 0.05, 0.9, None, 0, None, None, None, "t")
+
+
+def test_trainings_that_were_tried_have_copies_before_and_after(study, tiny_ldm):
+    folder = study.folder
+    (folder / "experiment").mkdir()
+    one = {"factor": "steps", "low": 1, "high": 4, "expected": "raises", "answer": "holds",
+           "measure": "conformal", "counts": [[0, 9], [8, 9]], "note": ""}  # fmt: skip
+    on = {"factor": "augmentation", "low": "off", "high": "on", "expected": "lowers",
+          "answer": "cannot be told at this size", "counts": [[3, 9], [2, 9]],
+          "measure": "verdict copy", "note": "few"}  # fmt: skip
+    (folder / "experiment" / "answers.json").write_text(
+        json.dumps({"deciding": "conformal", "answers": [one, one | {"measure": "dar2024"}, on]})
+    )
+    model = folder / "models" / "denoiser"
+    write_log(model / "memorisation.csv", [look(100, 0), look(200, 1), look(300, 5)])
+    said = elsewhere(study)
+    assert said["early stop"].startswith("While it trained, 0 of 8 volumes were called at step 100")
+    assert "training" not in said
+    # The checkpoint that the second look left.
+    shutil.copytree(tiny_ldm, model / "best")
+    recipe = json.loads((model / "best" / "recipe.json").read_text())
+    recipe["provenance"] = {"denoiser": {"step": 200}}
+    (model / "best" / "recipe.json").write_text(json.dumps(recipe))
+    assert "early stop" not in elsewhere(study)
+    steps, augmentation, early = rows = retrained(study)
+    # In the direction in which copies are expected to become fewer, whatever grows.
+    assert (steps.name, steps.change, steps.counted) == ("fewer steps", "4 -> 1", "conformal calls")
+    assert (steps.before, steps.after) == (Rate(8, 9), Rate(0, 9))
+    assert steps.difference.value == pytest.approx(-8 / 9)
+    assert steps.difference.interval[1] < -0.4
+    assert (augmentation.change, augmentation.counted) == ("off -> on", "verified copies")
+    assert (augmentation.before, augmentation.after) == (Rate(3, 9), Rate(2, 9))
+    assert (early.change, early.before, early.after) == (
+        "300 -> 200 steps", Rate(5, 8), Rate(1, 8),
+    )  # fmt: skip
+    assert "chosen by what they show" in early.note
+    found = replace(made(), retrained=rows)
+    write_page(folder / "page.html", found)
+    for text in (mitigation_text(found), (folder / "page.html").read_text()):
+        assert "8 of 9 (51.8% to 99.7%)" in text
+        assert "0 of 9 (0.0% to 33.6%)" in text
+        assert "-88.9%" in text
+        assert "experiment/answers.json" in text
+        assert "not how far two trainings differ by chance" in " ".join(text.split())
+    values = found.to_dict()["retrained"][0]
+    assert values["before"] == {"k": 8, "n": 9, "interval": list(Rate(8, 9).interval)}
+    assert values["difference_interval"] == list(steps.difference.interval)
+    (folder / "experiment" / "answers.json").write_text("{}")
+    with pytest.raises(BadInput, match="writes it again"):
+        retrained(study)
 
 
 def test_the_command_prints_a_table(study):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from napari_memscan.detection.comparing import Difference
 from napari_memscan.detection.intervals import clopper_pearson
 from napari_memscan.detection.rates import Rate
 
@@ -67,6 +68,43 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Retrained:
+    """Copies without and with a measure that needs another training.
+
+    Attributes
+    ----------
+    name : str
+        Of the measure.
+    change : str
+        What was changed, such as ``3000 -> 750``.
+    counted : str
+        What is counted: verified copies, or what a rule calls.
+    before, after : Rate
+        Of the volumes sampled of each training.
+    answer : str
+        Whether there are fewer, in the words of `detection.comparing`.
+    source : str
+        File of the study that says it.
+    note : str
+        What must be known of it.
+    """
+
+    name: str
+    change: str
+    counted: str
+    before: Rate
+    after: Rate
+    answer: str
+    source: str = ""
+    note: str = ""
+
+    @property
+    def difference(self) -> Difference:
+        """Share after minus share before."""
+        return Difference(self.before.k, self.before.n, self.after.k, self.after.n)
+
+
+@dataclass(frozen=True)
 class Mitigation:
     """Measures against copying for one model, side by side.
 
@@ -85,9 +123,11 @@ class Mitigation:
     measures : tuple of Measure
         ``plain`` first.
     elsewhere : dict of str to str
-        Measures that need another training, with what is known of them.
+        Measures that need another training and were not tried, with what is known of them.
     warnings : tuple of str
         What must be known of the scan.
+    retrained : tuple of Retrained
+        Measures that need another training and were tried.
     """
 
     title: str
@@ -99,6 +139,7 @@ class Mitigation:
     measures: tuple[Measure, ...]
     elsewhere: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    retrained: tuple[Retrained, ...] = ()
 
     def loss(self, measure: Measure, key: str = "coverage") -> float | None:
         """Return the share of a metric that is lost against plain sampling; negative is a gain."""
@@ -120,4 +161,9 @@ class Mitigation:
             values["detection_limit"] = measure.limit
             values["coverage_lost"] = self.loss(measure)
             values["goal"] = self.passes(measure)
+        for values, one in zip(result["retrained"], self.retrained, strict=True):
+            values["before"]["interval"] = list(one.before.interval)
+            values["after"]["interval"] = list(one.after.interval)
+            values["difference"] = one.difference.value
+            values["difference_interval"] = list(one.difference.interval)
         return result

@@ -10,7 +10,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 from napari_memscan.generators.interface import Settings
 from napari_memscan.jobs import processes
-from napari_memscan.jobs.elsewhere import elsewhere
+from napari_memscan.jobs.elsewhere import elsewhere, retrained
 from napari_memscan.jobs.evidence import volumes_of
 from napari_memscan.jobs.generating import condition_for, generate
 from napari_memscan.jobs.progress import Progress
@@ -215,6 +215,7 @@ def _measured(
         sizes={**{split: len(names) for split, names in paths.items()}, "quality": m},
         measures=tuple(measures),
         elsewhere=elsewhere(study),
+        retrained=retrained(study),
         warnings=result.warnings,
     )
 
