@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
-import numpy as np
 import pytest
-from filelock import FileLock
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.cli import app
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.experiment import (
@@ -21,8 +22,11 @@ from napari_memscan.jobs.experiment import (
     read_plan,
 )
 from napari_memscan.jobs.experiment.cohorts import derived
-from napari_memscan.jobs.experiment.fitting import VIEWS, viewed
+from napari_memscan.jobs.experiment.estimating import latents
+from napari_memscan.jobs.experiment.factors import VIEWS
 from napari_memscan.study import Study
+from napari_memscan.training.settings import AutoencoderSettings
+from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
 TINY = {
     "steps": 3,
@@ -44,7 +48,6 @@ def study(make_study, tmp_path):
 def made(phantoms, tmp_path_factory):
     """A finished experiment: its study, folder, plan and outcome."""
     from napari_memscan.config import StudyConfig, VerificationConfig
-    from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
     folder = tmp_path_factory.mktemp("made")
     config = StudyConfig(
@@ -113,8 +116,8 @@ def test_runs_are_trained_on_what_their_factors_say(made):
         name: read_recipe(out / "runs" / name / "models" / "denoiser").provenance["denoiser"]
         for name in by_name
     }
-    assert trained["augmentation-on"]["n_training"] == 8 * (1 + VIEWS)
-    assert trained["base"]["n_training"] == 8
+    assert trained["augmentation-on"]["settings"]["views"] == VIEWS
+    assert trained["base"]["settings"]["views"] == 0
     assert trained["duplication-3"]["settings"]["times"] == 3
     assert trained["duplication-3"]["settings"]["duplicated"] == 1
     assert trained["base"]["settings"]["duplicated"] == 0
@@ -180,7 +183,7 @@ def test_table_figures_and_answers_say_what_the_runs_say(made):
 
 def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, tiny_ldm, monkeypatch):
     study, out, plan, found = made
-    monkeypatch.setattr("napari_memscan.jobs.experiment.running.fit", None)
+    monkeypatch.setattr("napari_memscan.jobs.experiment.running.train", None)
     assert jobs.run(experiment(study, out, plan)) == found
     more = planned(study, (*FACTORS, "seed=1,2"), settings=TINY, n=3)
     assert outcome(study, out, more).missing == ["seed-2"]
@@ -202,6 +205,17 @@ def written(out):
     }
 
 
+def same_as_in(before, same):
+    """Check the autoencoder and the runs of ``size=all,4``."""
+    runs = [
+        p for p in before if p.parts[0] == "autoencoder" or p.parts[1:2] in (("base",), ("size-4",))
+    ]
+    assert len(runs) > 8
+    for path in runs:
+        if path.name != "result.json":  # Names the factors there are.
+            assert same[path] == before[path], path
+
+
 def test_an_experiment_stopped_anywhere_goes_on_with_the_same_bytes(made, tmp_path):
     study, whole, _, _ = made
     plan = planned(study, ("size=all,4",), settings=TINY, n=3)
@@ -216,70 +230,86 @@ def test_an_experiment_stopped_anywhere_goes_on_with_the_same_bytes(made, tmp_pa
                 break
         job.close()
     assert rounds > 3
-    same = written(tmp_path / "out")
-    before = written(whole)
-    runs = [
-        p for p in before if p.parts[0] == "autoencoder" or p.parts[1:2] in (("base",), ("size-4",))
-    ]
-    assert len(runs) > 8
-    for path in runs:
-        if path.name != "result.json":  # Names the factors there are.
-            assert same[path] == before[path], path
+    same_as_in(written(whole), written(tmp_path / "out"))
 
 
-def test_a_run_of_another_process_is_left_to_it(made, tmp_path):
+def test_a_run_is_made_by_one_process_at_a_time(made, tmp_path):
     study, _, _, _ = made
     plan = planned(study, ("size=all,4",), settings=TINY, n=1)
     out = tmp_path / "out"
-    (out / "runs" / "base").mkdir(parents=True)
-    with FileLock(out / "runs" / "base" / ".experiment.lock"):
-        found = jobs.run(experiment(study, out, plan))
-        assert ([row["run"] for row in found.rows], found.missing) == (["size-4"], ["base"])
-        with pytest.raises(JobFailed, match="another process is working on this run"):
-            jobs.run(experiment(study, out, plan, only=[1]))
-    found = jobs.run(experiment(study, out, plan, only=[1]))
-    assert not found.missing
+    job = experiment(study, out, plan)
+    assert next(job).what.startswith("autoencoder: ")
+    with pytest.raises(JobFailed, match="another memscan is working on this study"):
+        jobs.run(experiment(study, out, plan))
+    while not next(job).what.startswith("base: step 1 of 3"):
+        pass
+    with pytest.raises(JobFailed, match="runs/base: another memscan"):
+        jobs.run(experiment(study, out, plan, only=[1]))
+    other = jobs.run(experiment(study, out, plan, only=[2]))
+    assert ([row["run"] for row in other.rows], other.missing) == (["size-4"], ["base"])
+    assert not jobs.run(job).missing
     with pytest.raises(BadInput, match="the runs are 1 to 2"):
         jobs.run(experiment(study, out, plan, only=[3]))
 
 
-def test_an_autoencoder_that_another_process_trains_is_waited_for(made, tmp_path, monkeypatch):
-    study, whole, plan, _ = made
-    monkeypatch.setattr("napari_memscan.jobs.experiment.running.LOOK", 0.01)
-    out = tmp_path / "out"
-    (out / "autoencoder").mkdir(parents=True)
-    with FileLock(out / "autoencoder" / ".experiment.lock"):
-        job = experiment(study, out, plan)
-        assert "another process trains" in next(job).what
-        assert "another process trains" in next(job).what
-        for file in (whole / "autoencoder").iterdir():
-            if file.suffix in (".json", ".safetensors"):
-                (out / "autoencoder" / file.name).write_bytes(file.read_bytes())
-    assert next(job).what.startswith("base: ")
-    job.close()
+def test_torchrun_spreads_the_runs_and_gives_the_bytes_of_one_process(made, tmp_path):
+    study, whole, _, _ = made
+    out, script = tmp_path / "out", tmp_path / "memscan.py"
+    planned(study, ("size=all,4",), settings=TINY, n=3).save(out)
+    # Each process leaves its number beside what it trains.
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from napari_memscan.jobs.experiment import running\n"
+        "number, train = os.environ['RANK'], running.train\n"
+        "def noted(own, part, out, *rest, **settings):\n"
+        "    out.mkdir(parents=True, exist_ok=True)\n"
+        "    (out / f'by-{number}').touch()\n"
+        "    return train(own, part, out, *rest, **settings)\n"
+        "running.train = noted\n"
+        "from napari_memscan.cli import main\nmain()\n"
+    )
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *torchrun, str(script), "experiment", str(study.folder)]
+    run = subprocess.run(
+        [*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert {path.parent.parent.parent.name: path.name for path in out.glob("runs/*/*/*/by-*")} == {
+        "base": "by-0",
+        "size-4": "by-1",
+    }
+    assert [path.name for path in out.glob("autoencoder/by-*")] == ["by-0"]
+    same_as_in(written(whole), written(out))
+    # One of them speaks, when all are done.
+    assert run.stdout.count("size 4 -> 8 lowers copying") == 1
+    assert "not finished" not in run.stdout
 
 
-def test_processes_that_share_a_job_are_refused(study, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    plan = planned(study, ("seed",), settings=TINY)
-    with pytest.raises(BadInput, match="with --run N"):
-        jobs.run(experiment(study, tmp_path / "out", plan))
+def test_latents_that_the_denoiser_cannot_halve_are_refused_before_anything_is_trained(
+    make_study, tmp_path
+):
+    from typer.testing import CliRunner
 
-
-def test_versions_of_a_volume_stand_beside_it():
-    random = np.random.default_rng(0)
-    volumes = random.random((3, 8, 8, 8)).astype(np.float32)
-    made = viewed(volumes, 4, seed=1)
-    assert made.shape == (15, 8, 8, 8)
-    assert np.array_equal(made[::5], volumes)
-    assert np.array_equal(viewed(volumes[:2], 4, seed=1), made[:10])
-    for i in range(3):
-        for view in made[5 * i + 1 : 5 * i + 5]:
-            straight = np.corrcoef(view.ravel(), volumes[i].ravel())[0, 1]
-            mirrored = np.corrcoef(view.ravel(), volumes[i][::-1].ravel())[0, 1]
-            assert max(straight, mirrored) > 0.5
-            assert not np.array_equal(view, volumes[i])
+    recipe = Preprocessing(shape=(16, 24, 16), intensity=Window(low=-300, high=900))
+    study = make_study(tmp_path / "study", preprocessing=recipe)
+    plan = planned(study, ("seed",), settings={"channels": [8, 8, 8]})
+    with pytest.raises(BadInput, match=r"3 levels halve the latents' axes \(4, 6, 4\)"):
+        next(experiment(study, tmp_path / "out", plan))
+    named = ["--factor", "seed", "--set", "channels=[8,8,8]"]
+    result = CliRunner().invoke(app, ["experiment", str(study.folder), *named, "--list"])
+    assert result.exit_code == 2
+    assert "must be a multiple of 4. Take fewer levels" in result.stderr
+    # Of an autoencoder that is there, its own latents count.
+    (own := study.folder / "models" / "autoencoder").mkdir(parents=True)
+    coder = AutoencoderSettings(channels=(8, 8))
+    recipe = AutoencoderRecipe(
+        autoencoder=coder.arguments(),
+        preprocessing=study.config.preprocessing,
+        provenance={"settings": coder.model_dump(mode="json")},
+    )
+    save_checkpoint(own, recipe, {"autoencoder": {}})
+    assert latents(study, plan) == (3, 8, 12, 8)
 
 
 def test_the_command_lists_runs_makes_one_and_remembers_the_plan(study):

@@ -70,8 +70,8 @@ def experiment(
     picture a factor, answers.json what others found beside what holds here.
 
     What is finished is kept: a stopped command goes on. The first command keeps the plan in the
-    folder, and later ones need not name it again. Several may run at the same time, on one host
-    or many; each takes runs that no other works on.
+    folder, and later ones need not name it again. Under torchrun or srun each process takes its
+    share of the runs.
 
     \b
     Examples:
@@ -80,10 +80,14 @@ def experiment(
       memscan experiment audit --factor augmentation --factor steps=3000,750 -n 128
       memscan experiment audit --factor size=all,65 --factor width=1,0.5 --set batch=16 --full
       memscan experiment audit --run $SLURM_ARRAY_TASK_ID
+      torchrun --nproc-per-node 2 --no-python memscan experiment audit
     """
     from napari_memscan.jobs import experiment as jobs
+    from napari_memscan.jobs import processes
+    from napari_memscan.jobs import run as run_silently
     from napari_memscan.study import Study
 
+    first = processes.place()[0] == 0
     with redirect_stdout(sys.stderr):
         opened = Study.open(study)
         folder = (out or opened.folder / "experiment").resolve()
@@ -94,7 +98,9 @@ def experiment(
             job = jobs.experiment(
                 opened, folder, plan, only=run, autoencoder=autoencoder, device=device
             )
-            found = follow(job, "experiment")
+            found = follow(job, "experiment") if first else run_silently(job)
+    if not first:
+        return
     if list_:
         say(_listed(estimates))
         return

@@ -25,6 +25,12 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """Processes wait for each other so long; one that dies ends the others at once."""
 
+STARTED = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID",
+    "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_LOCALID",
+)  # fmt: skip
+"""Variables by which torchrun and ``srun`` say that a process is one of several."""
+
 LOOK = 0.2
 """Seconds between two looks at how far the others are."""
 
@@ -39,6 +45,31 @@ def place() -> tuple[int, int]:
         if os.environ.get(rank, "").isdecimal() and os.environ.get(size, "").isdecimal():
             return int(os.environ[rank]), int(os.environ[size])
     return 0, 1
+
+
+@contextmanager
+def apart() -> Iterator[tuple[int, int]]:
+    """Give rank and number of processes; what runs in the block is of this process alone.
+
+    For jobs that are shared as wholes, not volume by volume. Lightning, too, asks these variables.
+    """
+    found = place()
+    on_host = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+    hidden = {name: os.environ.pop(name) for name in STARTED if name in os.environ}
+    if found[1] > 1:
+        _take_gpu(on_host)
+    try:
+        yield found
+    finally:
+        os.environ.update(hidden)
+
+
+def _take_gpu(on_host: int) -> None:
+    """Make "cuda" without a number that of this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(on_host % torch.cuda.device_count())
 
 
 class Processes:
@@ -167,7 +198,6 @@ def current() -> Processes:
 
 @lru_cache
 def _fabric(rank: int, size: int) -> Any:
-    import torch
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning.fabric.strategies import DDPStrategy
@@ -186,9 +216,7 @@ def _fabric(rank: int, size: int) -> Any:
             plugins=[by],
         )
         fabric.launch()  # The processes are there already: this only makes them meet.
-    if torch.cuda.is_available():
-        # "cuda" without a number is this one from now on.
-        torch.cuda.set_device(fabric.local_rank % torch.cuda.device_count())
+    _take_gpu(fabric.local_rank)
     return fabric
 
 

@@ -66,6 +66,7 @@ def estimate(study: Study, out: str | Path, plan: Plan) -> list[Estimate]:
     plan : Plan
     """
     n_all = len(study.cohort.rows("training"))
+    latent = latents(study, plan)
     found, known = [], _known(Path(out), plan)
     timed: dict[Any, tuple[float, float]] = {}
     for run in plan.runs:
@@ -74,7 +75,7 @@ def estimate(study: Study, out: str | Path, plan: Plan) -> list[Estimate]:
         at = tuple(settings.channels)
         taken = known.get(run.values.get("width"))
         if taken is None and at not in timed:
-            timed[at] = _timed(study, plan, settings)
+            timed[at] = _timed(latent, settings)
         step, volume = (taken["a step"], taken["a volume"]) if taken else timed[at]
         scans = [one["the scan"] for one in known.values()]
         found.append(
@@ -105,20 +106,35 @@ def _known(out: Path, plan: Plan) -> dict[Any, dict[str, float]]:
     return found
 
 
-def _timed(study: Study, plan: Plan, settings: DenoiserSettings) -> tuple[float, float]:
+def latents(study: Study, plan: Plan) -> tuple[int, ...]:
+    """Return channels and axes of the latents, of the study's autoencoder or the one to be trained.
+
+    Raises
+    ------
+    BadInput
+        Volumes or latents cannot be halved as often as the networks do.
+    """
+    from napari_memscan.checkpoints.native import read_recipe
+
+    coder, own = plan.autoencoder, study.folder / "models" / "autoencoder"
+    if (own / "recipe.json").exists() and (made := read_recipe(own).provenance.get("settings")):
+        coder = type(coder).model_validate(made)
+    axes = coder.latent_axes(study.config.preprocessing.shape)
+    plan.denoiser.check_axes(axes)
+    return coder.latent_channels, *axes
+
+
+def _timed(latent: tuple[int, ...], settings: DenoiserSettings) -> tuple[float, float]:
     """Return seconds of an optimiser step and of a volume, on latents of noise."""
     import torch
 
     from napari_memscan.checkpoints.device import choose_device
     from napari_memscan.checkpoints.networks import build_denoiser
 
-    coder = plan.autoencoder
     device = choose_device("auto")
-    halved = 2**coder.halvings
-    shape = [n // halved for n in study.config.preprocessing.shape]
     with torch.random.fork_rng(devices=[]):
-        network: Any = build_denoiser(settings.arguments(coder.latent_channels)).to(device)
-    batch = torch.zeros(settings.batch, coder.latent_channels, *shape, device=device)
+        network: Any = build_denoiser(settings.arguments(latent[0])).to(device)
+    batch = torch.zeros(settings.batch, *latent, device=device)
     levels = torch.zeros(settings.batch, device=device)
 
     def step() -> None:

@@ -29,6 +29,9 @@ class Factor:
     source: str = ""
 
 
+VIEWS = 7
+"""Changed versions beside each training volume where there is augmentation."""
+
 PAPER = "Dar et al. (arXiv 2402.01054)"
 
 FACTORS: dict[str, Factor] = {

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from napari_memscan.config import explained
 from napari_memscan.errors import BadInput
 from napari_memscan.files import read_small, write_json
-from napari_memscan.jobs.experiment.factors import DEFAULT, FACTORS, Value
+from napari_memscan.jobs.experiment.factors import DEFAULT, FACTORS, VIEWS, Value
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 
@@ -92,6 +92,8 @@ class Plan:
         """
         values, base = run.values, self.denoiser
         changes: dict[str, Any] = {}
+        if "augmentation" in values:
+            changes["views"] = (base.views or VIEWS) if values["augmentation"] == "on" else 0
         if "steps" in values:
             changes["steps"] = int(values["steps"])
         if "epochs" in values:

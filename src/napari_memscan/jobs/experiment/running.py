@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_memscan.config import GeneratorConfig
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput
 from napari_memscan.files import read_small, write_json
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.experiment.cohorts import derived
-from napari_memscan.jobs.experiment.fitting import VIEWS, fit
-from napari_memscan.jobs.experiment.outcome import (
-    RESULT,
-    TIMES,
-    Outcome,
-    outcome,
-    result_of,
-)
+from napari_memscan.jobs.experiment.estimating import latents
+from napari_memscan.jobs.experiment.factors import VIEWS
+from napari_memscan.jobs.experiment.outcome import RESULT, TIMES, Outcome, outcome, result_of
 from napari_memscan.jobs.experiment.plan import Plan, Run
 from napari_memscan.jobs.experiment.writing import write_outcome
 from napari_memscan.jobs.generating import generate
@@ -36,7 +30,7 @@ SPEC = "run.json"
 """In a run's folder: all that its bytes depend on besides the program."""
 
 LOOK = 1.0
-"""Seconds between two looks at whether another process has trained the autoencoder."""
+"""Seconds between two looks at what another process has finished."""
 
 
 def experiment(
@@ -54,7 +48,8 @@ def experiment(
     volumes of the study, so in a run with fewer of them it has seen some that the denoiser has
     not; no run's copies are counted against those, and validation volumes are new to both.
 
-    A run that another process works on is left to it: the same call may be started several times.
+    Under torchrun or ``srun`` each process takes every so many-th run; the first trains the
+    autoencoder, and waits at the end for what the others do.
 
     Parameters
     ----------
@@ -80,21 +75,17 @@ def experiment(
     Returns
     -------
     Outcome
-        Of all runs that are finished, by whatever process.
+        Of all runs that are finished, by whatever process; of a process that is not the first,
+        perhaps not yet of all.
 
     Raises
     ------
     BadInput
-        The folder holds another experiment, a run that does not exist is asked for, or it was
-        started by torchrun or srun with several processes.
+        The folder holds another experiment, a run that does not exist is asked for, or latents
+        do not fit the denoiser.
     JobFailed
-        A training diverged, or a run that was asked for is another process's.
+        A training diverged, or another memscan works on the same run.
     """
-    if processes.place()[1] > 1:
-        raise BadInput(
-            "an experiment's runs do not share their work. Start each as a process of its own, "
-            "with --run N; see docs/experiment.md."
-        )
     out = Path(out).resolve()
     runs = plan.runs
     chosen = [run for run in runs if only is None or run.number in only]
@@ -102,29 +93,48 @@ def experiment(
         raise BadInput(f"--run: the runs are 1 to {len(runs)}.")
     for run in runs:
         _same(out, run, _spec(study, plan, run))
-    plan.save(out)
-    coder = yield from _autoencoder(study, out, plan, autoencoder, device)
-    for run in runs:
-        _same(out, run, _spec(study, plan, run, coder))
-    for done, run in enumerate(chosen):
-        folder = out / "runs" / run.name
-        if (folder / RESULT).exists():
-            continue
-        with _held(folder) as mine:
-            if not mine:
-                if only is not None:
-                    raise JobFailed(f"{folder}: another process is working on this run.")
-                continue
-            job = _made(study, out, plan, run, coder, device)
-            try:
-                for news in job:
-                    yield Progress(done, len(chosen), f"{run.name}: {_words(news)}")
-            finally:
-                job.close()
+    results = [out / "runs" / run.name / RESULT for run in chosen]
+    with processes.apart() as (rank, size):
+        device = _own_gpu(device, size)
+        if rank == 0:
+            plan.save(out)
+        coder = yield from _autoencoder(study, out, plan, autoencoder, device, rank)
+        for run in runs:
+            _same(out, run, _spec(study, plan, run, coder))
+        for done in range(rank, len(chosen), size):
+            if not results[done].exists():
+                job = _made(study, out, plan, chosen[done], coder, device)
+                yield from _told(job, done, len(chosen), chosen[done].name)
+        while rank == 0 and (left := sum(not path.exists() for path in results)):
+            yield Progress(len(chosen) - left, len(chosen), "other processes do the rest")
+            time.sleep(LOOK)
     found = outcome(study, out, plan)
-    write_outcome(out, found)
+    if rank == 0:
+        write_outcome(out, found)
     yield Progress(len(chosen), len(chosen), f"{len(found.rows)} of {len(runs)} runs are finished")
     return found
+
+
+def _own_gpu(device: str, size: int) -> str:
+    """Name the GPU of this process, where each of several has one; Lightning takes the first."""
+    from napari_memscan.checkpoints.device import choose_device
+
+    if size == 1 or ":" in device or choose_device(device).type != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}"
+
+
+def _told(
+    job: Generator[Any, None, Any], done: int, total: int, what: str
+) -> Generator[Progress, None, None]:
+    """Run a job, and say in words what it reports."""
+    try:
+        for news in job:
+            yield Progress(done, total, f"{what}: {_words(news)}")
+    finally:
+        job.close()
 
 
 def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict[str, Any]:
@@ -160,8 +170,9 @@ def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(read_small(path))
-        # Settings that came later have their default in a run made before.
-        denoiser = DenoiserSettings.model_validate(before["denoiser"])
+        # Settings that came later have in a run made before what they stand for.
+        views = VIEWS if before["values"].get("augmentation") == "on" else 0
+        denoiser = DenoiserSettings.model_validate({"views": views} | before["denoiser"])
         before["denoiser"] = denoiser.model_dump(mode="json")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadInput(
@@ -179,48 +190,25 @@ def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
 
 
 def _autoencoder(
-    study: Study, out: Path, plan: Plan, given: str | Path | None, device: str
+    study: Study, out: Path, plan: Plan, given: str | Path | None, device: str, rank: int
 ) -> Generator[Progress, None, Path]:
+    """Return the one of all runs; the first process trains it, the others wait for it."""
     own = study.folder / "models" / "autoencoder"
     if given is not None or (own / "recipe.json").exists():
         return Path(given).resolve() if given is not None else own
     made = out / "autoencoder"
-    base = Study(out, study.config, study.cohort)
-    base.cache_dir = out / "cache"
+    if not (made / "recipe.json").exists():
+        latents(study, plan)
+        if rank == 0:
+            base = Study(out, study.config, study.cohort)
+            base.cache_dir = out / "cache"
+            with base.lock("train the autoencoder of all runs"):
+                job = train(base, "autoencoder", made, plan.autoencoder, device=device)
+                yield from _told(job, 0, len(plan.runs), "autoencoder")
     while not (made / "recipe.json").exists():
-        with _held(made) as mine:
-            if not mine:
-                yield Progress(0, len(plan.runs), "another process trains the autoencoder")
-                time.sleep(LOOK)
-                continue
-            if (made / "recipe.json").exists():
-                break
-            job = train(base, "autoencoder", made, plan.autoencoder, device=device)
-            try:
-                for news in job:
-                    yield Progress(0, len(plan.runs), f"autoencoder: {_words(news)}")
-            finally:
-                job.close()
+        yield Progress(0, len(plan.runs), "the first process trains the autoencoder")
+        time.sleep(LOOK)
     return made
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Hold a folder against other processes; False where one of them has it."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    # Not thread-local: a job may be closed in another thread than it ran in.
-    lock = FileLock(folder / ".experiment.lock", timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _made(
@@ -238,13 +226,13 @@ def _made(
     seconds: dict[str, float] = {}
     if not (model / "recipe.json").exists():
         steps, started = 0, time.monotonic()
-        views = VIEWS if run.values.get("augmentation") == "on" else 0
-        for news in fit(own, model, settings, coder, device, views):
-            if hasattr(news, "loss"):
-                if not steps:
-                    started = time.monotonic()
-                steps += 1
-            yield news
+        with own.lock("train"):
+            for news in train(own, "denoiser", model, settings, device=device, autoencoder=coder):
+                if hasattr(news, "loss"):
+                    if not steps:
+                        started = time.monotonic()
+                    steps += 1
+                yield news
         if steps > 1:
             seconds["a step"] = (time.monotonic() - started) / (steps - 1)
     if own.config.generator is None:
