@@ -8,8 +8,9 @@ import torch
 
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.monitoring import BEST, LOG, Monitor, MonitorSettings, read_log
+from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -141,11 +142,58 @@ def test_a_training_that_copies_is_ended_and_the_last_good_checkpoint_kept(
     assert len(said) == 1
 
 
+def test_keeping_does_not_end_the_training(fit, arrays, tmp_path, monkeypatch):
+    apply = Preprocessing.apply
+    looks = iter([False, False, True, True, True, True])
+    monkeypatch.setattr(
+        Preprocessing,
+        "apply",
+        lambda self, volume: arrays["training"][1] if next(looks) else apply(self, volume),
+    )
+    whole, _ = finish(fit(tmp_path, MonitorSettings(every=2, samples=2, keep_below=0.5)))
+    assert whole
+    assert [row.share for row in read_log(tmp_path / LOG)] == [0, 1, 1]
+    assert read_recipe(tmp_path / BEST, "ldm").provenance["denoiser"]["step"] == 2
+    assert read_recipe(tmp_path, "ldm").provenance["denoiser"]["settings"]["steps"] == 6
+
+
+def test_the_limits_of_keeping_and_of_stopping_are_two():
+    both = MonitorSettings(every=1, stop_above=0.5, keep_below=0.1)
+    assert (both.stop_above, both.kept) == (0.5, 0.1)
+    assert MonitorSettings(every=1, stop_above=0.5).kept == 0.5
+    assert MonitorSettings(every=1).kept is None
+
+
+def test_tensorboard_gets_the_looks(watched):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = events.EventAccumulator(str(watched[0] / "tensorboard"))
+    board.Reload()
+    shown = {e.step: e.value for e in board.Scalars("memorisation/gap")}
+    assert shown == pytest.approx({r.step: r.gap for r in read_log(watched[0] / LOG)}, abs=1e-6)
+    assert {e.step for e in board.Scalars("memorisation/n_copies")} == {2, 4, 6}
+
+
+def test_no_memory_in_a_look_says_how_to_go_on(fit, tmp_path, monkeypatch):
+    real = Fitting.mean_loss
+
+    def full(self, split):
+        if split == "training":  # Only looks measure it.
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return real(self, split)
+
+    monkeypatch.setattr(Fitting, "mean_loss", full)
+    with pytest.raises(JobFailed, match="ran out of memory in a look at step 4") as caught:
+        finish(fit(tmp_path, MonitorSettings(every=4, samples=1)))
+    assert "without --monitor goes on from step 3" in str(caught.value)
+
+
 def test_bad_settings_and_logs_are_named(arrays, tmp_path):
     with pytest.raises(BadInput, match="at least 1"):
         MonitorSettings(every=0)
     with pytest.raises(BadInput, match="from 0 to below 1"):
         MonitorSettings(every=1, stop_above=1.5)
+    with pytest.raises(BadInput, match="keep below 1"):
+        MonitorSettings(every=1, keep_below=1)
     (tmp_path / LOG).write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match="not a log"):
         read_log(tmp_path / LOG)

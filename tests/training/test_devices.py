@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
+from napari_memscan.jobs.monitoring import read_log
 from napari_memscan.training.devices import is_first
+from napari_memscan.training.run import STATE
 from napari_memscan.training.settings import AutoencoderSettings
 
 CODE = """
@@ -35,13 +37,16 @@ CODE = """
 
 
 def run_two(folder, cells, settings, out, die_at=0):
+    return launched(CODE, folder, cells, out, settings.model_dump_json(), die_at)
+
+
+def launched(code, folder, cells, *arguments, timeout=280):
     script = folder / "script.py"
-    script.write_text(textwrap.dedent(CODE))
+    script.write_text(textwrap.dedent(code))
     np.savez(folder / "arrays.npz", **cells)
     return subprocess.run(
-        [sys.executable, str(script), str(folder / "arrays.npz"), str(out),
-         settings.model_dump_json(), str(die_at)],
-        capture_output=True, text=True, timeout=280, check=False,
+        [sys.executable, str(script), str(folder / "arrays.npz"), *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
 
@@ -88,6 +93,64 @@ def test_two_that_are_killed_go_on_to_the_same_weights(cells, tmp_path):
     )
     a, b = (load_weights(tmp_path / name, "autoencoder") for name in ("whole", "killed"))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+WATCHED = """
+    import os
+    import sys
+    import numpy as np
+    from napari_memscan.jobs.monitoring import Monitor, MonitorSettings
+    from napari_memscan.training.fitting import Fitting
+    from napari_memscan.training.run import train
+    from napari_memscan.training.settings import DenoiserSettings
+    from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    # Only the first process sees the validation loss rise.
+    Fitting.mean_loss = lambda self, split: 0.5 + self.task.step * (-0.01 if rank else 0.01)
+
+    class Strict(Monitor):
+        def __call__(self, moment):
+            yield from super().__call__(moment)
+            return moment.step == 4
+
+    def fit(arrays, autoencoder, out):
+        settings = DenoiserSettings(
+            steps=12, channels=(8, 16), batch=2, accumulate=2, validate_every=2, patience=1,
+            sample_steps=2,
+        )
+        recipe = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
+        watch = Strict(
+            MonitorSettings(2, 1), out, arrays["training"], arrays["validation"], recipe, "cpu"
+        )
+        job = train(
+            "denoiser", arrays, out, settings, device="cpu", devices=2, strategy="ddp",
+            preprocessing=recipe, autoencoder=autoencoder, watch=watch,
+        )
+        whole = yield from job
+        os.write(1, f"{rank} {whole}\\n".encode())
+
+    if __name__ == "__main__":
+        for news in fit(dict(np.load(sys.argv[1])), sys.argv[2], sys.argv[3]):
+            if hasattr(news, "loss"):
+                os.write(1, f"{news.step} {news.loss}\\n".encode())
+"""
+
+
+def test_two_processes_are_watched_and_end_together(cells, fitted_autoencoder, tmp_path):
+    """An early end and a stop are what the first process says, or one waits for ever."""
+    out = tmp_path / "out"
+    done = launched(WATCHED, tmp_path, cells, fitted_autoencoder, out, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert sorted(line[0] for line in lines if "." in line) == list("11223344")
+    assert len({line for line in lines if "." in line}) == 4
+    assert sorted(line for line in lines if "." not in line) == ["0 False", "1 False"]
+    assert [row.step for row in read_log(out / "memorisation.csv")] == [2, 4]
+    state = torch.load(out / STATE, weights_only=True)
+    assert state["ended"]
+    average, network = state["average"], state["network"]
+    assert all(torch.isfinite(v).all() for v in average.values())
+    assert any(not torch.equal(average[f"module.{k}"], v) for k, v in network.items())
 
 
 def test_accumulated_batches_are_one_large_batch(cells, fit, tmp_path):

@@ -7,7 +7,10 @@ import io
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
+from torch.optim import Adam
 
+from napari_memscan.checkpoints.latent_model import Codec
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
@@ -15,7 +18,7 @@ from napari_memscan.training import planning
 from napari_memscan.training.autoencoders import AutoencoderTask
 from napari_memscan.training.logs import read_log
 from napari_memscan.training.run import STATE, train
-from napari_memscan.training.settings import AutoencoderSettings, EmbedderSettings
+from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, EmbedderSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 RECIPE = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
@@ -79,6 +82,22 @@ def test_divergence_names_the_step_and_goes_on_with_a_smaller_rate(
     assert rows[4]["learning_rate"] < 1.1e-4 < rows[2]["learning_rate"]
 
 
+def test_a_validation_loss_that_is_not_finite_is_never_the_best(cells, tmp_path, monkeypatch):
+    real = AutoencoderTask.loss
+
+    def loss(task, network, batch, random):
+        value = real(task, network, batch, random)
+        return value if network.training else value * float("nan")
+
+    monkeypatch.setattr(AutoencoderTask, "loss", loss)
+    with pytest.raises(JobFailed, match="loss over validation volumes is nan") as caught:
+        list(start(cells, tmp_path, changed(patience=2)))
+    # Step 4 was not saved yet when it was measured.
+    assert "goes on from step 2, with weights from before" in str(caught.value)
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    assert (state["step"], state["best"], state["validation"]) == (2, None, [])
+
+
 def test_only_what_mends_a_training_may_change(cells, tmp_path):
     job = start(cells, tmp_path)
     next(job)
@@ -105,6 +124,21 @@ def test_no_memory_says_how_to_go_on_with_less(cells, tmp_path, broken_at):
     assert (tmp_path / "recipe.json").exists()
 
 
+@pytest.mark.parametrize("place", [(Codec, "encode_mean"), (Fabric, "setup"), (Adam, "__init__")])
+def test_no_memory_before_the_first_step_is_a_message(
+    place, cells, fitted_autoencoder, tmp_path, monkeypatch
+):
+    def full(*arguments, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(*place, full)
+    settings = DenoiserSettings(steps=2, channels=(8, 16), batch=2)
+    with pytest.raises(JobFailed, match="cpu ran out of memory before the first step") as caught:
+        next(train("denoiser", cells, tmp_path, settings, preprocessing=RECIPE, device="cpu",
+                   autoencoder=fitted_autoencoder))  # fmt: skip
+    assert "The batch plays no part" in str(caught.value)
+
+
 def test_a_training_that_cannot_fit_is_refused_before_it_starts(cells, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "free_bytes", lambda device: 100_000)
     with pytest.raises(BadInput, match=r"needs 0\.\d GB of memory") as caught:
@@ -126,6 +160,30 @@ def test_memory_that_is_planned_grows_with_batch_and_width(cells):
     critic = {"adversarial_weight": 1.0, "critic_layers": 1}
     assert need(batch=1, **critic) > one
     assert need(batch=1, network="VQVAE") > 0
+
+
+def test_half_precision_is_not_refused_for_what_float32_would_need(cells):
+    """What is planned lies below what a forward run under bfloat16 keeps."""
+    settings = changed(batch=2, channels=(8, 16))
+    task = AutoencoderTask(cells, settings, RECIPE, None)
+    full, half = (planning.needed_bytes(task, settings, half=h) for h in (False, True))
+    weights = {p.data_ptr() for p in task.network.parameters()}
+    fixed = 16 * sum(p.numel() for p in task.network.parameters())
+    kept = {}
+
+    def pack(value):
+        if value.data_ptr() not in weights:
+            kept[value.untyped_storage().data_ptr()] = value.untyped_storage()
+        return value
+
+    batch = task.data["training"][:2]
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value),
+    ):
+        task.loss(task.network, batch, torch.Generator().manual_seed(0))
+    real = fixed + sum(storage.nbytes() for storage in kept.values())
+    assert 0.5 * real < half < 1.02 * real < full
 
 
 @pytest.mark.parametrize("fails", [STATE, "training.csv"])
@@ -204,6 +262,6 @@ def test_several_devices_are_asked_for_in_vain(cells, tmp_path):
 
     refused("multiple of 2", settings=changed(batch=3), devices=2)
     refused("trained on one device", "embedder", EmbedderSettings(batch=4), devices=2)
-    refused("is not watched", devices=2, watch=object())
+    refused("is for GPUs", settings=changed(precision="float16"))
     refused("strategy pigeon", strategy="pigeon")
     assert np.isfinite(list(start(cells, tmp_path))[-1].loss)

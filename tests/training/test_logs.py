@@ -1,5 +1,7 @@
 """What a training writes and says while it runs: table, curves, pictures, time, early end."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from napari_memscan.training import loop
 from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.logs import LOG, PICTURES, TENSORBOARD, draw, read_log
 from napari_memscan.training.planning import Pace, duration
-from napari_memscan.training.run import train
+from napari_memscan.training.run import estimate, train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
@@ -160,3 +162,29 @@ def test_soon_it_says_what_is_to_come(cells, tmp_path, monkeypatch):
     assert len(notes) == 1
     assert "to go" in notes[0]
     assert loop.SHOWN == 4
+
+
+def test_before_it_starts_it_says_what_it_needs(cells, fitted_autoencoder, tmp_path):
+    settings = DenoiserSettings(steps=1, channels=(8, 16), batch=2)
+    said = list(
+        train("denoiser", cells, tmp_path, settings, preprocessing=RECIPE, device="cpu",
+              autoencoder=fitted_autoencoder, announce=str.upper)
+    )  # fmt: skip
+    assert said[0] == "ENCODES 9 VOLUMES, ONCE"
+    assert re.fullmatch(r"NEEDS AT LEAST 0\.\d GB OF MEMORY, \d+\.\d GB ARE FREE", said[1])
+    assert said[2].step == 1
+
+
+def test_an_estimate_counts_all_steps_and_writes_nothing(cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = estimate("autoencoder", cells, SMALL, preprocessing=RECIPE, device="cpu")
+    with pytest.raises(StopIteration) as end:
+        next(job)
+    found = end.value.value
+    assert (found.steps, found.validations) == (12, 3)
+    assert found.seconds == pytest.approx(12 * found.step + 3 * found.validation)
+    assert 0 < found.step < 60
+    assert found.taken > 1e8
+    assert str(found).startswith("about ")
+    assert "12 steps of" in str(found)
+    assert not list(tmp_path.iterdir())

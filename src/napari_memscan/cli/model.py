@@ -109,6 +109,21 @@ def train(
             min=0, max=1, metavar="SHARE", help="End the training where more of them are copies."
         ),
     ] = None,
+    keep_below: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Keep in best/ the last checkpoint of which no more are copies. Default: that of "
+            "--stop-above.",
+            show_default=False,
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Say what time and memory it will take; train nothing."),
+    ] = False,
     use: Annotated[
         bool,
         typer.Option(
@@ -120,12 +135,13 @@ def train(
     """Train a network on the cohort of a study.
 
     Autoencoder and denoiser, in this order, make an LDM; the embedder stands alone. A training
-    that was stopped goes on with the same command. Soon after it starts it says how long it will
-    take; training.csv and pictures/ beside the checkpoint show how it goes.
+    that was stopped goes on with the same command. Before it starts it says what memory it needs,
+    soon after how long it will take; --estimate says both and trains nothing. training.csv and
+    pictures/ beside the checkpoint show how it goes.
 
     With --monitor the denoiser's volumes are compared with the training volumes while it learns;
-    memorisation.csv beside the checkpoint says how many are copies. With --stop-above the last
-    checkpoint that was not above is kept in best/.
+    memorisation.csv beside the checkpoint says how many are copies. With --keep-below the last
+    checkpoint that had no more is kept in best/; --stop-above ends the training as well.
 
     \b
     Examples:
@@ -133,15 +149,17 @@ def train(
       memscan train denoiser audit --steps 5000 --set batch=16
       memscan train embedder audit --epochs 200 --set degrees=10 --device cuda
       memscan train embedder audit --kind structural
-      memscan train autoencoder audit --preset paper-ct
+      memscan train autoencoder audit --preset paper-ct --estimate
       memscan train denoiser audit --set scheduler.schedule=rectified_flow
       memscan train denoiser audit --set conditional=true --set condition_guidance=2
       memscan train denoiser audit --devices 2 --strategy ddp
       memscan train denoiser audit --monitor 200 --monitor-samples 8 --stop-above 0.2
+      memscan train denoiser audit --monitor 200 --keep-below 0.1
     """
     from napari_memscan.checkpoints.loading import describe
     from napari_memscan.jobs import run
     from napari_memscan.jobs import train as job
+    from napari_memscan.jobs.training import estimate_training
     from napari_memscan.study import Study
     from napari_memscan.training.devices import is_first
 
@@ -150,7 +168,7 @@ def train(
     first = devices * nodes == 1 or is_first()
     models = opened.folder / "models"
     out = (out or models / part).resolve()
-    if (out / "recipe.json").exists():
+    if not estimate and (out / "recipe.json").exists():
         raise BadInput(
             f"{out}: holds a finished checkpoint: {describe(out)}. Name another folder with --out."
         )
@@ -161,46 +179,55 @@ def train(
                 f"{autoencoder}: no trained autoencoder there, and a denoiser needs one. Run "
                 f"'memscan train autoencoder {study}' first, or name one with --autoencoder."
             )
-    watched = _monitor(part, monitor, monitor_samples, stop_above)
-    work = job(
-        opened,
-        part.value,
-        out,
-        settings,
-        device=device,
-        autoencoder=autoencoder,
-        monitor=watched,
-        devices=devices,
-        nodes=nodes,
-        strategy=strategy,
-    )
+    watched = _monitor(part, monitor, monitor_samples, stop_above, keep_below)
+    how: dict[str, Any] = {
+        "device": device,
+        "autoencoder": autoencoder,
+        "devices": devices,
+        "nodes": nodes,
+        "strategy": strategy,
+    }
+    work: Any
+    if estimate:
+        work = estimate_training(opened, part.value, settings, **how)
+    else:
+        work = job(opened, part.value, out, settings, monitor=watched, **how)
     if not first:  # Another process speaks.
         run(work)
         return
     made = follow(work, part)
+    if estimate:
+        say(f"{part}: {made}{'; looks of --monitor are not counted' if watched else ''}.")
+        return
     if watched is not None:
-        from napari_memscan.jobs.monitoring import LOG, read_log
+        from napari_memscan.jobs.monitoring import BEST, LOG, read_log
 
         row = read_log(out / LOG)[-1]
         ended = "" if made == out else f" ended at step {row.step} of {settings.steps}:"
-        note(f"{part}:{ended} {row}. All looks: {out / LOG}")
+        kept = f", kept: {out / BEST}" if made == out and (out / BEST).exists() else ""
+        note(f"{part}:{ended} {row}. All looks: {out / LOG}{kept}")
     say(f"{made}: {describe(made)}")
     if use:
         _use(opened, part, made)
 
 
 def _monitor(
-    part: Part, every: int | None, samples: int, stop_above: float | None
+    part: Part,
+    every: int | None,
+    samples: int,
+    stop_above: float | None,
+    keep_below: float | None,
 ) -> MonitorSettings | None:
     from napari_memscan.jobs.monitoring import MonitorSettings
 
     if every is None:
-        if stop_above is not None:
-            raise BadInput("--stop-above: needs --monitor STEPS, which says when to look.")
+        for name, share in (("stop-above", stop_above), ("keep-below", keep_below)):
+            if share is not None:
+                raise BadInput(f"--{name}: needs --monitor STEPS, which says when to look.")
         return None
     if part is not Part.DENOISER:
         raise BadInput(f"--monitor: is for a denoiser; an {part} samples no volumes.")
-    return MonitorSettings(every, samples, stop_above)
+    return MonitorSettings(every, samples, stop_above, keep_below)
 
 
 def _use(study: Study, part: Part, out: Path) -> None:

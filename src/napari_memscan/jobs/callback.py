@@ -127,11 +127,7 @@ class MemorisationCallback(Callback):
         row = trainer.strategy.broadcast(row)
         self.rows = [*(r for r in self.rows if r.step < at), row]
         folder = Path(self.folder if self.folder is not None else trainer.default_root_dir)
-        values = {"memorisation/n_copies": row.share}
-        if row.median_ratio is not None:
-            values["memorisation/median_ratio"] = row.median_ratio
-        if row.gap is not None:
-            values["memorisation/gap"] = row.gap
+        values = row.shown()
         trainer.callback_metrics.update(values)
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOG = "memorisation.csv"
 """Beside the checkpoint: one row a look."""
 BEST = "best"
-"""Folder beside it: the last checkpoint whose share of copies was not above the limit."""
+"""Folder beside it: the last checkpoint with so few copies that it was to be kept."""
 
 FIRST_SEED = 1_000_000
 """Of the volumes looked at; far from those that a study generates. The same at every look."""
@@ -99,6 +99,11 @@ class Row:
             training,
         )
 
+    def shown(self) -> dict[str, float]:
+        """Return what loggers draw, by name."""
+        values = {"n_copies": self.share, "median_ratio": self.median_ratio, "gap": self.gap}
+        return {f"memorisation/{k}": v for k, v in values.items() if v is not None}
+
     def __str__(self) -> str:
         text = f"{self.n_copies} of {self.n} volumes copied"
         if self.median_ratio is not None:
@@ -165,19 +170,27 @@ class MonitorSettings:
     samples : int
         Volumes a look.
     stop_above : float or None
-        The training ends where a larger share of them is copied, and the last checkpoint that was
-        not above is kept.
+        The training ends where a larger share of them is copied.
+    keep_below : float or None
+        The last checkpoint of which no larger share is copied is kept; None takes `stop_above`.
     """
 
     every: int
     samples: int = 8
     stop_above: float | None = None
+    keep_below: float | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.samples < 1:
             raise BadInput(f"every {self.every}, samples {self.samples}: both must be at least 1.")
-        if self.stop_above is not None and not 0 <= self.stop_above < 1:
-            raise BadInput(f"stop above {self.stop_above}: a share from 0 to below 1 is expected.")
+        for name, share in (("stop above", self.stop_above), ("keep below", self.keep_below)):
+            if share is not None and not 0 <= share < 1:
+                raise BadInput(f"{name} {share}: a share from 0 to below 1 is expected.")
+
+    @property
+    def kept(self) -> float | None:
+        """Largest share of copies with which a checkpoint is kept."""
+        return self.stop_above if self.keep_below is None else self.keep_below
 
 
 class Monitor:
@@ -230,6 +243,7 @@ class Monitor:
             ]
             self.rows = [*earlier, row]
             write_log(self.out / LOG, self.rows)
+        moment.show(row.shown(), moment.step)
         yield Progress(moment.step, moment.total, f"step {moment.step}: {row}")
         limit = self.settings.stop_above
         return limit is not None and row.share > limit
@@ -263,7 +277,7 @@ class Monitor:
         row = Row.of(
             moment.step, self.gauge.measure(volumes), self.gauge, moment.losses(), moment.training
         )
-        limit = self.settings.stop_above
+        limit = self.settings.kept
         if limit is not None and row.share <= limit:
             shutil.rmtree(self.out / BEST, ignore_errors=True)
             present.rename(self.out / BEST)

@@ -19,11 +19,14 @@ class Progress:
         Units done and in all.
     what : str
         What the unit was, for people.
+    note : str
+        What people should know now, however quickly the job goes on.
     """
 
     done: int
     total: int
     what: str
+    note: str = ""
 
 
 def run(job: Generator[Any, None, R]) -> R:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.progress import Progress
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_memscan.jobs.monitoring import MonitorSettings
+    from napari_memscan.training.planning import Estimate
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import Settings
 
@@ -46,13 +47,13 @@ def train(
     Returns
     -------
     Path
-        Folder of the checkpoint: `out`, or the last one below the limit where the monitor ended
-        the training.
+        Folder of the checkpoint: `out`, or the one that was kept where the monitor ended the
+        training.
 
     Raises
     ------
     JobFailed
-        The monitor ended the training, and no checkpoint was below the limit.
+        The monitor ended the training, and no checkpoint was kept.
     """
     from napari_memscan.training.run import train as fit
 
@@ -79,19 +80,51 @@ def train(
         devices=devices,
         nodes=nodes,
         strategy=strategy,
+        announce=_told,
     )
     if whole:
         return out
-    from napari_memscan.jobs.monitoring import BEST
+    from napari_memscan.jobs.monitoring import BEST, LOG, read_log
 
-    assert watch is not None
-    row = watch.rows[-1]
+    row = read_log(out / LOG)[-1]  # Of several processes the first one wrote it.
     if not (out / BEST / "recipe.json").exists():
         raise JobFailed(
             f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
-            "Look more often (--monitor), or raise the limit (--stop-above)."
+            "Look more often (--monitor), or raise the limit (--stop-above, --keep-below)."
         )
     return out / BEST
+
+
+def estimate_training(
+    study: Study, part: str, settings: Settings, **how: Any
+) -> Generator[Progress, None, Estimate]:
+    """Return what the training of one part would take; nothing is written.
+
+    Parameters
+    ----------
+    study, part, settings
+        See `train`.
+    **how
+        `device`, `autoencoder`, `devices`, `nodes` and `strategy` as for `train`.
+    """
+    from napari_memscan.training.run import estimate
+
+    arrays = yield from volumes_to_train(study)
+    return (
+        yield from estimate(
+            part,
+            arrays,
+            settings,
+            preprocessing=study.config.preprocessing,
+            conditions=conditions_to_train(study),
+            announce=_told,
+            **how,
+        )
+    )
+
+
+def _told(text: str) -> Progress:
+    return Progress(0, 1, text, note=text)
 
 
 def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]]:

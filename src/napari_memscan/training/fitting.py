@@ -10,16 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from napari_memscan.errors import JobFailed
+from napari_memscan.training.explaining import Diverged
 from napari_memscan.training.layout import channels_last
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Diverged(JobFailed):
-    """The loss or its gradients are no longer finite."""
 
 
 class Fitting:
@@ -59,6 +55,10 @@ class Fitting:
         }
         if self.average is not None:
             self.parts["average"] = self.average
+        # Of float16, whose small gradients would else be 0: keeps them large.
+        self.scaler: Any = getattr(fabric.strategy.precision, "scaler", None)
+        if self.scaler is not None:
+            self.parts["scaler"] = self.scaler
         self.critic: Any = None
         if isinstance(settings, AutoencoderSettings) and settings.adversarial_weight:
             opposing: Any = torch.optim.Adam(
@@ -130,8 +130,7 @@ class Fitting:
         self._clip(self.module, self.optimizer, step)
         if judged:
             self._clip(self.critic, self.opposing, step)
-            self.opposing.step()
-        self.optimizer.step()
+        self._change([self.opposing, self.optimizer] if judged else [self.optimizer])
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.task.network)
@@ -157,15 +156,28 @@ class Fitting:
         return float(value)
 
     def _clip(self, module: Any, optimizer: Any, step: int) -> None:
-        try:
-            self.fabric.clip_gradients(module, optimizer, max_norm=self.settings.clip)
-        except RuntimeError as error:
-            if "non-finite" not in str(error):
-                raise
-            raise Diverged(f"the gradients are not finite at step {step + 1}") from error
+        norm = self.fabric.clip_gradients(
+            module, optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
+        )
+        # The scaler leaves such a step out, and makes gradients smaller, as far as it can.
+        scaled = self.scaler is not None and self.scaler.get_scale() > 1
+        if not scaled and not math.isfinite(float(norm)):
+            raise Diverged(f"the gradients are not finite at step {step + 1}")
+
+    def _change(self, optimizers: list[Any]) -> None:
+        if self.scaler is None:
+            for optimizer in optimizers:
+                optimizer.step()
+            return
+        for optimizer in optimizers:  # Not Fabric's step: the scale may change after both only.
+            self.scaler.step(optimizer.optimizer)
+        self.scaler.update()
 
     def mean_loss(self, split: str) -> float:
-        """Return the mean loss over as many volumes as validation has, with the same noise."""
+        """Return the mean loss over as many volumes as validation has, with the same noise.
+
+        No process waits for another one here.
+        """
         task, settings = self.task, self.settings
         random = torch.Generator().manual_seed(settings.seed)
         # Of training evenly over the table: the first ones may be those that are drawn more often.

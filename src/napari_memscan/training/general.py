@@ -24,9 +24,10 @@ class Settings(BaseModel):
         False keeps the learning rate at its peak instead.
     clip : float
         Gradients are clipped to this norm.
-    precision : {"auto", "float32", "bfloat16"}
+    precision : {"auto", "float32", "bfloat16", "float16"}
         What networks compute in; weights are float32 always. ``auto`` is bfloat16 on a GPU that
-        computes it itself, float32 on everything else.
+        computes it itself, float16 on one that has tensor cores and no bfloat16, float32 on
+        everything else.
     validate_every : int
         Steps between two validation losses.
     patience : int
@@ -62,7 +63,7 @@ class Settings(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     anneal: bool = True
     clip: float = Field(1.0, gt=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     validate_every: int = Field(100, ge=1)
     patience: int = Field(0, ge=0)
     save_every: int = Field(100, ge=1)

@@ -73,9 +73,13 @@ class Log:
         values = (mean, validation, critic, rate, seconds)
         texts = ["" if value is None else f"{value:.6g}" for value in values]
         append_text(self.out / LOG, ",".join([str(step), *texts]) + "\n")
+        named = dict(zip(COLUMNS[1:], values, strict=True))
+        self.show({k: v for k, v in named.items() if v is not None}, step)
+
+    def show(self, values: dict[str, float], step: int) -> None:
+        """Write numbers for TensorBoard only, where it is installed."""
         if self._board is not None:
-            named = dict(zip(COLUMNS[1:], values, strict=True))
-            self._board.log_metrics({k: v for k, v in named.items() if v is not None}, step)
+            self._board.log_metrics(values, step)
 
     def close(self) -> None:
         """Write what is still held back."""

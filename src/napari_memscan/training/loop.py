@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput
 from napari_memscan.training.conditions import Conditions
-from napari_memscan.training.fitting import Diverged, Fitting
+from napari_memscan.training.explaining import Diverged, diverging, memory_of
+from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.logs import PICTURES, Log, draw
 from napari_memscan.training.planning import Pace
 from napari_memscan.training.preparing import fingerprints
@@ -58,6 +60,7 @@ class Loop:
         }
         restore_state(out, self.state, fitting.parts)
         fitting.restored()
+        self.saved = self.state["step"]
         self._check_shared()
         rates, rate = self.state["rates"], settings.learning_rate
         if not rates or rates[-1][1] != rate:
@@ -86,13 +89,10 @@ class Loop:
             while True:
                 step = state["step"]
                 last = step == settings.steps or state["ended"]
-                if watch is not None and step and (last or step % watch.every == 0):
-                    moment = Moment(
-                        step, settings.steps, state["fingerprint"], self.save, self.losses
-                    )
-                    if (yield from watch(moment)):
-                        self.keep()
-                        return False
+                due = watch is not None and step and (last or step % watch.every == 0)
+                if watch is not None and due and (yield from self._watched(watch, step)):
+                    self.keep()
+                    return False
                 if last:
                     break
                 self.pace.begin()
@@ -102,8 +102,8 @@ class Loop:
                 state["step"] = step = step + 1
                 validation = None
                 if step == settings.steps or step % settings.validate_every == 0:
-                    with self._explained(step):
-                        validation = fitting.mean_loss("validation")
+                    with self._explained(step - 1):
+                        validation = self._mean_loss("validation")
                     note = self._judge(validation) or note
                 last = step == settings.steps or state["ended"]
                 self._write(step, loss, validation, critic)
@@ -115,6 +115,22 @@ class Loop:
             raise
         self.save(self.out)
         return True
+
+    def _watched(self, watch: Watch, step: int) -> Generator[Any, None, bool]:
+        """Let the first process look, while all others wait; return whether all shall stop."""
+        fabric, stop = self.fitting.fabric, False
+        if self.log is not None:
+            name, total = self.state["fingerprint"], self.settings.steps
+            moment = Moment(step, total, name, self.save, self.losses, self.log.show)
+            less = f"The same command without --monitor {self._kept()}."
+            with self._explained(step, f"in a look at step {step}", less):
+                stop = yield from watch(moment)
+        return bool(fabric.broadcast(stop)) if fabric.world_size > 1 else stop
+
+    def _mean_loss(self, split: str) -> float:
+        """Return a loss that all processes agree on, or those that go on would wait."""
+        fabric, loss = self.fitting.fabric, self.fitting.mean_loss(split)
+        return _finite(fabric.broadcast(loss) if fabric.world_size > 1 else loss, split)
 
     def _judge(self, validation: float) -> str:
         """Note a validation loss; end the training where it has not fallen for too long."""
@@ -145,7 +161,7 @@ class Loop:
         self.log(step, loss, validation, critic, rate, time.monotonic() - self.started)
         every, task = self.settings.pictures_every, self.fitting.task
         if every and step % every == 0 and hasattr(task, "pictures"):
-            with self._explained(step), self.fitting.still() as network:
+            with self._explained(step - 1), self.fitting.still() as network:
                 shown = task.pictures(network, SHOWN)
             path = self.out / PICTURES / f"step-{step:07d}.png"
             draw(path, shown, f"{self.part}, step {step} of {self.settings.steps}")
@@ -155,6 +171,7 @@ class Loop:
         self.state["seconds"] = time.monotonic() - self.started
         if self.first:
             save_state(self.out, self.state, self.fitting.parts)
+        self.saved = self.state["step"]
 
     def save(self, folder: Path) -> None:
         """Write the present weights as a checkpoint; at the end of `patience` the best ones."""
@@ -181,32 +198,29 @@ class Loop:
 
     def losses(self) -> tuple[float, float]:
         """Return the losses over training and validation volumes."""
-        return self.fitting.mean_loss("training"), self.fitting.mean_loss("validation")
+        seen, unseen = (self.fitting.mean_loss(split) for split in ("training", "validation"))
+        return _finite(seen, "training"), _finite(unseen, "validation")
+
+    def _kept(self) -> str:
+        return f"goes on from step {self.saved}" if self.saved else "starts again"
 
     @contextmanager
-    def _explained(self, step: int) -> Iterator[None]:
+    def _explained(self, step: int, when: str = "", advice: str = "") -> Iterator[None]:
         """Say what can go wrong while networks run, and from where the training can go on."""
-        import torch
-
-        settings = self.settings
-        saved = step // settings.save_every * settings.save_every
-        saved = max(saved, self.state["rates"][-1][0])
-        kept = f"goes on from step {saved}" if saved else "starts again"
-        try:
+        settings, kept = self.settings, self._kept()
+        smaller = max(settings.batch // 2, 1)
+        place = f"{self.out}: {self.fitting.fabric.device}"
+        when = when or f"at step {step + 1} with batch {settings.batch}"
+        advice = advice or (
+            f"The same command with --set batch={smaller} --set "
+            f"accumulate={settings.accumulate * 2} {kept}."
+        )
+        subject = f"{self.out}: the training of the {self.part}"
+        with diverging(subject, settings.learning_rate, kept), memory_of(place, when, advice):
             yield
-        except Diverged as error:
-            raise JobFailed(
-                f"{self.out}: the training of the {self.part} diverged: {error}. The same command "
-                f"with a smaller learning rate (--set "
-                f"learning_rate={settings.learning_rate / 3:.2g}) {kept}, with weights from before."
-            ) from error
-        except (RuntimeError, MemoryError) as error:
-            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not memory and "allocate memory" not in str(error):
-                raise
-            smaller = max(settings.batch // 2, 1)
-            raise JobFailed(
-                f"{self.out}: {self.fitting.fabric.device} ran out of memory at step {step + 1} "
-                f"with batch {settings.batch}. The same command with --set batch={smaller} --set "
-                f"accumulate={settings.accumulate * 2} {kept}."
-            ) from error
+
+
+def _finite(loss: float, split: str) -> float:
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss over {split} volumes is {loss}")
+    return loss

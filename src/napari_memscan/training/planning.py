@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
@@ -12,24 +13,36 @@ from napari_memscan.generators.needs import free_bytes
 if TYPE_CHECKING:
     import torch
 
+    from napari_memscan.training.fitting import Fitting
     from napari_memscan.training.settings import Settings
 
 WARM = 4
 """Steps before time and memory are said; the first of them is not counted."""
 
+ROUNDS = 2
+"""Steps that an estimate times, after one that it does not."""
 
-def check_memory(task: Any, settings: Settings, device: torch.device, processes: int) -> None:
-    """Refuse a training that cannot fit the memory, before its first step.
+
+def check_memory(task: Any, settings: Settings, fabric: Any) -> str:
+    """Say what a training needs; refuse one that cannot fit the memory, before its first step.
+
+    Returns
+    -------
+    str
+        Words for people; none where it cannot be told.
 
     Raises
     ------
     BadInput
         With what it needs, what there is, and what to change.
     """
-    needed = needed_bytes(task, settings, processes)
+    processes, device = fabric.world_size, fabric.device
+    needed = needed_bytes(task, settings, processes, half=_halved(fabric))
     free = free_bytes(device)
-    if needed is None or needed <= free:
-        return
+    if needed is None:
+        return ""
+    if needed <= free:
+        return f"needs at least {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
     batch, more = settings.batch, settings.accumulate
     advice = "fewer channels or smaller volumes"
     if batch > processes:
@@ -43,11 +56,15 @@ def check_memory(task: Any, settings: Settings, device: torch.device, processes:
     )
 
 
-def needed_bytes(task: Any, settings: Settings, processes: int = 1) -> int | None:
+def needed_bytes(
+    task: Any, settings: Settings, processes: int = 1, *, half: bool = False
+) -> int | None:
     """Return what one process needs at least; None where it cannot be told.
 
     Weights, gradients and Adam's two moments, the average where there is one, and all that a
     forward run keeps for the way back, counted on PyTorch's meta device: no arithmetic, no memory.
+    That device knows no mixed precision: with `half` all that is kept counts half, which is the
+    least, for some operations stay in float32.
     """
     from lightning.fabric.utilities import move_data_to_device
     from torch.utils.data import default_collate
@@ -58,11 +75,15 @@ def needed_bytes(task: Any, settings: Settings, processes: int = 1) -> int | Non
     n = -(-settings.batch // processes)
     batch = default_collate([move_data_to_device(task.data["training"][0], "meta")] * n)
     try:
-        kept = _kept_bytes(task, batch)
+        kept = _kept_bytes(task, batch) // (2 if half else 1)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None  # An operation that the meta device does not have.
     read = sum(part.nbytes for part in (batch if isinstance(batch, list) else [batch]))
     return int(4 * values * copies + kept + read)
+
+
+def _halved(fabric: Any) -> bool:
+    return "mixed" in fabric.strategy.precision.precision
 
 
 def _kept_bytes(task: Any, batch: Any) -> int:
@@ -98,6 +119,59 @@ def _kept_bytes(task: Any, batch: Any) -> int:
     return total
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take on this machine, as busy as it is.
+
+    Attributes
+    ----------
+    steps, validations : int
+        That it does from its beginning to its end.
+    step, validation : float
+        Seconds of one.
+    taken : int
+        Bytes of memory that were taken while they were timed.
+    free : int
+        Bytes that were free before.
+    """
+
+    steps: int
+    validations: int
+    step: float
+    validation: float
+    taken: int
+    free: int
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.steps * self.step + self.validations * self.validation
+
+    def __str__(self) -> str:
+        return (
+            f"about {duration(self.seconds)}: {self.steps} steps of {self.step:.2g} s, "
+            f"{self.validations} validations of {self.validation:.2g} s; "
+            f"{self.taken / 1e9:.1f} GB of memory, {self.free / 1e9:.1f} GB were free"
+        )
+
+
+def rehearsed(fitting: Fitting, settings: Settings) -> Estimate:
+    """Time the last steps, where all terms of the loss count, and a validation."""
+    free = free_bytes(fitting.fabric.device)
+    last = settings.steps - 1
+    fitting.step(last)
+    started = time.monotonic()
+    for _ in range(ROUNDS):
+        fitting.step(last)
+    step = (time.monotonic() - started) / ROUNDS
+    started = time.monotonic()
+    fitting.mean_loss("validation")
+    validation = time.monotonic() - started
+    validations = -(-settings.steps // settings.validate_every)
+    taken = _taken_bytes(fitting.fabric.device)
+    return Estimate(settings.steps, validations, step, validation, taken, free)
+
+
 class Pace:
     """Measures the first steps of a run and says what is to come.
 
@@ -123,16 +197,18 @@ class Pace:
         if len(self._times) != WARM or self.left <= WARM:
             return ""
         seconds = sum(self._times[1:]) / (WARM - 1) * (self.left - WARM)
-        return f"about {duration(seconds)} to go, {self._bytes() / 1e9:.1f} GB of memory"
+        taken = _taken_bytes(self.device)
+        return f"about {duration(seconds)} to go, {taken / 1e9:.1f} GB of memory"
 
-    def _bytes(self) -> int:
-        import torch
 
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        import psutil
+def _taken_bytes(device: torch.device) -> int:
+    import torch
 
-        return int(psutil.Process().memory_info().rss)
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def duration(seconds: float) -> str:

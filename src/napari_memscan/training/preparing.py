@@ -145,13 +145,14 @@ def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strat
             f"devices {devices}: this machine has {torch.cuda.device_count()} GPUs. Take fewer, "
             "or --device cpu."
         )
+    precision: Any = precision_of(chosen, settings.precision)
     try:
         return Fabric(
             accelerator=chosen.type,
             devices=[int(device.split(":")[1])] if ":" in device else devices,
             num_nodes=nodes,
             strategy=strategy,
-            precision="bf16-mixed" if reduced(chosen, settings.precision) else "32-true",
+            precision=precision,
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise BadInput(
@@ -159,13 +160,27 @@ def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strat
         ) from error
 
 
-def reduced(device: Any, wish: str) -> bool:
-    """Tell whether to compute in bfloat16: ``auto`` never where it is emulated.
+def precision_of(device: Any, wish: str) -> str:
+    """Return what to compute in, as Fabric calls it; ``auto`` never takes what is emulated.
 
-    On processors it may be hundreds of times slower, and where it is not, the gain is small.
+    On processors half precision may be hundreds of times slower, and where it is not, the gain is
+    small. float16, for GPUs that have no bfloat16 of their own, needs tensor cores (7.0).
+
+    Raises
+    ------
+    BadInput
+        float16 on a processor.
     """
     import torch
 
+    names = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+    if wish == "float16" and device.type == "cpu":
+        raise BadInput("precision float16: is for GPUs; on cpu choose auto, float32 or bfloat16.")
     if wish != "auto":
-        return wish == "bfloat16"
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return names[wish]
+    if device.type != "cuda":
+        return names["float32"]
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return names["bfloat16"]
+    fast = torch.cuda.get_device_capability(device) >= (7, 0)
+    return names["float16" if fast else "float32"]

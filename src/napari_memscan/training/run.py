@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.errors import BadInput
+from napari_memscan.training.explaining import memory_of
 from napari_memscan.training.preparing import check, make_fabric, make_task
 from napari_memscan.training.progress import TrainingProgress
 from napari_memscan.training.state import STATE
@@ -18,14 +18,25 @@ from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from napari_memscan.training.conditions import Conditions
+    from napari_memscan.training.fitting import Fitting
+    from napari_memscan.training.planning import Estimate
     from napari_memscan.training.settings import Settings
 
-__all__ = ["STATE", "TrainingProgress", "train"]
+    Arrays = dict[str, NDArray[np.float32]]
+
+__all__ = ["STATE", "TrainingProgress", "estimate", "train"]
+
+EARLY = (
+    "before the first step",
+    "The batch plays no part there: end other programs that use it, or take fewer channels, "
+    "smaller volumes or --device cpu.",
+)
+"""When memory ran out, and what to do."""
 
 
 def train(
     part: str,
-    arrays: dict[str, NDArray[np.float32]],
+    arrays: Arrays,
     out: str | Path,
     settings: Settings,
     *,
@@ -38,6 +49,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     strategy: str = "auto",
+    announce: Callable[[str], Any] | None = None,
 ) -> Generator[Any, None, bool]:
     """Fit one part of a model and write it as a checkpoint.
 
@@ -70,6 +82,9 @@ def train(
         starts them. All see the same `out`.
     strategy : str
         Of Lightning Fabric, such as ``ddp``.
+    announce : callable, optional
+        Makes of words what is yielded before the first step: what takes time, and the memory that
+        is needed and free. Without it nothing is.
 
     Yields
     ------
@@ -90,28 +105,85 @@ def train(
     JobFailed
         The loss is no longer finite, memory ran out, or the folder cannot be written.
     """
+    fitting = yield from _prepared(
+        part,
+        arrays,
+        settings,
+        device=device,
+        preprocessing=preprocessing,
+        spacing=spacing,
+        autoencoder=autoencoder,
+        conditions=conditions,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        announce=announce,
+    )
+    from napari_memscan.training.loop import Loop
+
+    with memory_of(fitting.fabric.device, *EARLY):
+        loop = Loop(part, arrays, Path(out), settings, fitting, preprocessing, conditions)
+    try:
+        return (yield from loop.steps(watch))
+    finally:
+        loop.close()
+
+
+def estimate(
+    part: str, arrays: Arrays, settings: Settings, **how: Any
+) -> Generator[Any, None, Estimate]:
+    """Time a few steps of a training and forget them; nothing is written.
+
+    Parameters
+    ----------
+    part, arrays, settings
+        See `train`.
+    **how
+        All that `train` takes by name, but `watch`.
+    """
+    from napari_memscan.training.planning import rehearsed
+
+    fitting = yield from _prepared(part, arrays, settings, **how)
+    with memory_of(fitting.fabric.device, f"with batch {settings.batch}", "Take a smaller one."):
+        return rehearsed(fitting, settings)
+
+
+def _prepared(
+    part: str,
+    arrays: Arrays,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    preprocessing: Preprocessing,
+    spacing: tuple[float, float, float] | None = None,
+    autoencoder: str | Path | None = None,
+    conditions: Conditions | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
+    announce: Callable[[str], Any] | None = None,
+) -> Generator[Any, None, Fitting]:
     import torch
 
     processes = devices * nodes
     check(part, arrays, settings, processes)
-    if watch is not None and processes > 1:
-        raise BadInput("a training on several devices is not watched: leave --monitor out.")
     fabric = make_fabric(device, settings, devices, nodes, strategy)
     if processes > 1:
         fabric.launch()
-    with torch.random.fork_rng(devices=[]):
+    if announce is not None and part == "denoiser":
+        views = 1 + getattr(settings, "views", 0)
+        n = len(arrays["training"]) * views + len(arrays["validation"])
+        yield announce(f"encodes {n} volumes, once")
+    with memory_of(fabric.device, *EARLY), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         task = make_task(
             part, arrays, settings, preprocessing, spacing, autoencoder, fabric.device, conditions
         )
     from napari_memscan.training.fitting import Fitting
-    from napari_memscan.training.loop import Loop
     from napari_memscan.training.planning import check_memory
 
-    check_memory(task, settings, fabric.device, processes)
-    fitting = Fitting(task, settings, fabric)
-    loop = Loop(part, arrays, Path(out), settings, fitting, preprocessing, conditions)
-    try:
-        return (yield from loop.steps(watch))
-    finally:
-        loop.close()
+    told = check_memory(task, settings, fabric)
+    if announce is not None and told:
+        yield announce(told)
+    with memory_of(fabric.device, *EARLY):
+        return Fitting(task, settings, fabric)

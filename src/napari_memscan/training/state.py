@@ -64,7 +64,8 @@ def restore_state(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> No
     kept = {key: state[key] for key in ("fingerprint", "relaxed")}
     try:
         for name in parts:
-            parts[name].load_state_dict(value[name])
+            if name != "scaler" or name in value:  # It may begin anew in another precision.
+                parts[name].load_state_dict(value[name])
     except (KeyError, RuntimeError, ValueError) as error:
         raise BadInput(
             f"{path}: does not fit these networks ({str(error)[:200]}). It was written by another "

@@ -24,6 +24,8 @@ class Moment:
         Returns the mean loss over training volumes and over validation volumes, of the present
         (averaged) weights and with the same noise at every step. Of training as many volumes are
         taken as validation has.
+    show : callable
+        Takes numbers by name, and the step, for TensorBoard's files where they are written.
     """
 
     step: int
@@ -31,10 +33,11 @@ class Moment:
     training: str
     save: Callable[[Path], None]
     losses: Callable[[], tuple[float, float]]
+    show: Callable[[dict[str, float], int], None]
 
 
 class Watch(Protocol):
-    """Looks at a training now and then.
+    """Looks at a training now and then. Of several processes only the first one looks.
 
     It may not draw from the global random numbers of torch, numpy or Python without giving them
     back: each step of a training seeds its own, so they do not disturb it, but others may.

@@ -107,7 +107,7 @@ class TrainController(QObject):
 
     def _on_progress(self, news: Any) -> None:
         if isinstance(news, jobs.Progress):
-            self._view.set_reading(f"{news.what}, {news.done} of {news.total}")
+            self._view.set_reading(news.note or f"{news.what}, {news.done} of {news.total}")
             return
         self._view.add(news.step, news.total, news.loss, news.validation_loss)
         self._view.set_reading(news.note or f"step {news.step} of {news.total}")
