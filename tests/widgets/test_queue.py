@@ -98,6 +98,19 @@ def test_filters_and_search_list_what_they_say(qtbot, queue):
     assert len(queue.samples) == 4
 
 
+def test_a_key_sorts_by_one_title_after_the_other(queue):
+    seen = []
+    for _ in range(9):
+        queue.sort_next()
+        seen.append((queue._sorted, queue.samples))
+    orders = [(column, order.name) for (column, order), _ in seen[:-1]]
+    up, down = "AscendingOrder", "DescendingOrder"
+    assert orders[:5] == [(0, up), (0, down), (1, down), (1, up), (2, up)]
+    assert orders[-1] == (3, down)
+    assert seen[0][1] == sorted(queue.samples)
+    assert seen[-1] == (None, [item.sample for item in queue.model.items])
+
+
 def test_a_title_sorts_and_the_order_of_reading_comes_back(queue):
     header = queue.table.horizontalHeader()
     queue._on_title(1)

@@ -5,6 +5,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
+from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.finding import Choice, Finding
 from napari_memscan.widgets.generate_view import GenerateView
 from napari_memscan.widgets.histogram import Histogram, densities
@@ -206,8 +207,9 @@ def test_the_dialog_says_what_is_run_and_cancels_by_default(qtbot):
 def test_step_bar_marks_done_steps_and_says_what_is_next(qtbot):
     bar = StepBar()
     qtbot.addWidget(bar)
-    bar.set_state([True, False, False], [True, True, False], "2 Generate")
-    assert [bar.button(i).text() for i in range(3)] == ["✔ Study", "2 Generate", "3 Review"]
+    bar.set_state([True, *[False] * 3], [True, True, False, False], "2 Generate")
+    texts = [bar.button(i).text() for i in range(4)]
+    assert texts == ["✔ Study", "2 Generate", "3 Review", "4 Release"]
     assert not bar.button(2).isEnabled()
     assert "2 Generate" in bar.next_text
     with qtbot.waitSignal(bar.chosen) as signal:
@@ -259,6 +261,34 @@ def test_reasons_to_doubt_are_read_without_hovering(qtbot, review):
     assert "1 warning" in review.warnings.text
     review.set_summary("N_copies 1 of 3")
     assert all(alarm.isHidden() for alarm in review.alarms)
+
+
+def test_what_is_hovered_for_is_read_by_keyboard_too(qtbot, review):
+    review.show()
+    review.set_summary("N_copies 1 of 3", "", ["few patients", "thick slices"],
+                       [("No power.", "No power. Three are needed.")])  # fmt: skip
+    for message, seen in ((review.warnings, "few patients\n\nthick slices"),
+                          (review.alarms[0], "No power. Three are needed.")):  # fmt: skip
+        assert message.focusPolicy() == Qt.FocusPolicy.TabFocus
+        assert seen not in message._text.text()
+        qtbot.keyClick(message, Qt.Key.Key_Return)
+        assert seen in message._text.text()
+        qtbot.mouseClick(message, Qt.MouseButton.LeftButton)
+        assert seen not in message._text.text()
+    assert review.alarms[1].focusPolicy() == Qt.FocusPolicy.NoFocus
+
+
+def test_tooltips_name_the_keys_that_were_chosen(qtbot):
+    bars = ReviewView(), CaseView()
+    for view in bars:
+        qtbot.addWidget(view)
+        bar = view.bar
+        assert bar.plane.toolTip() == "Plane; next one: 9"
+        view.set_keys({"plane": "P", "offset up": "Ctrl+U"})
+        assert bar.plane.toolTip() == "Plane; next one: P"
+        assert bar.mode.toolTip() == "How the pair is shown"
+        assert bar.offset.toolTip().endswith("is ahead; one more: Ctrl+U")
+        assert bar.reset.toolTip() == "The whole range of grey"
 
 
 def test_densities_are_percent_on_common_edges():

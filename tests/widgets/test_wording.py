@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import ReviewQueue
 from napari_memscan.study import Study
 from napari_memscan.widgets import wording
@@ -88,7 +89,37 @@ def test_nothing_called_has_no_threshold(judged):
 
 def test_detail_and_title_of_a_near_duplicate_and_an_undecided_one(judged):
     copy, near, undecided, *_ = items(judged)
-    assert wording.own_title(near) == (f"Synthetic s1: near-duplicate, p = {near.p_value:.2g}")
+    nearest, other, *_ = near.neighbours
+    numbers = (
+        f"score {nearest.score:.3f}, p = {near.p_value:.2g}, similarity {nearest.similarity:.2f}"
+    )
+    assert wording.own_title(near, judged) == f"Synthetic s1: near-duplicate, {numbers}"
+    assert wording.title(nearest, near, judged) == f"{numbers}, near-duplicate"
+    assert "near-duplicate" not in wording.title(other, near, judged)
     assert wording.detail(near, judged).endswith(f"p = {near.p_value:.2g}. near-duplicate")
     assert wording.detail(undecided, judged).endswith("undecided: why undecided")
-    assert wording.own_title(copy).startswith("Synthetic s0: copy")
+    assert wording.own_title(copy, judged).startswith("Synthetic s0: copy")
+
+
+def test_a_title_without_a_score_has_a_p_value_too(by_tau):
+    item = items(by_tau)[0]
+    near = item.neighbours[0]
+    said = f"similarity {near.similarity:.3f}, p = {item.p_value:.2g}"
+    assert near.score is None
+    assert wording.own_title(item, by_tau) == f"Synthetic s0: {item.verdict}, {said}"
+    assert wording.title(near, item, by_tau) == f"{said}, {item.verdict}"
+    second = item.neighbours[1]
+    assert wording.title(second, item, by_tau) == f"similarity {second.similarity:.3f}"
+    new = replace(by_tau, rule="conformal", null=(-1.0, 1.0, 1.0))
+    assert wording.title(second, item, new) == f"similarity {second.similarity:.3f}, p = 0.75"
+
+
+def test_what_other_readers_decided_is_read_without_hovering(by_tau):
+    item = items(by_tau)[0]
+    ann, ben = (
+        Decision(n, "s0", said, reader, f"2026-01-0{n}T00:00:00+00:00", "", {}, confidence=4)
+        for n, said, reader in ((1, "copy", "Ann"), (2, "unsure", "Ben"))
+    )
+    both = replace(item, decisions=(ann, ben), own=ann)
+    lines = wording.detail(both, by_tau).splitlines()
+    assert lines[1:] == ["Ben: unsure, confidence 4 of 5"]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, QStandardPaths, Qt
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_memscan.study import Study
+from napari_memscan.widgets.alive import Alive
 from napari_memscan.widgets.blind import BlindController, BlindView
 from napari_memscan.widgets.cheat_sheet import CheatSheet
 from napari_memscan.widgets.choices import has_source
@@ -127,6 +128,9 @@ class MemscanWidget(QWidget):
         )
         self.statistics = self.statistics_window.panel
         self._make_training()
+        Alive(
+            lambda: self.review.session, self._reading, lambda: self._preferences.share_cases, self
+        )
         self._on_preferences()
         self._follow_theme()
         napari_viewer.events.theme.connect(self._follow_theme)
@@ -179,14 +183,16 @@ class MemscanWidget(QWidget):
             self.blind.act(name)
         elif name == "statistics":
             self.statistics_window.toggle()
+        elif name == "sort":
+            self.review_view.queue.sort_next()
         else:
             self.review.act(name)
 
     def _on_preferences(self) -> None:
         chosen = keys(self._preferences)
         self._keys.reload()
-        self.review_view.decision.set_keys(chosen)
-        self.blind_view.case.answers.set_keys(chosen)
+        for part in (self.review_view, self.blind_view.case):
+            part.set_keys(chosen)
         if self._preferences.reader:
             self.review_view.reader.setText(self._preferences.reader)
 
@@ -213,6 +219,12 @@ class MemscanWidget(QWidget):
         self.review.reload()
         self.statistics_window.bring_back()
         self.go_to(REVIEW if self.review.ready else STUDY)
+
+    def _reading(self) -> str:
+        """Return what somebody reads now, in step 3 and with napari as the program in use."""
+        active = QGuiApplication.applicationState() == Qt.ApplicationState.ApplicationActive
+        there = active and self.isVisible() and self.step == REVIEW
+        return self.review_view.queue.current if there else ""
 
     def _make_training(self) -> None:
         """Make the panel that trains; it is shown when somebody asks for it."""

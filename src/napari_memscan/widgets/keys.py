@@ -45,6 +45,7 @@ ACTIONS = {
     "next": Action("Next volume", MOVE, "J"),
     "previous": Action("Previous volume", MOVE, "H"),
     "search": Action("Search in the queue", MOVE, "Alt+Q"),
+    "sort": Action("Sort by the next column, up and down", MOVE, "Alt+0"),
     **{name: Action(text, LOOK, key) for name, (text, key) in VIEWING.items()},
     "statistics": Action("Statistics", LOOK, "Alt+G"),
     "help": Action("These keys", LOOK, "?"),

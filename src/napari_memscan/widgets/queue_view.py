@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QResizeEvent
@@ -94,7 +94,6 @@ class QueueView(QWidget):
         self.filter.setMinimumContentsLength(11)
         self.search = _Search()
         self.search.setPlaceholderText("Search")
-        self.search.setToolTip("Volume, file, comment or reader")
         self.search.setAccessibleName("Search the queue")
         self.search.setClearButtonEnabled(True)
         # Needed only after a click on a title sorted by it.
@@ -153,6 +152,7 @@ class QueueView(QWidget):
         header.setSortIndicatorShown(False)
         header.sectionClicked.connect(self._on_title)
         self.table.selectionModel().currentRowChanged.connect(self._on_row)
+        self.set_keys({})
 
     @property
     def samples(self) -> list[str]:
@@ -189,6 +189,25 @@ class QueueView(QWidget):
     def set_progress(self, text: str) -> None:
         """Say how far the reader is."""
         self.progress.setText(text)
+
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Say which key sorts, and which goes to the search."""
+        for widget, text, name in (
+            (self.table.horizontalHeader(), "Click a title to sort by it", "sort"),
+            (self.search, "Volume, file, comment or reader", "search"),
+        ):
+            key = keys.get(name, "")
+            widget.setToolTip(f"{text} ({key})" if key else text)
+
+    def sort_next(self) -> None:
+        """Sort as the next title would, pressed once and then again; after the last as read."""
+        column, order = self._sorted or (-1, None)
+        again = column >= 0 and order == self._first(column)
+        column += not again
+        if column == self.model.columnCount():
+            self.unsort()
+        else:
+            self._on_title(column)
 
     def unsort(self) -> None:
         """List in the order of reading again."""
@@ -243,9 +262,7 @@ class QueueView(QWidget):
     def _on_title(self, column: int) -> None:
         header = self.table.horizontalHeader()
         # Not what the header says: Qt turns its sign round before it tells of the click.
-        # Nearest first, which is what one looks for; names and words from A to Z.
-        first = Qt.SortOrder.DescendingOrder if column == 1 else Qt.SortOrder.AscendingOrder
-        order = first
+        order = first = self._first(column)
         if self._sorted == (column, first):
             order = Qt.SortOrder(1 - first.value)
         self._sorted = (column, order)
@@ -255,6 +272,10 @@ class QueueView(QWidget):
         self.order.show()
         self._mark()
         self.shown_changed.emit()
+
+    def _first(self, column: int) -> Qt.SortOrder:
+        """Nearest first, which is what one looks for; names and words from A to Z."""
+        return Qt.SortOrder.DescendingOrder if column == 1 else Qt.SortOrder.AscendingOrder
 
     def _on_row(self, current: QModelIndex, _previous: QModelIndex) -> None:
         sample = self.proxy.sample_at(current.row()) if current.isValid() else ""

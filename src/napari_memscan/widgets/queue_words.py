@@ -31,7 +31,7 @@ def lineage(item: QueueItem) -> str:
 def explained(item: QueueItem) -> str:
     """Return all that is known of an item, one a line."""
     lines = [item.reason, "" if item.p_value is None else f"p = {item.p_value:.2g}"]
-    lines += [_said(decision) for decision in item.decisions]
+    lines += [said(decision) for decision in item.decisions]
     if item.readers_disagree:
         lines.append("Readers disagree (≠).")
     if item.program_disagrees:
@@ -45,7 +45,8 @@ def valued(item: QueueItem, measure: str, digits: int) -> str:
     return f"{measure} {item.value:.{digits}f}, larger is nearer"
 
 
-def _said(decision: Decision) -> str:
+def said(decision: Decision) -> str:
+    """Return what a reader decided, how surely, and the comment."""
     text = f"{decision.reader}: {decision.decision}"
     if decision.confidence is not None:
         text += f", confidence {decision.confidence} of 5"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from napari_memscan.detection.result import ScanResult
     from napari_memscan.review.queue import QueueItem
 
+NARROWEST = 50
+"""HU: windows of CT are wider."""
+
 
 def show_result(view: ReviewView, result: ScanResult | None) -> None:
     """Show the numbers of a scan, or that there is none yet."""
@@ -35,9 +38,9 @@ def case_of(item: QueueItem, result: ScanResult, k: int) -> Case:
     """Return a sample and its k nearest training volumes as a case to look at."""
     return Case(
         item.sample,
-        Shown(wording.own_title(item), item.path, name=f"synthetic {item.sample}"),
+        Shown(wording.own_title(item, result), item.path, name=f"synthetic {item.sample}"),
         tuple(
-            Shown(f"Training #{rank} {wording.title(near, result)}", near.path,
+            Shown(f"Training #{rank} {wording.title(near, item, result)}", near.path,
                   near.transform, f"training #{rank}")
             for rank, near in enumerate(item.neighbours[:k], 1)
         ),
@@ -45,12 +48,19 @@ def case_of(item: QueueItem, result: ScanResult, k: int) -> Case:
 
 
 def modality_of(study: Study) -> str:
-    """Return which windows are offered: a fixed window is set for CT, percentiles for MR."""
-    rule = study.config.preprocessing.intensity
-    return "CT" if isinstance(rule, Window) else "MR" if isinstance(rule, Percentile) else ""
+    """Return which windows are offered: those of CT where values are Hounsfield units."""
+    percentile = isinstance(study.config.preprocessing.intensity, Percentile)
+    return "CT" if units_of(study) else "MR" if percentile else ""
 
 
 def units_of(study: Study) -> tuple[float, float] | None:
-    """Return the Hounsfield units of black and white; None where there are none."""
+    """Return the Hounsfield units of black and white; None where there are none.
+
+    No study says what it was scanned with. A fixed window from below zero is taken for one of CT:
+    MR has no negative intensities, unless they are standardised, and then they span a few units.
+    Another window is shown without a unit, in percent of the range, rather than with a wrong one.
+    """
     rule = study.config.preprocessing.intensity
-    return (rule.low, rule.high) if isinstance(rule, Window) else None
+    if isinstance(rule, Window) and rule.low < 0 and rule.high - rule.low >= NARROWEST:
+        return rule.low, rule.high
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -120,6 +120,12 @@ class ReviewView(QWidget):
         layout.addLayout(more)
         layout.addWidget(self.selftest)
 
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Say which key does what."""
+        self.queue.set_keys(keys)
+        self.decision.set_keys(keys)
+        self.bar.set_keys(keys)
+
     def set_neighbours(self, k: int, most: int) -> None:
         """Set the number of neighbours shown, and how many there are, without a signal."""
         self.k.blockSignals(True)
@@ -151,7 +157,7 @@ class ReviewView(QWidget):
             shown, more = alarms[i] if i < len(alarms) else ("", "")
             message.say(shown, "warning", more)
         n = len(warnings)
-        text = f"{n} warning{'s' if n > 1 else ''} on these numbers: hover to read" if n else ""
+        text = f"{n} warning{'s' if n > 1 else ''} on these numbers: press to read" if n else ""
         self.warnings.say(text, "warning", "\n\n".join(warnings))
 
     def set_look(self, look: Look) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.report.answer import deciding, no_power
+from napari_memscan.widgets.queue_words import said
 
 if TYPE_CHECKING:
     from napari_memscan.detection.result import Neighbour, ScanResult
@@ -101,25 +102,38 @@ def nearness(near: Neighbour, digits: int) -> str:
     return similarity if near.score is None else f"{scored(near.score)}, {similarity}"
 
 
-def title(near: Neighbour, result: ScanResult) -> str:
-    """Return how near a neighbour is, for a pane; with a score, also how rarely a patient is.
+def title(near: Neighbour, item: QueueItem, result: ScanResult) -> str:
+    """Return how near a neighbour is, for a pane; of the nearest one also the verdict.
 
-    The p-value is that of a nearest one: of a second or third neighbour it is rather too large.
+    The verdict rests on the nearest one alone: others have none.
     """
+    if near is not item.neighbours[0]:
+        return _numbers(near, result)
+    return f"{_numbers(near, result, item.p_value)}, {item.verdict}"
+
+
+def own_title(item: QueueItem, result: ScanResult) -> str:
+    """Return a synthetic volume's title: its verdict, and how near the nearest one is."""
+    text = f"Synthetic {item.sample}: {item.verdict}"
+    if not item.neighbours:
+        return text
+    return f"{text}, {_numbers(item.neighbours[0], result, item.p_value)}"
+
+
+def _numbers(near: Neighbour, result: ScanResult, p_value: float | None = None) -> str:
+    """Return score, similarity, and after what verdicts rest on how rarely a patient is as near.
+
+    A p-value that the rule does not say is that of a nearest one: of a second or third neighbour
+    it is rather too large. The null of another rule is not of new patients: there it says nothing.
+    """
+    value = near.score if result.measure == "score" else near.similarity
+    if p_value is None and value is not None and result.null and result.rule == "conformal":
+        p_value = (1 + sum(null >= value for null in result.null)) / (1 + len(result.null))
+    p = "" if p_value is None else f", p = {p_value:.2g}"
     if near.score is None:
-        return nearness(near, result.digits)
-    similar = f"similarity {near.similarity:.{result.digits - 1}f}"
-    if result.measure != "score" or not result.null:
-        return f"{scored(near.score)}, {similar}"
-    as_near = sum(value >= near.score for value in result.null)
-    p_value = (1 + as_near) / (1 + len(result.null))
-    return f"{scored(near.score)}, p = {p_value:.2g}, {similar}"
-
-
-def own_title(item: QueueItem) -> str:
-    """Return a synthetic volume's title: its verdict, and how rarely a patient is as near."""
-    p_value = "" if item.p_value is None else f", p = {item.p_value:.2g}"
-    return f"Synthetic {item.sample}: {item.verdict}{p_value}"
+        return f"similarity {near.similarity:.{result.digits}f}{p}"
+    text = f"{scored(near.score)}, similarity {near.similarity:.{result.digits - 1}f}"
+    return text.replace(", ", f"{p}, ", 1) if result.measure == "score" else text + p
 
 
 def scored(score: float) -> str:
@@ -128,7 +142,7 @@ def scored(score: float) -> str:
 
 
 def detail(item: QueueItem, result: ScanResult) -> str:
-    """Return what is to be said of one sample: its nearest training volume and the verdict."""
+    """Return what is to be said of one sample: its nearest, the verdict, what others decided."""
     if not item.neighbours:
         return f"{item.sample}: no neighbours"
     near = item.neighbours[0]
@@ -142,7 +156,9 @@ def detail(item: QueueItem, result: ScanResult) -> str:
         text += f", {side} tau {result.threshold:.{result.digits}f}"
     if item.p_value is not None:
         text += f", p = {item.p_value:.2g}"
-    return f"{text}. {item.verdict}{f': {item.reason}' if item.reason else ''}"
+    text += f". {item.verdict}{f': {item.reason}' if item.reason else ''}"
+    others = [said(d) for d in item.decisions if item.own is None or d.reader != item.own.reader]
+    return "\n".join([text, *others])
 
 
 def selftested(test: SelfTest) -> str:

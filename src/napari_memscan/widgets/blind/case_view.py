@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
@@ -47,7 +47,7 @@ class CaseView(QWidget):
         for label in (self.title, self.question):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)
-        self.title.setStyleSheet("font-weight: bold; font-size: 16px;")
+        self.title.setStyleSheet("font-weight: bold;")
         self.question.setStyleSheet("font-weight: bold;")
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Cases answered")
@@ -92,6 +92,11 @@ class CaseView(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(_line())
         layout.addLayout(below)
+
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Say which key does what."""
+        self.answers.set_keys(keys)
+        self.bar.set_keys(keys)
 
     def set_progress(self, done: int, total: int) -> None:
         """Say how many cases are answered."""

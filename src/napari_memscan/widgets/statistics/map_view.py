@@ -239,7 +239,9 @@ class MapView(QWidget):
         if self._projection is None:
             return
         held = inside(self._projection.synthetic, outline)
-        names = [name for name, here in zip(self._names, held, strict=True) if here]
+        self._draw_around([name for name, here in zip(self._names, held, strict=True) if here])
+
+    def _draw_around(self, names: list[str]) -> None:
         before, self._drawn = self._drawn, names
         self._tell()
         if names or before:
@@ -252,18 +254,28 @@ class MapView(QWidget):
         self.count.setText(
             f"<b>{n} synthetic {volumes}</b> drawn around: the queue shows only them."
             if n
-            else "Click a synthetic volume to see it, or draw around several."
+            else "Click a synthetic volume to see it, or draw around several; by keyboard ← and →, "
+            "with Shift to add them."
         )
 
     def _on_key(self, event: Any) -> None:
-        """Go to the next volume to the right or left; Escape takes the drawing away."""
+        """Go to the next volume to the right or left; Escape takes the drawing away.
+
+        With Shift, where one goes is added to what is drawn around: as with the mouse, also what
+        the queue does not show.
+        """
         steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
         if event.key() == Qt.Key.Key_Escape:
             self.erase()
         elif event.key() in steps and self._projection is not None and self._free().any():
+            more = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
             order = np.argsort(self._projection.synthetic[:, 0], kind="stable")
-            names = [self._names[i] for i in order if self._free()[i]]
+            names = [self._names[i] for i in order if more or self._free()[i]]
             at = names.index(self._selected) if self._selected in names else -1
-            self.picked.emit(names[(at + steps[event.key()]) % len(names)])
+            there = names[(at + steps[event.key()]) % len(names)]
+            if more:
+                wanted = {*self._drawn, self._selected, there}
+                self._draw_around([name for name in self._names if name in wanted])
+            self.picked.emit(there)
         else:
             pg.PlotWidget.keyPressEvent(self.plot, event)

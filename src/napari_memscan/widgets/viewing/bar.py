@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -31,6 +31,8 @@ from napari_memscan.widgets.viewing.windowing import CUSTOM
 
 LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
 RENDERED = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}
+SIDES = "Radiological: the patient's right is on the left, marked R. Neurological: on the right"
+AHEAD = "Slices that the partner, not registered, is ahead"
 MOUSE = "Wheel: slices. Ctrl+wheel: zoom. Right or Shift+drag: window. Click: partner, crosshair."
 
 
@@ -69,6 +71,7 @@ class ViewingBar(QWidget):
         self._make_layouts()
         self._make_pair()
         self._make_window()
+        self.set_keys({name: key for name, (_, key) in ACTIONS.items()})
         rows: list[Sequence[QWidget | tuple[QWidget, int]]] = [
             (*self.layouts.values(), (self.plane, 1), self.side),
             ((self.mode, 1), (self.partner, 1), (self.extra, 1)),
@@ -96,26 +99,20 @@ class ViewingBar(QWidget):
             button.setCheckable(True)
             button.setStyleSheet("padding: 3px 5px;")
             button.setAccessibleName(f"layout {name}")
-            button.setToolTip(f"Layout; next one: {ACTIONS['layout'][1]}")
             button.clicked.connect(lambda _=False, n=name: self.layout_chosen.emit(n))
             group.addButton(button)
             self.layouts[name] = button
-        self.plane = _combo(PLANES, "plane", f"Plane; next one: {ACTIONS['plane'][1]}")
+        self.plane = _combo(PLANES, "plane")
         self.plane.textActivated.connect(self.plane_chosen)
         self.side = QToolButton()
         self.side.setCheckable(True)
         self.side.setAccessibleName("radiological convention")
-        self.side.setToolTip(
-            "Radiological: the patient's right is on the left, marked R. Neurological: on the "
-            f"right. {ACTIONS['left and right'][1]}"
-        )
         self.side.clicked.connect(self.radiological_chosen)
 
     def _make_pair(self) -> None:
-        tip = f"How the pair is shown; next one: {ACTIONS['pair mode'][1]}"
-        self.mode = _combo(PAIR_MODES, "way to show the pair", tip)
+        self.mode = _combo(PAIR_MODES, "way to show the pair")
         self.mode.textActivated.connect(self.mode_chosen)
-        self.partner = _combo((), "partner", f"Compared with; next one: {ACTIONS['partner'][1]}")
+        self.partner = _combo((), "partner")
         self.partner.activated.connect(self.partner_chosen)
         self.fade = QSlider(Qt.Orientation.Horizontal)
         self.fade.setRange(0, 100)
@@ -133,7 +130,6 @@ class ViewingBar(QWidget):
         self.timer = QPushButton()
         self.timer.setCheckable(True)
         self.timer.setStyleSheet("padding: 3px 5px;")
-        self.timer.setToolTip(f"Blink by a timer; once by key: {ACTIONS['blink'][1]}")
         self.timer.clicked.connect(self._on_blink)
         self.blinking = QWidget()
         beside = QHBoxLayout(self.blinking)
@@ -145,17 +141,16 @@ class ViewingBar(QWidget):
         self.offset.setRange(-999, 999)
         self.offset.setPrefix("offset ")
         self.offset.setAccessibleName("offset of the unregistered partner in slices")
-        keys = f"{ACTIONS['offset up'][1]}, {ACTIONS['offset down'][1]}"
-        self.offset.setToolTip(f"Slices that the partner, not registered, is ahead: {keys}")
         self.offset.valueChanged.connect(self.offset_chosen)
-        self.rendering = _combo(RENDERED.values(), "3D rendering", "How 3D is rendered")
+        self.rendering = _combo(RENDERED.values(), "3D rendering")
+        self.rendering.setToolTip("How 3D is rendered")
         self.rendering.activated.connect(lambda i: self.rendering_chosen.emit(RENDERINGS[i]))
         self.extra = QStackedWidget()
         for widget in (QWidget(), self.fade, self.blinking, self.offset, self.rendering):
             self.extra.addWidget(widget)
 
     def _make_window(self) -> None:
-        self.preset = _combo((), "window", f"Window; next one: {ACTIONS['window'][1]}")
+        self.preset = _combo((), "window")
         self.preset.textActivated.connect(self.preset_chosen)
         self.width_, self.level = QDoubleSpinBox(), QDoubleSpinBox()
         for box, name, low in ((self.width_, "width", 0), (self.level, "level", -99999)):
@@ -171,7 +166,6 @@ class ViewingBar(QWidget):
         self.reset = QPushButton("↺")
         self.reset.setAccessibleName("Reset window")
         self.reset.setMaximumWidth(28)
-        self.reset.setToolTip(f"The whole range of grey: {ACTIONS['reset window'][1]}")
         self.reset.clicked.connect(lambda: self.preset_chosen.emit("Full"))
 
     def _on_numbers(self, _value: float) -> None:
@@ -179,6 +173,24 @@ class ViewingBar(QWidget):
 
     def _on_blink(self) -> None:
         self.blink_chosen.emit(self.timer.isChecked(), self.blink.value())
+
+    def set_keys(self, keys: Mapping[str, str]) -> None:
+        """Say in tooltips which key does what; an action without a key is none there."""
+        tips: list[tuple[QWidget, str]] = [
+            *((button, "Layout; next one: {layout}") for button in self.layouts.values()),
+            (self.plane, "Plane; next one: {plane}"),
+            (self.side, f"{SIDES}; the other one: {{left and right}}"),
+            (self.mode, "How the pair is shown; next one: {pair mode}"),
+            (self.partner, "Compared with; next one: {partner}"),
+            (self.timer, "Blink by a timer; once by key: {blink}"),
+            (self.offset, f"{AHEAD}; one more: {{offset up}}; one less: {{offset down}}"),
+            (self.preset, "Window; next one: {window}"),
+            (self.reset, "The whole range of grey; key: {reset window}"),
+        ]
+        chosen = {name: keys.get(name, "") for name in ACTIONS}
+        for widget, tip in tips:
+            parts = [part.format_map(chosen) for part in tip.split("; ")]
+            widget.setToolTip("; ".join(part for part in parts if not part.endswith(": ")))
 
     # What it controls
 
@@ -264,11 +276,10 @@ class ViewingBar(QWidget):
         ]  # fmt: skip
 
 
-def _combo(names: Any, what: str, tip: str) -> QComboBox:
+def _combo(names: Any, what: str) -> QComboBox:
     box = QComboBox()
     box.addItems(list(names))
     box.setAccessibleName(what)
-    box.setToolTip(tip)
     # As wide as its place, not as its longest entry.
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)

@@ -78,11 +78,17 @@ def made(part: Part, limits: Limits) -> Layer:
         if part.kind == "overlay":
             # Where neither titles nor the letters of the sides are.
             layer.colorbar.position, layer.colorbar.size = "bottom_right", (14, 100)
-            layer.colorbar.font_size = 9
             _colour(layer, part)
     layer.visible, layer.opacity = part.visible, part.opacity
     layer.name_overlay.box = True
     return layer
+
+
+def set_font(layer: Any, size: int) -> None:
+    """Set the size of a layer's title, and of the numbers at its colours; in points."""
+    layer.name_overlay.font_size = size
+    if isinstance(layer, Image):
+        layer.colorbar.font_size = size
 
 
 def write_letters(layer: Any, letters: tuple[str, ...], size: int) -> None:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.widgets.orientation import grid_shape, orientation_of
 from napari_memscan.widgets.viewing.canvas import Canvas
-from napari_memscan.widgets.viewing.part import Part, fill, made, write_letters
+from napari_memscan.widgets.viewing.part import Part, fill, made, set_font, write_letters
 from napari_memscan.widgets.viewing.window import Limits
 
 LINKED = ("gamma", "colormap", "interpolation2d")
@@ -172,14 +172,14 @@ class Stage(QObject):
 
     def _made(self, part: Part) -> Layer:
         layer = made(part, self._limits)
-        layer.name_overlay.font_size = self.canvas.title_size
+        set_font(layer, self.canvas.title_size)
         if part.kind == "letters":
             write_letters(layer, part.letters, self.canvas.font_size)
         return layer
 
     def _on_font(self) -> None:
         for layer, part in zip(self._layers, self._parts, strict=True):
-            layer.name_overlay.font_size = self.canvas.title_size
+            set_font(layer, self.canvas.title_size)
             if part.kind == "letters":
                 write_letters(layer, part.letters, self.canvas.font_size)
         self._write_titles()
