@@ -8,7 +8,7 @@ import pytest
 
 from napari_memscan.detection.result import Neighbour, SampleResult
 from napari_memscan.errors import JobFailed
-from napari_memscan.review.session import Session
+from napari_memscan.review.session import PAUSE, Session
 from napari_memscan.review.store import DecisionStore
 
 SAMPLES = {f"/{i}": f"s{i}" for i in range(5)}
@@ -145,3 +145,33 @@ def test_only_what_was_decided_is_made_anew(sit_down):
     assert ann.items["s1"].own.decision == "unsure"
     ann.refresh(RESULT, SAMPLES, {"s4": "s3"})
     assert ann.items["s3"].replaced_by == "s4"
+
+
+def test_after_a_failure_claims_are_not_asked_for_until_the_store_is_there(sit_down, monkeypatch):
+    ann, asked = sit_down("Ann"), []
+
+    def gone(*_, **__):
+        asked.append(1)
+        raise JobFailed("the server is gone")
+
+    with monkeypatch.context() as patch:
+        for name in ("claim", "held_by_others", "release"):
+            patch.setattr(ann._claims, name, gone)
+        with pytest.raises(JobFailed, match="gone"):
+            ann.open("s0")
+        assert ann.open("s1") == ""
+        assert ann.following(ORDER, "s1") == "s2"
+        ann.rest()
+        assert len(asked) == 1
+    assert ann.open("s1") == ""
+    assert sit_down("Ben").open("s1") == ""  # Nobody holds it: not even tried.
+    # A decision that was recorded shows that the store is there.
+    ann.decide("s0", "copy")
+    assert ann.open("s1") == "Ben"
+    # After a while it is tried again.
+    monkeypatch.setattr(ann._claims, "held_by_others", gone)
+    for _ in range(2):
+        with pytest.raises(JobFailed, match="gone"):
+            ann.following(ORDER)
+        assert ann.following(ORDER) == "s0"
+        ann._paused_until -= PAUSE

@@ -1,14 +1,14 @@
 """Step 3 on real tiny studies; the panes are a mock that knows what panes can do."""
 
-from unittest.mock import Mock, create_autospec
+from unittest.mock import create_autospec
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_memscan import jobs
 from napari_memscan.detection.result import VERDICTS
 from napari_memscan.detection.selftest import KindResult, SelfTest
-from napari_memscan.errors import JobFailed
+from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.study import Study
 from napari_memscan.widgets.queue_words import lineage
 from napari_memscan.widgets.review_controller import ReviewController
@@ -16,6 +16,12 @@ from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.viewing import Viewing, ViewingBar
 
 WAIT = 60_000
+
+
+class Signals(QObject):
+    """Those of panes, which a mock has not."""
+
+    shown, failed, partly = Signal(str), Signal(str), Signal(str)
 
 
 @pytest.fixture
@@ -29,8 +35,12 @@ def reading(qtbot):
     viewing.position = {
         "layout": "grid", "plane": "Axial", "partner": 0, "voxel": [1, 2, 3], "mm": [0.6, 0, 1.2]
     }  # fmt: skip
-    for signal in ("shown", "failed"):
-        setattr(viewing, signal, Mock(spec=["connect"]))
+    signals = Signals()
+    for signal in ("shown", "failed", "partly"):
+        setattr(viewing, signal, getattr(signals, signal))
+    viewing.loading = False
+    # Its volumes are there at once.
+    viewing.show.side_effect = lambda case, *_: signals.shown.emit(case.key)
     controller = ReviewController(view, viewing)
     yield controller
     controller.set_study(None)
@@ -75,7 +85,7 @@ def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(read_folder, 
     read_folder.act("copy")
     assert decisions(folder_study) == {"s000001": "copy"}
     assert read_folder._view.queue.current == "s000004"
-    assert read_folder._view.queue.progress.text() == "1 of 6 read"
+    assert read_folder._view.queue.progress.text() == "1 of 6 read, less than 1 min left"
     read_folder.act("not a copy")
     read_folder.act("undo")
     assert decisions(folder_study) == {"s000001": "copy"}
@@ -137,6 +147,38 @@ def test_a_decision_that_cannot_be_written_is_said_and_nothing_moves(read_folder
     assert read_folder._view.queue.current == "s000001"
 
 
+def test_what_is_not_on_the_screen_is_not_decided(read_folder, folder_study):
+    viewing, message = read_folder._screen._viewing, read_folder._view.message
+    now = viewing.show.side_effect
+    viewing.show.side_effect = None
+    read_folder.act("next")
+    for decision in ("copy", "not a copy", "unsure"):
+        read_folder.act(decision)
+        assert message.text == "Not recorded: the volumes are not shown yet."
+        assert message.level == "warning"
+    viewing.shown.emit("s000001")  # a late answer, of the one before
+    read_folder.act("copy")
+    assert decisions(folder_study) == {}
+    assert read_folder._view.queue.current == "s000004"
+    # Another layout of it is still to come.
+    viewing.shown.emit("s000004")
+    viewing.loading = True
+    read_folder.act("copy")
+    assert decisions(folder_study) == {}
+    viewing.loading = False
+    read_folder.act("copy")
+    assert decisions(folder_study) == {"s000004": "copy"}
+    # What cannot be shown can be left as unsure.
+    viewing.failed.emit("T001.nii.gz: missing.")
+    read_folder.act("not a copy")
+    assert "decide Unsure" in message.text
+    viewing.show.side_effect = now
+    read_folder.act("unsure")
+    assert sorted(decisions(folder_study).values()) == ["copy", "unsure"]
+    read_folder.act("not a copy")
+    assert len(decisions(folder_study)) == 3
+
+
 def test_keys_do_nothing_before_reading_starts(reading, folder_study):
     reading.set_study(Study.open(folder_study))
     reading.act("copy")
@@ -170,6 +212,20 @@ def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, read_ldm, ldm_stu
     view.queue.select(old)
     assert not view.decision.buttons["regenerate"].isEnabled()
     assert Study.open(ldm_study).lineage() == {"s000003": old}
+
+
+def test_why_a_volume_was_drawn_without_guidance_is_said(qtbot, read_ldm, monkeypatch):
+    def refuse(*_):
+        raise BadInput("latents are padded. State it with --set NAME=VALUE.")
+
+    monkeypatch.setattr("napari_memscan.generators.guidance.check_guidance", refuse)
+    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
+        read_ldm.act("regenerate")
+    message = read_ldm._view.message
+    assert message.text.endswith(
+        "is kept. Without guidance: latents are padded. State it below as NAME=VALUE."
+    )
+    assert message.level == "warning"
 
 
 def test_a_late_regeneration_leaves_the_reader_where_they_are(qtbot, read_ldm):
@@ -239,7 +295,7 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
         assert part in view.detail.text()
     assert shown(read_verified)[1].title == (
         f"Training #1 score {near.score:.3f}, p = {first.p_value:.2g}, "
-        f"similarity {near.similarity:.{result.digits - 1}f}"
+        f"similarity {near.similarity:.{result.digits - 1}f}, {first.verdict}"
     )
     assert shown(read_verified)[1].transform == near.transform
     read_verified.act("copy")
@@ -270,7 +326,7 @@ def test_the_detector_is_measured_by_a_button_and_shown(qtbot, read_verified, ve
     for part in ("finds 0.90 (", "of planted copies", "of near-duplicates", "5% false calls"):
         assert part in row.message.text
     assert "Misses 50% of volumes changed by: flip" in row.message.text
-    self_test(scan, search_hash="another").save(verified_study / "scan")
+    self_test(scan, detector_hash="another").save(verified_study / "scan")
     read_verified.reload()
     assert "Measure again" in row.message.text
     assert not row.button.isHidden()
@@ -309,6 +365,7 @@ def self_test(scan, **changes) -> SelfTest:
         "novel_limit": 0.5,
         "embedder": scan.embedder,
         "search_hash": scan.calibration.search_hash,
+        "detector_hash": scan.calibration.detector_hash,
         "seed": 1,
         "notes": ("Misses 50% of volumes changed by: flip.",),
     }

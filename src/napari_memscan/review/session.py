@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from operator import is_
 from typing import Any
 
@@ -14,6 +15,9 @@ from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import Left, QueueItem, ReviewQueue
 from napari_memscan.review.standing import Standing
 from napari_memscan.review.store import DecisionStore
+
+PAUSE = 30.0
+"""Seconds without claims after one failed: a server that is gone is waited for each time."""
 
 
 class Session:
@@ -46,6 +50,7 @@ class Session:
         self.items: dict[str, QueueItem] = {}
         self.left = Left(0, 0, None)
         self._claims = Claims(store)
+        self._paused_until = 0.0
         self._events: list[Decision] = []
         # What the queue was made of: the same things are not gone through again.
         self._asked: tuple[Any, ...] | None = None
@@ -90,8 +95,10 @@ class Session:
 
     def decide(self, sample: str, decision: str, **values: Any) -> Decision:
         """Record a decision and give up the claim; see `DecisionStore.record` for `values`."""
-        made = self.store.record(sample, decision, self.reader, **values)
+        with self._asking():
+            made = self.store.record(sample, decision, self.reader, **values)
         # The decision is on disk: a claim that cannot be given up now ends by itself.
+        self._paused_until = 0.0
         with suppress(JobFailed):
             self._claims.release(self.reader, sample)
         return made
@@ -110,16 +117,24 @@ class Session:
         Returns
         -------
         str
-            Who else has it open; empty when it is this reader's, or shared.
+            Who else has it open; empty when it is this reader's, or shared, or nobody can say.
+
+        Raises
+        ------
+        JobFailed
+            The store cannot be used now. It is not asked again for `PAUSE` seconds, or until a
+            decision was recorded: reading goes on without claims.
         """
-        if self._claims.claim(sample, self.reader, share=share) is not None:
-            return ""
-        return self._claims.held_by_others(self.reader).get(sample, "")
+        with self._asking() as may:
+            if not may or self._claims.claim(sample, self.reader, share=share) is not None:
+                return ""
+            return self._claims.held_by_others(self.reader).get(sample, "")
 
     def rest(self) -> None:
         """Give up what this reader holds: the window was closed, or hidden."""
-        if self.reader:
-            self._claims.release(self.reader)
+        with self._asking() as may:
+            if may and self.reader:
+                self._claims.release(self.reader)
 
     def following(
         self, order: Sequence[str], after: str | None = None, share: bool = False
@@ -134,11 +149,26 @@ class Session:
             Look below this one first, then from the top.
         share : bool
             Also return what somebody else has open.
+
+        Raises
+        ------
+        JobFailed
+            As `open`.
         """
         start = order.index(after) + 1 if after in order else 0
-        held = {} if share else self._claims.held_by_others(self.reader)
+        with self._asking() as may:
+            held = self._claims.held_by_others(self.reader) if may and not share else {}
         for sample in (*order[start:], *order[:start]):
             item = self.items.get(sample)
             if item is not None and item.unread and sample not in held:
                 return sample
         return None
+
+    @contextmanager
+    def _asking(self) -> Iterator[bool]:
+        """Say whether claims may be asked for now; a failure ends that for a while."""
+        try:
+            yield time.monotonic() >= self._paused_until
+        except JobFailed:
+            self._paused_until = time.monotonic() + PAUSE
+            raise

@@ -12,6 +12,7 @@ from napari_memscan import jobs
 from napari_memscan.generators.interface import Step
 from napari_memscan.study import Study
 from napari_memscan.widgets.generate_view import GenerateView
+from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.wording import alarms, counted
 from napari_memscan.widgets.work import Outcome, Runner
@@ -38,10 +39,15 @@ class GenerateController(QObject):
     changed = Signal()
 
     def __init__(
-        self, view: GenerateView, parent: QObject | None = None, trust: Trust | None = None
+        self,
+        view: GenerateView,
+        parent: QObject | None = None,
+        trust: Trust | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
         super().__init__(parent)
         self._trust = trust or Trust()
+        self._preferences = preferences or Preferences()
         self._view = view
         self._study: Study | None = None
         self._sampled = False
@@ -86,7 +92,8 @@ class GenerateController(QObject):
         """Generate, then scan; volumes made elsewhere are only scanned."""
         assert self._study is not None
         if self._sampled:
-            self._run(partial(generate_and_scan, self._study, **self._view.settings()))
+            settings = self._view.settings() | self._preferences.sampling(self._study)
+            self._run(partial(generate_and_scan, self._study, **settings))
         else:
             self.scan()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from napari_memscan.study import Study
+
 PLUGIN = "napari-memscan"
 
 LAYOUTS = ("grid", "pair", "planes", "3D")
@@ -53,6 +55,15 @@ class Preferences:
     def guidance(self) -> float:
         """Strength with which new volumes keep away from training volumes; 0 for not at all."""
         return float(self._value("reading", "guidance", 2.0))
+
+    def sampling(self, study: Study) -> dict[str, Any]:
+        """Return how networks are run, as `LDMGenerator.choose` takes it; empty for as usual."""
+        if not self._value("reading", "less_memory", False):
+            return {}
+        generator = study.config.generator
+        # The windows of a model that runs its own code are its own matter.
+        own = generator is not None and generator.trust
+        return {"batch": 1} if own else {"batch": 1, "decode": "window"}
 
     def key(self, action: str, default: str) -> str:
         """Return the key of an action, as Qt writes it; empty where it shall have none."""

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.generators.interface import Step
 from napari_memscan.study import Study
+from napari_memscan.widgets.finding import in_the_window
 from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.review_view import ReviewView
 from napari_memscan.widgets.trust import REFUSED, Trust
@@ -31,7 +32,7 @@ class Regeneration(QObject):
     trust : Trust
         Asks before a study's own code runs.
     preferences : Preferences
-        Say how strongly new volumes keep away from training volumes.
+        Say how strongly new volumes keep away from training volumes, and how networks are run.
 
     Attributes
     ----------
@@ -104,10 +105,14 @@ class Regeneration(QObject):
         self._samples = flagged(items) if every else [current.sample]  # type: ignore[union-attr]
         self._of = study
         self._view.message.say("")
+        settings = self._preferences.sampling(study)
         guidance = self._preferences.guidance
         self._runner.start(
-            partial(jobs.regenerate_all, study, self._samples, guidance=guidance, must_guide=False)
-        )
+            partial(
+                jobs.regenerate_all,
+                study, self._samples, guidance=guidance, must_guide=False, **settings,
+            )
+        )  # fmt: skip
         self._view.decision.set_regenerating(f"{self._named}: starting")
         self.running.emit(True)
 
@@ -151,6 +156,12 @@ def flagged(items: Mapping[str, QueueItem]) -> list[str]:
 
 def said(made: Sequence[Replacement]) -> tuple[str, str]:
     """Return what a regeneration came to, and its level."""
+    text, level = _replaced(made)
+    why = next((one.unguided for one in made if one.unguided), "")
+    return (f"{text} Without guidance: {in_the_window(why)}", "warning") if why else (text, level)
+
+
+def _replaced(made: Sequence[Replacement]) -> tuple[str, str]:
     if len(made) == 1:
         (one,) = made
         n, last = len(one.attempts), one.attempts[-1]

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.widgets.claiming import Claiming
 from napari_memscan.widgets.keys import ACTIONS
 from napari_memscan.widgets.preferences import Preferences
 from napari_memscan.widgets.regeneration import Regeneration
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from napari_memscan.review.session import Session
 
 DECISIONS = ("copy", "not a copy", "unsure")
-AHEAD = 4
-"""Volumes below the present one that are loaded ahead, and half as many above."""
 
 
 class ReviewController(QObject):
@@ -74,6 +73,7 @@ class ReviewController(QObject):
         self._names: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._screen = ReviewScreen(viewing, self)
+        self._claiming = Claiming(view, self._screen, self._preferences)
         trust = trust or Trust()
         self._selftest = SelfTestController(view.selftest, self, trust)
         self._regeneration = Regeneration(view, self, trust, self._preferences)
@@ -87,6 +87,7 @@ class ReviewController(QObject):
         view.k_changed.connect(lambda _k: self._show_current())
         view.reader_changed.connect(self._on_reader)
         viewing.failed.connect(partial(view.message.say, level="error"))
+        viewing.partly.connect(partial(view.message.say, level="error"))
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -140,6 +141,7 @@ class ReviewController(QObject):
             try:
                 self._session = Session(study.store(), study.config.review.readers == "each")
                 self._session.reader = self._reader()
+                self._claiming.session = self._session
             except MemscanError as error:
                 self._view.message.say(str(error), "error")
                 self._study = None
@@ -148,7 +150,7 @@ class ReviewController(QObject):
             self._screen.clear()
 
     def _close(self) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._claiming.session = self._session, None, None
         if session is not None:
             try:
                 session.close()
@@ -187,7 +189,8 @@ class ReviewController(QObject):
                 "error",
             )
         self._view.queue.set_items(list(self.items.values()) if result is not None else [])
-        self._view.queue.set_progress(f"{session.left} read" if session is not None else "")
+        count, comma, left = str(session.left if session is not None else "").partition(",")
+        self._view.queue.set_progress(f"{count} read{comma}{left}" if count else "")
         self._update_buttons()
         return True
 
@@ -210,7 +213,7 @@ class ReviewController(QObject):
         if self._view.queue.current:
             self._show_current()
             return
-        self._view.queue.select(self._following(None) or next(iter(self.items)))
+        self._view.queue.select(self._claiming.following(None) or next(iter(self.items)))
 
     def rest(self) -> None:
         """Let others read what is open here, until something is shown again."""
@@ -231,7 +234,7 @@ class ReviewController(QObject):
         queue = self._view.queue
         queue.list_these(samples)
         if queue.samples:
-            queue.select(self._following(None) or queue.samples[0])
+            queue.select(self._claiming.following(None) or queue.samples[0])
 
     def act(self, name: str) -> None:
         """Do what a button or key says: one of `ACTIONS`."""
@@ -259,6 +262,9 @@ class ReviewController(QObject):
         sample, session, study = self._view.queue.current, self._session, self._study
         if not sample or session is None or self._result is None or study is None:
             return
+        if refusal := self._screen.refusal(decision):
+            self._view.message.say(refusal, "warning")
+            return
         order = self._view.queue.samples
         view = self._view.decision
         try:
@@ -282,7 +288,7 @@ class ReviewController(QObject):
         self._view.message.say("")
         if not self._refresh():
             return
-        following = self._following(sample, order)
+        following = self._claiming.following(sample, order)
         if following is None:
             left = session.left
             done = left.read >= left.total
@@ -293,17 +299,6 @@ class ReviewController(QObject):
         else:
             view.fresh()
         self.changed.emit()
-
-    def _following(self, after: str | None, order: Sequence[str] | None = None) -> str | None:
-        if self._session is None:
-            return None
-        try:
-            share = self._preferences.share_cases
-            listed = self._view.queue.samples if order is None else order
-            return self._session.following(listed, after, share)
-        except MemscanError as error:
-            self._view.message.say(str(error), "error")
-            return None
 
     def _undo(self, name: str) -> None:
         assert self._session is not None
@@ -351,7 +346,8 @@ class ReviewController(QObject):
         queue = self._view.queue
         samples = queue.samples
         self.listed.emit(None if len(samples) == len(self.items) else samples)
-        self._expect()
+        if self._result is not None:
+            self._claiming.expect(self._result)
 
     def _on_reader(self) -> None:
         if self._session is not None and self._session.reader != self._reader():
@@ -368,32 +364,10 @@ class ReviewController(QObject):
         self._view.detail.setText(detail(item, result))
         if not self._screen.active:
             return
-        self._claim(item.sample)
+        # Shown first: to claim may take as long as a server takes to answer.
         self._screen.show(study, item, result, self._view.k.value())
-        self._expect()
-
-    def _claim(self, sample: str) -> None:
-        assert self._session is not None
-        try:
-            other = self._session.open(sample, self._preferences.share_cases)
-        except MemscanError as error:
-            self._view.message.say(str(error), "error")
-            return
-        if other:
-            self._view.message.say(f"{other} has {sample} open now.", "warning")
-
-    def _expect(self) -> None:
-        """Have the volumes loaded that come next, and those that one may go back to."""
-        if not self._screen.active or self._result is None:
-            return
-        samples = self._view.queue.samples
-        current = self._view.queue.current
-        at = samples.index(current) if current in samples else -1
-        following = self._following(current)
-        soon = [following] if following else []
-        soon += [*samples[at + 1 : at + 1 + AHEAD], *samples[max(at - AHEAD // 2, 0) : max(at, 0)]]
-        items = [self.items[sample] for sample in dict.fromkeys(soon)]
-        self._screen.expect(items, self._result, self._view.k.value())
+        self._claiming.claim(item.sample)
+        self._claiming.expect(result)
 
     def _update_buttons(self) -> None:
         names = {*ACTIONS, "regenerate flagged"} if self.items else set()

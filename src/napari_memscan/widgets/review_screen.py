@@ -37,8 +37,10 @@ class ReviewScreen(QObject):
         self._viewing = viewing
         self._clock = ReadingClock(self)
         self._key = ""
+        self._failed = False
         self.active = False
         viewing.shown.connect(self._on_shown)
+        viewing.failed.connect(self._on_failed)
 
     def begin(self, layout: str) -> None:
         """Show panes from now on, at first in this layout."""
@@ -55,7 +57,7 @@ class ReviewScreen(QObject):
     def show(self, study: Study, item: QueueItem, result: ScanResult, k: int) -> None:
         """Show a sample and its k nearest training volumes."""
         self._clock.stop()
-        self._key = item.sample
+        self._key, self._failed = item.sample, False
         self._viewing.show(
             case_of(item, result, k),
             study.array,
@@ -72,6 +74,19 @@ class ReviewScreen(QObject):
     def seconds(self) -> float | None:
         """How long the sample was looked at; None before it was shown."""
         return self._clock.seconds
+
+    def refusal(self, decision: str) -> str:
+        """Return why this cannot be decided on what is on the screen; empty where it can."""
+        if self._failed:
+            if decision == "unsure":
+                return ""
+            return (
+                "Not recorded: the volumes cannot be shown. Restore the file and come back, or "
+                "decide Unsure."
+            )
+        if self.seconds is None or self._viewing.loading:
+            return "Not recorded: the volumes are not shown yet."
+        return ""
 
     def seen(
         self, study: Study, item: QueueItem, result: ScanResult, row: SampleRow, k: int
@@ -94,4 +109,8 @@ class ReviewScreen(QObject):
 
     def _on_shown(self, key: str) -> None:
         if self._key and key == self._key:
+            self._failed = False
             self._clock.start()
+
+    def _on_failed(self, _text: str) -> None:
+        self._failed = bool(self._key)
