@@ -99,7 +99,7 @@ class MemscanWidget(QWidget):
         self.viewing = Viewing(napari_viewer, self, self._preferences.preload_mb)
         trust = Trust()
         self.study = StudyController(self.study_view, demo_study, self, trust)
-        self.generate = GenerateController(self.generate_view, self, trust)
+        self.generate = GenerateController(self.generate_view, self, trust, self._preferences)
         self.review = ReviewController(
             self.review_view, self.viewing, self, trust, self._preferences
         )
@@ -193,6 +193,7 @@ class MemscanWidget(QWidget):
         self._keys.reload()
         for part in (self.review_view, self.blind_view.case):
             part.set_keys(chosen)
+        self.viewing.set_memory(self._preferences.preload_mb)
         if self._preferences.reader:
             self.review_view.reader.setText(self._preferences.reader)
 
