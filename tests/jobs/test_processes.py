@@ -202,6 +202,11 @@ def test_who_is_asked_for_rank_and_number(monkeypatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert place() == (3, 8)
+    # Whole jobs are shared by number, and each then is of one process.
+    with processes.apart() as found:
+        assert found == (3, 8)
+        assert place() == (0, 1)
+    assert place() == (3, 8)
 
 
 def test_shares_are_whole_and_apart():
