@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_memscan import jobs
 from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.jobs.training import volumes_to_train
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
@@ -125,9 +127,33 @@ def test_no_study_where_the_cohort_does_not_do(phantoms, make_study, tmp_path):
 def test_the_cohort_is_checked_again_when_a_study_opens(make_study, tmp_path):
     cohort = write_cohort(tmp_path / "patients", 2, 1, 0, shape=(16, 16, 16))
     study = make_study(tmp_path / "study", cohort)
-    Path(cohort.rows("training")[0].path).unlink()
-    with pytest.raises(BadInput, match=r"T000.nii.gz: missing"):
+    row = cohort.rows("training")[0]
+    # The same file in training and validation, whatever it was when the study was made.
+    shutil.copy(row.path, cohort.rows("validation")[0].path)
+    with pytest.raises(BadInput, match="are the same file"):
         Study.open(study.folder)
+
+
+def test_files_that_are_missing_are_said_and_refused_where_they_are_needed(make_study, tmp_path):
+    cohort = write_cohort(tmp_path / "patients", 3, 1, 0, shape=(16, 16, 16))
+    study = make_study(tmp_path / "study", cohort)
+    gone = cohort.rows("training")[:2]
+    for row in gone:
+        Path(row.path).unlink()
+    opened = Study.open(study.folder)
+    assert opened.cohort.rows() == cohort.rows()  # with the hashes they had
+    (said,) = [text for text in opened.cohort.warnings if "missing" in text]
+    assert said.startswith("2 of 4 files that the cohort names are missing, the first is ")
+    assert f" {gone[0].path}." in said
+    made = tmp_path / "made.nii.gz"
+    shutil.copy(cohort.rows("training")[2].path, made)
+    opened.add_sample(SampleRow("s000000", str(made)))
+    for job in (jobs.scan(opened), volumes_to_train(opened)):
+        with pytest.raises(BadInput, match=r"T000.nii.gz: missing. Restore"):
+            jobs.run(job)
+    # A new study is still refused.
+    with pytest.raises(BadInput, match=r"T000.nii.gz: missing"):
+        make_study(tmp_path / "another", cohort)
 
 
 def test_a_study_of_a_newer_memscan_is_refused(study):

@@ -124,9 +124,10 @@ class Study:
             raise BadInput(f"{path}: {explained(error)}. Mend study.toml.") from error
         study = cls(path.parent, config, Cohort.from_rows([]))
         # To hash every patient's volume anew takes as long as reading them all.
-        cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256)
+        cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256, missing_ok=True)
         cohort.warnings.extend(config.warnings)
-        cohort.check()
+        # One volume that is gone must not keep anybody from reading the others.
+        cohort.check(missing_ok=True)
         return study
 
     def _write(self, config: StudyConfig) -> None:
@@ -273,7 +274,13 @@ class Study:
         return row.read() if row is not None else read_volume(path)
 
     def sha256(self, path: str | Path) -> str:
-        """Return the SHA-256 of a file of the study, remembered while size and time stay."""
+        """Return the SHA-256 of a file of the study, remembered while size and time stay.
+
+        Raises
+        ------
+        BadInput
+            The file is missing.
+        """
         import numpy as np
 
         from napari_memscan.volumes.importers import content_hash
@@ -281,7 +288,10 @@ class Study:
         path = Path(path)
         if path.is_dir():
             return content_hash(path)
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except FileNotFoundError as error:
+            raise BadInput(f"{path}: missing. Restore this file.") from error
         key = hash_of(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
         try:
             text = self.cache.get(key, lambda: np.frombuffer(content_hash(path).encode(), np.uint8))

@@ -31,6 +31,16 @@ def test_the_manifest_and_the_program_have_the_same_defaults(settings):
     assert not said.share_cases
 
 
+def test_less_memory_is_for_models_as_far_as_they_allow_it(settings, fresh_study):
+    said = Preferences()
+    assert said.sampling(fresh_study) == {}
+    settings.reading.less_memory = True
+    assert said.sampling(fresh_study) == {"batch": 1, "decode": "window"}
+    generator = fresh_study.config.generator.model_copy(update={"trust": True})
+    fresh_study.config = fresh_study.config.model_copy(update={"generator": generator})
+    assert said.sampling(fresh_study) == {"batch": 1}
+
+
 def test_no_key_is_one_that_napari_uses():
     theirs = {
         QKeySequence(str(key)).toString() for many in default_shortcuts.values() for key in many

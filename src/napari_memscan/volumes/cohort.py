@@ -82,14 +82,20 @@ class Cohort:
         return cls(pd.DataFrame(values, columns=list(COLUMNS), dtype=str), list(warnings))
 
     @classmethod
-    def load(cls, path: str | Path, hashed: Callable[[Path], str] | None = None) -> Cohort:
+    def load(
+        cls,
+        path: str | Path,
+        hashed: Callable[[Path], str] | None = None,
+        missing_ok: bool = False,
+    ) -> Cohort:
         """Read a `cohort.csv` as `save` wrote it; use `import_csv` for other people's tables.
 
-        `hashed` returns the SHA-256 of a file, where somebody remembers it.
+        `hashed` returns the SHA-256 of a file, where somebody remembers it; with `missing_ok`
+        files that are missing keep the one they had.
         """
         from napari_memscan.volumes.importers import content_hash, import_csv
 
-        return import_csv(path, hashed=hashed or content_hash)
+        return import_csv(path, hashed=hashed or content_hash, missing_ok=missing_ok)
 
     def save(self, path: str | Path) -> None:
         """Write the table; paths below the file's folder become relative to it."""
@@ -118,8 +124,10 @@ class Cohort:
         """Return the number of volumes in each split."""
         return {split: int((self.table["split"] == split).sum()) for split in SPLITS}
 
-    def check(self) -> None:
+    def check(self, missing_ok: bool = False) -> None:
         """Refuse what would make every number wrong; note what a reader should know.
+
+        With `missing_ok` files that are missing are only noted: what was scanned can be read.
 
         Raises
         ------
@@ -139,7 +147,12 @@ class Cohort:
                 "model has not seen: set 'validation' in the column 'split' for some."
             )
         missing = [row.path for row in self.rows() if not Path(row.path).exists()]
-        if missing:
+        if missing and missing_ok:
+            self._warn(
+                f"{len(missing)} of {len(self.table)} files that the cohort names are missing, "
+                f"the first is {missing[0]}. Restore them before you scan or train."
+            )
+        elif missing:
             raise BadInput(
                 f"{missing[0]}: missing, though the cohort names it ({len(missing)} such files). "
                 "Restore the files or take them out of the cohort."

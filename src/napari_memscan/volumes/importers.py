@@ -31,13 +31,19 @@ def content_hash(path: str | Path) -> str:
 
 
 def _row(
-    path: Path, split: str, hashed: Callable[[Path], str] = content_hash, /, **values: str
+    path: Path,
+    split: str,
+    hashed: Callable[[Path], str] = content_hash,
+    gone: str | None = None,
+    /,
+    **values: str,
 ) -> CohortRow:
-    if not path.exists():
+    there = path.exists()
+    if not there and gone is None:
         raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
     # A link keeps its own name: what it points to may have none that says its format.
     place = path.parent.resolve() / path.name
-    return CohortRow(str(place), split, sha256=hashed(place), **values)
+    return CohortRow(str(place), split, sha256=hashed(place) if there else str(gone), **values)
 
 
 def import_any(path: str | Path, **options: Any) -> Cohort:
@@ -130,6 +136,7 @@ def import_csv(
     path: str | Path,
     splits: Mapping[str, str] | None = None,
     hashed: Callable[[Path], str] = content_hash,
+    missing_ok: bool = False,
 ) -> Cohort:
     """Read a table of volumes.
 
@@ -144,6 +151,8 @@ def import_csv(
         Renames splits first, such as ``{"unseen": "synthetic"}``.
     hashed : callable
         Returns the SHA-256 of a file; another one may remember it.
+    missing_ok : bool
+        Keep rows of files that are missing, with the SHA-256 that the table has of them.
 
     Raises
     ------
@@ -179,7 +188,8 @@ def import_csv(
             for c in COLUMNS
             if c not in ("path", "split", "sha256")
         }
-        rows.append(_row(path.parent / file, split, hashed, **extra))
+        gone = str(values.get("sha256", "")).strip() if missing_ok else None
+        rows.append(_row(path.parent / file, split, hashed, gone, **extra))
     return Cohort.from_rows(rows)
 
 
