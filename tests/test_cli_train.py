@@ -82,3 +82,33 @@ def test_two_processes_speak_with_one_voice(make_study, tmp_path):
         "train", "autoencoder", study.folder, "--out", tmp_path / "o", "--devices", 2, "--set",
         "batch=3", *SMALL,
     )  # fmt: skip
+
+
+def test_an_estimate_trains_nothing(make_study, tmp_path):
+    study = make_study(tmp_path / "study", generator=None)
+    said = memscan("train", "autoencoder", study.folder, "--steps", 250, "--estimate", *SMALL)
+    assert "autoencoder: needs at least 0." in said.stderr
+    assert said.stdout.startswith("autoencoder: about ")
+    assert "250 steps of" in said.stdout
+    assert "3 validations" in said.stdout
+    assert not (study.folder / "models").exists()
+
+
+def test_a_kept_checkpoint_is_named_and_the_last_one_used(make_study, tiny_ldm, tmp_path):
+    study = make_study(tmp_path / "study", generator=None)
+    small = ["--set", "channels=[8,16]", "--set", "sample_steps=2", "--set", "batch=2"]
+    said = memscan(
+        "train", "denoiser", study.folder, "--autoencoder", tiny_ldm, "--steps", 2, *small,
+        "--monitor", 1, "--monitor-samples", 1, "--keep-below", 0.9, "--device", "cpu",
+    )  # fmt: skip
+    out = study.folder / "models" / "denoiser"
+    assert f"kept: {out / 'best'}" in said.stderr
+    assert read_recipe(out / "best", "ldm").latent_shape == read_recipe(out, "ldm").latent_shape
+    assert type(study).open(study.folder).config.generator.path == "models/denoiser"
+
+
+def test_limits_need_looks(make_study, tmp_path):
+    study = make_study(tmp_path / "study", generator=None)
+    for name in ("--stop-above", "--keep-below"):
+        message = refused("train", "embedder", study.folder, name, 0.2)
+        assert f"{name}: needs --monitor STEPS" in message
