@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from napari_memscan.cli.console import note, say
-from napari_memscan.errors import BadInput
-
-if TYPE_CHECKING:
-    from napari_memscan.review.standing import Standing
-    from napari_memscan.review.truth import Truth
-    from napari_memscan.study import Study
 
 WIDTH = 96
 
@@ -53,80 +47,21 @@ def readers(
       memscan readers audit --imrmc study.imrmc --truth truth.csv
     """
     from napari_memscan.files import write_text
-    from napari_memscan.review.export import (
-        MODALITIES,
-        events_csv,
-        events_json,
-        pseudonyms,
-        renamed,
-    )
-    from napari_memscan.review.export import imrmc as scores
-    from napari_memscan.review.findings import findings
-    from napari_memscan.review.standing import Standing
+    from napari_memscan.jobs.comparing import compared, told
     from napari_memscan.study import Study
 
-    opened = Study.open(study)
-    store = opened.store()
-    try:
-        standing, head = store.standing(), store.head()[1]
-    finally:
-        store.close()
-    known = _truth(opened, standing, truth)
-    if anonymous:
-        standing = Standing(renamed(standing.events, pseudonyms(standing.events)))
-        if truth.startswith("reader:"):
-            raise BadInput("--anonymous and --truth reader:NAME: the name would be in the result.")
-    found = findings(standing, _verdicts(opened), known)
+    made = compared(Study.open(study), truth, anonymous=anonymous)
+    n = len(made.standing.events)
     if csv is not None:
-        write_text(csv, events_csv(standing.events))
-        note(f"{len(standing.events)} events: {csv}")
+        write_text(csv, made.csv())
+        note(f"{n} events: {csv}")
     if json is not None:
-        more = {"study": opened.config.name, "head": head, "findings": found.to_dict()}
-        write_text(json, events_json(standing.events, **more))
-        note(f"{len(standing.events)} events and all numbers: {json}")
+        write_text(json, made.json())
+        note(f"{n} events and all numbers: {json}")
     if imrmc is not None:
-        made = scores({s: standing.by_reader(s) for s in MODALITIES}, known, opened.config.name)
-        write_text(imrmc, made.text)
-        note(
-            f"{made.n_scores} scores of {made.n_cases} cases: {imrmc}. Truth from {known.source}; "
-            f"{made.n_unknown} cases of unknown truth left out, {made.n_assumed} scores without "
-            "a confidence taken as 3."
-        )
-    say(
-        "\n".join(
-            textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in str(found).splitlines()
-        )
-    )
-
-
-def _verdicts(study: Study) -> dict[str, str]:
-    result = study.result()
-    if result is None:
-        return {}
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
-    return {names[s.path]: s.verdict for s in result.samples if s.path in names}
-
-
-def _truth(study: Study, standing: Standing, source: str) -> Truth:
-    """Return what is known: of validation volumes and planted copies always."""
-    from napari_memscan.jobs.blinding import FOLDER
-    from napari_memscan.review.plans import load_plans
-    from napari_memscan.review.truth import (
-        truth_of_plans,
-        truth_of_reader,
-        truth_of_table,
-        truth_of_verdicts,
-    )
-
-    own = truth_of_plans(load_plans(study.folder / FOLDER))
-    if not source:
-        return own
-    if source == "program":
-        return own.over(truth_of_verdicts(_verdicts(study)))
-    if source.startswith("reader:"):
-        reader = source.removeprefix("reader:").strip()
-        decisions = standing.current(reader)
-        if not decisions:
-            raise BadInput(f"--truth {source}: {reader} has decided nothing.")
-        return own.over(truth_of_reader(decisions, reader))
-    return own.over(truth_of_table(source))
+        scores = made.imrmc()
+        write_text(imrmc, scores.text)
+        said = told(scores, made.known)
+        note(f"{scores.n_scores} scores of {scores.n_cases} cases: {imrmc}. {said}")
+    lines = str(made.found).splitlines()
+    say("\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines))

@@ -170,6 +170,25 @@ def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
     assert heard.args == [order[(order.index(names[far]) + 1) % 6]]
 
 
+def test_shift_and_arrows_draw_around_without_a_mouse(mapped):
+    view, names = mapped.map, list(mapped._samples)
+    order = [names[i] for i in np.argsort(view._projection.synthetic[:, 0], kind="stable")]
+    drawn = []
+    # As the window links them: the queue shows only what is drawn around.
+    mapped.samples_selected.connect(drawn.append)
+    mapped.samples_selected.connect(lambda names: mapped.set_visible_samples(names or None))
+    mapped.set_selected(order[1])
+    for _ in range(2):
+        QTest.keyClick(view.plot, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
+    assert set(drawn[0]) == set(order[1:3])
+    assert set(drawn[1]) == set(order[1:4])
+    assert view._selected == order[3]
+    QTest.keyClick(view.plot, Qt.Key.Key_Left)
+    assert view._selected == order[2]
+    QTest.keyClick(view.plot, Qt.Key.Key_Escape)
+    assert drawn[2:] == [[]]
+
+
 def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
     names = list(mapped._samples)
     sent = []
@@ -259,6 +278,7 @@ def test_nothing_is_cut_in_either_theme(qtbot, mapped, tmp_path, size):
     mapped.resize(*size)
     for look in (Look(), LIGHT):
         mapped.set_look(look)
+        assert mapped.readers.minimumSizeHint().width() <= size[0]
         for view in (mapped.threshold, mapped.map, mapped.rarefaction):
             mapped.tabs.setCurrentWidget(view)
             QTest.qWait(80)

@@ -1,4 +1,4 @@
-"""The statistics of a scan, in three tabs, linked to queue and viewer."""
+"""The statistics of a scan, and of its readers, in four tabs, linked to queue and viewer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_memscan.detection.explored import CALLED, curve, reaching
 from napari_memscan.detection.projection import available
 from napari_memscan.study import Study
 from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.readers import ReadersController, ReadersView
 from napari_memscan.widgets.statistics.controller import MapController
 from napari_memscan.widgets.statistics.map_view import MapView
 from napari_memscan.widgets.statistics.rarefaction_view import RarefactionView
@@ -25,7 +26,7 @@ EMPTY = "Nothing is scanned yet. Scan first: here are then thresholds, a map and
 
 
 class StatisticsPanel(QWidget):
-    """Thresholds to try, a map of the embedding, and the rarefaction curve of a scan.
+    """Thresholds to try, a map of the embedding, the rarefaction curve, and how readers agree.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class StatisticsPanel(QWidget):
         Volumes were drawn around: the queue shows only these; empty shows all again.
     explored : Signal(object)
         The `detection.explored.Explored` of the threshold that is tried.
-    threshold, map, rarefaction : ThresholdView, MapView, RarefactionView
+    threshold, map, rarefaction, readers
         The tabs.
     """
 
@@ -46,12 +47,14 @@ class StatisticsPanel(QWidget):
     def __init__(self, parent: QWidget | None = None, maps: MapController | None = None) -> None:
         super().__init__(parent)
         self.threshold, self.rarefaction = ThresholdView(), RarefactionView()
-        self.map = MapView(available())
+        self.map, self.readers = MapView(available()), ReadersView()
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Statistics")
         self.tabs.addTab(self.threshold, "Threshold")
         self.tabs.addTab(self.map, "Map")
         self.tabs.addTab(self.rarefaction, "Rarefaction")
+        self.tabs.addTab(self.readers, "Readers")
+        self._readers = ReadersController(self.readers, self)
         empty = QLabel(EMPTY)
         empty.setWordWrap(True)
         empty.setMargin(12)
@@ -78,8 +81,8 @@ class StatisticsPanel(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether a map is being made."""
-        return self._maps.busy
+        """Whether a map is being made, or readers are compared."""
+        return self._maps.busy or self._readers.busy
 
     def set_study(self, study: Study | None, result: ScanResult | None) -> None:
         """Show a scan of a study, or none; the map is made when its tab is first looked at."""
@@ -89,6 +92,7 @@ class StatisticsPanel(QWidget):
         self.map.set_map(None)
         self.map.message.say("")
         shown = study is not None and result is not None and bool(result.samples)
+        self._readers.set_study(study if shown else None)
         self._stack.setCurrentIndex(int(shown))
         if study is None or result is None or not shown:
             self.threshold.set_values((), (), None)
@@ -129,7 +133,7 @@ class StatisticsPanel(QWidget):
 
     def set_look(self, look: Look) -> None:
         """Follow the theme."""
-        for part in (self.threshold, self.map, self.rarefaction):
+        for part in (self.threshold, self.map, self.rarefaction, self.readers):
             part.set_look(look)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
