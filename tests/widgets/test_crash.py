@@ -40,13 +40,21 @@ def read():
     queue, n = dock.review_view.queue, next(turns)
     queue.select(list(dock.review.items)[n % len(dock.review.items)])
     dock.review_view.decision.comment.setText(f"turn {n}")
-    sample, name = queue.current, NAMES[n % 3]
+    decide(n)
+
+def decide(n):
+    # What is not on the screen yet is not decided.
+    if dock.viewing.loading:
+        return QTimer.singleShot(1, lambda: decide(n))
+    sample, name = dock.review_view.queue.current, NAMES[n % 3]
     dock.review.act(name)
     assert dock.review.items[sample].own.note == f"turn {n}", dock.review_view.message.text
     tell("decided", sample, name, f"turn {n}")
     QTimer.singleShot(0, read)
 
 def regenerate():
+    if dock.viewing.loading:
+        return QTimer.singleShot(1, regenerate)
     dock.review.act("not a copy")
     sample = list(dock.review.items)[0]
     dock.review_view.queue.select(sample)

@@ -161,8 +161,10 @@ def test_a_volume_that_cannot_be_read_is_said_in_the_dock(qtbot, viewer, dock, l
     assert dock.review_view.message.level == "error"
     assert "missing. Restore" in dock.review_view.message.text
     assert titles(viewer) == []
-    # The decision on what was seen earlier can still be made.
+    # What is not seen can only be left as unsure.
     dock.review.act("copy")
+    assert dock.review.progress[0] == 0
+    dock.review.act("unsure")
     assert dock.review.progress[0] == 1
     (event,) = dock.review.session.store.history()
     assert event.evidence["sample_sha256"] == ""
@@ -209,6 +211,7 @@ def test_keys_decide_in_the_dock_and_on_the_canvas(qtbot, viewer, dock, folder_s
     table = dock.review_view.queue.table
     qtbot.keyClick(table, Qt.Key.Key_K)
     assert dock.review.progress[0] == 1
+    qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     canvas_key(viewer, "N")
     assert dock.review.progress[0] == 2
     qtbot.keyClick(table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

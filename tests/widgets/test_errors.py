@@ -5,17 +5,26 @@ import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from napari.components import ViewerModel
+from npe2 import PluginManifest
 from sqlalchemy import event
 
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock import GENERATE, REVIEW, MemscanWidget
+from napari_memscan.widgets.preferences import PLUGIN
 
 WAIT = 60_000
+# A real server: fixtures of another folder are not seen here.
+_servers = SourceFileLoader("servers", str(Path(__file__).parents[1] / "review/conftest.py"))
+_servers = _servers.load_module()
+postgresql, url = _servers.postgresql, _servers.url
 
 
 @pytest.fixture
@@ -68,19 +77,27 @@ def decides(qtbot, dock) -> None:
 def test_a_file_that_is_missing_is_named_and_the_others_are_read(
     qtbot, dock, folder_study, parts, tmp_path, which
 ):
-    # A cohort that is short of a file is refused when it is opened; here it goes afterwards.
-    study = Study.open(folder_study)
-    first = study.result().samples[0]
+    first = Study.open(folder_study).result().samples[0]
     missing = Path(first.path if which == "synthetic" else first.neighbour)
     away = shutil.move(missing, tmp_path / "away.nii.gz")
     try:
-        dock.review.set_study(study)
-        dock.go_to(REVIEW)
-        settle(qtbot, dock)
+        open_study(qtbot, dock, folder_study)
+        assert dock.step == REVIEW
         text = said(dock)
         assert missing.name in text
         assert "Restore this file" in text
-        assert [layer for layer in dock._viewer.layers if layer.visible] == []
+        warnings = dock.study.study.cohort.warnings
+        names = [layer.name.replace("\n", " ") for layer in dock._viewer.layers if layer.visible]
+        if which == "synthetic":
+            assert names == []
+            dock.review.act("copy")
+            assert said(dock, "warning").startswith("Not recorded: the volumes cannot be shown.")
+        else:
+            assert len(names) == 4
+            assert [": cannot be shown" in name for name in names] == [False, True, False, False]
+            assert f"1 of 28 files that the cohort names are missing, the first is {missing}" in (
+                " ".join(warnings)
+            )
         dock.review.act("next")
         settle(qtbot, dock)
         assert dock._viewer.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
@@ -95,31 +112,83 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
     assert dock.review.progress[0] == 2
 
 
-def test_memory_that_does_not_suffice_ends_a_regeneration_and_nothing_else(
-    qtbot, dock, ldm_study, monkeypatch
-):
-    import torch
+def full(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
+
+def test_memory_that_does_not_suffice_ends_a_regeneration_and_nothing_else(
+    qtbot, dock, ldm_study, monkeypatch, npe2pm, plugin_settings
+):
+    from napari.settings import get_plugin_settings
+
+    npe2pm.register(PluginManifest.from_distribution(PLUGIN))
     open_study(qtbot, dock, ldm_study)
     rejected = dock.review_view.queue.current
-
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LDMGenerator, "generate", full)
-        dock.review.act("regenerate")
-        settle(qtbot, dock)
-    text = said(dock)
-    assert "memory of the GPU does not suffice" in text
-    assert "Close other programs" in text
+    # A model that asks for more than there is, of PyTorch, of NumPy, of a GPU; and one that is
+    # too large to be loaded.
+    for name, greedy in (
+        ("_denoise", lambda *_: torch.empty(2**50)),
+        ("_decode", lambda *_: np.empty(2**50)),
+        ("_denoise", full),
+        ("generate", lambda *_, **__: full()),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(LDMGenerator, name, greedy)
+            dock.review.act("regenerate")
+            settle(qtbot, dock)
+            text = said(dock)
+            dock.go_to(GENERATE)
+            dock.generate_view.start_button.click()
+            settle(qtbot, dock)
+            dock.go_to(REVIEW)
+            settle(qtbot, dock)
+        for message in (text, dock.generate_view.message.text):
+            assert "emory does not suffice" in message
+            assert "Choose 'Use less memory' in File > Preferences > Memscan" in message
+            assert "finished is kept" in message
+            assert "--" not in message
+            assert "CUDA_VISIBLE" not in message
     assert dock.review.items[rejected].replaced_by is None
+    get_plugin_settings(PLUGIN).reading.less_memory = True
     decides(qtbot, dock)
     dock.review_view.queue.select(rejected)
     settle(qtbot, dock)
     dock.review.act("regenerate")
     settle(qtbot, dock)
-    assert dock.review.items[rejected].replaced_by is not None
+    made = dock.review.items[rejected].replaced_by
+    (row,) = [row for row in Study.open(ldm_study).samples() if row.sample == made]
+    assert row.settings.startswith("batch=1 ")
+    assert " decode=window:" in row.settings
+
+
+def test_a_server_that_is_gone_is_asked_once_and_reading_goes_on(
+    qtbot, dock, folder_study, postgresql, url
+):
+    Study.open(folder_study).update(review={"store": url})
+    open_study(qtbot, dock, folder_study)
+    tried = []
+    engine = dock.review.session.store.database.engine
+    event.listen(engine, "do_connect", lambda *_: tried.append(1))
+
+    def step() -> None:
+        dock.review.act("next")
+        settle(qtbot, dock)
+        assert dock._viewer.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
+
+    postgresql.stop()
+    try:
+        step()
+        assert "Check that the server runs" in said(dock)
+        waited = len(tried)
+        assert waited > 0
+        for _ in range(3):
+            step()
+        assert len(tried) == waited
+        dock.review.act("copy")
+        assert said(dock).startswith("Not recorded.")
+    finally:
+        postgresql.start()
+    decides(qtbot, dock)
 
 
 def test_a_store_that_somebody_locks_is_waited_for_and_then_named(qtbot, dock, folder_study):
