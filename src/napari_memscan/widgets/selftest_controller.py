@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
-from napari_memscan.report.answer import stale
+from napari_memscan.report.answer import stale, stricter
 from napari_memscan.widgets.selftest_row import SelfTestRow
 from napari_memscan.widgets.trust import REFUSED, Trust
 from napari_memscan.widgets.wording import selftested
@@ -41,14 +41,14 @@ class SelfTestController(QObject):
         return self._runner.busy
 
     def show(self, study: Study | None, result: ScanResult | None) -> None:
-        """Show what is known of the detector of this study's last scan."""
+        """Show what is known of the detector of this study; before a scan, too."""
         from napari_memscan.detection.selftest import SelfTest
 
         if study is not self._study:
             self._runner.stop()
             self._row.set_running("")
         self._study, self._result = study, result
-        if study is None or result is None:
+        if study is None:
             self._row.clear()
             return
         try:
@@ -63,18 +63,21 @@ class SelfTestController(QObject):
                 "How much the detector misses in this study is not known.",
                 button=True,
             )
-        elif stale(result, test):
+        elif result is not None and stale(result, test):
             self._row.say(
-                f"Self-test of another search or embedder: {selftested(test)}. Measure again.",
+                f"Self-test of another detector than the scan's: {selftested(test)}. "
+                "Measure again; if that does not help, scan again.",
                 "warning",
                 str(test),
                 button=True,
             )
         else:
             weak = f". {test.notes[0]}" if test.notes else "."
-            weak += f" And {len(test.notes) - 1} more: hover to read." if test.notes[1:] else ""
+            weak += f" And {len(test.notes) - 1} more: press to read." if test.notes[1:] else ""
             level = "warning" if test.notes else "ok"
-            self._row.say(f"Self-test: {selftested(test)}{weak}", level, str(test), button=False)
+            told = stricter(result, test) if result is not None else ""
+            more = "\n\n".join(filter(None, [str(test), told]))
+            self._row.say(f"Self-test: {selftested(test)}{weak}", level, more, button=False)
 
     def measure(self) -> None:
         """Start measuring."""
