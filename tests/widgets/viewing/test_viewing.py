@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_memscan.widgets.viewing import LAYOUTS, PAIR_MODES, Case, Shown
@@ -541,6 +542,21 @@ def test_no_layer_and_no_array_is_left_behind(viewing, shelf, show, settle):
     assert len(viewer.layers) == 0
     # napari itself remembers one layer, the active one of the last case.
     assert [ref() for ref in gone[:-2] if ref() is not None] == []
+
+
+def test_500_samples_leave_no_layer_and_no_memory(viewing, show, shelf):
+    """In napari's model; with a real canvas the benchmark does the same."""
+    viewing._requests.loader.arrays.limit = 1
+    viewer, process, used = viewing.stage._viewer, psutil.Process(), []
+    for i in range(500):
+        paths = [f"{kind}{i}" for kind in "ab"]
+        # Half a megabyte each, another in every place: of all of them 500 would be kept.
+        shelf.volumes = {path: np.full((50, 50, 50), i, np.float32) for path in paths}
+        own, near = (Shown(path, path) for path in paths)
+        show(viewing, Case(str(i), own, (near,)))
+        assert len(viewer.layers) == len(viewing.layers) == 2
+        used.append(process.memory_info().rss / 2**20)
+    assert np.median(used[-50:]) - np.median(used[50:100]) < 60
 
 
 def test_the_window_is_given_back_as_it_was(viewing, shelf, show, settle):
