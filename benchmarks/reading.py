@@ -191,8 +191,8 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     early, late = statistics.median(used[quarter : 2 * quarter]), statistics.median(used[-quarter:])
     print(
         f"{options.samples} samples: {len(viewer.layers)} layers, {len(viewing.layers)} of them "
-        f"shown; memory beside what is kept: {early:.0f} MB in the second quarter, {late:.0f} MB in "
-        f"the last; {viewing.cached_bytes / 2**20:.0f} of 256 MB kept"
+        f"shown; memory beside what is kept: {early:.0f} MB in the second quarter, {late:.0f} MB "
+        f"in the last; {viewing.cached_bytes / 2**20:.0f} of 256 MB kept"
     )
     layers = len(viewer.layers) == len(viewing.layers) == NEIGHBOURS + 1
     viewing.clear()

@@ -2,8 +2,9 @@
 
 Run with ``make screenshots``, or on a screen of your own with
 ``python docs/make_screenshots.py [STUDY]``. Without a study the demo is made first, in a
-temporary folder: about three minutes on two cores. Every view of the reading room goes in both
-themes and two sizes to build/screenshots; those that the pages show are copied.
+temporary folder: about three minutes on two cores. A study that is named is read blind for the
+pictures, which stays in its record. Every view goes in both themes and two sizes to
+build/screenshots; those that the pages show are copied.
 """
 
 import json
@@ -32,7 +33,7 @@ from napari_memscan.widgets.screenshots import (
 
 OUT = Path(__file__).resolve().parent / "images"
 ALL = OUT.parents[1] / "build" / "screenshots"
-SHOWN = ("contours", "map", "planes", "threshold", "embedding")
+SHOWN = ("contours", "map", "planes", "threshold", "embedding", "blind-case", "blind-revealed")
 """Views that the pages show, dark and small."""
 COLOURS = 128
 """Of a picture in docs: a window has few, and the files stay small."""
@@ -61,11 +62,15 @@ def bundle(folder: Path) -> None:
 
 def checkpoint_picture(out: Path) -> Path:
     """Show what the form says of a foreign checkpoint; its paths are seen, so they are short."""
+    name = "study-checkpoint"
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
         write_cohort(Path("phantoms"))
         bundle(Path("ldm-bundle"))
         choices = {"folder": "audit", "cohort": "phantoms", "generator": "ldm-bundle"}
-        return save_choices(choices, out / "study-checkpoint.png")
+        for size in SIZES:
+            for theme in THEMES:
+                save_choices(choices, ALL / f"{name}-{theme}-{size[0]}.png", size, theme)
+    return small(ALL / f"{name}-dark-{SIZES[0][0]}.png", out / f"{name}.png")
 
 
 def report_picture(study: Path, out: Path) -> list[Path]:
@@ -89,14 +94,21 @@ def small(source: Path, target: Path) -> Path:
     return target
 
 
-def views(study: Path) -> None:
-    """Take every view, one window after the other, each in a process of its own."""
+def views(study: Path, ours: bool) -> None:
+    """Take every view, one window after the other, each in a process of its own.
+
+    Of a study that is `ours`, what was decided for the pictures is forgotten after each.
+    """
     for size in SIZES:
         for theme in THEMES:
             # napari closes its application with the last window.
             call = f"save_views({str(study)!r}, {str(ALL)!r}, {size}, {theme!r})"
             code = f"from napari_memscan.widgets.screenshots import save_views; {call}"
             subprocess.run([sys.executable, "-c", code], check=True)
+            if ours:
+                shutil.rmtree(study / "blind", ignore_errors=True)
+                for path in study.glob("review.sqlite*"):
+                    path.unlink()
     for name in SHOWN:
         print(small(ALL / f"{name}-dark-{SIZES[0][0]}.png", OUT / f"{name}.png"))
 
@@ -111,7 +123,7 @@ def main() -> None:
             jobs.run(jobs.generate(study, N_SAMPLES))
             jobs.run(jobs.scan(study))
             folder = study.folder
-        views(folder)
+        views(folder, ours=len(sys.argv) == 1)
         pictures = [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]
         for picture in [*pictures, *report_picture(folder, OUT)]:
             print(small(picture, picture))

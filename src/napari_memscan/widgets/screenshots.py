@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import JobFailed
+from napari_memscan.widgets.scenes import READER, all_scenes, settle, wait
 
 if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
     from napari_memscan.widgets.dock import MemscanWidget
 
 SIZE = (1280, 800)
 NAMES = ("study.png", "generate.png", "review.png", "review-light.png", "release.png")
-PATIENCE = 120.0
-"""Seconds to wait for a window or for volumes, on a slow machine without a graphics card."""
 
 
 def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[Path]:
@@ -55,32 +55,17 @@ def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[P
 
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("dark", "light")
-VIEWS: dict[str, dict[str, str]] = {
-    "grid": {"layout": "grid"},
-    "pair": {"layout": "pair", "mode": "side by side"},
-    "fade": {"layout": "pair", "mode": "fade"},
-    "checkerboard": {"layout": "pair", "mode": "checkerboard"},
-    "difference": {"layout": "pair", "mode": "difference"},
-    "contours": {"layout": "pair", "mode": "contours"},
-    "map": {"layout": "pair", "mode": "similarity map"},
-    "planes": {"layout": "planes"},
-    "3d": {"layout": "3D"},
-    "threshold": {"layout": "grid", "tab": "threshold"},
-    "embedding": {"layout": "grid", "tab": "map"},
-    "rarefaction": {"layout": "grid", "tab": "rarefaction"},
-}
-"""Every view of step 3: its layout, how the pair is shown, and which statistics are open."""
 
 
 def save_views(
     study_folder: str | Path, out_folder: str | Path, size: tuple[int, int], theme: str
 ) -> list[Path]:
-    """Save a picture of every view of step 3.
+    """Save a picture of every view of the window.
 
     Parameters
     ----------
     study_folder, out_folder : path
-        A scanned study; where to.
+        A scanned study, in which blind readings are left; where to.
     size : (int, int)
         Of the window in pixels; the screen must be larger.
     theme : {"dark", "light"}
@@ -97,11 +82,18 @@ def save_views(
     """
     import napari
 
-    from napari_memscan.widgets.dock import REVIEW
-
     out = Path(out_folder)
     out.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True)
+    made = []
+
+    def shoot(name: str, window: QWidget | None) -> None:
+        made.append(out / f"{name}-{theme}-{size[0]}.png")
+        if window is None:
+            viewer.screenshot(str(made[-1]), canvas_only=False, flash=False)
+        else:
+            window.grab().save(str(made[-1]))
+
     try:
         viewer.window.resize(*size)
         viewer.theme = theme
@@ -109,42 +101,25 @@ def save_views(
         _open(widget, Path(study_folder))
         if not widget.review.ready:
             raise JobFailed(f"{study_folder}: not scanned yet. Generate volumes and scan first.")
-        widget.go_to(REVIEW)
-        made = []
-        for name, view in VIEWS.items():
-            _look(widget, view)
-            made.append(out / f"{name}-{theme}-{size[0]}.png")
-            if "tab" in view:  # in a window of its own
-                widget.statistics.grab().save(str(made[-1]))
-            else:
-                viewer.screenshot(str(made[-1]), canvas_only=False, flash=False)
+        all_scenes(widget, shoot)
         return made
     finally:
         viewer.close()
 
 
-def _look(widget: MemscanWidget, view: Mapping[str, str]) -> None:
-    """Lay out what one of `VIEWS` says, and wait until it is drawn."""
-    viewing, statistics = widget.viewing, widget.statistics
-    if "mode" in view:
-        viewing.set_pair_mode(view["mode"])
-    viewing.set_layout(view["layout"])
-    if "tab" in view:
-        if not statistics.isVisible():
-            widget.statistics_window.toggle()
-        statistics.tabs.setCurrentWidget(getattr(statistics, view["tab"]))
-    _wait(lambda: not (viewing.loading or statistics.busy), "showing volumes")
-    _settle(1.5)
-
-
 def _open(widget: MemscanWidget, folder: Path) -> None:
     widget.open_study(folder)
-    _wait(lambda: not widget.study.busy, "opening the study")
+    wait(lambda: not widget.study.busy, "opening the study")
     if widget.study.study is None:
         raise JobFailed(widget.study_view.message.text)
 
 
-def save_choices(choices: Mapping[str, str], path: str | Path) -> Path:
+def save_choices(
+    choices: Mapping[str, str],
+    path: str | Path,
+    size: tuple[int, int] = SIZE,
+    theme: str = THEMES[0],
+) -> Path:
     """Open napari, fill the form of a new study, and save a picture of what is said of it.
 
     Parameters
@@ -152,7 +127,10 @@ def save_choices(choices: Mapping[str, str], path: str | Path) -> Path:
     choices : dict of str to str
         Field of the form, such as ``generator``, to what is typed there.
     path : path
-        The PNG file, 1280 x 800.
+        The PNG file.
+    size : (int, int)
+        Of the window in pixels.
+    theme : {"dark", "light"}
 
     Raises
     ------
@@ -163,12 +141,13 @@ def save_choices(choices: Mapping[str, str], path: str | Path) -> Path:
 
     viewer = napari.Viewer(show=True)
     try:
-        viewer.window.resize(*SIZE)
+        viewer.window.resize(*size)
+        viewer.theme = theme
         widget = _docked(viewer)
         for field, text in choices.items():
             widget.study_view.rows[field].choose(text)
-        _wait(lambda: not widget.study.busy, "looking at what was chosen")
-        _settle()
+        wait(lambda: not widget.study.busy, "looking at what was chosen")
+        settle()
         viewer.screenshot(str(path), canvas_only=False, flash=False)
     finally:
         viewer.close()
@@ -180,6 +159,7 @@ def _docked(viewer: Any) -> MemscanWidget:
 
     widget: MemscanWidget
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    widget.review_view.reader.setText(READER)
     return widget
 
 
@@ -201,28 +181,11 @@ def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     for name, step, theme in shots:
         viewer.theme = theme
         widget.go_to(step)
-        _wait(lambda: not (widget.viewing.loading or widget.release.counting), "showing volumes")
-        _settle()
+        wait(lambda: not (widget.viewing.loading or widget.release.counting), "showing volumes")
+        settle()
         viewer.screenshot(str(out_folder / name), canvas_only=False, flash=False)
         made.append(out_folder / name)
     return made
-
-
-def _wait(until: Callable[[], bool], what: str) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + PATIENCE
-    while not until():
-        if time.monotonic() > end:
-            raise JobFailed(f"screenshots: {what} took longer than {PATIENCE:.0f} s.")
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-
-def _settle(seconds: float = 0.6) -> None:
-    """Let the window draw: layout, grid and texture uploads come one after the other."""
-    end = time.monotonic() + seconds
-    _wait(lambda: time.monotonic() > end, "drawing")
 
 
 if __name__ == "__main__":
