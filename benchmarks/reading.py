@@ -32,9 +32,9 @@ from napari_memscan.volumes.reader import read_volume, write_nifti
 
 FILES, NEIGHBOURS = 16, 3
 GOAL_NEXT, GOAL_GAIN, GOAL_LEFT = 0.15, 5.0, 64.0
-"""Seconds until the next sample is shown, loaded ahead; so many times as quickly as one whose files
-are met first; MB that may be left of all the samples. What drawing takes beside that is printed and
-not judged: it is the graphics card's, and without one the processor's."""
+"""Seconds until the next sample is drawn, loaded ahead; so many times as quickly as one whose files
+are met first it must be given to napari (drawing takes the same either way); MB that may be left of
+all the samples."""
 
 
 class Shelf:
@@ -201,8 +201,8 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     viewer.close()
     demand = statistics.median(shown for shown, _ in rows["on demand, file met first"])
     goals = [
-        (f"next sample shown in less than {1000 * GOAL_NEXT:.0f} ms", base[0] < GOAL_NEXT),
-        (f"{GOAL_GAIN:.0f} times as quickly as on demand", demand >= GOAL_GAIN * base[0]),
+        (f"next sample drawn in less than {1000 * GOAL_NEXT:.0f} ms", base[1] < GOAL_NEXT),
+        (f"shown {GOAL_GAIN:.0f} times as quickly as on demand", demand >= GOAL_GAIN * base[0]),
         ("no wrong or stale case in 50 quick steps, and the last one is there", last and not wrong),
         (f"no layer left of {options.samples} samples", layers),
         (f"less than {GOAL_LEFT:.0f} MB left of them", late - early < GOAL_LEFT),
