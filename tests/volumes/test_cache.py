@@ -59,3 +59,10 @@ def test_a_file_of_something_else_is_computed_again(tmp_path):
         cache.path("ab").write_bytes(content)
         np.testing.assert_array_equal(cache.get("ab", lambda: array), array)
         assert cache.path("ab").read_bytes() == whole
+
+
+def test_what_is_put_takes_the_place_of_what_is_kept(tmp_path):
+    cache = ArrayCache(tmp_path)
+    for array in (ARRAYS["vector"], np.array([(b"ab", 1.5)], [("name", "S2"), ("value", "f8")])):
+        cache.put("ab", array)
+        np.testing.assert_array_equal(cache.get("ab", fail), array)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
+Keep = Callable[[int | None, Callable[[], Array]], Array]
+"""Gives back what is kept, else makes and keeps it: the small image of a training volume by its
+number, or what is learnt from all of them (None)."""
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same search would propose something else; part of the hash."""
 
 FLIPS = tuple(product((1, -1), repeat=3))
@@ -109,8 +113,15 @@ class Correlator:
         names = ("cells", "angle", "survivors", "components", "n_poses")
         return {name: getattr(self, name) for name in names} | {"spacing": list(self.spacing)}
 
-    def fit(self, training: VolumeSequence) -> Correlator:
+    def fit(self, training: VolumeSequence, keep: Keep | None = None) -> Correlator:
         """Learn the training volumes (X, Y, Z), all of one shape; they are read once each.
+
+        Parameters
+        ----------
+        training : sequence of arrays (X, Y, Z)
+        keep : callable, optional
+            Then only the first volume is read, and those whose image is not kept. An image depends
+            on its volume and `hash`; what is learnt on all images in their order.
 
         Raises
         ------
@@ -124,17 +135,24 @@ class Correlator:
         self._set_grid()
         self.images_ = np.empty((len(training), len(self._kept)), np.float32)
         for i in range(len(training)):
-            volume = _checked(training[i], f"training volume {i}", self.shape_)
-            window = self._sampled(self._small(volume), np.eye(3), margin=0)
-            self.images_[i] = self._normalised(window.reshape(1, -1)[:, self._kept])[0]
+            make = partial(self._image, training, i)
+            self.images_[i] = make() if keep is None else keep(i, make)
         self.images_ *= self._root
-        self._learn_components()
+        learnt = self._components() if keep is None else keep(None, self._components)
+        self._basis, self._signs = learnt[: -len(FLIPS)], learnt[-len(FLIPS) :]
+        self._rough = self.images_ @ self._basis
         return self
 
-    def _learn_components(self) -> None:
+    def _image(self, training: VolumeSequence, i: int) -> Array:
+        volume = _checked(training[i], f"training volume {i}", self.shape_)
+        window = self._sampled(self._small(volume), np.eye(3), margin=0)
+        return self._normalised(window.reshape(1, -1)[:, self._kept])[0]
+
+    def _components(self) -> Array:
         """Find principal components that a flip leaves as they are, or only turns the sign of.
 
-        So a flipped image need not be projected anew.
+        So a flipped image need not be projected anew. Returns an array (kept + flips, components):
+        below each component the signs.
         """
         some = self.images_
         if len(some) > ROUGH:
@@ -154,9 +172,10 @@ class Correlator:
                     component = part.T @ vectors[:, i] / np.sqrt(values[i])
                     found.append((values[i], component.astype(np.float32), signs))
         found.sort(key=lambda one: -one[0])
-        self._basis = np.stack([one[1] for one in found[: self.components]], axis=1)
-        self._signs = np.array([one[2] for one in found[: self.components]], np.float32).T
-        self._rough = self.images_ @ self._basis
+        best = found[: self.components]
+        basis, below = np.stack([one[1] for one in best]), np.array([one[2] for one in best])
+        result: Array = np.ascontiguousarray(np.hstack([basis, below.astype(np.float32)]).T)
+        return result
 
     def search(
         self,
@@ -207,7 +226,8 @@ class Correlator:
         images = self.images_[chosen]
         full = np.stack([images[:, flip] @ rows.T for flip in self._flipped], axis=1)
         full = full.reshape(len(chosen), len(FLIPS), len(self._turns), -1)
-        similarities = np.clip(full.max(axis=(1, 2, 3)), -1, 1)
+        # Rounded: the last digits of a product depend on how many volumes are in it.
+        similarities = np.clip(full.max(axis=(1, 2, 3)), -1, 1).round(6)
         order = np.lexsort((chosen, -similarities))
         taken = {int(chosen[i]) for i in order[:k]} | (set(include) - set(exclude))
         return [

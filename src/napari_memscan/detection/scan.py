@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,18 +174,6 @@ def scan(
         ],
         **chain,
     )
-
-
-def spacing_of(
-    preprocessing: Preprocessing, training: Iterable[Volume]
-) -> tuple[float, float, float]:
-    """Return the voxel size in mm of preprocessed volumes; 1 mm where nobody knows it.
-
-    Without resampling volumes keep their own: the median of the training volumes.
-    """
-    if preprocessing.spacing is not None:
-        return preprocessing.spacing
-    return median_spacing([known_spacing(volume) for volume in training])
 
 
 def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:

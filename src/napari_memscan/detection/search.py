@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.correlator import Correlator
+from napari_memscan.detection.correlator import Correlator, Keep
 from napari_memscan.detection.verification import Evidence, Verifier
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_of
@@ -45,11 +45,14 @@ class Query:
         Training volumes that an embedder takes for near.
     excluded : tuple of int
         Training volumes that may not be found: those of the same subject, for the null.
+    known : mapping from (int, str) to Evidence
+        What was registered before, by training volume and `Hit.start`: not registered again.
     """
 
     load: Callable[[], Array]
     proposed: tuple[int, ...] = ()
     excluded: tuple[int, ...] = ()
+    known: Mapping[tuple[int, str], Evidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +67,14 @@ class Hit:
         Among the candidates, from 0: the order in which they were proposed.
     evidence : Evidence
         After registration.
+    start : str
+        Hash of the poses that registration started from; '' where it was not kept.
     """
 
     index: int
     rank: int
     evidence: Evidence
+    start: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +176,11 @@ class Search:
             }
         )
 
-    def fit(self, training: VolumeSequence) -> Search:
+    def fit(self, training: VolumeSequence, keep: Keep | None = None) -> Search:
         """Learn the training volumes, each (X, Y, Z) in [0, 1] and of one shape.
 
         A sequence that reads its volumes when asked keeps memory small: only what the correlator
-        needs of each is held.
+        needs of each is held; `keep` is as in `Correlator.fit`.
 
         Raises
         ------
@@ -182,7 +188,7 @@ class Search:
             No volumes, different shapes, or a volume that is constant or not finite.
         """
         self.training_ = training
-        self.correlator_ = Correlator(spacing=self.spacing).fit(training)
+        self.correlator_ = Correlator(spacing=self.spacing).fit(training, keep)
         return self
 
     def find(self, query: Query) -> Found:
@@ -202,15 +208,16 @@ class Search:
                 "no training volume is left to compare with: all are of this volume's subject."
             )
         beside = set(query.proposed[: self.beside]) - set(query.excluded)
-        hits = [
-            Hit(
-                candidate.index,
-                rank,
-                self.verifier.verify(volume, self.training_[candidate.index], candidate.poses),
-            )
-            for rank, candidate in enumerate(candidates)
-            if rank < self.verified or candidate.index in beside
-        ]
+        hits = []
+        for rank, candidate in enumerate(candidates):
+            if rank >= self.verified and candidate.index not in beside:
+                continue
+            start = hash_of([pose.tolist() for pose in candidate.poses])
+            evidence = query.known.get((candidate.index, start))
+            if evidence is None:
+                other = self.training_[candidate.index]
+                evidence = self.verifier.verify(volume, other, candidate.poses)
+            hits.append(Hit(candidate.index, rank, evidence, start))
         hits.sort(key=lambda hit: (-hit.evidence.score, hit.index))
         return Found(tuple(hits), tuple(candidate.index for candidate in candidates))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_memscan.detection.search import Found, Query, Search
+    from napari_memscan.volumes.cohort import CohortRow
 
     Array = NDArray[np.float32]
     Vectors = NDArray[np.float32]
@@ -103,7 +104,8 @@ class StudySearch:
 
         config = study.config.verification
         self.study, self.training = study, training
-        self.files = [study.cache.path(study.array_key(path)) for path in training]
+        self.keys = [study.array_key(path) for path in training]
+        self.files = [study.cache.path(key) for key in self.keys]
         self.spacing = spacing(study)
         self.subjects = [row.subject_id for row in study.cohort.rows("training")]
         self.search = Search(
@@ -112,9 +114,7 @@ class StudySearch:
         self.index = NeighbourIndex().fit(vectors)
         self._fitted: Search | None = None
         # Everything that what is found depends on, but the volume that is searched for.
-        self.key = hash_of(
-            [self.search.hash, [study.array_key(path) for path in training], self.subjects]
-        )
+        self.key = hash_of([self.search.hash, self.keys, self.subjects])
 
     def run(self, tasks: Sequence[Task]) -> Generator[Progress, None, list[Found]]:
         """Search for volumes; from the cache where it was done before.
@@ -130,6 +130,7 @@ class StudySearch:
             In the order of the tasks.
         """
         from napari_memscan.detection.search import Found
+        from napari_memscan.jobs.pairs import Pairs
 
         queries = self._queries(tasks)
         keys = [
@@ -144,11 +145,13 @@ class StudySearch:
             search = self._fitted
             assert search is not None
             workers = min(self.workers, len(new))
-            results = search.find_all((queries[i] for i in new), workers)
+            pairs = Pairs(cache, self.search.verifier.hash, self.keys)
+            asked = (replace(queries[i], known=pairs.known(tasks[i].key)) for i in new)
+            results = search.find_all(asked, workers)
             try:
                 for i, found in zip(new, results, strict=True):
-                    values = found.to_array()
-                    cache.get(keys[i], lambda values=values: values)  # type: ignore[misc]
+                    pairs.keep(tasks[i].key, found)
+                    cache.put(keys[i], found.to_array())
                     done += 1
                     yield Progress(done, len(tasks), f"compared {tasks[i].what}")
             finally:
@@ -187,11 +190,19 @@ class StudySearch:
         """Fit the search, with all training volumes in the cache."""
         if self._fitted is not None:
             return
+        from napari_memscan.detection.correlator import Correlator
+
         for done, path in enumerate(self.training, 1):
             self.study.array(path)
             if done % 50 == 0 or done == len(self.training):
                 yield Progress(done, len(self.training), f"read {Path(path).name} (training)")
-        self._fitted = self.search.fit(Kept(self.files))
+        small = Correlator(spacing=self.spacing).hash
+
+        def keep(i: int | None, make: Callable[[], Array]) -> Array:
+            of = self.keys if i is None else self.keys[i]
+            return self.study.cache.get(hash_of(["small", of, small]), make)
+
+        self._fitted = self.search.fit(Kept(self.files), keep)
 
     def _again(self, query: Query) -> Any:
         """Search once more for what the cache has lost meanwhile."""
@@ -202,20 +213,23 @@ class StudySearch:
 
 
 def spacing(study: Study) -> Triple:
-    """Return the voxel size in mm of a study's preprocessed volumes; see `scan.spacing_of`."""
-    import numpy as np
+    """Return the voxel size in mm of a study's preprocessed volumes.
 
-    from napari_memscan.detection.scan import spacing_of
+    Without resampling it is the median of the training volumes'. Where one more volume changes
+    that, all pairs are registered anew.
+    """
+    from napari_memscan.detection.spacings import known_spacing, median_spacing
 
-    paths = [row.path for row in study.cohort.rows("training")]
     recipe = study.config.preprocessing
     if recipe.spacing is not None:
         return recipe.spacing
-    key = hash_of(["spacing", [study.sha256(path) for path in paths]])
-    x, y, z = study.cache.get(
-        key, lambda: np.array(spacing_of(recipe, map(study.volume, paths)))
-    ).tolist()
-    return (x, y, z)
+
+    def own(row: CohortRow) -> Any:
+        # The key that a scan keeps it under, too.
+        key = hash_of(["voxel", study.sha256(row.path), [row.axes, row.spacing]])
+        return study.cache.get(key, lambda: known_spacing(study.volume(row.path)))
+
+    return median_spacing([own(row) for row in study.cohort.rows("training")])
 
 
 def plain(study: Study, path: str, vector: Any, subject: str = "") -> Task:

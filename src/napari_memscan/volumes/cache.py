@@ -52,12 +52,16 @@ class ArrayCache:
         except (ValueError, EOFError, OSError):
             path.unlink(missing_ok=True)
         array = compute()
+        self.put(key, array)
+        return array
+
+    def put(self, key: str, array: NDArray[Any]) -> None:
+        """Keep an array under `key`, in place of what is kept there."""
         # Written from memory: numpy's own writing does not say that a disk is full.
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        with replacing(path) as temporary:
+        with replacing(self.path(key)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-        return array
 
 
 _SMALL = 65_536
