@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.perturbations import COPY_KINDS, NEAR_KINDS, Perturbation, draw
 from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
 
 Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -60,6 +63,7 @@ def plant(
     shape: tuple[int, int, int],
     seed: Sequence[int],
     label: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[Plant]:
     """Draw plants of each kind.
 
@@ -77,6 +81,10 @@ def plant(
         The same seed gives the same plants.
     label : str, optional
         ``novel`` where the sources are no training volumes.
+    names : sequence of str, optional
+        Of the sources, such as hashes of their content. Then which are perturbed and how depends
+        on the name of each and hardly on the others: one source more replaces at most one plant of
+        a kind by one of its own, while there are enough.
 
     Returns
     -------
@@ -97,7 +105,14 @@ def plant(
     every = list(COPY_KINDS | NEAR_KINDS)
     for kind in kinds:
         # A stream for each kind: asking for others beside it changes nothing.
-        random = np.random.default_rng([*seed, every.index(kind)])
+        stream = [*seed, every.index(kind)]
+        if names is not None:
+            plants += [
+                Plant(int(sources[i]), label or label_of(kind), kind, draw(kind, shape, random))
+                for i, random in _by_name(names, n, stream)
+            ]
+            continue
+        random = np.random.default_rng(stream)
         order: list[int] = []
         while len(order) < n:
             order += [int(sources[i]) for i in random.permutation(len(sources))]
@@ -106,3 +121,15 @@ def plant(
             for source in order[:n]
         ]
     return plants
+
+
+def _by_name(
+    names: Sequence[str], n: int, stream: Sequence[int]
+) -> Iterator[tuple[int, np.random.Generator]]:
+    """Yield n numbers of names in an order that the names give, each with a stream of its own."""
+    places = [int(hash_of([*stream, name]), 16) for name in names]
+    order = sorted(range(len(names)), key=lambda i: places[i])
+    times: Counter[str] = Counter()
+    for i in islice(cycle(order), n):
+        yield i, np.random.default_rng([*stream, places[i], times[names[i]]])
+        times[names[i]] += 1

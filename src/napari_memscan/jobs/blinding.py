@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.planting import planted, strangers
+from napari_memscan.jobs.planting import drawn, planted, strangers
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.searching import StudySearch, plain, read
 from napari_memscan.review.blind import BlindPlan, Exhibit, Held, plan
@@ -116,16 +116,12 @@ def _planted(
     study: Study, search: StudySearch, vectors: Sequence[Any], n: int
 ) -> Generator[Progress, None, list[Exhibit]]:
     """Return copies made on purpose, each beside the training volume it is a copy of."""
-    from napari_memscan.detection.planting import LIMIT_KINDS, plant
+    from napari_memscan.detection.planting import LIMIT_KINDS
 
     config = study.config
     kinds = LIMIT_KINDS["copy"]
-    every = range(len(search.training))
     # As many of each kind as can be, whatever the number.
-    of = [
-        plant([kind], -(-n // len(kinds)), every, config.preprocessing.shape, (config.seed, SEED))
-        for kind in kinds
-    ]
+    of = [drawn(study, [kind], -(-n // len(kinds)), search.training, SEED) for kind in kinds]
     plants = [one for row in zip(*of, strict=True) for one in row][:n]
     tasks = yield from planted(study, plants, search.training, search.spacing, "planted")
     poses: list[tuple[float, ...] | None] = [None] * len(tasks)

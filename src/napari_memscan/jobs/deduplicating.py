@@ -161,13 +161,12 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
         check_sizes,
         duplicates,
         others_of,
-        planted_for_limits,
         siblings_of,
     )
-    from napari_memscan.jobs.planting import planted
+    from napari_memscan.jobs.planting import for_limits, planted
     from napari_memscan.jobs.scanning import embedded
     from napari_memscan.jobs.searching import StudySearch, plain
-    from napari_memscan.jobs.verifying import LIMITS_SEED, sharpness_of
+    from napari_memscan.jobs.verifying import sharpness_of
 
     config = study.config
     rows = {split: study.cohort.rows(split) for split in ("training", "validation")}
@@ -188,9 +187,7 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
             np.stack([task.vector for task in training]),
         )
         own = siblings_of(real)
-        plants = planted_for_limits(
-            config.verification.planted, n, config.preprocessing.shape, (config.seed, LIMITS_SEED)
-        )
+        plants = for_limits(study, search.training)
         perturbed = yield from planted(
             study, plants, search.training, search.spacing, "planted", as_generated=False
         )

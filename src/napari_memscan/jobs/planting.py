@@ -21,6 +21,54 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
+LIMITS_SEED = 1
+"""Planted volumes that limits are learnt from; those of the self-test have another."""
+
+
+def drawn(
+    study: Study, kinds: Sequence[str], n: int, paths: Sequence[str], seed: int, label: str = ""
+) -> list[Plant]:
+    """Draw plants of a study's volumes.
+
+    Which volumes, and what is done to each, is told by their content: one volume more changes few
+    of them, and what was compared stays.
+
+    Parameters
+    ----------
+    study : Study
+    kinds : sequence of str
+        Of `perturbations.KINDS`.
+    n : int
+        Plants of each kind.
+    paths : sequence of str
+        Volumes to draw from.
+    seed : int
+        Beside the study's.
+    label : str
+        See `detection.planting.plant`.
+    """
+    from napari_memscan.detection.planting import plant
+
+    config = study.config
+    return plant(
+        kinds,
+        n,
+        range(len(paths)),
+        config.preprocessing.shape,
+        (config.seed, seed),
+        label or None,
+        [study.array_key(path) for path in paths],
+    )
+
+
+def for_limits(study: Study, paths: Sequence[str]) -> list[Plant]:
+    """Draw the plants that a study's class limits are learnt from."""
+    from napari_memscan.detection.planting import LIMIT_KINDS
+
+    kinds = [kind for of in LIMIT_KINDS.values() for kind in of]
+    return drawn(study, kinds, study.config.verification.planted, paths, LIMITS_SEED)
+
+
 def planted(
     study: Study,
     plants: Sequence[Plant],

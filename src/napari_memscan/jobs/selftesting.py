@@ -57,9 +57,8 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
 
     from napari_memscan.detection.detector import Null
     from napari_memscan.detection.perturbations import KINDS
-    from napari_memscan.detection.planting import plant
     from napari_memscan.detection.selftest import SelfTest, measured, stops
-    from napari_memscan.jobs.planting import planted
+    from napari_memscan.jobs.planting import drawn, planted
     from napari_memscan.jobs.scanning import embedded
     from napari_memscan.jobs.searching import StudySearch, plain
     from napari_memscan.jobs.verifying import calibrated
@@ -86,15 +85,13 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
                 for row in rows["validation"]
             ],
         )
-        shape, seed = study.config.preprocessing.shape, (study.config.seed, REPORT_SEED)
         kinds = [kind for kind in KINDS if not kind.startswith("registered")]
-        plants = plant(kinds, n, range(len(training)), shape, seed)
-        others = plant(UNRELATED, min(n * 2, len(unrelated)), range(len(unrelated)), shape, seed,
-                       "novel")  # fmt: skip
+        plants = drawn(study, kinds, n, training, REPORT_SEED)
+        of_others = [row.path for row in unrelated]
+        n_others = min(n * 2, len(unrelated))
+        others = drawn(study, UNRELATED, n_others, of_others, REPORT_SEED, "novel")
         tasks = yield from planted(study, plants, training, search.spacing, "planted")
-        more = yield from planted(
-            study, others, [row.path for row in unrelated], search.spacing, "unrelated"
-        )
+        more = yield from planted(study, others, of_others, search.spacing, "unrelated")
         found = yield from search.run([*tasks, *more])
         whole = base.null.one_each().scores
         nulls = [whole] * len(plants)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import hash_of
-from napari_memscan.jobs.planting import planted, strangers
+from napari_memscan.jobs.planting import for_limits, planted, strangers
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.searching import StudySearch, Task, plain
 from napari_memscan.study import Study
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Vectors = NDArray[np.float32]
-
-
-LIMITS_SEED = 1
-"""Planted volumes that limits are learnt from; those of the self-test have another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,23 +66,13 @@ def calibrated(
 
     from napari_memscan.detection.alike import refuse_equal_vectors
     from napari_memscan.detection.detector import Null, learnt
-    from napari_memscan.detection.planting import LIMIT_KINDS, plant
+    from napari_memscan.detection.planting import LIMIT_KINDS
 
     # Before the hours that the search takes.
     refuse_equal_vectors(search.index.vectors_, "training")
     refuse_equal_vectors([task.vector for task in validation], "validation")
     config = study.config
-    plants = [
-        one
-        for kinds in LIMIT_KINDS.values()
-        for one in plant(
-            kinds,
-            config.verification.planted,
-            range(len(search.training)),
-            config.preprocessing.shape,
-            (config.seed, LIMITS_SEED),
-        )
-    ]
+    plants = for_limits(study, search.training)
     others = yield from strangers(study, validation)
     perturbed = yield from planted(study, plants, search.training, search.spacing, "planted")
     found = yield from search.run([*others, *perturbed])
