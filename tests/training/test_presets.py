@@ -1,5 +1,6 @@
 """Presets at their full size without memory, and a few steps of each with narrow networks."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,13 +10,22 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_denoise
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.embedders.encoder import ContrastiveEncoder
 from napari_memscan.errors import BadInput
+from napari_memscan.training import planning
 from napari_memscan.training.presets import PRESETS, SHAPES, merged, preset
+from napari_memscan.training.run import estimate
 from napari_memscan.training.settings import settings_of
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 
 def settings(name, part, **changes):
     return settings_of(part).model_validate(merged(preset(name, part), changes))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """As few and small volumes as the networks and batches of all presets can take."""
+    volumes = np.random.default_rng(0).random((6, 32, 32, 32)).astype(np.float32)
+    return {"training": volumes[:5], "validation": volumes[5:]}
 
 
 def parameters(network):
@@ -70,6 +80,27 @@ def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
     assert recipe.denoiser["network"] == "VideoUNet"
     assert (recipe.sampler, recipe.steps) == ("ddpm", 9)
     assert (recipe.scheduler.schedule, recipe.scheduler.prediction_type) == ("cosine", "epsilon")
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "denoiser", "embedder"])
+@pytest.mark.parametrize("name", ["tiny", "paper-ct", "paper-knee"])
+def test_steps_with_all_of_a_presets_settings(name, part, small, fit, tmp_path, monkeypatch):
+    """On small volumes; the last steps, where critic and codebook have a say. Nothing is saved."""
+    monkeypatch.setattr(planning, "ROUNDS", 1)
+    more = {}
+    if part == "denoiser":
+        more["autoencoder"] = tmp_path / "ae"
+        one = settings(name, "autoencoder", steps=1, adversarial_weight=0, perceptual_weight=0)
+        fit("autoencoder", small, more["autoencoder"], one)
+    smaller = {}
+    if (name, part) == ("paper-knee", "embedder"):  # Its own working shape takes minutes here.
+        smaller["working_shape"] = (8, 64, 64)
+    chosen = settings(name, part, **smaller)
+    recipe = Preprocessing(shape=small["training"].shape[1:], intensity=MinMax())
+    job = estimate(part, small, chosen, preprocessing=recipe, device="cpu", **more)
+    with pytest.raises(StopIteration) as end:
+        next(job)
+    assert end.value.value.steps == chosen.steps
 
 
 def test_what_there_is_no_preset_for_is_said():
