@@ -129,8 +129,8 @@ def _untold(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:
     if known and n:
         yield (
             f"{n} of {len(rows)} volumes have no condition in cohort.csv that the model knows "
-            f"({', '.join(known)}); of these the denoiser was told none. Where training told it one, "
-            "scores are off."
+            f"({', '.join(known)}); of these the denoiser was told none. Where training told it "
+            "one, scores are off."
         )
 
 
