@@ -44,6 +44,7 @@ class Room:
                     or dock.generate.busy
                     or dock.review.busy
                     or dock.release.busy
+                    or dock.blind.busy
                     or dock.release.counting
                     or dock.viewing.loading
                     or dock.statistics.busy
@@ -137,7 +138,7 @@ def queue_study(ldm_study):
 
 @pytest.mark.display
 def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
-    """Decides, undoes, redoes, regenerates, closes the window, and finds everything again."""
+    """Decides, undoes, regenerates, reads blind, closes the window, and finds everything again."""
     room = rooms()
     room.open(queue_study)
     assert room.dock.step == REVIEW
@@ -205,8 +206,23 @@ def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
     assert f"replaced by {item.replaced_by}" in room.decided()[order[0]]
     room.look_at_panes()
     lineage = {name: one.parent for name, one in room.dock.review.items.items() if one.parent}
-    before, progress = room.decided(), queue.progress.text()
     assert room.dock.review.progress == (5, 7 + len(lineage))
+
+    # Three are read blind, with keys on the canvas.
+    room.click(room.view.blind)
+    page = room.dock.blind_view
+    page.start.cases.setValue(3)
+    room.click(page.start.start)
+    for number, key in enumerate((Key.Key_K, Key.Key_N, Key.Key_U), 1):
+        assert page.case.title.text() == f"Case {number} of 3"
+        assert room.titles() == ["A", "B"]
+        room.press(key)
+        room.press(Key.Key_J)
+    assert room.dock.blind.cases.progress == (3, 3)
+    room.click(page.case.end)
+    assert room.dock.step == REVIEW
+    before, progress = room.decided(), queue.progress.text()
+    assert [before[sample] for sample in order[1:5]] == [expected[s] for s in order[1:5]]
     room.close()
 
     again = rooms()
@@ -221,14 +237,19 @@ def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
     assert first.note == "knujh? same nodule"
     assert first.seconds > 0
     again.look_at_panes()
+    again.click(again.view.blind)
+    assert "is done: 3 cases" in again.dock.blind_view.start.there.text
+    again.dock.blind.close()
     again.dock.study.new()
     assert again.titles() == []
     assert again.dock.step == STUDY
     store = Study.open(queue_study).store(read_only=True)
-    found = audit(store)
+    found, blind = audit(store), [e.decision for e in store.history() if e.stage == "blind"]
     store.close()
     assert found.intact, str(found)
-    assert found.n_events == 5 + 4  # two undone and made again
+    assert blind == ["copy", "not a copy", "unsure"]
+    # Two were undone and made again; each blind one was unveiled.
+    assert found.n_events == 5 + 4 + 6
 
 
 @pytest.mark.display
