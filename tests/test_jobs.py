@@ -468,7 +468,9 @@ def test_training_on_a_study_makes_a_checkpoint_it_can_use(study):
     out = study.folder / "models" / "autoencoder"
     news = list(jobs.train(study, "autoencoder", out, settings, device="cpu"))
     assert news[13] == Progress(14, 14, f"read {Path(study.cohort.rows()[13].path).name}")
-    assert [n.step for n in news[14:]] == [1, 2]
+    # What is needed is said before the first step.
+    assert "GB of memory" in news[14].note
+    assert [n.step for n in news[15:]] == [1, 2]
     study.update(embedder=str(out))
     assert study.embedder().name == "autoencoder of the LDM"
     from napari_memscan.checkpoints.native import read_recipe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from napari_memscan.jobs import processes
 from napari_memscan.jobs.generating import made_elsewhere, register
@@ -40,7 +41,9 @@ def embed(study: Study) -> Generator[Progress, None, int]:
         paths = together.share(lambda: _paths(study))
         together.share(lambda: threads_of(study))  # Chosen and kept by the first.
         total, mine = len(paths), together.mine(paths)
-        for path, _ in zip(mine, embedded(study, mine), strict=True):
+        # The scan wants voxel sizes where nothing is resampled; the volume is read now.
+        sizes: dict[str, Any] | None = {} if study.config.preprocessing.spacing is None else None
+        for path, _ in zip(mine, embedded(study, mine, sizes), strict=True):
             together.done()
             yield Progress(together.count(), total, f"embedded {Path(path).name}")
         for count in together.rest(total):

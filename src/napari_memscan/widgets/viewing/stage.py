@@ -297,4 +297,5 @@ def _broken(title: str, width: float) -> str:
     napari does not tell how wide it draws a text; these are widths of its letters on the average.
     """
     mean = sum(0.51 if c in "iljtrf.,:| " else 0.79 for c in title) / max(len(title), 1)
-    return textwrap.fill(title, max(12, int(width / mean))) if title else title
+    kept = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    return textwrap.fill(kept, max(12, int(width / mean))) if title else title
