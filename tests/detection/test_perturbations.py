@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from napari_memscan.detection.perturbations import COPY_KINDS, KINDS, Perturbation, draw
+from napari_memscan.detection.perturbations import (
+    COPY_KINDS,
+    KINDS,
+    RANGES,
+    Perturbation,
+    draw,
+    largest,
+)
 from napari_memscan.errors import BadInput
 
 SHAPE = (20, 24, 28)
@@ -83,3 +90,19 @@ def test_what_does_not_fit_is_refused(volume):
     with pytest.raises(BadInput, match="one shape"):
         Perturbation((4, 4, 4)).apply(volume)
     assert "all at once" in COPY_KINDS
+
+
+def test_a_strength_multiplies_what_is_done():
+    for kind in RANGES:
+        usual = draw(kind, SHAPE, np.random.default_rng(3))
+        twice = draw(kind, SHAPE, np.random.default_rng(3), 2)
+        assert usual == draw(kind, SHAPE, np.random.default_rng(3), 1)
+        assert usual != twice, kind
+    turned = [draw("rotation", SHAPE, np.random.default_rng(3), s).rotation for s in (1, 2)]
+    assert turned[1] == pytest.approx(np.multiply(turned[0], 2))
+    zoomed = [draw("zoom", SHAPE, np.random.default_rng(3), s).zoom for s in (1, 2)]
+    assert zoomed[1] - 1 == pytest.approx(2 * (zoomed[0] - 1))
+    assert largest("rotation", 2) == "up to 20 degrees an axis"
+    assert largest("gamma", 2) == "up to 2.0"
+    with pytest.raises(BadInput, match="strength 5"):
+        draw("zoom", SHAPE, np.random.default_rng(3), 5)

@@ -6,7 +6,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.config import VerificationConfig
-from napari_memscan.detection.perturbations import KINDS
+from napari_memscan.detection.perturbations import COPY_KINDS, KINDS, RANGES
 from napari_memscan.detection.selftest import SelfTest
 from napari_memscan.errors import BadInput
 
@@ -32,6 +32,11 @@ def test_it_counts_every_kind_repeats_and_is_kept(study):
     whole = path.read_bytes()
     assert SelfTest.load(study.scan_dir) == result
     assert "sensitivity" in str(result)
+    # What is stronger is in no sum.
+    assert [row.kind for row in result.harder] == list(RANGES)
+    assert result.sum("copy").n == len(COPY_KINDS) - 1
+    assert "rotation, 2 times" in str(result)
+    assert any("rotation up to 20 degrees an axis (0 of 1 called)" in n for n in result.notes)
     # Again, from what is kept: nothing is searched for, and the bytes are the same.
     news = list(jobs.selftest(study, n=1))
     assert not [n for n in news if n.what.startswith("compared")]
@@ -50,6 +55,8 @@ def test_at_a_level_that_this_null_allows_copies_are_found(make_study, tmp_path)
 def test_a_damaged_file_and_wrong_numbers_are_refused(study):
     with pytest.raises(BadInput, match="at least 1"):
         jobs.run(jobs.selftest(study, n=0))
+    with pytest.raises(BadInput, match="strength 4"):
+        jobs.run(jobs.selftest(study, strength=4))
     with pytest.raises(BadInput, match="level"):
         jobs.run(jobs.selftest(study, level=1.0))
     assert SelfTest.load(study.scan_dir) is None

@@ -21,6 +21,12 @@ def selftest(
     level: Annotated[
         float, typer.Option(min=0, max=1, help="Share of false calls allowed for.")
     ] = 0.05,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=1, max=3, help="Also plant changes so many times as strong; 1 leaves that out."
+        ),
+    ] = 2.0,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -35,11 +41,12 @@ def selftest(
     \b
     Examples:
       memscan selftest audit
+      memscan selftest audit --strength 3
       memscan selftest audit -n 40 --json > selftest.json
     """
     from napari_memscan import jobs
     from napari_memscan.study import Study
 
     with redirect_stdout(sys.stderr):
-        result = follow(jobs.selftest(Study.open(study), n, level), "selftest")
+        result = follow(jobs.selftest(Study.open(study), n, level, strength), "selftest")
     say(json_format.dumps(result.to_dict(), sort_keys=True) if json else str(result))

@@ -37,6 +37,21 @@ NEAR_KINDS: dict[str, tuple[str, ...]] = {
 
 KINDS = COPY_KINDS | NEAR_KINDS
 
+RANGES = {
+    "rotation": (10.0, "{:.0f} degrees an axis"),
+    "shift": (6.0, "{:.0f} % of an axis"),
+    "zoom": (5.0, "{:.0f} %"),
+    "blur": (0.8, "{:.1f} voxels"),
+    "noise": (0.03, "{:.2f} of the range"),
+    "gamma": (1.4, "{:.1f}"),
+    "bias field": (20.0, "{:.0f} % an axis"),
+    "partial": (30.0, "{:.0f} % of an axis lost"),
+    "elastic": (10.0, "{:.0f} % of the mean axis"),
+}
+"""The largest value of each kind that can be stronger, at strength 1, and how it is said."""
+STRONGEST = 3.0
+"""Beyond this nothing of a volume may be left."""
+
 
 @dataclass(frozen=True)
 class Perturbation:
@@ -169,7 +184,18 @@ class Perturbation:
             result[tuple(part)] = 0
 
 
-def draw(kind: str, shape: tuple[int, int, int], random: np.random.Generator) -> Perturbation:
+def largest(kind: str, strength: float) -> str:
+    """Return the most that a kind of `RANGES` does at a strength: ``up to 20 degrees an axis``."""
+    value, text = RANGES[kind]
+    return "up to " + text.format(value**strength if kind == "gamma" else value * strength)
+
+
+def draw(
+    kind: str,
+    shape: tuple[int, int, int],
+    random: np.random.Generator,
+    strength: float = 1.0,
+) -> Perturbation:
     """Draw a perturbation of a kind.
 
     Parameters
@@ -180,6 +206,8 @@ def draw(kind: str, shape: tuple[int, int, int], random: np.random.Generator) ->
         Of the volumes it is for.
     random : numpy.random.Generator
         Where its numbers come from.
+    strength : float
+        Everything but flips is so many times as strong; up to `STRONGEST`.
 
     Returns
     -------
@@ -193,14 +221,16 @@ def draw(kind: str, shape: tuple[int, int, int], random: np.random.Generator) ->
     Raises
     ------
     BadInput
-        No such kind.
+        No such kind, or strength.
     """
+    if not 0 < strength <= STRONGEST:
+        raise BadInput(f"strength {strength:g}: more than 0 and at most {STRONGEST:g} is expected.")
     if kind not in KINDS:
         raise BadInput(f"perturbation {kind!r}: one of {', '.join(KINDS)} is expected.")
     parts = KINDS[kind]
 
-    def triple(largest: float) -> Triple:
-        x, y, z = random.uniform(-largest, largest, 3)
+    def triple(most: float) -> Triple:
+        x, y, z = random.uniform(-most, most, 3) * strength
         return float(x), float(y), float(z)
 
     # All numbers are always drawn, so that one part does not change what another part gets.
@@ -208,6 +238,7 @@ def draw(kind: str, shape: tuple[int, int, int], random: np.random.Generator) ->
     if kind == "flip" and not flips.any():
         flips[random.integers(3)] = True
     rotation, shift, zoom = triple(10), triple(0.06), random.uniform(0.95, 1.05)
+    zoom = zoom if strength == 1 else 1 + (zoom - 1) * strength
     blur, gamma = random.uniform(0.3, 0.8), np.exp(random.uniform(np.log(0.7), np.log(1.4)))
     bias, lost = triple(0.2), random.uniform(0.15, 0.3) * random.choice([-1, 1])
     axis, elastic = int(random.integers(3)), random.uniform(0.075, 0.1) * np.mean(shape)
@@ -218,12 +249,12 @@ def draw(kind: str, shape: tuple[int, int, int], random: np.random.Generator) ->
         "rotation": {"rotation": rotation},
         "shift": {"shift": (x, y, z)},
         "zoom": {"zoom": float(zoom)},
-        "blur": {"blur": float(blur)},
-        "noise": {"noise": 0.03},
-        "gamma": {"gamma": float(gamma)},
+        "blur": {"blur": float(blur * strength)},
+        "noise": {"noise": 0.03 * strength},
+        "gamma": {"gamma": float(gamma**strength)},
         "bias": {"bias": bias},
-        "partial": {"partial": (axis, float(lost))},
-        "elastic": {"elastic": float(elastic)},
+        "partial": {"partial": (axis, float(lost * strength))},
+        "elastic": {"elastic": float(elastic * strength)},
     }
     chosen: dict[str, object] = {"shape": shape, "seed": seed}
     for part in parts:

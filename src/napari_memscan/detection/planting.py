@@ -64,6 +64,7 @@ def plant(
     seed: Sequence[int],
     label: str | None = None,
     names: Sequence[str] | None = None,
+    strength: float = 1.0,
 ) -> list[Plant]:
     """Draw plants of each kind.
 
@@ -85,6 +86,8 @@ def plant(
         Of the sources, such as hashes of their content. Then which are perturbed and how depends
         on the name of each and hardly on the others: one source more replaces at most one plant of
         a kind by one of its own, while there are enough.
+    strength : float
+        See `perturbations.draw`.
 
     Returns
     -------
@@ -106,9 +109,12 @@ def plant(
     for kind in kinds:
         # A stream for each kind: asking for others beside it changes nothing.
         stream = [*seed, every.index(kind)]
+        if strength != 1:
+            stream.append(round(1000 * strength))
+        what = (label or label_of(kind), kind)
         if names is not None:
             plants += [
-                Plant(int(sources[i]), label or label_of(kind), kind, draw(kind, shape, random))
+                Plant(int(sources[i]), *what, draw(kind, shape, random, strength))
                 for i, random in _by_name(names, n, stream)
             ]
             continue
@@ -117,8 +123,7 @@ def plant(
         while len(order) < n:
             order += [int(sources[i]) for i in random.permutation(len(sources))]
         plants += [
-            Plant(source, label or label_of(kind), kind, draw(kind, shape, random))
-            for source in order[:n]
+            Plant(source, *what, draw(kind, shape, random, strength)) for source in order[:n]
         ]
     return plants
 

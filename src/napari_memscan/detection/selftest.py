@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.conformal import ConformalRule
+from napari_memscan.detection.perturbations import largest
 from napari_memscan.detection.rates import Rate
 from napari_memscan.detection.verdicts import verdicts
 from napari_memscan.errors import BadInput
@@ -101,6 +102,10 @@ class SelfTest:
         Of planting.
     notes : tuple of str
         Where the detector stops working, in words.
+    harder : tuple of KindResult
+        Of kinds that are `strength` times as strong: beyond what a copy is said to be, and in no
+        sum. They tell how far the detector reaches.
+    strength : float
     """
 
     kinds: tuple[KindResult, ...]
@@ -116,6 +121,8 @@ class SelfTest:
     notes: tuple[str, ...] = ()
     format: int = FORMAT
     detector_hash: str = ""
+    harder: tuple[KindResult, ...] = ()
+    strength: float = 1.0
 
     def sum(self, label: str) -> KindResult:
         """Return all kinds of one label together."""
@@ -172,6 +179,7 @@ class SelfTest:
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
             values["kinds"] = tuple(KindResult(**row) for row in values["kinds"])
+            values["harder"] = tuple(KindResult(**row) for row in values.get("harder", ()))
             values["notes"] = tuple(values["notes"])
             return cls(**values)
         except FileNotFoundError:
@@ -195,10 +203,11 @@ class SelfTest:
             f"{'called':>22}  {'right verdict':>22}"
             f"{'copy':>7}{'near':>6}{'novel':>7}{'undecided':>11}",
         ]
-        for row in [*self.kinds, *(self.sum(label) for label in LABELS)]:
+        usual = [(row, "") for row in (*self.kinds, *(self.sum(label) for label in LABELS))]
+        for row, more in [*usual, *((row, f", {self.strength:g} times") for row in self.harder)]:
             if not row.n:
                 continue
-            name = f"{row.kind} ({row.label})" if row.kind == "all" else row.kind
+            name = f"{row.kind} ({row.label})" if row.kind == "all" else f"{row.kind}{more}"
             name = f"unrelated, {name}" if row.label == "novel" and row.kind != "all" else name
             shares = [
                 f"{count / row.n:6.2f}" if row.label != "novel" else f"{'-':>6}"
@@ -279,8 +288,15 @@ def measured(
     return tuple(results)
 
 
-def stops(kinds: Sequence[KindResult], k: int, n_null: int, level: float) -> tuple[str, ...]:
-    """Return where the detector stops working, in words."""
+def stops(
+    kinds: Sequence[KindResult],
+    k: int,
+    n_null: int,
+    level: float,
+    harder: Sequence[KindResult] = (),
+    strength: float = 1.0,
+) -> tuple[str, ...]:
+    """Return where the detector stops working, in words; `harder` were changed more strongly."""
     notes = []
     if 1 / (n_null + 1) > level:
         notes.append(
@@ -297,4 +313,17 @@ def stops(kinds: Sequence[KindResult], k: int, n_null: int, level: float) -> tup
             notes.append(
                 f"Misses {1 - share:.0%} of volumes changed by: {row.kind} ({row.found}){why}."
             )
+    weak = [row for row in harder if row.n and row.found.k / row.n < WEAK]
+    if weak:
+        told = "; ".join(
+            f"{row.kind} {largest(row.kind, strength)} ({row.found.k} of {row.n} called)"
+            for row in weak
+        )
+        notes.append(f"Stops working where a change is {strength:g} times as strong: {told}.")
+    elif any(row.n for row in harder):
+        notes.append(
+            f"Also finds volumes changed {strength:g} times as strongly: "
+            + ", ".join(f"{row.kind} {largest(row.kind, strength)}" for row in harder)
+            + "."
+        )
     return tuple(notes)

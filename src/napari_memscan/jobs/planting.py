@@ -26,7 +26,13 @@ LIMITS_SEED = 1
 
 
 def drawn(
-    study: Study, kinds: Sequence[str], n: int, paths: Sequence[str], seed: int, label: str = ""
+    study: Study,
+    kinds: Sequence[str],
+    n: int,
+    paths: Sequence[str],
+    seed: int,
+    label: str = "",
+    strength: float = 1.0,
 ) -> list[Plant]:
     """Draw plants of a study's volumes.
 
@@ -44,7 +50,7 @@ def drawn(
         Volumes to draw from.
     seed : int
         Beside the study's.
-    label : str
+    label, strength
         See `detection.planting.plant`.
     """
     from napari_memscan.detection.planting import plant
@@ -58,6 +64,7 @@ def drawn(
         (config.seed, seed),
         label or None,
         [study.array_key(path) for path in paths],
+        strength,
     )
 
 

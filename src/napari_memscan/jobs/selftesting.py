@@ -25,7 +25,9 @@ UNRELATED = ("unchanged", "all at once")
 """What is done to unrelated volumes, to count false calls."""
 
 
-def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progress, None, SelfTest]:
+def selftest(
+    study: Study, n: int = 10, level: float = 0.05, strength: float = 2.0
+) -> Generator[Progress, None, SelfTest]:
     """Plant perturbed copies of a study's training volumes and count what its detector finds.
 
     Parameters
@@ -36,6 +38,9 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
         Planted volumes of each kind.
     level : float
         Share of false calls allowed for.
+    strength : float
+        Kinds that have a strength are planted so many times as strong as well, to see where the
+        detector stops working; up to 3. 1 leaves that out.
 
     Yields
     ------
@@ -56,7 +61,7 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
     import numpy as np
 
     from napari_memscan.detection.detector import Null
-    from napari_memscan.detection.perturbations import KINDS
+    from napari_memscan.detection.perturbations import KINDS, RANGES, STRONGEST
     from napari_memscan.detection.selftest import SelfTest, measured, stops
     from napari_memscan.jobs.planting import drawn, planted
     from napari_memscan.jobs.scanning import embedded
@@ -67,6 +72,8 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
         raise BadInput(f"{n} planted volumes of each kind; at least 1 is needed, 10 are usual.")
     if not 0 < level < 1:
         raise BadInput(f"level {level}: a share between 0 and 1 is expected, such as 0.05.")
+    if not 1 <= strength <= STRONGEST:
+        raise BadInput(f"strength {strength:g}: from 1 to {STRONGEST:g} is expected.")
     with study.lock("measure its detector"):
         rows = {s: study.cohort.rows(s) for s in ("training", "validation", "unseen")}
         unrelated = rows["unseen"] or rows["validation"]
@@ -87,6 +94,9 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
         )
         kinds = [kind for kind in KINDS if not kind.startswith("registered")]
         plants = drawn(study, kinds, n, training, REPORT_SEED)
+        usual = len(plants)
+        if strength > 1:
+            plants += drawn(study, list(RANGES), n, training, REPORT_SEED, strength=strength)
         of_others = [row.path for row in unrelated]
         n_others = min(n * 2, len(unrelated))
         others = drawn(study, UNRELATED, n_others, of_others, REPORT_SEED, "novel")
@@ -106,7 +116,20 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
             ]
             scores = np.array([score for score, _ in left])
             nulls.append(Null(scores, [subject for _, subject in left]).one_each().scores)
-        results = measured([*plants, *others], found, nulls, base.limits, level)
+        harder = measured(
+            plants[usual:],
+            found[usual : len(plants)],
+            nulls[usual : len(plants)],
+            base.limits,
+            level,
+        )
+        results = measured(
+            [*plants[:usual], *others],
+            [*found[:usual], *found[len(plants) :]],
+            [*nulls[:usual], *nulls[len(plants) :]],
+            base.limits,
+            level,
+        )
         result = SelfTest(
             kinds=results,
             level=level,
@@ -119,8 +142,10 @@ def selftest(study: Study, n: int = 10, level: float = 0.05) -> Generator[Progre
             search_hash=search.search.hash,
             detector_hash=base.hash,
             seed=study.config.seed,
+            harder=harder,
+            strength=strength,
             notes=(
-                *stops(results, search.search.retrieved, len(whole), level),
+                *stops(results, search.search.retrieved, len(whole), level, harder, strength),
                 *([DECODED] if base.decoded else []),
             ),
         )

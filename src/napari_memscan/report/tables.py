@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.perturbations import largest
 from napari_memscan.detection.result import VERDICTS
 from napari_memscan.detection.summary import MEASURES
 from napari_memscan.report.answer import by_chance, deciding, no_power
@@ -173,13 +174,14 @@ def kinds(test: SelfTest) -> Table:
         "95 % interval",
     )
     rows = tuple(_kind(row) for row in every if row.n)
-    return Table(
-        head, rows, tuple(range(1, len(head))), tuple(range(len(rows) - len(labels), len(rows)))
-    )
+    sums = tuple(range(len(rows) - len(labels), len(rows)))
+    rows += tuple(_kind(row, test.strength) for row in test.harder if row.n)
+    return Table(head, rows, tuple(range(1, len(head))), sums)
 
 
-def _kind(row: KindResult) -> tuple[str, ...]:
+def _kind(row: KindResult, strength: float = 1.0) -> tuple[str, ...]:
     name = f"all {PLANTED[row.label]}" if row.kind == "all" else row.kind
+    name += f", {largest(row.kind, strength)}" if strength != 1 else ""
     if row.label == "novel" and row.kind != "all":
         name = f"unrelated, {name}"
     retrieved = (row.retrieved_1, row.retrieved_5, row.retrieved_k)
