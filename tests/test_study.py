@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -217,7 +218,11 @@ def test_a_checkpoint_of_another_kind_is_refused(study, tmp_path, tiny_ldm):
         study.generator()
 
 
-def test_arrays_come_from_the_cache_until_the_file_changes(study, tmp_path):
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_arrays_come_from_the_cache_until_the_file_changes(study, tmp_path, monkeypatch):
     path = tmp_path / "a.npy"
     data = np.random.default_rng(0).uniform(-300, 900, (16, 16, 16)).astype(np.float32)
     np.save(path, data)
@@ -231,6 +236,12 @@ def test_arrays_come_from_the_cache_until_the_file_changes(study, tmp_path):
     np.testing.assert_array_equal(study.array(path), first[::-1])
     shutil.rmtree(study.cache_dir)
     np.testing.assert_array_equal(study.array(path), first[::-1])
+    # Where nothing can be kept, what is there can still be read.
+    shutil.rmtree(study.cache_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        np.testing.assert_array_equal(study.array(path), first[::-1])
+    assert not list(study.cache_dir.rglob("*.npy"))
     path.unlink()
     with pytest.raises(BadInput, match=r"a\.npy: missing"):
         study.array(path)

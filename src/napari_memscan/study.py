@@ -304,7 +304,10 @@ class Study:
         if not Path(path).exists():
             raise BadInput(f"{path}: missing. Restore this file; the others can still be read.")
         recipe = self.config.preprocessing
-        return self.cache.get(self.array_key(path), lambda: recipe.apply(self.volume(path)))
+        try:
+            return self.cache.get(self.array_key(path), lambda: recipe.apply(self.volume(path)))
+        except JobFailed:  # a full disk must not end the reading of what is on it
+            return recipe.apply(self.volume(path))
 
     def array_key(self, path: str | Path) -> str:
         """Return the cache key of a preprocessed volume: its bytes and what it went through."""

@@ -135,6 +135,7 @@ def provenance(
         "sampler": ", ".join(sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})),
         "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
         "declared of the model": _declared(study),
+        **_trained(study),
         "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
         "preprocessing hash": study.config.preprocessing.hash,
         "people in the training data": _people(study),
@@ -197,6 +198,22 @@ def _declared(study: Study) -> str:
     config = study.config.generator
     stated = config.declared if config is not None else {}
     return ", ".join(f"{name} {value}" for name, value in stated.items())
+
+
+def _trained(study: Study) -> dict[str, str]:
+    """Return how the parts of a model were trained, where its recipe says so."""
+    from napari_memscan.checkpoints.native import read_recipe
+
+    config = study.config.generator
+    path = Path(config.path) if config is not None and config.kind == "ldm" else None
+    if path is None or not (path / "recipe.json").is_file():
+        return {}
+    told = {}
+    for part, made in read_recipe(path).provenance.items():
+        if isinstance(made, dict) and isinstance(made.get("settings"), dict):
+            values = ", ".join(f"{name} {value}" for name, value in _flat(made["settings"]))
+            told[f"{part} trained with"] = f"{made.get('n_training')} volumes; {values}"
+    return told
 
 
 def _ranges(numbers: list[int]) -> str:
