@@ -311,7 +311,7 @@ class Study:
 
     def array_key(self, path: str | Path) -> str:
         """Return the cache key of a preprocessed volume: its bytes and what it went through."""
-        return hash_of(["array", self.sha256(path), self.config.preprocessing.hash])
+        return self.config.preprocessing.key(self.sha256(path))
 
     # What the audit has made
 

@@ -237,6 +237,7 @@ class CopyDetector:
         *,
         vectors: tuple[Vectors, Vectors] | None = None,
         subjects: tuple[Sequence[str], Sequence[str]] | None = None,
+        names: Sequence[str] | None = None,
     ) -> CopyDetector:
         """Learn the training volumes, the null and the class limits.
 
@@ -250,6 +251,9 @@ class CopyDetector:
         subjects : (sequence of str, sequence of str), optional
             Of training and of validation volumes. A validation volume is never compared with
             training volumes of its own subject.
+        names : sequence of str, optional
+            Of training volumes, such as hashes of their content: which are planted depends on
+            them; see `planting.plant`.
 
         Raises
         ------
@@ -292,7 +296,9 @@ class CopyDetector:
         self.plants_: list[Plant] = [
             one
             for kinds in LIMIT_KINDS.values()
-            for one in plant(kinds, self.n_planted, range(len(training)), shape, (self.seed, 1))
+            for one in plant(
+                kinds, self.n_planted, range(len(training)), shape, (self.seed, 1), None, names
+            )
         ]
         self.planted_ = self._find(
             [

@@ -145,6 +145,10 @@ def scan(
             volumes["validation"],
             vectors=(of["training"], of["validation"]),
             subjects=(splits["training"].subjects, splits["validation"].subjects),
+            names=[
+                preprocessing.key(splits["training"].digest(i))
+                for i in range(len(splits["training"]))
+            ],
         )
         judgement = detector.predict(volumes["synthetic"], of["synthetic"])
         chain = {

@@ -99,6 +99,10 @@ class Preprocessing(_Part):
         """Sixteen hexadecimal digits that change whenever the result would."""
         return hash_of({"version": VERSION, **self.model_dump(mode="json")})
 
+    def key(self, sha256: str) -> str:
+        """Return what stands for a preprocessed volume: its bytes and what it went through."""
+        return hash_of(["array", sha256, self.hash])
+
     def apply(self, volume: Volume) -> Array:
         """Bring a volume to this recipe's shape and to [0, 1].
 
