@@ -45,10 +45,10 @@ def calls(monkeypatch):
     return called
 
 
-def decide(study, **decisions):
+def decide(study, reader="reader", **decisions):
     store = study.store()
     for sample, decision in decisions.items():
-        store.record(sample, decision, "reader")
+        store.record(sample, decision, reader)
     store.close()
 
 
@@ -148,6 +148,8 @@ def test_flagged_are_those_that_readers_or_the_program_say(study, calls):
     jobs.run(jobs.scan(study))
     calls |= {"s000001", "s000002", "s000003"}
     decide(study, s000000="copy", s000001="not a copy", s000003="unsure")
+    # Another reader's word does not take it back.
+    decide(study, reader="Second", s000000="not a copy")
     assert jobs.flagged(study) == ["s000000"]
     assert jobs.flagged(study, called=True) == ["s000000", "s000002"]
     assert jobs.flagged(study, decided=False, called=True) == ["s000002"]

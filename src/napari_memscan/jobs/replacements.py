@@ -88,8 +88,8 @@ class Replacement:
 def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
     """Return the samples to replace, in order.
 
-    Of a sample and its replacements it is the last that a reader decided to be a copy. It stays in
-    the list after it was replaced, so that the same command goes on where it stopped; then
+    Of a sample and its replacements it is the last that any reader decided to be a copy. It stays
+    in the list after it was replaced, so that the same command goes on where it stopped; then
     `regenerate_all` only reports it.
 
     Parameters
@@ -104,19 +104,22 @@ def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list
     rows = study.samples()
     store = study.store()
     try:
-        decisions = {name: d.decision for name, d in store.current().items()}
+        # Of each reader the last word; one who says copy is enough, as in a release.
+        said = [d for decisions in store.by_reader().values() for d in decisions.values()]
     finally:
         store.close()
+    read = {d.sample for d in said}
+    copied = {d.sample for d in said if d.decision == "copy"}
     judged = judged_of(study, rows)
     result = []
     for row in rows:
         if row.parent:
             continue
         family = [row, *chain_of(row.sample, rows)]
-        copies = [r.sample for r in family if decisions.get(r.sample) == "copy"]
+        copies = [r.sample for r in family if r.sample in copied]
         if copies and decided:
             result.append(copies[-1])
-        elif called and row.sample not in decisions and is_called(row, judged):
+        elif called and row.sample not in read and is_called(row, judged):
             result.append(row.sample)
     return result
 
