@@ -115,9 +115,11 @@ def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make
 
 def test_it_gives_up_where_nothing_passes(study, calls):
     calls |= {f"s{i:06d}": "copy" for i in range(20)}
-    found = jobs.run(jobs.mitigation(study, 2, most=3))
-    assert [(m.drawn, m.n) for m in found.measures] == [(2, 2), (3, 0), (2, 2), (3, 0)]
-    assert found.sizes["quality"] == 0
+    found = jobs.run(jobs.mitigation(study, 6, most=7))
+    assert [(m.drawn, m.n) for m in found.measures] == [(6, 6), (7, 0), (6, 6), (7, 0)]
+    # Those that have volumes are compared all the same.
+    assert found.sizes["quality"] == 6
+    assert [m.quality["coverage"][0] is None for m in found.measures] == [False, True, False, True]
     assert not found.passes(found.measures[-1])
     assert "none left" in answer(found)
     assert mitigation_text(found)

@@ -31,6 +31,8 @@ FILE, PAGE = "mitigation.json", "index.html"
 
 STRENGTH = 2.0
 """Of guidance, where nobody says another."""
+LEAST = 6
+"""Volumes whose precision and coverage can be told at all: one more than `coverage.NEAREST`."""
 
 Row = tuple[SampleRow, "SampleResult"]
 
@@ -198,11 +200,12 @@ def _measured(
     paths = {split: [row.path for row in own.cohort.rows(split)]
              for split in ("training", "validation")}  # fmt: skip
     vectors = {split: np.stack(list(embedded(own, names))) for split, names in paths.items()}
-    m = min(len(rows) for _, rows in sets.values())
+    # A measure that leaves next to nothing must not keep the others from being compared.
+    m = min((len(rows) for _, rows in sets.values() if len(rows) >= LEAST), default=0)
     measures: list[Measure] = []
     for done, (name, (all_drawn, rows)) in enumerate(sets.items()):
         yield Progress(done, len(sets), f"quality of {name}")
-        names = [str(own.sample_path(row)) for row, _ in rows[:m]]
+        names = [str(own.sample_path(row)) for row, _ in rows[:m]] if len(rows) >= m else []
         quality = _quality(own, paths, vectors, names)
         measures.append(_measure(study, result, name, all_drawn, rows, quality))
     rows_of_model = own.samples()
