@@ -64,7 +64,8 @@ class Room:
         self.closed = True
 
     def click(self, button) -> None:
-        assert button.isVisible(), button.text()
+        stopped = self.dock.release_view.summary.stopped.text
+        assert button.isVisible(), f"{button.text()} {stopped}"
         assert button.isEnabled(), button.text()
         self.qtbot.mouseClick(button, LEFT)
         self.settle()
