@@ -199,10 +199,15 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     print(f"after closing: {len(viewer.layers)} layers")
     layers &= len(viewer.layers) == 0
     viewer.close()
-    demand = statistics.median(shown for shown, _ in rows["on demand, file met first"])
+    # What a reader waits for is drawn; what loading ahead can change is all before that.
+    columns = zip(*rows["on demand, file met first"], strict=True)
+    demand = [statistics.median(column) for column in columns]
     goals = [
         (f"next sample drawn in less than {1000 * GOAL_NEXT:.0f} ms", base[1] < GOAL_NEXT),
-        (f"shown {GOAL_GAIN:.0f} times as quickly as on demand", demand >= GOAL_GAIN * base[0]),
+        *(
+            (f"{what} {GOAL_GAIN:.0f} times as quickly as on demand", on >= GOAL_GAIN * ahead)
+            for what, on, ahead in zip(("shown", "drawn"), demand, base, strict=True)
+        ),
         ("no wrong or stale case in 50 quick steps, and the last one is there", last and not wrong),
         (f"no layer left of {options.samples} samples", layers),
         (f"less than {GOAL_LEFT:.0f} MB left of them", late - early < GOAL_LEFT),
