@@ -1,5 +1,6 @@
 """What the package promises as a whole: quick to import, complete when installed, small."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,36 @@ def test_import_and_command_line_stay_light():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def run_python(code, **environment):
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_completion_offers_the_public_names_and_imports_none_of_them():
+    code = (
+        "import sys, napari_memscan as m\n"
+        "print(*dir(m))\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    names, imported = run_python(code).split("\n")[:2]
+    assert names.split() == ["Study", "__version__", "jobs", "scan"]
+    assert imported == ""
+
+
+def test_every_public_name_is_there():
+    # EAGER_IMPORT makes lazy_loader import at once, so a misspelt module shows.
+    code = "import napari_memscan as m; print(*[getattr(m, name) for name in m.__all__])"
+    assert "napari_memscan.study.Study" in run_python(code, EAGER_IMPORT="1")
+    code = "import napari_memscan as m; print(hasattr(m, 'nothing'))"
+    assert run_python(code) == "False\n"
 
 
 def test_napari_finds_the_plugin():

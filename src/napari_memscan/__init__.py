@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from napari_memscan.detection.scan import scan
@@ -14,17 +16,16 @@ try:
 except PackageNotFoundError:
     __version__ = "0+unknown"
 
-__all__ = ["Study", "__version__", "scan"]
+__all__ = ["Study", "__version__", "jobs", "scan"]
+
+# Imported where used: `import napari_memscan` and `memscan --help` stay fast.
+__getattr__, _, _ = lazy_loader.attach(
+    __name__,
+    submodules=["jobs"],
+    submod_attrs={"detection.scan": ["scan"], "study": ["Study"]},
+)
 
 
-def __getattr__(name: str) -> Any:
-    # Imported where used: `import napari_memscan` and `memscan --help` stay fast.
-    if name == "scan":
-        from napari_memscan.detection.scan import scan
-
-        return scan
-    if name == "Study":
-        from napari_memscan.study import Study
-
-        return Study
-    raise AttributeError(f"module 'napari_memscan' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    """Return the public names only, which is what completion in a shell offers."""
+    return sorted(__all__)
