@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.planting import plant
+from napari_memscan.detection.planting.plants import plant
 from napari_memscan.volumes.importers import import_any
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing, Window
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from _cohorts import SETTINGS, SPACING, Batch, Split
 from _generated import finished
+from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.decision.thresholds import PaperRule
 from napari_memscan.detection.detector import Judgement, Null, judge
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.neighbours import NeighbourIndex
-from napari_memscan.detection.planting import LIMIT_KINDS, plant
-from napari_memscan.detection.search import Found
-from napari_memscan.detection.thresholds import PaperRule
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, plant
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
+from napari_memscan.detection.retrieval.search import Found
 from napari_memscan.embedders.lowres import LowResolutionEmbedder
 from napari_memscan.training.settings import EmbedderSettings, Settings, StructuralSettings
 
@@ -327,7 +327,7 @@ class Chain:
     def fit(self, study: Split) -> None:
         """Train the embedder, unless it is there, and fit the detector."""
         from napari_memscan.detection.detector import CopyDetector
-        from napari_memscan.detection.search import Search
+        from napari_memscan.detection.retrieval.search import Search
 
         embed = None if self.embed is None else self.embed(study)
         search = Search(verified=self.verified)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from _cohorts import SPACING, Batch, Split
-from napari_memscan.detection.perturbations import draw
+from napari_memscan.detection.planting.perturbations import draw
 
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 

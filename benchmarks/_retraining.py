@@ -10,11 +10,11 @@ import numpy as np
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.comparing import Difference
-from napari_memscan.detection.mitigating import Retrained
-from napari_memscan.detection.rates import Rate
-from napari_memscan.detection.result import ScanResult
-from napari_memscan.jobs.monitoring import MonitorSettings
+from napari_memscan.detection.mitigation import Retrained
+from napari_memscan.detection.results.scan_result import ScanResult
+from napari_memscan.detection.statistics.differences import Difference
+from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.jobs.training.monitor import MonitorSettings
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.cohort import Cohort

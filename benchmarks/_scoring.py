@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_memscan.detection.conformal import ConformalRule
-from napari_memscan.detection.intervals import auc
+from napari_memscan.detection.decision.conformal import ConformalRule
+from napari_memscan.detection.statistics.intervals import auc
 
 CLASSES = ("copy", "near-duplicate", "novel")
 VERDICTS = (*CLASSES, "undecided")

@@ -11,10 +11,10 @@ import numpy as np
 
 from _cohorts import SPACING, Batch, Split
 from _scoring import area, confusion, macro_f1, tpr_at
+from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.detector import Null, judge, learnt
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
-from napari_memscan.detection.search import Found, Query, Search
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
+from napari_memscan.detection.retrieval.search import Found, Query, Search
 
 Measure = Callable[[object], float]
 

@@ -22,13 +22,13 @@ import time
 
 import numpy as np
 
-from napari_memscan.detection.assumption import exchangeability_test
-from napari_memscan.detection.conformal import ConformalRule
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.neighbours import NeighbourIndex
-from napari_memscan.detection.thresholds import PaperRule, SizeMatchedRule, null_floor
-from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.decision.conformal import ConformalRule
+from napari_memscan.detection.decision.exchangeability import exchangeability_test
+from napari_memscan.detection.decision.thresholds import PaperRule, SizeMatchedRule, null_floor
+from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 WITHIN = "mean above q, within error"
 SHARES = (0.0, 0.02, 0.1, 0.3)

@@ -47,7 +47,7 @@ def ranks(queries: np.ndarray, training: np.ndarray, sources: np.ndarray) -> np.
 def measure(pipe, name: str, arrays: dict, recipe: Preprocessing, options) -> None:
     import torch
 
-    from napari_memscan.detection.perturbations import draw
+    from napari_memscan.detection.planting.perturbations import draw
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.training.run import train
     from napari_memscan.training.settings import EMBEDDERS as TRAINED

@@ -23,7 +23,7 @@ from _retraining import retraining
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig
 from napari_memscan.demo.study import create_demo_study
-from napari_memscan.detection.mitigating import MOST_LOSS, UNSEEN, Mitigation
+from napari_memscan.detection.mitigation import MOST_LOSS, UNSEEN, Mitigation
 from napari_memscan.report.mitigation import mitigation_text, retrained_text
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings

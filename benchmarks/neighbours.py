@@ -31,7 +31,7 @@ def authors(training: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def ours(training: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    from napari_memscan.detection.neighbours import NeighbourIndex
+    from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 
     return NeighbourIndex().fit(training).kneighbors(queries, k)[1]
 

@@ -83,8 +83,8 @@ def make_study(folder: Path, samples: int, training: int) -> Path:
 
 def scan_result(made: list[str], training: list[str]) -> Any:
     """Return what a scan of these could have found: one in twenty a copy, one in ten near."""
-    from napari_memscan.detection.calibration import RuleResult
-    from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+    from napari_memscan.detection.results.calibration_record import RuleResult
+    from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
 
     random = np.random.default_rng(0)
     pose = tuple(float(v) for v in np.eye(4).ravel())
@@ -160,7 +160,7 @@ def naive(items: Any, height: int, width: int) -> tuple[float, list[float]]:
     """Fill a table with a widget in every cell; return the seconds for it, and of each frame."""
     from qtpy.QtWidgets import QLabel, QTableWidget
 
-    from napari_memscan.widgets.queue_words import decided, explained
+    from napari_memscan.widgets.review.queue_text import decided, explained
 
     table = QTableWidget(len(items), 4)
 
@@ -185,7 +185,7 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     """Print the table; return whether all goals are met."""
     import napari
 
-    from napari_memscan.widgets.dock import MemscanWidget
+    from napari_memscan.widgets.dock.dock import MemscanWidget
 
     study = make_study(folder / "large", options.samples, options.training)
     small = make_study(folder / "small", 20, 20)

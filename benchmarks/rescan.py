@@ -20,7 +20,7 @@ from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConfig
 from napari_memscan.demo.phantoms import phantom, write_cohort
 from napari_memscan.demo.study import preprocessing
-from napari_memscan.detection.verification import Verifier
+from napari_memscan.detection.registration.verifier import Verifier
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.reader import write_nifti

@@ -51,7 +51,7 @@ def hippocampus(folder: Path, splits: tuple[str, ...]) -> np.ndarray:
 
 def pixel_ranks(training: np.ndarray, queries: list[np.ndarray], sources: np.ndarray) -> list[int]:
     """Rank sources by correlation of small images as they stand."""
-    from napari_memscan.detection.neighbours import NeighbourIndex
+    from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
     from napari_memscan.embedders.lowres import LowResolutionEmbedder
 
     embedder = LowResolutionEmbedder((12, 12, 12))
@@ -63,8 +63,8 @@ def pixel_ranks(training: np.ndarray, queries: list[np.ndarray], sources: np.nda
 
 
 def recall(name: str, training: np.ndarray, n_queries: int, seed: int, options: dict) -> None:
-    from napari_memscan.detection.correlator import Correlator
-    from napari_memscan.detection.perturbations import draw
+    from napari_memscan.detection.planting.perturbations import draw
+    from napari_memscan.detection.retrieval.correlator import Correlator
 
     correlator = Correlator(**options).fit(training)
     for label, kind in CLASSES.items():
@@ -105,7 +105,7 @@ class _Repeated:
 def speed(pipe, n: int, side: int, rounds: int, options: dict) -> None:
     from scipy.ndimage import gaussian_filter
 
-    from napari_memscan.detection.correlator import Correlator
+    from napari_memscan.detection.retrieval.correlator import Correlator
 
     random = np.random.default_rng(0)
     volumes = [gaussian_filter(random.random((side,) * 3), 2).astype(np.float32) for _ in range(24)]

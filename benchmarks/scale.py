@@ -36,7 +36,7 @@ class Embedder:
 
 
 def memscan(training: np.ndarray, validation: np.ndarray, synthetic: np.ndarray, k: int) -> dict:
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.detection.scan import scan_vectors
 
     def paths(split: str, vectors: np.ndarray) -> list[str]:

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection import verification
-from napari_memscan.detection.correlator import Correlator
-from napari_memscan.detection.perturbations import draw
-from napari_memscan.detection.verification import Evidence, Verifier
+from napari_memscan.detection.planting.perturbations import draw
+from napari_memscan.detection.registration import verifier as verification
+from napari_memscan.detection.registration.verifier import Evidence, Verifier
+from napari_memscan.detection.retrieval.correlator import Correlator
 from napari_memscan.volumes.cache import ArrayCache
 
 MEASURES = ("score", "correlation", "ssim", "worst", "displacement")

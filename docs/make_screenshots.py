@@ -24,7 +24,7 @@ from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.demo.study import N_SAMPLES, checkpoint_path, create_demo_study
 from napari_memscan.study import Study
-from napari_memscan.widgets.screenshots import (
+from napari_memscan.widgets.screenshots.screenshots import (
     SIZES,
     THEMES,
     save_choices,
@@ -103,7 +103,7 @@ def views(study: Path, ours: bool) -> None:
         for theme in THEMES:
             # napari closes its application with the last window.
             call = f"save_views({str(study)!r}, {str(ALL)!r}, {size}, {theme!r})"
-            code = f"from napari_memscan.widgets.screenshots import save_views; {call}"
+            code = f"from napari_memscan.widgets.screenshots.screenshots import save_views; {call}"
             subprocess.run([sys.executable, "-c", code], check=True)
             if ours:
                 shutil.rmtree(study / "blind", ignore_errors=True)

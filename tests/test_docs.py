@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_key_table_names_every_key_and_no_other():
     pytest.importorskip("qtpy")
-    from napari_memscan.widgets.keys import ACTIONS
+    from napari_memscan.widgets.review.keys import ACTIONS
 
     text = (DOCS / "reading.md").read_text(encoding="utf-8")
     table = text[text.index("## All keys") : text.index("## What is recorded")]

@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.inspection import inspect
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput

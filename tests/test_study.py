@@ -22,7 +22,7 @@ from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
 from napari_memscan.demo.phantoms import write_cohort
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.jobs.training import volumes_to_train
+from napari_memscan.jobs.training.train import volumes_to_train
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window

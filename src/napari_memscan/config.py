@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 def _declarable(value: dict[str, Any]) -> dict[str, Any]:
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
 
     Declared.of(value)
     return value

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.ldm import LDMGenerator
@@ -359,7 +359,7 @@ class Study:
 
     def result(self) -> ScanResult | None:
         """Return the last scan; None before the first."""
-        from napari_memscan.detection.result import ScanResult
+        from napari_memscan.detection.results.scan_result import ScanResult
 
         if not (self.scan_dir / "summary.json").exists():
             return None

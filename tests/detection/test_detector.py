@@ -9,9 +9,9 @@ import pytest
 
 from napari_memscan.demo.phantoms import HU_WINDOW, phantom
 from napari_memscan.detection.detector import CopyDetector, Null, learnt
-from napari_memscan.detection.perturbations import draw
-from napari_memscan.detection.planting import plant
-from napari_memscan.detection.search import Found, Query, Search
+from napari_memscan.detection.planting.perturbations import draw
+from napari_memscan.detection.planting.plants import plant
+from napari_memscan.detection.retrieval.search import Found, Query, Search
 from napari_memscan.errors import BadInput
 
 SHAPE = (20, 20, 20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import napari_memscan
-from napari_memscan.detection.result import ScanResult
+from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -182,7 +182,7 @@ def test_a_constant_vector_is_named_by_its_volume(arrays):
     [(-0.2, 3), (0.82, 3), (0.99, 3), (0.995, 4), (0.9995, 5), (0.99999, 6), (1.0, 6)],
 )
 def test_similarities_near_1_are_shown_with_more_decimals(threshold, digits):
-    from napari_memscan.detection.result import digits_of
+    from napari_memscan.detection.results.scan_result import digits_of
 
     assert digits_of(threshold) == digits
     # Two that lie on either side of the threshold by a tenth of its distance to 1 look different.

@@ -8,7 +8,8 @@ import torch
 
 from napari_memscan.checkpoints.networks import build_autoencoder
 from napari_memscan.errors import BadInput
-from napari_memscan.generators import decoding, needs
+from napari_memscan.generators import decoding
+from napari_memscan.generators import memory as needs
 from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.callback import MemorisationCallback
-from napari_memscan.jobs.monitoring import read_log
+from napari_memscan.jobs.training.monitor import read_log
 
 SHAPE = (6, 6, 6)
 

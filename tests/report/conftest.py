@@ -8,24 +8,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_memscan.detection.calibration import Calibration
+from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.detector import Null, judge
 from napari_memscan.detection.evidence import METRICS
 from napari_memscan.detection.evidence.result import EXACT, MetricResult
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.membership_result import STANDING, AttackResult, MembershipResult
-from napari_memscan.detection.perturbations import COPY_KINDS, NEAR_KINDS
-from napari_memscan.detection.result import VERDICTS
+from napari_memscan.detection.membership.result import STANDING, AttackResult, MembershipResult
+from napari_memscan.detection.planting.perturbations import COPY_KINDS, NEAR_KINDS
+from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+from napari_memscan.detection.registration.verifier import Evidence as PairEvidence
+from napari_memscan.detection.results.calibration_record import Calibration
+from napari_memscan.detection.results.scan_result import VERDICTS
+from napari_memscan.detection.retrieval.search import Found, Hit
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.detection.search import Found, Hit
-from napari_memscan.detection.selftest import KindResult, SelfTest
-from napari_memscan.detection.separation import separation
-from napari_memscan.detection.verification import Evidence as PairEvidence
-from napari_memscan.report.attached import Attached, Evidence, Twice
+from napari_memscan.detection.statistics.roc import separation
 from napari_memscan.report.page import write_report
+from napari_memscan.report.supplementary import Attached, Evidence, Twice
+from napari_memscan.review.current_decisions import Standing
 from napari_memscan.review.events import Decision
 from napari_memscan.review.findings import findings
-from napari_memscan.review.standing import Standing
 from napari_memscan.review.truth import Truth
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")

@@ -14,9 +14,9 @@ import pytest
 from napari_memscan import jobs
 from napari_memscan.config import RuleConfig, VerificationConfig
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.report.attached import Attached
 from napari_memscan.report.figures import pair, planes
 from napari_memscan.report.page import answer, write_report
+from napari_memscan.report.supplementary import Attached
 from napari_memscan.review.store import Decision
 
 

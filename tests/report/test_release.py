@@ -18,7 +18,7 @@ from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.report import release
 from napari_memscan.report.datasheet import ASKED, OPEN, datasheet
-from napari_memscan.report.disclosed import disclosed
+from napari_memscan.report.de_identification import disclosed
 from napari_memscan.report.headers import unclean
 from napari_memscan.report.manifest import Selection, decisions_of, entry, manifest
 from napari_memscan.report.policy import COPY, DISAGREE, REPLACED, UNSURE, Policy

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from napari_memscan.detection.rates import Rate
+from napari_memscan.detection.statistics.proportions import Rate
 from napari_memscan.errors import BadInput
 from napari_memscan.review.accuracy import accuracy, called, changes, said
 from napari_memscan.review.agreement import kappa, pairwise

@@ -15,9 +15,9 @@ from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.review.audit import audit
 from napari_memscan.review.blind import Exhibit, Held, plan
 from napari_memscan.review.blind_case import CHOICE_QUESTION, COPY_QUESTION
+from napari_memscan.review.blind_session import BlindReading
 from napari_memscan.review.events import UNVEILED
 from napari_memscan.review.plans import load_plan, load_plans, save_plan
-from napari_memscan.review.reading import BlindReading
 from napari_memscan.review.store import DecisionStore
 
 POSE = tuple(np.eye(4).ravel().tolist())

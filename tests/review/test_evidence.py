@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from napari_memscan.detection.result import Neighbour
+from napari_memscan.detection.results.scan_result import Neighbour
 from napari_memscan.review.evidence import seen
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.store import DecisionStore

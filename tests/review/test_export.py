@@ -9,6 +9,7 @@ import json
 import pytest
 
 from napari_memscan.errors import BadInput
+from napari_memscan.review.current_decisions import Standing
 from napari_memscan.review.events import Decision
 from napari_memscan.review.export import (
     MODALITIES,
@@ -19,7 +20,6 @@ from napari_memscan.review.export import (
     renamed,
 )
 from napari_memscan.review.findings import findings
-from napari_memscan.review.standing import Standing
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.review.truth import Truth, truth_of_table, truth_of_verdicts
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
 from napari_memscan.review.queue import ReviewQueue
 from napari_memscan.review.store import DecisionStore
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from napari_memscan.detection.result import Neighbour, SampleResult
+from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.errors import JobFailed
 from napari_memscan.review.session import PAUSE, Session
 from napari_memscan.review.store import DecisionStore

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.jobs.monitoring import read_log
+from napari_memscan.jobs.training.monitor import read_log
 from napari_memscan.training.devices import is_first
 from napari_memscan.training.run import STATE
 from napari_memscan.training.settings import AutoencoderSettings
@@ -99,7 +99,7 @@ WATCHED = """
     import os
     import sys
     import numpy as np
-    from napari_memscan.jobs.monitoring import Monitor, MonitorSettings
+    from napari_memscan.jobs.training.monitor import Monitor, MonitorSettings
     from napari_memscan.training.fitting import Fitting
     from napari_memscan.training.run import train
     from napari_memscan.training.settings import DenoiserSettings

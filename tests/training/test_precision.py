@@ -7,7 +7,8 @@ from lightning.fabric.plugins import MixedPrecision
 
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.errors import JobFailed
-from napari_memscan.training import preparing, run
+from napari_memscan.training import run
+from napari_memscan.training import setup as preparing
 from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import AutoencoderSettings

@@ -14,13 +14,13 @@ import torch
 from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.checkpoints.native import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.training.augmentation_views import augmented, degraded, nt_xent
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import (
     AutoencoderSettings,
     DenoiserSettings,
     EmbedderSettings,
 )
-from napari_memscan.training.views import augmented, degraded, nt_xent
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 PREPROCESSING = Preprocessing(shape=(16, 16, 16), intensity=MinMax())

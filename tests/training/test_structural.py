@@ -11,10 +11,10 @@ from napari_memscan.embedders.structural import StructuralEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 from napari_memscan.training.augmentation import Augmentation, elastic
-from napari_memscan.training.likeness import likeness
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import EMBEDDERS, StructuralSettings, settings_of
 from napari_memscan.training.structural import StructuralTask, working_shape
+from napari_memscan.training.structural_distance import likeness
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 SHAPE = (16, 20, 16)

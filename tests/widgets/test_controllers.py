@@ -7,11 +7,11 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_memscan.study import Study
-from napari_memscan.widgets.generate_controller import GenerateController
-from napari_memscan.widgets.generate_view import GenerateView
-from napari_memscan.widgets.study_controller import StudyController
-from napari_memscan.widgets.study_view import StudyView
-from napari_memscan.widgets.trust import TrustDialog
+from napari_memscan.widgets.generate.controller import GenerateController
+from napari_memscan.widgets.generate.view import GenerateView
+from napari_memscan.widgets.study.controller import StudyController
+from napari_memscan.widgets.study.trust_dialog import TrustDialog
+from napari_memscan.widgets.study.view import StudyView
 
 WAIT = 60_000
 

@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari_memscan import jobs
 from napari_memscan.review.audit import audit
 from napari_memscan.study import Study
-from napari_memscan.widgets.dock import REVIEW, MemscanWidget
+from napari_memscan.widgets.dock.dock import REVIEW, MemscanWidget
 
 WAIT = 60_000
 
@@ -24,7 +24,7 @@ from itertools import count
 from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from napari_memscan.widgets.dock import MemscanWidget
+from napari_memscan.widgets.dock.dock import MemscanWidget
 
 application = QApplication([])
 dock = MemscanWidget(ViewerModel())

@@ -17,8 +17,8 @@ from sqlalchemy import event
 
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.study import Study
-from napari_memscan.widgets.dock import GENERATE, REVIEW, MemscanWidget
-from napari_memscan.widgets.preferences import PLUGIN
+from napari_memscan.widgets.common.preferences import PLUGIN
+from napari_memscan.widgets.dock.dock import GENERATE, REVIEW, MemscanWidget
 
 WAIT = 60_000
 # A real server: fixtures of another folder are not seen here.

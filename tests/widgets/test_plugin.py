@@ -9,11 +9,11 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_memscan.study import Study
-from napari_memscan.widgets import dock as dock_module
 from napari_memscan.widgets import launch
+from napari_memscan.widgets.dock import dock as dock_module
 from napari_memscan.widgets.reader import get_reader
 from napari_memscan.widgets.sample import PLUGIN, WIDGET
-from napari_memscan.widgets.screenshots import NAMES
+from napari_memscan.widgets.screenshots.screenshots import NAMES
 
 WAIT = 60_000
 
@@ -110,7 +110,13 @@ def test_launch_opens_the_window_on_a_study(qtbot, make_napari_viewer, monkeypat
 @pytest.mark.display
 def test_screenshots_are_real_pictures(tmp_path, folder_study):
     # In a process of its own: napari closes with the last window.
-    command = [sys.executable, "-m", "napari_memscan.widgets.screenshots", folder_study, tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "napari_memscan.widgets.screenshots.screenshots",
+        folder_study,
+        tmp_path,
+    ]
     run = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=dict(os.environ)
     )

@@ -6,18 +6,18 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_memscan.widgets.blind.case_view import CaseView
-from napari_memscan.widgets.finding import Choice, Finding
-from napari_memscan.widgets.generate_view import GenerateView
-from napari_memscan.widgets.histogram import Histogram, densities
-from napari_memscan.widgets.lacking import lacking
-from napari_memscan.widgets.look import Look, look_of
-from napari_memscan.widgets.message import Message
-from napari_memscan.widgets.model_row import EXAMPLE, ModelRow, example
-from napari_memscan.widgets.path_row import PathRow
-from napari_memscan.widgets.review_view import ReviewView
-from napari_memscan.widgets.step_bar import StepBar
-from napari_memscan.widgets.study_view import StudyView
-from napari_memscan.widgets.trust import TrustDialog
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look, look_of
+from napari_memscan.widgets.dock.step_bar import StepBar
+from napari_memscan.widgets.generate.view import GenerateView
+from napari_memscan.widgets.review.view import ReviewView
+from napari_memscan.widgets.statistics.histogram import Histogram, densities
+from napari_memscan.widgets.study.field_status import Choice, Finding
+from napari_memscan.widgets.study.form_state import lacking
+from napari_memscan.widgets.study.model_row import EXAMPLE, ModelRow, example
+from napari_memscan.widgets.study.path_row import PathRow
+from napari_memscan.widgets.study.trust_dialog import TrustDialog
+from napari_memscan.widgets.study.view import StudyView
 
 
 def luminance(colour: str) -> float:

@@ -10,7 +10,7 @@ from napari_memscan import jobs
 from napari_memscan.report.verification import verify
 from napari_memscan.review.audit import audit
 from napari_memscan.study import Study
-from napari_memscan.widgets.dock import RELEASE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.dock.dock import RELEASE, REVIEW, STUDY, MemscanWidget
 
 WAIT = 60_000
 LEFT = Qt.MouseButton.LeftButton

@@ -6,7 +6,7 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from napari_memscan.checkpoints.opcodes import LARGEST, check_pickle
+from napari_memscan.checkpoints.pickle_scan import LARGEST, check_pickle
 from napari_memscan.errors import BadInput
 
 MOST_ENTRIES = 100_000

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.families.interface import Candidate
-from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.loading import describe, detect, load, unknown
+from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.errors import BadInput
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.families.interface import Candidate, Family
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import (
     AnyEmbedderRecipe,
     AutoencoderRecipe,

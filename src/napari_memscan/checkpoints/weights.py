@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.archive import check_archive
-from napari_memscan.checkpoints.opcodes import LARGEST, check_pickle
+from napari_memscan.checkpoints.pickle_scan import LARGEST, check_pickle
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:

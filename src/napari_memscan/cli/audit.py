@@ -38,7 +38,7 @@ def audit(
       memscan audit audit
       memscan audit audit --expect 3f1c09a2b7de
     """
-    from napari_memscan.jobs.blinding import FOLDER
+    from napari_memscan.jobs.readers.blind_study import FOLDER
     from napari_memscan.review.audit import audit as verify
     from napari_memscan.study import Study
 

@@ -49,7 +49,7 @@ def blind(
       memscan blind audit --reader Ann --cases 60 --planted 12 --reveal end
       memscan blind audit --reader Ben --forced-choice
     """
-    from napari_memscan.jobs import blinding
+    from napari_memscan.jobs.readers import blind_study as blinding
     from napari_memscan.study import Study
 
     if reveal not in REVEALS:

@@ -38,7 +38,7 @@ def check(
       memscan check bundle/ --study audit --json
       memscan check scan.nii.gz --study audit
     """
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.cli.checks import Report, check_path
 
     declared = Declared.parsed(set_ or [])
@@ -85,8 +85,8 @@ def convert(
       memscan convert results/model-60.pt ldm --set downsample=4,4,4 --set shape=256,256,32
     """
     from napari_memscan import jobs
-    from napari_memscan.checkpoints.declared import Declared
     from napari_memscan.checkpoints.loading import describe
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.cli.console import follow
     from napari_memscan.study import Study
 

@@ -14,8 +14,8 @@ from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
     from napari_memscan.checkpoints.checkpoint import Checkpoint
-    from napari_memscan.checkpoints.declared import Declared
     from napari_memscan.checkpoints.inspection import Inspection
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.study import Study
 
@@ -116,7 +116,7 @@ def _is_table(path: Path) -> bool:
 
 
 def _has_weights(folder: Path) -> bool:
-    from napari_memscan.checkpoints.found import WEIGHT_SUFFIXES
+    from napari_memscan.checkpoints.probe import WEIGHT_SUFFIXES
 
     return any(child.suffix.lower() in WEIGHT_SUFFIXES for child in folder.iterdir())
 
@@ -234,9 +234,9 @@ def checkpoint(found: Inspection, study: Study | None, report: Report) -> Iterat
 
 def _estimated(found: Inspection, study: Study) -> Inspection:
     """Return it with the scale factor that the study's training volumes have."""
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.cli.console import follow
-    from napari_memscan.jobs.creating import estimated, scale_of
+    from napari_memscan.jobs.models.create_study import estimated, scale_of
 
     declared = found.declared or Declared()
     rows = study.cohort.rows("training")
@@ -258,7 +258,7 @@ def _self_test(generator: LDMGenerator, report: Report) -> Iterator[str]:
 def _fits(checkpoint: Checkpoint, study: Study, report: Report) -> Iterator[str]:
     from napari_memscan.checkpoints.recipe import LDMRecipe
     from napari_memscan.cli.console import follow
-    from napari_memscan.jobs.creating import doubted
+    from napari_memscan.jobs.models.create_study import doubted
 
     made, wanted = checkpoint.recipe.preprocessing, study.config.preprocessing
     if made is None:

@@ -14,8 +14,8 @@ import typer
 from napari_memscan.cli.console import follow, note, say
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.duplicate_groups import Group
-    from napari_memscan.jobs.deduplicating import CohortDuplicates
+    from napari_memscan.detection.duplicates.groups import Group
+    from napari_memscan.jobs.scan.deduplicate import CohortDuplicates
     from napari_memscan.study import Study
     from napari_memscan.volumes.cohort import CohortRow
 

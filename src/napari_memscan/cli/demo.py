@@ -57,7 +57,7 @@ def demo(
 
 def _take_screenshots(study: Path) -> list[Path]:
     """Take pictures of the window with the review open; say why where that cannot be done."""
-    from napari_memscan.widgets.screenshots import save_screenshots
+    from napari_memscan.widgets.screenshots.screenshots import save_screenshots
 
     note("Screenshots of the napari window ...")
     try:

@@ -82,8 +82,8 @@ def experiment(
       memscan experiment audit --run $SLURM_ARRAY_TASK_ID
       torchrun --nproc-per-node 2 --no-python memscan experiment audit
     """
+    from napari_memscan.jobs import distributed as processes
     from napari_memscan.jobs import experiment as jobs
-    from napari_memscan.jobs import processes
     from napari_memscan.jobs import run as run_silently
     from napari_memscan.study import Study
 

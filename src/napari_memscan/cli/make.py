@@ -154,7 +154,7 @@ def embed(
 @contextmanager
 def _first_speaks() -> Iterator[bool]:
     """Say whether this is the first process of a job; let a failure be told once, by its own."""
-    from napari_memscan.jobs import processes
+    from napari_memscan.jobs import distributed as processes
 
     rank, _ = processes.place()
     try:
@@ -258,7 +258,7 @@ def _study_over(
     trust: bool,
 ) -> Iterator[Study]:
     """Give a study over three folders: at `out`, or one that is gone afterwards."""
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.checkpoints.trusted.spec import resolved
     from napari_memscan.config import GeneratorConfig, StudyConfig
     from napari_memscan.detection.scan import default_preprocessing

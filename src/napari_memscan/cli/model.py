@@ -15,7 +15,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.monitoring import MonitorSettings
+    from napari_memscan.jobs.training.monitor import MonitorSettings
     from napari_memscan.study import Study
     from napari_memscan.training.settings import Settings
 
@@ -159,7 +159,7 @@ def train(
     from napari_memscan.checkpoints.loading import describe
     from napari_memscan.jobs import run
     from napari_memscan.jobs import train as job
-    from napari_memscan.jobs.training import estimate_training
+    from napari_memscan.jobs.training.train import estimate_training
     from napari_memscan.study import Study
     from napari_memscan.training.devices import is_first
 
@@ -200,7 +200,7 @@ def train(
         say(f"{part}: {made}{'; looks of --monitor are not counted' if watched else ''}.")
         return
     if watched is not None:
-        from napari_memscan.jobs.monitoring import BEST, LOG, read_log
+        from napari_memscan.jobs.training.monitor import BEST, LOG, read_log
 
         row = read_log(out / LOG)[-1]
         ended = "" if made == out else f" ended at step {row.step} of {settings.steps}:"
@@ -218,7 +218,7 @@ def _monitor(
     stop_above: float | None,
     keep_below: float | None,
 ) -> MonitorSettings | None:
-    from napari_memscan.jobs.monitoring import MonitorSettings
+    from napari_memscan.jobs.training.monitor import MonitorSettings
 
     if every is None:
         for name, share in (("stop-above", stop_above), ("keep-below", keep_below)):

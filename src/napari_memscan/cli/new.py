@@ -82,7 +82,7 @@ def new(
       memscan new audit --cohort ct.csv --shape 64,64,64 --intensity window:-300:900
     """
     from napari_memscan import jobs
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
     from napari_memscan.checkpoints.trusted.spec import resolved
     from napari_memscan.config import GeneratorConfig
 

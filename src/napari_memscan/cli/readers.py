@@ -47,7 +47,7 @@ def readers(
       memscan readers audit --imrmc study.imrmc --truth truth.csv
     """
     from napari_memscan.files import write_text
-    from napari_memscan.jobs.comparing import compared, told
+    from napari_memscan.jobs.readers.agreement import compared, told
     from napari_memscan.study import Study
 
     made = compared(Study.open(study), truth, anonymous=anonymous)

@@ -15,7 +15,7 @@ from napari_memscan.cli.console import follow, note, say
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.regenerating import Replacement
+    from napari_memscan.jobs.replacement.regenerate import Replacement
 
 
 def regenerate(

@@ -9,17 +9,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.alike import refuse_equal_vectors, refuse_equal_volumes
-from napari_memscan.detection.assumption import AssumptionTest, exchangeability_test
-from napari_memscan.detection.calibration import Calibration
-from napari_memscan.detection.conformal import BatchDecision, ConformalRule
-from napari_memscan.detection.limits import ClassLimits
-from napari_memscan.detection.neighbours import NeighbourIndex
-from napari_memscan.detection.planting import LIMIT_KINDS, Plant, plant
-from napari_memscan.detection.scores import subject_numbers
-from napari_memscan.detection.search import Found, Query, Search, VolumeSequence
-from napari_memscan.detection.sharpness import sharpness
-from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.decision.conformal import BatchDecision, ConformalRule
+from napari_memscan.detection.decision.exchangeability import AssumptionTest, exchangeability_test
+from napari_memscan.detection.decision.sharpness import sharpness
+from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
+from napari_memscan.detection.results.calibration_record import Calibration
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
+from napari_memscan.detection.retrieval.search import Found, Query, Search, VolumeSequence
+from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
+from napari_memscan.detection.statistics.validation import subject_numbers
 from napari_memscan.errors import BadInput
 
 Array = NDArray[np.float32]

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.detection.sources import Source, Volumes, refuse_overlap
-from napari_memscan.detection.spacings import known_spacing, median_spacing, spacing_warnings
 from napari_memscan.files import hash_of
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
+from napari_memscan.volumes.sources import Source, Volumes, refuse_overlap
+from napari_memscan.volumes.spacing import known_spacing, median_spacing, spacing_warnings
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
-    from napari_memscan.detection.rules import RuleName
+    from napari_memscan.detection.compare_rules import RuleName
+    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.cache import ArrayCache
     from napari_memscan.volumes.volume import Volume
@@ -107,7 +107,7 @@ def scan(
     >>> print(result)  # doctest: +SKIP
     """
     from napari_memscan.detection.detector import CopyDetector
-    from napari_memscan.detection.search import Search
+    from napari_memscan.detection.retrieval.search import Search
     from napari_memscan.embedders.interface import tell
     from napari_memscan.embedders.loading import load_embedder
 

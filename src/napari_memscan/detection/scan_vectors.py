@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.alike import alike_warnings, refuse_equal_vectors
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.neighbours import standardised
-from napari_memscan.detection.result import Neighbour, SampleResult, ScanResult
-from napari_memscan.detection.rules import RuleName, Similarities, mem_of_decision, side_by_side
-from napari_memscan.detection.thresholds import null_floor
-from napari_memscan.detection.verdicts import verdicts
+from napari_memscan.detection.compare_rules import (
+    RuleName,
+    Similarities,
+    mem_of_decision,
+    side_by_side,
+)
+from napari_memscan.detection.decision.thresholds import null_floor
+from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
+from napari_memscan.detection.retrieval.neighbours import standardised
+from napari_memscan.detection.statistics.equality import alike_warnings, refuse_equal_vectors
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.calibration import Calibration, RuleResult
-    from napari_memscan.detection.conformal import BatchDecision
+    from napari_memscan.detection.decision.conformal import BatchDecision
     from napari_memscan.detection.detector import Judgement
+    from napari_memscan.detection.results.calibration_record import Calibration, RuleResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.preprocessing import Preprocessing
 

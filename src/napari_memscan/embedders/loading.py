@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.recipe import (
     BackboneRecipe,
     EmbedderRecipe,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import check_fit, load_strict
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.recipe import SlicesRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import build_loaded
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.recipe import StructuralRecipe
 from napari_memscan.embedders.lowres import checked
 from napari_memscan.errors import BadInput

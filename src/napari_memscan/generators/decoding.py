@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.generators import needs
+from napari_memscan.generators import memory as needs
 
 if TYPE_CHECKING:
     import torch

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.checkpoints.loading import load
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.model import as_it_is
 from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
 from napari_memscan.errors import BadInput, JobFailed, out_of_memory
-from napari_memscan.generators import decoding, machine, needs
+from napari_memscan.generators import decoding
+from napari_memscan.generators import memory as needs
+from napari_memscan.generators import runtime as machine
 from napari_memscan.generators.guidance import Guidance, check_guidance
 from napari_memscan.generators.interface import LESS_MEMORY, Sample, Settings, Step
 from napari_memscan.generators.schedule import Schedule

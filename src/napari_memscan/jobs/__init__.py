@@ -4,22 +4,22 @@ Whoever runs a job sees its progress in what it yields and stops it by not askin
 finished is on disk; the same call goes on from there and gives the same bytes.
 """
 
-from napari_memscan.jobs.converting import convert
-from napari_memscan.jobs.creating import create
-from napari_memscan.jobs.deduplicating import deduplicate
-from napari_memscan.jobs.embedding import embed
-from napari_memscan.jobs.evidence import evidence
-from napari_memscan.jobs.generating import generate
-from napari_memscan.jobs.membership import membership
-from napari_memscan.jobs.mitigating import mitigation
+from napari_memscan.jobs.mitigation.mitigation import mitigation
+from napari_memscan.jobs.models.convert import convert
+from napari_memscan.jobs.models.create_study import create
 from napari_memscan.jobs.progress import Progress, run
-from napari_memscan.jobs.regenerating import flagged, regenerate, regenerate_all
-from napari_memscan.jobs.releasing import Preview, preview, release
-from napari_memscan.jobs.reporting import report
-from napari_memscan.jobs.scanning import scan, vector
-from napari_memscan.jobs.screening import screened, until_clean
-from napari_memscan.jobs.selftesting import selftest
-from napari_memscan.jobs.training import train
+from napari_memscan.jobs.release.release import Preview, preview, release
+from napari_memscan.jobs.release.report import report
+from napari_memscan.jobs.replacement.regenerate import flagged, regenerate, regenerate_all
+from napari_memscan.jobs.replacement.until_clean import screened, until_clean
+from napari_memscan.jobs.sampling.generate import generate
+from napari_memscan.jobs.scan.deduplicate import deduplicate
+from napari_memscan.jobs.scan.embed import embed
+from napari_memscan.jobs.scan.membership import membership
+from napari_memscan.jobs.scan.metrics import evidence
+from napari_memscan.jobs.scan.scan import scan, vector
+from napari_memscan.jobs.scan.selftest import selftest
+from napari_memscan.jobs.training.train import train
 
 __all__ = [
     "Preview",

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import Callback
 
-from napari_memscan.detection.memorising import Embed, MemorisationGauge
+from napari_memscan.detection.training_gauge import Embed, MemorisationGauge
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.monitoring import Row, write_log
+from napari_memscan.jobs.training.monitor import Row, write_log
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-    from napari_memscan.detection.search import VolumeSequence
+    from napari_memscan.detection.retrieval.search import VolumeSequence
 
 
 class MemorisationCallback(Callback):

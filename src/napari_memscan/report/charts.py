@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.explored import Curve, Explored, explore, reaching
-from napari_memscan.report.answer import level_word
+from napari_memscan.detection.exploration.threshold_curve import Curve, Explored, explore, reaching
+from napari_memscan.report.conclusion import level_word
 from napari_memscan.report.figures import png_of
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
-    from napari_memscan.detection.selftest import KindResult, SelfTest
+    from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+    from napari_memscan.detection.results.scan_result import ScanResult
 
 POINTS = 160
 """Thresholds of a sweep."""

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from napari_memscan.detection.comparing import ALONE
-from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.statistics.differences import ALONE
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 MARKERS = ("o", "s", "^", "D", "v")
 

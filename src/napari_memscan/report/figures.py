@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.report.answer import class_limits, level_word
+from napari_memscan.report.conclusion import class_limits, level_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.results.scan_result import ScanResult
 
 DPI = 130
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.report.answer import answer, deciding, stale
+from napari_memscan.report.conclusion import answer, deciding, stale
 from napari_memscan.report.policy import Policy
 from napari_memscan.review.events import DECISIONS, program_version
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.rates import Rate
-    from napari_memscan.detection.result import SampleResult, ScanResult
-    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.detection.planting.selftest import SelfTest
+    from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
+    from napari_memscan.detection.statistics.proportions import Rate
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_memscan.detection.mitigating import (
+from napari_memscan.detection.mitigation import (
     MOST_LOSS,
     QUALITY,
     UNSEEN,
@@ -14,7 +14,7 @@ from napari_memscan.detection.mitigating import (
     Mitigation,
     Retrained,
 )
-from napari_memscan.detection.rates import Rate
+from napari_memscan.detection.statistics.proportions import Rate
 from napari_memscan.files import write_text
 
 READ = {

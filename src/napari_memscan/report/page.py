@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.result import SampleResult, ScanResult
+from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 from napari_memscan.files import write_text
-from napari_memscan.report import charts, described, other_tables, tables
-from napari_memscan.report.answer import answer, headline, no_power, promise, stale, stricter
-from napari_memscan.report.attached import Attached
+from napari_memscan.report import alt_text as described
+from napari_memscan.report import charts, tables
+from napari_memscan.report import evidence_tables as other_tables
+from napari_memscan.report.conclusion import answer, headline, no_power, promise, stale, stricter
 from napari_memscan.report.figures import histogram, pair
-from napari_memscan.report.untested import NEVER, untested
+from napari_memscan.report.limitations import NEVER, untested
+from napari_memscan.report.supplementary import Attached
 from napari_memscan.review.store import Decision
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.selftest import SelfTest
+    from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.review.findings import Findings
 
 Pictures = Callable[[str], NDArray[np.float32]]
@@ -165,7 +167,7 @@ def _pair(sample: SampleResult, pictures: Pictures, spacing: Triple | None) -> t
     pose = sample.neighbours[0].transform
     if pose is None or spacing is None:
         return pair(synthetic, training), False
-    from napari_memscan.detection.verification import Verifier
+    from napari_memscan.detection.registration.verifier import Verifier
 
     aligned = Verifier(spacing=spacing).aligned(
         synthetic, training, np.asarray(pose, np.float64).reshape(4, 4)
@@ -175,7 +177,7 @@ def _pair(sample: SampleResult, pictures: Pictures, spacing: Triple | None) -> t
 
 def _scan_charts(result: ScanResult) -> dict[str, Any]:
     """Return the charts of a scan, each with what it shows in words."""
-    from napari_memscan.detection.explored import copies_of_each, curve
+    from napari_memscan.detection.exploration.threshold_curve import copies_of_each, curve
 
     swept = charts.sweep(result)
     grown = None

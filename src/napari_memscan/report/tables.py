@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.perturbations import largest
-from napari_memscan.detection.result import VERDICTS
-from napari_memscan.detection.summary import MEASURES
-from napari_memscan.report.answer import by_chance, deciding, no_power
+from napari_memscan.detection.planting.perturbations import largest
+from napari_memscan.detection.results.scan_result import VERDICTS
+from napari_memscan.detection.results.summary import MEASURES
+from napari_memscan.detection.statistics.intervals import clopper_pearson
+from napari_memscan.report.conclusion import by_chance, deciding, no_power
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.calibration import Calibration, Interval
-    from napari_memscan.detection.rates import Rate
-    from napari_memscan.detection.result import ScanResult
-    from napari_memscan.detection.selftest import KindResult, SelfTest
+    from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+    from napari_memscan.detection.results.calibration_record import Calibration, Interval
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.detection.statistics.proportions import Rate
 
 LABELS = ("copy", "near-duplicate", "novel")
 PLANTED = {

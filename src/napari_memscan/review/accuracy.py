@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from napari_memscan.detection.rates import Rate
+from napari_memscan.detection.statistics.proportions import Rate
 from napari_memscan.review.agreement import Readings
 from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import CALLED

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.detection.result import ScanResult
+from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.review.queue import QueueItem
 
 

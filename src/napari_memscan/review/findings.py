@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_memscan.detection.rates import Rate
+from napari_memscan.detection.statistics.proportions import Rate
 from napari_memscan.review.accuracy import Accuracy, Changes, accuracy, called, changes, said
 from napari_memscan.review.agreement import Kappa, Readings, kappa, pairwise
+from napari_memscan.review.current_decisions import Standing
 from napari_memscan.review.events import STAGES
-from napari_memscan.review.standing import Standing
 from napari_memscan.review.truth import Truth
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from napari_memscan.detection.result import Neighbour, ScanResult
+from napari_memscan.detection.results.scan_result import Neighbour, ScanResult
 from napari_memscan.review.store import Decision
 
 CALLED = ("copy", "near-duplicate")

@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from operator import is_
 from typing import Any
 
-from napari_memscan.detection.result import ScanResult
+from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import JobFailed
 from napari_memscan.review.claims import Claims
+from napari_memscan.review.current_decisions import Standing
 from napari_memscan.review.events import Decision
 from napari_memscan.review.queue import Left, QueueItem, ReviewQueue
-from napari_memscan.review.standing import Standing
 from napari_memscan.review.store import DecisionStore
 
 PAUSE = 30.0

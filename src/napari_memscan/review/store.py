@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review.address import address_of
+from napari_memscan.review.current_decisions import Standing
 from napari_memscan.review.database import ABOUT, EVENTS, OLD, Database
 from napari_memscan.review.events import (
     DECISIONS,
@@ -24,7 +25,6 @@ from napari_memscan.review.events import (
     program_version,
     storable,
 )
-from napari_memscan.review.standing import Standing
 from napari_memscan.review.takeover import take_over
 
 __all__ = ["DECISIONS", "UNVEILED", "WITHDRAWN", "Decision", "DecisionStore"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_memscan.training.views import degraded, rotations
+from napari_memscan.training.augmentation_views import degraded, rotations
 
 
 @dataclass(frozen=True)

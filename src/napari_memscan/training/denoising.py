@@ -30,10 +30,10 @@ from napari_memscan.checkpoints.recipe import (
     Recipe,
 )
 from napari_memscan.errors import BadInput
+from napari_memscan.training.augmentation_views import viewed
 from napari_memscan.training.conditions import Conditions, dropped, learned
 from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.training.tasks import Arrays, Pictures, with_channel
-from napari_memscan.training.views import viewed
 
 LEARNABLE = ("AutoencoderKL", "VQVAE")
 """Autoencoders whose latents a denoiser is trained on here."""

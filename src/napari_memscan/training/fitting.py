@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from napari_memscan.training.explaining import Diverged
+from napari_memscan.training.errors import Diverged
 from napari_memscan.training.layout import channels_last
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, Settings
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.errors import BadInput
+from napari_memscan.training.callbacks import Moment, Watch
 from napari_memscan.training.conditions import Conditions
-from napari_memscan.training.explaining import Diverged, diverging, memory_of
+from napari_memscan.training.errors import Diverged, diverging, memory_of
 from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.logs import PICTURES, Log, draw
 from napari_memscan.training.planning import Pace
-from napari_memscan.training.preparing import fingerprints
 from napari_memscan.training.progress import TrainingProgress
 from napari_memscan.training.settings import Settings
+from napari_memscan.training.setup import fingerprints
 from napari_memscan.training.state import restore_state, save_state
-from napari_memscan.training.watching import Moment, Watch
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SHOWN = 4

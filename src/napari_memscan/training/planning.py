@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.needs import free_bytes
+from napari_memscan.generators.memory import free_bytes
 
 if TYPE_CHECKING:
     import torch

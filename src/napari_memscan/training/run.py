@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.training.explaining import memory_of
-from napari_memscan.training.preparing import check, make_fabric, make_task
+from napari_memscan.training.callbacks import Watch
+from napari_memscan.training.errors import memory_of
 from napari_memscan.training.progress import TrainingProgress
+from napari_memscan.training.setup import check, make_fabric, make_task
 from napari_memscan.training.state import STATE
-from napari_memscan.training.watching import Watch
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from napari_memscan.embedders.encoder import shrink
 from napari_memscan.embedders.multiscale import MultiScaleEncoder
 from napari_memscan.errors import BadInput
 from napari_memscan.training.augmentation import Augmentation, elastic
-from napari_memscan.training.likeness import WINDOW, likeness
+from napari_memscan.training.augmentation_views import nt_xent
 from napari_memscan.training.settings import StructuralSettings
-from napari_memscan.training.views import nt_xent
+from napari_memscan.training.structural_distance import WINDOW, likeness
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SMALLEST, LARGEST = 8, 32

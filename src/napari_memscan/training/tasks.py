@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from napari_memscan.checkpoints.recipe import EmbedderRecipe, Recipe
 from napari_memscan.embedders.encoder import ContrastiveEncoder, scale_to_unit, shrink
 from napari_memscan.errors import BadInput
+from napari_memscan.training.augmentation_views import augmented, degraded, nt_xent
 from napari_memscan.training.settings import EmbedderSettings
-from napari_memscan.training.views import augmented, degraded, nt_xent
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 Arrays = dict[str, NDArray[np.float32]]

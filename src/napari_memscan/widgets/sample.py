@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_memscan.widgets.dock import MemscanWidget
+    from napari_memscan.widgets.dock.dock import MemscanWidget
 
 PLUGIN = "napari-memscan"
 WIDGET = "Memscan study, generate, review"

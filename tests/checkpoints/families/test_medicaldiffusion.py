@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.families.lightning import hyper_parameters, setting
 from napari_memscan.checkpoints.loading import detect, load
 from napari_memscan.checkpoints.native import save_checkpoint
 from napari_memscan.checkpoints.nets.unet3d import VideoUNet
 from napari_memscan.checkpoints.nets.vqgan3d import VQGAN3D
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder

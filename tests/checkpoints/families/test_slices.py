@@ -325,7 +325,7 @@ def test_converted_it_is_the_same_embedder(tmp_path, network):
     path = saved(tmp_path / "weights.pth", randomised(network))
     declared = {"pooling": "max", "slice_axes": "XZ"}
     declared |= HEADS if isinstance(network, ViT) else {}
-    from napari_memscan.checkpoints.declared import Declared
+    from napari_memscan.checkpoints.overrides import Declared
 
     run(convert(path, tmp_path / "own", Declared.of(declared)))
     recipe = read_recipe(tmp_path / "own")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.trusted.client import needs_trust
 from napari_memscan.checkpoints.trusted.described import bundle_recipe
 from napari_memscan.checkpoints.trusted.serve_bundle import BundleModel, _settings

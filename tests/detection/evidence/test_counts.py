@@ -11,7 +11,7 @@ from napari_memscan.detection.evidence.counts import (
     rarefaction,
     unseen,
 )
-from napari_memscan.detection.neighbours import NeighbourIndex
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.errors import BadInput
 
 # Pearson correlations by hand: (1, 0, -1) with itself 1, with (2, -1, -1) 3 / sqrt(2 * 6) = 0.866,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_memscan.detection.decision.thresholds import PaperRule, null_floor
 from napari_memscan.detection.evidence import DEFAULT, METRICS, evaluate
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.neighbours import NeighbourIndex
-from napari_memscan.detection.thresholds import PaperRule, null_floor
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
 
 ALL = [metric.key for metric in METRICS]

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.jobs.blinding import latest
+from napari_memscan.jobs.readers.blind_study import latest
 from napari_memscan.study import Study
-from napari_memscan.widgets.dock import BLIND, GENERATE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.dock.dock import BLIND, GENERATE, REVIEW, STUDY, MemscanWidget
 
 WAIT = 60_000
 

@@ -10,11 +10,11 @@ import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
 
-from napari_memscan.detection.explored import explore, reaching
-from napari_memscan.detection.projection import project
-from napari_memscan.jobs.mapping import embedding_map
+from napari_memscan.detection.exploration.embedding_map import project
+from napari_memscan.detection.exploration.threshold_curve import explore, reaching
+from napari_memscan.jobs.scan.embedding_map import embedding_map
 from napari_memscan.study import Study
-from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.statistics import StatisticsPanel
 from napari_memscan.widgets.statistics.controller import MapController
 from napari_memscan.widgets.statistics.lasso import inside
@@ -209,7 +209,7 @@ def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
 
 def test_the_map_is_that_of_the_vectors(mapped, folder_study):
     study = Study.open(folder_study)
-    from napari_memscan.jobs.scanning import embedded
+    from napari_memscan.jobs.scan.scan import embedded
 
     paths = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
     vectors = {s: np.stack(list(embedded(study, p))) for s, p in paths.items()}

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from napari_memscan.widgets.viewing import pairs, window
+from napari_memscan.widgets.viewing import pair_images as pairs
+from napari_memscan.widgets.viewing import window_level as window
 from napari_memscan.widgets.viewing.arrays import Arrays, default_limit
 from napari_memscan.widgets.viewing.case import Item, State, needs
-from napari_memscan.widgets.viewing.window import Units
+from napari_memscan.widgets.viewing.window_level import Units
 
 HU = Units(-300, 900, "HU")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import BackboneRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

@@ -12,7 +12,7 @@ from typing import Any
 from napari_memscan.checkpoints.bundle import Config, Target, bundle_root, md5_of_large_files
 from napari_memscan.checkpoints.checkpoint import Fact
 from napari_memscan.checkpoints.families.interface import Facts, built
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.checkpoints.states import State, prefer
 from napari_memscan.errors import BadInput

@@ -21,7 +21,7 @@ from napari_memscan.checkpoints.families.backbone import (
     states,
 )
 from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import EmbedderRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.errors import BadInput
 
 Kind = Literal["ldm", "autoencoder", "embedder"]

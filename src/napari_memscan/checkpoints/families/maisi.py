@@ -23,7 +23,7 @@ from napari_memscan.checkpoints.families.configured import (
 )
 from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
 from napari_memscan.checkpoints.families.maisi_files import Model, bare, model_of
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

@@ -17,7 +17,7 @@ from napari_memscan.checkpoints.families.configured import (
     where,
 )
 from napari_memscan.checkpoints.families.transforms import Told
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput
 

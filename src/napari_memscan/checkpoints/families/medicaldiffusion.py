@@ -15,7 +15,7 @@ from typing import Any
 from napari_memscan.checkpoints.checkpoint import Checkpoint, LoadReport
 from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, Kind, built
 from napari_memscan.checkpoints.families.vqgan_sizes import Settings, Sizes
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe, SchedulerRecipe
 from napari_memscan.checkpoints.states import State, prefer
 from napari_memscan.errors import BadInput

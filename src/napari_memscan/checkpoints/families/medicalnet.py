@@ -20,7 +20,7 @@ from napari_memscan.checkpoints.families.backbone import (
     size,
     states,
 )
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.states import State
 from napari_memscan.volumes.preprocessing import MinMax
 

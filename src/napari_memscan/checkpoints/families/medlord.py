@@ -23,8 +23,8 @@ from napari_memscan.checkpoints.families.medlord_configs import (
     schedule,
 )
 from napari_memscan.checkpoints.families.vqgan_sizes import in_order
-from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.latent_model import check_shapes, in_ras
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.checkpoints.states import State, prefer
 from napari_memscan.errors import BadInput

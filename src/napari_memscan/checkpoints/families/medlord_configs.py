@@ -14,7 +14,7 @@ from typing import Any
 
 from napari_memscan.checkpoints.configfile import read_config
 from napari_memscan.checkpoints.families.interface import Facts, built
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

@@ -33,7 +33,7 @@ from napari_memscan.checkpoints.families.monai_layouts import (
     plan_of,
     shrink,
 )
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

@@ -11,7 +11,7 @@ from napari_memscan.checkpoints.families.configured import (
     looks_like,
     stated_file,
 )
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 
 FILES: dict[str, tuple[str, ...]] = {
     "autoencoder": ("autoencoder", "model_autoencoder", "autoencoder_last"),

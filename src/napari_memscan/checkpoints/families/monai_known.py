@@ -8,7 +8,7 @@ from napari_memscan.checkpoints.checkpoint import Fact
 from napari_memscan.checkpoints.families.configured import latent_from
 from napari_memscan.checkpoints.families.interface import Facts, built
 from napari_memscan.checkpoints.families.monai_layouts import Plan, shrink
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import Conditioning
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax

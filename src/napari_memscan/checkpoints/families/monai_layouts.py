@@ -24,7 +24,7 @@ from napari_memscan.checkpoints.families.transforms import (
     Training,
     training_of,
 )
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile

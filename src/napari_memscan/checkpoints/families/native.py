@@ -6,8 +6,8 @@ from pathlib import Path
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.interface import Candidate, Family, Kind
-from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.native import read_recipe, read_state, weight_path
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import LDMRecipe
 
 TITLE = "memscan checkpoint"

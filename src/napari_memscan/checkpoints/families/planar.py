@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_memscan.checkpoints.families.backbone import count, count_batches, size
 from napari_memscan.checkpoints.families.vit import HEAD, complete
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.states import State
 
 if TYPE_CHECKING:

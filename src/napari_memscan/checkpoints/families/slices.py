@@ -15,7 +15,7 @@ from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.backbone import DEFAULT, network_arguments, states
 from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
 from napari_memscan.checkpoints.families.planar import Planar, resnet, transformer
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import SlicesRecipe
 from napari_memscan.checkpoints.states import State
 from napari_memscan.errors import BadInput

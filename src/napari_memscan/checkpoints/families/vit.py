@@ -23,8 +23,8 @@ from napari_memscan.checkpoints.families.backbone import (
     size,
     states,
 )
-from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.latent_model import in_ras
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.states import State
 from napari_memscan.volumes.preprocessing import MinMax, Window
 

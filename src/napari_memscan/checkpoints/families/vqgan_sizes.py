@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from napari_memscan.checkpoints.families.interface import Facts
 from napari_memscan.checkpoints.families.lightning import hyper_parameters, setting
-from napari_memscan.checkpoints.found import Found
 from napari_memscan.checkpoints.latent_model import in_ras
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.errors import BadInput
 
 Triple = tuple[int, int, int]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.checkpoints.checkpoint import Fact
-from napari_memscan.checkpoints.declared import Declared
 from napari_memscan.checkpoints.families.interface import Facts
-from napari_memscan.checkpoints.found import Found
+from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.probe import Found
 from napari_memscan.checkpoints.recipe import (
     Axes,
     Conditioning,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.checkpoint import Fact, LoadReport
-from napari_memscan.checkpoints.declared import Declared
+from napari_memscan.checkpoints.overrides import Declared
 from napari_memscan.checkpoints.trusted.client import CALL_SECONDS, LOAD_SECONDS, Child
 from napari_memscan.checkpoints.trusted.covered import files_below, files_of_plug_in
 from napari_memscan.checkpoints.trusted.described import (

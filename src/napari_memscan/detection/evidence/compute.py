@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.decision.thresholds import null_floor
 from napari_memscan.detection.evidence import counts as counting
 from napari_memscan.detection.evidence import coverage as balls_of
 from napari_memscan.detection.evidence import ct, distances, diversity, fld, pixels
@@ -17,8 +18,7 @@ from napari_memscan.detection.evidence.result import (
     of_mean,
     of_share,
 )
-from napari_memscan.detection.intervals import clopper_pearson
-from napari_memscan.detection.thresholds import null_floor
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
 
 CURVE_POINTS = 20

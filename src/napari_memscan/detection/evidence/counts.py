@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.neighbours import NeighbourIndex, standardised
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardised
 from napari_memscan.errors import BadInput
 
 BLOCK = 256

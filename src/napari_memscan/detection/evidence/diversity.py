@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_memscan.detection.evidence.pixels import checked_volume
-from napari_memscan.detection.neighbours import standardised
+from napari_memscan.detection.retrieval.neighbours import standardised
 from napari_memscan.errors import BadInput
 
 PAIRS = 100

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_memscan.detection.decision.thresholds import PaperRule
 from napari_memscan.detection.evidence.arrays import checked
 from napari_memscan.detection.evidence.result import Inputs, MetricResult, Volumes
 from napari_memscan.detection.evidence.table import DEFAULT, metric_of
-from napari_memscan.detection.neighbours import standardised
-from napari_memscan.detection.thresholds import PaperRule
+from napari_memscan.detection.retrieval.neighbours import standardised
 from napari_memscan.errors import BadInput
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.evidence.arrays import bootstrap_mean
-from napari_memscan.detection.intervals import clopper_pearson
+from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 EXACT = "Clopper-Pearson 95 %"
 BOOTSTRAP = "percentile bootstrap 95 % over volumes"

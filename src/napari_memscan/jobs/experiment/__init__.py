@@ -1,11 +1,11 @@
 """The paper's experiments on a study's own cohort: what raises copying, and what lowers it."""
 
-from napari_memscan.jobs.experiment.estimating import Estimate, estimate
+from napari_memscan.jobs.experiment.duration import Estimate, estimate
 from napari_memscan.jobs.experiment.factors import FACTORS
 from napari_memscan.jobs.experiment.outcome import Outcome, outcome
+from napari_memscan.jobs.experiment.outcome_files import write_outcome
 from napari_memscan.jobs.experiment.plan import Plan, Run, planned, read_plan
-from napari_memscan.jobs.experiment.running import experiment
-from napari_memscan.jobs.experiment.writing import write_outcome
+from napari_memscan.jobs.experiment.run import experiment
 
 __all__ = [
     "FACTORS",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.detection.comparing import ALONE, UNTOLD, Difference
+from napari_memscan.detection.statistics.differences import ALONE, UNTOLD, Difference
 from napari_memscan.errors import BadInput
 from napari_memscan.files import read_small
 from napari_memscan.jobs.experiment.factors import FACTORS, Value
@@ -16,7 +16,7 @@ from napari_memscan.jobs.experiment.plan import Plan, Run
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.training.settings import DenoiserSettings
 
 RESULT, TIMES = "result.json", "times.json"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from qtpy.QtWidgets import QWidget
 
-from napari_memscan.widgets.decision_view import DecisionView
+from napari_memscan.widgets.review.decision_view import DecisionView
 
 COPY = {"copy": "✖ Copy", "not a copy": "✔ Not a copy", "unsure": "? Unsure"}
 CHOICE = {"copy": "A is real", "not a copy": "B is real"}

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.blind.answers import Answers
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.viewing import ViewingBar
 
 

@@ -12,12 +12,12 @@ from napari_memscan.review.blind_case import BlindCase
 from napari_memscan.widgets.blind.answers import CHOICE, COPY, MOVES, SIDES, UNDO
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.screen import Screen
-from napari_memscan.widgets.preferences import Preferences
+from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.viewing import ACTIONS as LOOKING
 from napari_memscan.widgets.viewing import Viewing
 
 if TYPE_CHECKING:
-    from napari_memscan.review.reading import BlindReading
+    from napari_memscan.review.blind_session import BlindReading
     from napari_memscan.study import Study
 
 AHEAD = 3

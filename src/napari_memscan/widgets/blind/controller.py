@@ -9,9 +9,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan.errors import MemscanError
 from napari_memscan.widgets.blind.cases import Cases
 from napari_memscan.widgets.blind.view import BlindView
-from napari_memscan.widgets.preferences import Preferences
+from napari_memscan.widgets.common.preferences import Preferences
+from napari_memscan.widgets.common.runner import Outcome, Runner
 from napari_memscan.widgets.viewing import Viewing
-from napari_memscan.widgets.work import Outcome, Runner
 
 if TYPE_CHECKING:
     from napari_memscan.review.blind import BlindPlan
@@ -122,7 +122,7 @@ class BlindController(QObject):
 
     def start(self) -> None:
         """Make the plan that is wanted, or go on with the one there is."""
-        from napari_memscan.jobs.blinding import blind, counts
+        from napari_memscan.jobs.readers.blind_study import blind, counts
 
         study, reader, wanted = self._study, self._reader, self._view.start.wanted
         if study is None or self.busy:
@@ -140,7 +140,7 @@ class BlindController(QObject):
 
     def _look(self) -> None:
         """Say what became of the last reading of the chosen kind."""
-        from napari_memscan.jobs.blinding import latest, reading
+        from napari_memscan.jobs.readers.blind_study import latest, reading
 
         view = self._view.start
         if self._study is None or self._store is None:
@@ -184,7 +184,7 @@ class BlindController(QObject):
             self._begin(outcome.value)
 
     def _begin(self, made: BlindPlan) -> None:
-        from napari_memscan.jobs.blinding import reading
+        from napari_memscan.jobs.readers.blind_study import reading
 
         assert self._study is not None
         assert self._store is not None

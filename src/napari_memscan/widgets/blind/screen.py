@@ -10,12 +10,12 @@ from qtpy.QtCore import QObject
 from napari_memscan.review.blind_case import BlindCase
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.source import Source, case_of
-from napari_memscan.widgets.clock import ReadingClock
-from napari_memscan.widgets.result_shown import modality_of, units_of
+from napari_memscan.widgets.review.case import modality_of, units_of
+from napari_memscan.widgets.review.reading_clock import ReadingClock
 from napari_memscan.widgets.viewing import Viewing
 
 if TYPE_CHECKING:
-    from napari_memscan.review.reading import BlindReading
+    from napari_memscan.review.blind_session import BlindReading
     from napari_memscan.study import Study
 
 

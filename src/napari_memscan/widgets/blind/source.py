@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.errors import JobFailed, MemscanError
 from napari_memscan.review.blind_case import BlindCase
-from napari_memscan.widgets.choices import spacing_of
+from napari_memscan.widgets.study.inspect import spacing_of
 from napari_memscan.widgets.viewing import Case, Shown
 
 if TYPE_CHECKING:
-    from napari_memscan.review.reading import BlindReading
+    from napari_memscan.review.blind_session import BlindReading
     from napari_memscan.study import Study
     from napari_memscan.widgets.viewing.case import Array, Triple
 

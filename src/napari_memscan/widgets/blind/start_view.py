@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 
 WHAT = (
     "Blind reading shows volumes without names, scores and verdicts, in random order, with real "

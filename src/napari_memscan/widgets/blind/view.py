@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QStackedWidget, QWidget
 
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.start_view import StartView
-from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.common.theme import Look
 
 
 class BlindView(QStackedWidget):

@@ -9,13 +9,13 @@ from qtpy.QtCore import QObject
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.files import write_text
-from napari_memscan.jobs.comparing import compared, told
+from napari_memscan.jobs.readers.agreement import compared, told
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.runner import Outcome, Runner
 from napari_memscan.widgets.readers.view import ReadersView
-from napari_memscan.widgets.work import Outcome, Runner
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.comparing import Compared
+    from napari_memscan.jobs.readers.agreement import Compared
 
 
 class ReadersController(QObject):

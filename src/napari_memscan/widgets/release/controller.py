@@ -13,14 +13,14 @@ from qtpy.QtGui import QDesktopServices
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
-from napari_memscan.widgets.finding import in_the_window
+from napari_memscan.widgets.common.runner import Outcome, Runner
 from napari_memscan.widgets.release import words
 from napari_memscan.widgets.release.tasks import Written, place_of, reporting
 from napari_memscan.widgets.release.view import PLACES, ReleaseView
-from napari_memscan.widgets.work import Outcome, Runner
+from napari_memscan.widgets.study.field_status import in_the_window
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.releasing import Release
+    from napari_memscan.jobs.release.release import Release
     from napari_memscan.report.verification import Verified
 
 

@@ -6,8 +6,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_memscan.jobs import Preview
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.release import words
 
 

@@ -13,11 +13,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
-from napari_memscan.widgets.path_row import PathRow
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.release.policy_view import PolicyView
 from napari_memscan.widgets.release.summary_view import SummaryView
+from napari_memscan.widgets.study.path_row import PathRow
 
 PLACES = {"page": "Open page", "pdf": "Open PDF", "folder": "Open folder"}
 """What can be opened with the system's own programs, and the buttons for it."""

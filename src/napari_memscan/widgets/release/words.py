@@ -10,7 +10,7 @@ from napari_memscan.study import Study
 from napari_memscan.widgets.release.tasks import n_open
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.releasing import Release
+    from napari_memscan.jobs.release.release import Release
     from napari_memscan.report.verification import Verified
 
 SHOWN = 5

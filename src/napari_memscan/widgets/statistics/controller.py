@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.jobs.mapping import embedding_map
+from napari_memscan.jobs.scan.embedding_map import embedding_map
 from napari_memscan.study import Study
-from napari_memscan.widgets.work import Outcome, Runner
+from napari_memscan.widgets.common.runner import Outcome, Runner
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
+    from napari_memscan.detection.results.scan_result import ScanResult
 
 Question = tuple[Study, "ScanResult", str]
 

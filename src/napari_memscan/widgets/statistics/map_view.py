@@ -18,13 +18,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.statistics import plots
 from napari_memscan.widgets.statistics.lasso import PickArea, inside
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.projection import Projection
+    from napari_memscan.detection.exploration.embedding_map import Projection
 
 NEAR = 14
 """Pixels around a click in which a volume is found."""

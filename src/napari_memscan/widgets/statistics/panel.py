@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from napari_memscan.detection.explored import CALLED, curve, reaching
-from napari_memscan.detection.projection import available
+from napari_memscan.detection.exploration.embedding_map import available
+from napari_memscan.detection.exploration.threshold_curve import CALLED, curve, reaching
 from napari_memscan.study import Study
-from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.common.text import SCORE_DIGITS
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.readers import ReadersController, ReadersView
 from napari_memscan.widgets.statistics.controller import MapController
 from napari_memscan.widgets.statistics.map_view import MapView
 from napari_memscan.widgets.statistics.rarefaction_view import RarefactionView
 from napari_memscan.widgets.statistics.threshold_view import ThresholdView
-from napari_memscan.widgets.wording import SCORE_DIGITS
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import SampleResult, ScanResult
+    from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 
 EMPTY = "Nothing is scanned yet. Scan first: here are then thresholds, a map and a curve."
 

@@ -9,8 +9,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy
 
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Wrapped
+from napari_memscan.widgets.common.message import Wrapped
+from napari_memscan.widgets.common.theme import Look
 
 SIDES = ("bottom", "left")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pyqtgraph as pg
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_memscan.widgets.look import Look
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.statistics import plots
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.explored import Curve
+    from napari_memscan.detection.exploration.threshold_curve import Curve
 
 
 class RarefactionView(QWidget):

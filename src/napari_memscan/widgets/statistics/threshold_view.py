@@ -8,10 +8,10 @@ import pyqtgraph as pg
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_memscan.detection.explored import Explored, explore
-from napari_memscan.widgets.histogram import AXES, densities
-from napari_memscan.widgets.look import Look
+from napari_memscan.detection.exploration.threshold_curve import Explored, explore
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.statistics import plots
+from napari_memscan.widgets.statistics.histogram import AXES, densities
 
 WAIT = 40
 """Milliseconds after a move of the line before counts follow."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_memscan.study import Study
-from napari_memscan.widgets.floating import Floating
+from napari_memscan.widgets.common.floating_window import Floating
 from napari_memscan.widgets.statistics.panel import StatisticsPanel
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.result import ScanResult
-    from napari_memscan.widgets.review_controller import ReviewController
-    from napari_memscan.widgets.review_view import ReviewView
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.widgets.review.controller import ReviewController
+    from napari_memscan.widgets.review.view import ReviewView
 
 SIZE = (900, 600)
 """Pixels at first."""

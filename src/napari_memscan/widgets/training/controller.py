@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.config import explained
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.runner import Outcome, Runner
 from napari_memscan.widgets.training.view import TrainView
-from napari_memscan.widgets.work import Outcome, Runner
 
 FIELD = {"denoiser": "generator", "embedder": "embedder"}
 """What a finished part is for the study; an autoencoder alone is nothing."""

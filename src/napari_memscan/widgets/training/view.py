@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.look import Look
-from napari_memscan.widgets.message import Message
+from napari_memscan.widgets.common.message import Message
+from napari_memscan.widgets.common.theme import Look
 from napari_memscan.widgets.statistics import plots
 
 PARTS = {

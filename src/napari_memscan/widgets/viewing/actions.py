@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing.case import BLINK, LAYOUTS, MAP, PAIR_MODES
-from napari_memscan.widgets.viewing.viewing import Viewing
+from napari_memscan.widgets.viewing.viewer_controller import Viewing
 
 ACTIONS = {
     "layout": ("Next layout: grid, pair, planes, 3D", "W"),

@@ -22,12 +22,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing.actions import ACTIONS as ACTIONS
 from napari_memscan.widgets.viewing.actions import act
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
-from napari_memscan.widgets.viewing.viewing import Viewing
-from napari_memscan.widgets.viewing.windowing import CUSTOM
+from napari_memscan.widgets.viewing.viewer_controller import Viewing
+from napari_memscan.widgets.viewing.window_level_controller import CUSTOM
 
 LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
 RENDERED = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}

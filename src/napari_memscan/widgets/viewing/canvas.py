@@ -8,7 +8,7 @@ from napari.components.overlays import TextOverlay
 from napari.settings import get_settings
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_memscan.widgets.orientation import markers
+from napari_memscan.widgets.common.orientation import markers
 
 # Marker: where on the canvas. Top is left to the pane's title.
 EDGES = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}

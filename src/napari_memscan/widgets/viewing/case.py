@@ -173,7 +173,7 @@ def needs(case: Case, state: State) -> list[Item]:
 
 def compute(item: Item, one: Any, other: Any, spacing: Triple) -> Array:
     """Return what is made of a synthetic (`one`) and a training volume (`other`), (X, Y, Z)."""
-    from napari_memscan.detection.verification import Verifier
+    from napari_memscan.detection.registration.verifier import Verifier
 
     pose = np.array(item.transform, np.float64).reshape(4, 4)
     verifier = Verifier(spacing)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_memscan.widgets.orientation import ENDS, PLANES
+from napari_memscan.widgets.common.orientation import ENDS, PLANES
 from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, State
-from napari_memscan.widgets.viewing.pairs import filled
-from napari_memscan.widgets.viewing.part import Part, write_letters
+from napari_memscan.widgets.viewing.layer_spec import Part, write_letters
+from napari_memscan.widgets.viewing.pair_images import filled
 from napari_memscan.widgets.viewing.stage import Stage
-from napari_memscan.widgets.viewing.window import Units
+from napari_memscan.widgets.viewing.window_level import Units
 
 NOT_REGISTERED = "Not registered: slices need not correspond."
 FACING = 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from napari_memscan.widgets.viewing.window import Limits, dragged
+from napari_memscan.widgets.viewing.window_level import Limits, dragged
 
 CLICK = 4
 """Pixels that a click may move."""

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.widgets.orientation import ORIENTATION, PLANES, markers, orientation_of
+from napari_memscan.widgets.common.orientation import ORIENTATION, PLANES, markers, orientation_of
 from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, Triple
+from napari_memscan.widgets.viewing.layer_spec import Part
 from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, Layout
-from napari_memscan.widgets.viewing.pairs import slice_of
-from napari_memscan.widgets.viewing.part import Part
+from napari_memscan.widgets.viewing.pair_images import slice_of
 
 NAMES = tuple(PLANES)
 GAP = 0.04

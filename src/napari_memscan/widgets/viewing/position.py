@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_memscan.widgets.orientation import PLANES
+from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing.case import Loaded, State
-from napari_memscan.widgets.viewing.windowing import Windowing
+from napari_memscan.widgets.viewing.window_level_controller import Windowing
 
 
 def position_of(

@@ -9,10 +9,10 @@ from typing import Any
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.widgets.orientation import grid_shape, orientation_of
+from napari_memscan.widgets.common.orientation import grid_shape, orientation_of
 from napari_memscan.widgets.viewing.canvas import Canvas
-from napari_memscan.widgets.viewing.part import Part, fill, made, set_font, write_letters
-from napari_memscan.widgets.viewing.window import Limits
+from napari_memscan.widgets.viewing.layer_spec import Part, fill, made, set_font, write_letters
+from napari_memscan.widgets.viewing.window_level import Limits
 
 LINKED = ("gamma", "colormap", "interpolation2d")
 

@@ -1,0 +1,1 @@
+"""From scores to calls with a bounded share of mistakes, and to verdicts."""

@@ -1,0 +1,1 @@
+"""Volumes that are twice in a cohort."""

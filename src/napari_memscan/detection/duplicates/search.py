@@ -1,0 +1,278 @@
+"""Near-duplicates inside the training split: what a model copies most, found before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.decision.sharpness import sharpness
+from napari_memscan.detection.detector import Judgement, Null, judge, learnt
+from napari_memscan.detection.duplicates.groups import (
+    CALLED,
+    Duplicates,
+    Pair,
+    grouped,
+    merged,
+)
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
+from napari_memscan.detection.registration.verifier import Evidence
+from napari_memscan.detection.retrieval.search import Found, Hit, Query, Search, VolumeSequence
+from napari_memscan.errors import BadInput
+
+Load = Callable[[], NDArray[np.float32]]
+Rows = tuple[int, ...]
+
+SAME = 0.999
+"""From here on two volumes are the same voxels but for rounding; no statistics are needed."""
+
+
+@dataclass(frozen=True)
+class Searches:
+    """What was found of every real volume of a cohort.
+
+    Attributes
+    ----------
+    training : sequence of Found
+        Each training volume among those of other subjects.
+    own : dict of int to Found
+        Each training volume whose subject has others, among these.
+    validation : sequence of Found
+        Each validation volume among training volumes of other subjects.
+    sharpness : sequence of float
+        Of the training volumes.
+    """
+
+    training: Sequence[Found]
+    own: dict[int, Found]
+    validation: Sequence[Found]
+    sharpness: Sequence[float]
+
+
+def others_of(subjects: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return, for each volume, the rows it is not compared with: itself and its subject's."""
+    return [
+        tuple(j for j, other in enumerate(subjects) if j == i or (own and other == own))
+        for i, own in enumerate(subjects)
+    ]
+
+
+def siblings_of(subjects: Sequence[str]) -> dict[int, tuple[int, ...]]:
+    """Return, for volumes whose subject has others, all rows that are not of its siblings."""
+    rows = range(len(subjects))
+    return {
+        i: tuple(j for j in rows if j == i or subjects[j] != own)
+        for i, own in enumerate(subjects)
+        if own and list(subjects).count(own) > 1
+    }
+
+
+def find_duplicates(
+    training: VolumeSequence,
+    validation: VolumeSequence,
+    *,
+    subjects: tuple[Sequence[str], Sequence[str]] | None = None,
+    search: Search | None = None,
+    n_planted: int = 16,
+    q: float = 0.1,
+    seed: int = 0,
+    workers: int = 1,
+) -> Duplicates:
+    """Search every training volume among the training volumes of other subjects.
+
+    Parameters
+    ----------
+    training, validation : sequences of arrays (X, Y, Z) in [0, 1]
+        Of one shape; preprocessed alike.
+    subjects : (sequence of str, sequence of str), optional
+        Of training and of validation volumes; '' for unknown, which is a subject of its own.
+    search : Search, optional
+        Retrieval and verification.
+    n_planted : int
+        Of each kind of `planting.LIMIT_KINDS`.
+    q : float
+        Largest expected share of wrong ones among the called.
+    seed : int
+        Of planting and bootstrap.
+    workers : int
+        Processes; results do not depend on it.
+
+    Raises
+    ------
+    BadInput
+        Fewer than 3 training volumes or no validation volume, different shapes, a constant volume.
+    """
+    n, m = len(training), len(validation)
+    check_sizes(n, m)
+    real, unseen = subjects or ([""] * n, [""] * m)
+    fitted = (search or Search()).fit(training)
+
+    def found(loads: Iterable[Load], excluded: Iterable[Rows]) -> list[Found]:
+        queries = [Query(load, (), rows) for load, rows in zip(loads, excluded, strict=True)]
+        return list(fitted.find_all(queries, workers))
+
+    plants = planted_for_limits(n_planted, n, training[0].shape, (seed, 1))
+    sources = [partial(_item, training, one.source) for one in plants]
+    own = siblings_of(real)
+    searches = Searches(
+        found([partial(_item, training, i) for i in range(n)], others_of(real)),
+        dict(
+            zip(own, found([partial(_item, training, i) for i in own], own.values()), strict=True)
+        ),
+        found(
+            [partial(_item, validation, i) for i in range(m)],
+            [tuple(j for j, s in enumerate(real) if s and s == subject) for subject in unseen],
+        ),
+        [sharpness(training[i]) for i in range(n)],
+    )
+    planted = found(
+        [
+            partial(one.load, source, fitted.spacing)
+            for one, source in zip(plants, sources, strict=True)
+        ],
+        [()] * len(plants),
+    )
+    null = Null(np.array([f.score for f in searches.validation]), unseen)
+    limits = learnt(null, plants, planted, seed)
+    return duplicates(searches, limits, (real, unseen), q=q)
+
+
+def planted_for_limits(
+    n_planted: int, n_training: int, shape: Sequence[int], seed: Sequence[int]
+) -> list[Plant]:
+    """Return what class limits are learnt from, as everywhere else."""
+    x, y, z = shape
+    return [
+        one
+        for kinds in LIMIT_KINDS.values()
+        for one in plant(kinds, n_planted, range(n_training), (x, y, z), seed)
+    ]
+
+
+def check_sizes(n_training: int, n_validation: int) -> None:
+    """Raise BadInput where there is nothing to compare."""
+    if n_training < 3 or n_validation < 1:
+        raise BadInput(
+            f"{n_training} training and {n_validation} validation volumes; at least 3 and 1 are "
+            "needed to look for duplicates, and at least 20 of the latter to call any."
+        )
+
+
+def duplicates(
+    searches: Searches,
+    limits: ClassLimits,
+    subjects: tuple[Sequence[str], Sequence[str]],
+    *,
+    q: float = 0.1,
+) -> Duplicates:
+    """Judge what was found.
+
+    A leak makes the null useless: one validation volume that is a training volume is nearer than
+    any duplicate. So validation volumes are first judged against training volumes, which are no
+    nearer to each other than new ones are to them; those that score as planted copies do are left
+    out. A leak is what is called so, or scores as planted copies do. What training volumes are
+    judged by is the validation without its leaks.
+
+    Parameters
+    ----------
+    searches : Searches
+    limits : ClassLimits
+        Fitted to planted volumes.
+    subjects : (sequence of str, sequence of str)
+        Of training and of validation volumes.
+    q : float
+        Largest expected share of wrong ones among the called.
+    """
+    real, unseen = subjects
+    near = _called(searches.validation, _null(searches.training, real, limits), limits, q)
+    leaks = [pair for pair in near if pair.verdict in CALLED or _as_planted(pair, searches, limits)]
+    leaking = {pair.first for pair in leaks}
+    sound = [i for i in range(len(unseen)) if i not in leaking]
+    if not sound:
+        raise BadInput(
+            "every validation volume is near a training volume of another subject. Split the "
+            "cohort anew, by people."
+        )
+    null = Null(np.array([searches.validation[i].score for i in sound]), [unseen[i] for i in sound])
+    across = merged(_called(searches.training, null, limits, q))
+    own = list(searches.own)
+    within = _called([searches.own[i] for i in own], null, limits, q) if own else []
+    expected = merged([Pair(own[p.first], p.second, p.score, p.verdict, p.reason) for p in within])
+    sure = [pair for pair in across if pair.verdict in CALLED]
+    return Duplicates(
+        grouped(sure, searches.sharpness),
+        grouped([pair for pair in across if pair.verdict not in CALLED], searches.sharpness),
+        grouped([pair for pair in expected if pair.verdict in CALLED], searches.sharpness),
+        tuple(sorted(leaks, key=lambda pair: -pair.score)),
+        len(real),
+        len(null.one_each().scores),
+        q,
+    )
+
+
+def _as_planted(pair: Pair, searches: Searches, limits: ClassLimits) -> bool:
+    """Return whether a validation volume scores as planted copies do.
+
+    A single leak can hardly ever be called, with as few training volumes for a null; and it must
+    not stay in the null all the same.
+    """
+    hits = searches.validation[pair.first].hits
+    return any(hit.index == pair.second and _as_copies(hit.evidence, limits) for hit in hits)
+
+
+def _as_copies(evidence: Evidence, limits: ClassLimits) -> bool:
+    """Return whether a pair is nearer than strangers and has moved as little as planted copies."""
+    novel = limits.novel_limit_
+    near = novel is not None and evidence.score > novel
+    return near and bool(limits.is_copy(evidence.score, evidence.displacement))
+
+
+def _null(found: Sequence[Found], subjects: Sequence[str], limits: ClassLimits) -> Null:
+    """Return training volumes as a null, without those that score as planted copies do."""
+    kept = [
+        i
+        for i, one in enumerate(found)
+        if one.score < SAME and not _as_copies(one.hits[0].evidence, limits)
+    ]
+    # Where all are copies of each other, they are no null; then nothing is trimmed.
+    kept = kept or list(range(len(found)))
+    return Null(np.array([found[i].score for i in kept]), [subjects[i] for i in kept])
+
+
+def _called(found: Sequence[Found], null: Null, limits: ClassLimits, q: float) -> list[Pair]:
+    """Return the pairs of a batch of searches that are called, the same, or undecided."""
+    judgement = judge(np.array([f.score for f in found]), null, limits, q=q, found=found)
+    highest = float(null.scores.max())
+    pairs = []
+    for i, one in enumerate(found):
+        for hit in one.hits:
+            said = _said(hit, i, judgement, limits, highest)
+            if said is not None:
+                pairs.append(Pair(i, hit.index, hit.evidence.score, *said))
+    return pairs
+
+
+def _said(
+    hit: Hit, i: int, judgement: Judgement, limits: ClassLimits, highest: float
+) -> tuple[str, str] | None:
+    score, decision = hit.evidence.score, judgement.decision
+    if score >= SAME:
+        return "copy", ""
+    verdict, reason = judgement.verdicts[i]
+    if verdict in CALLED:
+        if decision.threshold is None or score < decision.threshold:
+            return None
+        if score == judgement.scores[i]:
+            return verdict, reason
+        near = limits.is_copy(score, hit.evidence.displacement) is False
+        return ("near-duplicate" if near else "copy"), ""
+    # Nearer than all of the null: a person must look, whether or not it can be called.
+    return (verdict, reason) if verdict == "undecided" and score > highest else None
+
+
+def _item(volumes: VolumeSequence, i: int) -> NDArray[np.float32]:
+    return volumes[i]

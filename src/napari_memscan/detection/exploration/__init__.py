@@ -1,0 +1,1 @@
+"""A threshold moved by hand, and a map of embeddings."""

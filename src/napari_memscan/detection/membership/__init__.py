@@ -1,0 +1,1 @@
+"""Membership inference: whether a volume was in the training set."""

@@ -1,0 +1,329 @@
+"""What a study's detector finds of copies planted in the study itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.decision.conformal import ConformalRule
+from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.planting.perturbations import largest
+from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.errors import BadInput
+from napari_memscan.files import write_json
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.decision.class_limits import ClassLimits
+    from napari_memscan.detection.planting.plants import Plant
+    from napari_memscan.detection.retrieval.search import Found
+
+FORMAT = 2
+FILE = "selftest.json"
+
+LABELS = ("copy", "near-duplicate", "novel")
+VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
+
+WEAK = 0.9
+"""Below this share of planted volumes found, a kind is named as one that the detector misses."""
+
+
+@dataclass(frozen=True)
+class KindResult:
+    """What became of the planted volumes of one kind.
+
+    Attributes
+    ----------
+    kind : str
+        Of perturbation; see `perturbations.KINDS`.
+    label : str
+        What they are: ``copy``, ``near-duplicate`` or ``novel``.
+    n : int
+        Planted.
+    retrieved_1, retrieved_5, retrieved_k : int
+        Of these, whose source was the first, among the first 5, or among all candidates; 0 for
+        novel ones, which have no source here.
+    verdicts : dict of str to int
+        Verdict to number.
+    above_all : int or None
+        Of these, nearer than every one of the null: what can be called at the strictest level
+        that the null knows. None where an older version measured.
+    """
+
+    kind: str
+    label: str
+    n: int
+    retrieved_1: int
+    retrieved_5: int
+    retrieved_k: int
+    verdicts: dict[str, int]
+    above_all: int | None = None
+
+    @property
+    def found(self) -> Rate:
+        """Called copy or near-duplicate: sensitivity, or for novel ones false calls."""
+        return Rate(self.verdicts["copy"] + self.verdicts["near-duplicate"], self.n)
+
+    @property
+    def right(self) -> Rate:
+        """Given the verdict that they are."""
+        return Rate(self.verdicts[self.label], self.n)
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A study's detector measured on volumes planted in the study.
+
+    Each planted volume is judged alone, at the level given: a volume is called where fewer than
+    this share of new patients' volumes would be as near. A scan judges all volumes together and
+    asks more of each; `above_all` says how many copies meet the most that it can ask.
+
+    Attributes
+    ----------
+    kinds : tuple of KindResult
+    level : float
+        Share of false calls allowed for.
+    k : int
+        Candidates that were retrieved.
+    n_training, n_null : int
+        Training volumes; validation subjects behind the null.
+    displacement_limit, novel_limit : float or None
+        In mm, and a score; of the study, learnt from other planted volumes.
+    embedder, search_hash : str
+        What searched.
+    detector_hash : str
+        See `Calibration.detector_hash`; '' where an older version measured.
+    seed : int
+        Of planting.
+    notes : tuple of str
+        Where the detector stops working, in words.
+    harder : tuple of KindResult
+        Of kinds that are `strength` times as strong: beyond what a copy is said to be, and in no
+        sum. They tell how far the detector reaches.
+    strength : float
+    """
+
+    kinds: tuple[KindResult, ...]
+    level: float
+    k: int
+    n_training: int
+    n_null: int
+    displacement_limit: float | None
+    novel_limit: float | None
+    embedder: str
+    search_hash: str
+    seed: int
+    notes: tuple[str, ...] = ()
+    format: int = FORMAT
+    detector_hash: str = ""
+    harder: tuple[KindResult, ...] = ()
+    strength: float = 1.0
+
+    def sum(self, label: str) -> KindResult:
+        """Return all kinds of one label together."""
+        rows = [row for row in self.kinds if row.label == label]
+        known = [row.above_all for row in rows if row.above_all is not None]
+        return KindResult(
+            kind="all",
+            label=label,
+            n=sum(row.n for row in rows),
+            retrieved_1=sum(row.retrieved_1 for row in rows),
+            retrieved_5=sum(row.retrieved_5 for row in rows),
+            retrieved_k=sum(row.retrieved_k for row in rows),
+            verdicts={v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
+            above_all=sum(known) if len(known) == len(rows) else None,
+        )
+
+    @property
+    def above_all(self) -> Rate | None:
+        """Planted copies nearer than every one of the null; None where nobody counted them."""
+        row = self.sum("copy")
+        return None if row.above_all is None or not row.n else Rate(row.above_all, row.n)
+
+    @property
+    def sensitivity(self) -> Rate:
+        """Planted copies that were called copy or near-duplicate."""
+        return self.sum("copy").found
+
+    @property
+    def specificity(self) -> Rate:
+        """Perturbed unrelated volumes that were not called."""
+        novel = self.sum("novel").found
+        return Rate(novel.n - novel.k, novel.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``selftest.json``."""
+        write_json(Path(folder) / FILE, self.to_dict())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SelfTest | None:
+        """Read what `save` wrote; None where there is nothing.
+
+        Raises
+        ------
+        BadInput
+            The file is damaged or of another version; run ``memscan selftest`` again.
+        """
+        path = Path(folder) / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
+            values["kinds"] = tuple(KindResult(**row) for row in values["kinds"])
+            values["harder"] = tuple(KindResult(**row) for row in values.get("harder", ()))
+            values["notes"] = tuple(values["notes"])
+            return cls(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BadInput(
+                f"{path}: cannot be read ({error}). Run 'memscan selftest' again."
+            ) from error
+
+    def __str__(self) -> str:
+        lines = [
+            f"Planted in this study and judged one by one, at {self.level:.0%} false calls "
+            f"({self.n_training} training volumes, {self.n_null} validation subjects, seed "
+            f"{self.seed}); 95 % intervals.",
+            f"sensitivity  {self.sensitivity} of planted copies called",
+            f"             {self.sum('near-duplicate').found} of planted near-duplicates called",
+            f"specificity  {self.specificity} of perturbed unrelated volumes not called",
+            *self._stricter(),
+            "",
+            f"{'planted':28}{'n':>4}{'@1':>6}{'@5':>6}{f'@{self.k}':>6}  "
+            f"{'called':>22}  {'right verdict':>22}"
+            f"{'copy':>7}{'near':>6}{'novel':>7}{'undecided':>11}",
+        ]
+        usual = [(row, "") for row in (*self.kinds, *(self.sum(label) for label in LABELS))]
+        for row, more in [*usual, *((row, f", {self.strength:g} times") for row in self.harder)]:
+            if not row.n:
+                continue
+            name = f"{row.kind} ({row.label})" if row.kind == "all" else f"{row.kind}{more}"
+            name = f"unrelated, {name}" if row.label == "novel" and row.kind != "all" else name
+            shares = [
+                f"{count / row.n:6.2f}" if row.label != "novel" else f"{'-':>6}"
+                for count in (row.retrieved_1, row.retrieved_5, row.retrieved_k)
+            ]
+            lines.append(
+                f"{name:28}{row.n:4}{''.join(shares)}  "
+                f"{_told(row.found):>22}  {_told(row.right):>22}"
+                f"{row.verdicts['copy']:7}{row.verdicts['near-duplicate']:6}"
+                f"{row.verdicts['novel']:7}{row.verdicts['undecided']:11}"
+            )
+        lines += ["", f"{'is, and was called':28}" + "".join(f"{v:>22}" for v in VERDICTS)]
+        for row in (self.sum(label) for label in LABELS):
+            if row.n:
+                cells = (f"{_told(Rate(row.verdicts[v], row.n)):>22}" for v in VERDICTS)
+                lines.append(f"{row.label:28}{''.join(cells)}")
+        return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+
+    def _stricter(self) -> list[str]:
+        lines = [
+            "A scan asks more: it judges all volumes together, and few copies among many volumes "
+            "are called only where each is nearer than all of the null."
+        ]
+        if self.above_all is not None:
+            lines.append(f"             {self.above_all} of planted copies are that near")
+        return lines
+
+
+def _told(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{rate.k / rate.n:.2f} ({low:.2f} to {high:.2f})"
+
+
+def measured(
+    plants: Sequence[Plant],
+    found: Sequence[Found],
+    nulls: Sequence[NDArray[np.float64]],
+    limits: ClassLimits,
+    level: float = 0.05,
+) -> tuple[KindResult, ...]:
+    """Judge planted volumes one by one and count by kind.
+
+    Parameters
+    ----------
+    plants, found : sequences
+        What was planted, and what the search found of it.
+    nulls : sequence of arrays
+        The null of each: without the subject that a novel one was made of.
+    limits : ClassLimits
+        Learnt from other planted volumes.
+    level : float
+        Share of false calls allowed for.
+    """
+    rows: dict[tuple[str, str], list[tuple[str, int | None, int]]] = {}
+    for one, what, null in zip(plants, found, nulls, strict=True):
+        rule = ConformalRule(level).fit(null)
+        decision = rule.decide([what.score], limits.novel_limit_)
+        verdict = verdicts([what.score], decision, limits, [what.displacement])[0][0]
+        rank = None
+        if one.label != "novel" and one.source in what.retrieved:
+            rank = what.retrieved.index(one.source)
+        rows.setdefault((one.label, one.kind), []).append((verdict, rank, decision.n_above_all))
+    results = []
+    for (label, kind), judged in rows.items():
+        ranks = np.array([-1 if rank is None else rank for _, rank, _ in judged])
+        results.append(
+            KindResult(
+                kind=kind,
+                label=label,
+                n=len(judged),
+                retrieved_1=int((ranks == 0).sum()),
+                retrieved_5=int(((ranks >= 0) & (ranks < 5)).sum()),
+                retrieved_k=int((ranks >= 0).sum()),
+                verdicts={v: sum(verdict == v for verdict, *_ in judged) for v in VERDICTS},
+                above_all=sum(above for *_, above in judged),
+            )
+        )
+    return tuple(results)
+
+
+def stops(
+    kinds: Sequence[KindResult],
+    k: int,
+    n_null: int,
+    level: float,
+    harder: Sequence[KindResult] = (),
+    strength: float = 1.0,
+) -> tuple[str, ...]:
+    """Return where the detector stops working, in words; `harder` were changed more strongly."""
+    notes = []
+    if 1 / (n_null + 1) > level:
+        notes.append(
+            f"No power: with {n_null} validation subjects nothing can be called at "
+            f"{level:.0%} false calls; at least {int(np.ceil(1 / level)) - 1} are needed."
+        )
+    for row in kinds:
+        if row.label == "novel" or not row.n:
+            continue
+        share = row.found.k / row.n
+        if share < WEAK:
+            lost = row.n - row.retrieved_k
+            why = f"; {lost} were not among {k} candidates" if lost else ""
+            notes.append(
+                f"Misses {1 - share:.0%} of volumes changed by: {row.kind} ({row.found}){why}."
+            )
+    weak = [row for row in harder if row.n and row.found.k / row.n < WEAK]
+    if weak:
+        told = "; ".join(
+            f"{row.kind} {largest(row.kind, strength)} ({row.found.k} of {row.n} called)"
+            for row in weak
+        )
+        notes.append(f"Stops working where a change is {strength:g} times as strong: {told}.")
+    elif any(row.n for row in harder):
+        notes.append(
+            f"Also finds volumes changed {strength:g} times as strongly: "
+            + ", ".join(f"{row.kind} {largest(row.kind, strength)}" for row in harder)
+            + "."
+        )
+    return tuple(notes)

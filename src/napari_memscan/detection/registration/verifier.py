@@ -1,0 +1,277 @@
+"""Proof in image space: register a pair, then compare it place by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_memscan.detection.registration import local_statistics as places
+from napari_memscan.detection.registration.displacement import mean_displacement
+from napari_memscan.detection.registration.local_statistics import Mask, Part, resampled
+from napari_memscan.detection.registration.register import coarser, levels, registered
+from napari_memscan.errors import BadInput
+from napari_memscan.files import hash_of
+
+Array = NDArray[np.float32]
+Pose = NDArray[np.float64]
+Triple = tuple[float, float, float]
+
+VERSION = 3
+"""Changes whenever the same pair would score differently; part of the hash."""
+
+MODELS = ("start", "rigid", "similarity")
+FEWEST = 64
+"""Voxels that a comparison needs."""
+LONGEST = 96
+"""Voxels along the longest axis of the grid that scores are taken on, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is alike in a pair after registration.
+
+    Attributes
+    ----------
+    score : float
+        Local correlation, averaged with the local contrast as weight, in [-1, 1]; larger is
+        nearer. Verdicts rest on it.
+    correlation : float
+        Pearson's, of all voxels that overlap.
+    ssim : float
+        Mean structural similarity there, intensities matched.
+    worst : float
+        10th percentile of the local correlation over the half with more contrast: where the two
+        differ most.
+    overlap : float
+        Share of the query that the training volume covers, in [0, 1]. Slabs at a border that hold
+        one value, as padding and a part cut off do, are no part of a volume; the share is that of
+        the larger of the two.
+    displacement : float
+        How far anatomy lies apart on average, in mm; smaller is nearer. Tells copies from
+        near-duplicates, see `displacement.mean_displacement`.
+    transform : array (4, 4)
+        The pose: from points of the query to points of the training volume, mm about the centres.
+    model : str
+        ``start``, ``rigid`` or ``similarity``: how far refining the pose went.
+    """
+
+    score: float
+    correlation: float
+    ssim: float
+    worst: float
+    overlap: float
+    displacement: float
+    transform: Pose
+    model: str
+
+    def to_array(self) -> NDArray[np.float64]:
+        """Return everything as one array (23,); see `from_array`."""
+        numbers = [getattr(self, name) for name in NUMBERS]
+        return np.array([*numbers, MODELS.index(self.model), *self.transform.ravel()])
+
+    @classmethod
+    def from_array(cls, values: NDArray[np.float64]) -> Evidence:
+        """Read what `to_array` wrote."""
+        n = len(NUMBERS)
+        numbers = {name: float(v) for name, v in zip(NUMBERS, values[:n], strict=True)}
+        pose = values[n + 1 : n + 17].reshape(4, 4).copy()
+        return cls(**numbers, transform=pose, model=MODELS[int(values[n])])
+
+
+NUMBERS = tuple(f.name for f in fields(Evidence))[:6]
+
+
+class Verifier:
+    """Registers pairs of volumes and says how alike they are where they overlap.
+
+    Parameters
+    ----------
+    spacing : (float, float, float)
+        Voxel size of all volumes in mm.
+    window : float
+        Sigma of the local window, in units of the geometric mean voxel size.
+    smooth : float
+        Sigma, in the same units, that both volumes are smoothed with before they are compared: a
+        generator's copies are softer than their sources, and noise is nobody's anatomy.
+    floor : float
+        Standard deviation, of an intensity range of 1, below which contrast counts as none.
+    least_overlap : float
+        Overlap below which the score is lowered in proportion: a small part of two volumes is
+        alike by chance.
+
+    Notes
+    -----
+    The score is the mean of the local correlation, weighted with the product of both local standard
+    deviations; so it is the share of the contrast that both have and that varies alike. What is
+    flat in one of the two has no weight.
+
+    Volumes of more than 64 voxels along an axis are registered, and those of more than 96 scored,
+    on a coarser grid; the window grows with it.
+    """
+
+    def __init__(
+        self,
+        spacing: Triple = (1.0, 1.0, 1.0),
+        window: float = 2.0,
+        smooth: float = 0.7,
+        floor: float = 0.001,
+        least_overlap: float = 0.5,
+    ) -> None:
+        self.spacing = spacing
+        self.window = window
+        self.smooth = smooth
+        self.floor = floor
+        self.least_overlap = least_overlap
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that change whenever scores would."""
+        return hash_of(
+            {"version": VERSION, **vars(self), "spacing": [float(s) for s in self.spacing]}
+        )
+
+    def verify(self, query: Array, training: Array, poses: Sequence[Pose]) -> Evidence:
+        """Register a pair and compare it.
+
+        Parameters
+        ----------
+        query, training : arrays (X, Y, Z) in [0, 1]
+            Of one shape.
+        poses : sequence of arrays (4, 4)
+            Where to start, best first; see `Correlator`.
+
+        Raises
+        ------
+        BadInput
+            Two shapes, NaN, one value everywhere, no pose or one that is none, or no overlap.
+        """
+        query, training = _checked(query, training)
+        starts = [_pose(p) for p in poses]
+        if not starts:
+            raise BadInput("a pair cannot be registered without a pose to start from: give one.")
+        one, other = Part.of(query, self.spacing), Part.of(training, self.spacing)
+        between = [np.linalg.inv(other.place) @ pose @ one.place for pose in starts]
+        pose, model = registered(
+            levels(one.data, self.spacing), levels(other.data, self.spacing), between
+        )
+        result = self._compared(one, other, pose, model)
+        if result is None:
+            raise BadInput(
+                "with the poses given the query and the training volume overlap in fewer than "
+                f"{FEWEST} voxels. Poses are in mm about the centres, with spacing {self.spacing}."
+            )
+        return result
+
+    def aligned(self, query: Array, training: Array, transform: Pose) -> Array:
+        """Return the training volume on the query's grid, NaN where it does not cover it.
+
+        Its intensities are matched to the query's by one line over the whole overlap, robust to
+        places that differ (see `local.matching`); bias fields stay to be seen.
+        """
+        query, training = _checked(query, training)
+        moved, covered = resampled(training, _pose(transform), self.spacing)
+        gain, offset = places.matching(moved[covered], query[covered])
+        result: Array = np.where(covered, gain * moved + offset, np.nan).astype(np.float32)
+        return result
+
+    def difference(self, query: Array, training: Array, transform: Pose) -> Array:
+        """Return query minus aligned training volume (X, Y, Z), NaN outside the overlap."""
+        result: Array = np.asarray(query, np.float32) - self.aligned(query, training, transform)
+        return result
+
+    def similarity_map(self, query: Array, training: Array, transform: Pose) -> Array:
+        """Return the local correlation (X, Y, Z) in [-1, 1], NaN outside the overlap."""
+        from scipy.ndimage import zoom
+
+        query, training = _checked(query, training)
+        pose = _pose(transform)
+        small, spacing = coarser(query, self.spacing, LONGEST)
+        moved, inside = resampled(coarser(training, self.spacing, LONGEST)[0], pose, spacing)
+        soft = self._softened(small, moved, spacing)
+        values = self._local(*soft, inside, spacing).correlation(self.floor**2)
+        if small.shape != query.shape:
+            factors = [n / m for n, m in zip(query.shape, small.shape, strict=True)]
+            values = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+        _, covered = resampled(training, pose, self.spacing)
+        result: Array = np.where(covered, values, np.nan).astype(np.float32)
+        return result
+
+    def _compared(self, query: Part, training: Part, pose: Pose, model: str) -> Evidence | None:
+        one, spacing = coarser(query.data, self.spacing, LONGEST)
+        other, own = coarser(training.data, self.spacing, LONGEST)
+        moved, covered = resampled(other, pose, spacing, one.shape, own=own)
+        border = places.margin_of(other.shape)
+        _, counted = resampled(other, pose, spacing, one.shape, border, own)
+        counted &= places.interior(one.shape)
+        if counted.sum() < FEWEST:
+            return None
+        zoom = abs(float(np.linalg.det(pose[:3, :3])))
+        voxels = max(query.data.size, training.data.size / max(zoom, 1e-6))
+        overlap = min(1.0, float(covered.mean()) * query.data.size / voxels)
+
+        soft_one, soft_moved = self._softened(one, moved, spacing)
+        near = self._local(soft_one, soft_moved, covered, spacing)
+        values = near.correlation(self.floor**2)[counted].astype(np.float64)
+        contrast = near.contrast()[counted].astype(np.float64)
+        score = float((values * contrast).sum() / max(contrast.sum(), 1e-12))
+        a, b = one[counted].astype(np.float64), moved[counted].astype(np.float64)
+        flat = min(a.std(), b.std()) <= 1e-9
+        similar = near.structural_similarity(*places.matching(b, a))[counted]
+        lowered = min(1.0, overlap / self.least_overlap) if score > 0 else 1.0
+        return Evidence(
+            score=score * lowered,
+            correlation=0.0 if flat else places.pearson(a, b),
+            ssim=float(similar.mean(dtype=np.float64)),
+            worst=float(np.percentile(values[contrast >= np.median(contrast)], 10)),
+            overlap=overlap,
+            displacement=mean_displacement(
+                soft_one, soft_moved, near, counted, spacing, self.floor
+            ),
+            transform=training.place @ pose @ np.linalg.inv(query.place),
+            model=model,
+        )
+
+    def _softened(self, query: Array, moved: Array, spacing: Triple) -> tuple[Array, Array]:
+        from scipy.ndimage import gaussian_filter
+
+        if not self.smooth:
+            return query, moved
+        sigma = [self.smooth * float(np.prod(spacing)) ** (1 / 3) / s for s in spacing]
+        one, other = (gaussian_filter(v, sigma, mode="nearest", truncate=3) for v in (query, moved))
+        return one, other
+
+    def _local(
+        self, query: Array, moved: Array, mask: Mask, spacing: Triple
+    ) -> places.LocalStatistics:
+        mean = float(np.prod(spacing)) ** (1 / 3)
+        return places.LocalStatistics(query, moved, mask, [self.window * mean / s for s in spacing])
+
+
+def _checked(query: Any, training: Any) -> tuple[Array, Array]:
+    one, other = np.asarray(query, np.float32), np.asarray(training, np.float32)
+    if one.ndim != 3 or one.shape != other.shape:
+        raise BadInput(
+            f"a pair of shapes {one.shape} and {other.shape}; two volumes (X, Y, Z) of one shape "
+            "are expected. Preprocess both alike."
+        )
+    for name, volume in (("the query", one), ("the training volume", other)):
+        if not np.isfinite(volume).all():
+            raise BadInput(f"{name} holds NaN or infinity. Repair or remove this volume.")
+        if volume.min() == volume.max():
+            raise BadInput(
+                f"{name} has the same value everywhere; nothing can be compared with it. Remove it."
+            )
+    return one, other
+
+
+def _pose(pose: Any) -> Pose:
+    matrix = np.asarray(pose, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise BadInput(f"a pose is a matrix (4, 4) of finite numbers; this has {matrix.shape}.")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-3:
+        raise BadInput("a pose flattens space to a plane; rotations, flips and zooms do not.")
+    return matrix

@@ -1,0 +1,1 @@
+"""What a scan found, in a form that is kept on disk and printed."""

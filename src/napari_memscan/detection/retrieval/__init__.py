@@ -1,0 +1,1 @@
+"""Candidates: the training volumes that a volume may be a copy of."""

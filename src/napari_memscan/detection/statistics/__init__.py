@@ -1,0 +1,1 @@
+"""Intervals, proportions, ROC and the checks of their inputs."""

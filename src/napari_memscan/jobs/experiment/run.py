@@ -1,0 +1,275 @@
+"""The runs of an experiment: each trained, sampled and scanned in a study of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_memscan.config import GeneratorConfig
+from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small, write_json
+from napari_memscan.jobs import distributed as processes
+from napari_memscan.jobs.experiment.cohorts import derived
+from napari_memscan.jobs.experiment.duration import latents
+from napari_memscan.jobs.experiment.factors import VIEWS
+from napari_memscan.jobs.experiment.outcome import RESULT, TIMES, Outcome, outcome, result_of
+from napari_memscan.jobs.experiment.outcome_files import write_outcome
+from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.sampling.generate import generate
+from napari_memscan.jobs.scan.scan import scan
+from napari_memscan.jobs.training.train import train
+from napari_memscan.study import Study
+from napari_memscan.training.settings import DenoiserSettings
+from napari_memscan.volumes.cohort import Cohort
+
+SPEC = "run.json"
+"""In a run's folder: all that its bytes depend on besides the program."""
+
+LOOK = 1.0
+"""Seconds between two looks at what another process has finished."""
+
+
+def experiment(
+    study: Study,
+    out: str | Path,
+    plan: Plan,
+    *,
+    only: Sequence[int] | None = None,
+    autoencoder: str | Path | None = None,
+    device: str = "auto",
+) -> Generator[Progress, None, Outcome]:
+    """Train, sample and scan every run; write the table, the figures and what they say.
+
+    The autoencoder is one for all runs: what is varied is the denoiser. It has seen all training
+    volumes of the study, so in a run with fewer of them it has seen some that the denoiser has
+    not; no run's copies are counted against those, and validation volumes are new to both.
+
+    Under torchrun or ``srun`` each process takes every so many-th run; the first trains the
+    autoencoder, and waits at the end for what the others do.
+
+    Parameters
+    ----------
+    study : Study
+        Its cohort, embedder, rule and verification; nothing in its folder is changed.
+    out : path
+        Folder of the experiment. What is finished there is not made again.
+    plan : Plan
+    only : sequence of int, optional
+        Numbers of the runs to make; by default all.
+    autoencoder : path, optional
+        Trained; by default the study's ``models/autoencoder`` where there is one, else it is
+        trained in `out`.
+    device : str
+        To train on.
+
+    Yields
+    ------
+    Progress
+        Runs done and in all, with what is being done in words. Closing the iterator stops within
+        a step; the same call goes on and gives the same bytes.
+
+    Returns
+    -------
+    Outcome
+        Of all runs that are finished, by whatever process; of a process that is not the first,
+        perhaps not yet of all.
+
+    Raises
+    ------
+    BadInput
+        The folder holds another experiment, a run that does not exist is asked for, or latents
+        do not fit the denoiser.
+    JobFailed
+        A training diverged, or another memscan works on the same run.
+    """
+    out = Path(out).resolve()
+    runs = plan.runs
+    chosen = [run for run in runs if only is None or run.number in only]
+    if only is not None and len(chosen) < len(set(only)):
+        raise BadInput(f"--run: the runs are 1 to {len(runs)}.")
+    for run in runs:
+        _same(out, run, _spec(study, plan, run))
+    results = [out / "runs" / run.name / RESULT for run in chosen]
+    with processes.apart() as (rank, size):
+        device = _own_gpu(device, size)
+        if rank == 0:
+            plan.save(out)
+        coder = yield from _autoencoder(study, out, plan, autoencoder, device, rank)
+        for run in runs:
+            _same(out, run, _spec(study, plan, run, coder))
+        for done in range(rank, len(chosen), size):
+            if not results[done].exists():
+                job = _made(study, out, plan, chosen[done], coder, device)
+                yield from _told(job, done, len(chosen), chosen[done].name)
+        while rank == 0 and (left := sum(not path.exists() for path in results)):
+            yield Progress(len(chosen) - left, len(chosen), "other processes do the rest")
+            time.sleep(LOOK)
+    found = outcome(study, out, plan)
+    if rank == 0:
+        write_outcome(out, found)
+    yield Progress(len(chosen), len(chosen), f"{len(found.rows)} of {len(runs)} runs are finished")
+    return found
+
+
+def _own_gpu(device: str, size: int) -> str:
+    """Name the GPU of this process, where each of several has one; Lightning takes the first."""
+    from napari_memscan.checkpoints.device import choose_device
+
+    if size == 1 or ":" in device or choose_device(device).type != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}"
+
+
+def _told(
+    job: Generator[Any, None, Any], done: int, total: int, what: str
+) -> Generator[Progress, None, None]:
+    """Run a job, and say in words what it reports."""
+    try:
+        for news in job:
+            yield Progress(done, total, f"{what}: {_words(news)}")
+    finally:
+        job.close()
+
+
+def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict[str, Any]:
+    """Return all that a run depends on; with the autoencoder's weights where they are known."""
+    from napari_memscan.checkpoints.loading import checkpoint_hash
+
+    cohort, _ = derived(study, plan, run)
+    n_all = len(study.cohort.rows("training"))
+    n = len(cohort.rows("training"))
+    config = study.config
+    conditional = plan.denoiser.conditional
+    return {
+        "values": dict(run.values),
+        "denoiser": plan.settings(run, n, n_all).model_dump(mode="json"),
+        "autoencoder": plan.autoencoder.model_dump(mode="json"),
+        "n": plan.n,
+        "seed": config.seed,
+        "embedder": config.embedder,
+        "preprocessing": config.preprocessing.model_dump(mode="json"),
+        "rule": config.rule.model_dump(mode="json"),
+        "verification": config.verification.model_dump(mode="json", exclude={"workers"}),
+        "volumes": [
+            [row.sha256 or row.path, row.split, *([row.condition] if conditional else [])]
+            for row in cohort.rows()
+        ],
+    } | ({"weights of the autoencoder": checkpoint_hash(coder)} if coder else {})
+
+
+def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
+    """Refuse a folder whose run of this name is another one."""
+    path = out / "runs" / run.name / SPEC
+    if not path.exists():
+        return
+    try:
+        before = json.loads(read_small(path))
+        # Settings that came later have in a run made before what they stand for.
+        views = VIEWS if before["values"].get("augmentation") == "on" else 0
+        denoiser = DenoiserSettings.model_validate({"views": views} | before["denoiser"])
+        before["denoiser"] = denoiser.model_dump(mode="json")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise BadInput(
+            f"{path}: cannot be read ({error}). Delete the folder of this run."
+        ) from error
+    now = json.loads(json.dumps(spec))
+    other = sorted(key for key in now if before.get(key) != now[key])
+    # Factors may be named later: what they have in the base run is what was set before.
+    other = [key for key in other if key != "values"]
+    if other:
+        raise BadInput(
+            f"{path.parent}: this run was made with other {', '.join(other)}. Name another folder "
+            "with --out, or the settings as they were."
+        )
+
+
+def _autoencoder(
+    study: Study, out: Path, plan: Plan, given: str | Path | None, device: str, rank: int
+) -> Generator[Progress, None, Path]:
+    """Return the one of all runs; the first process trains it, the others wait for it."""
+    own = study.folder / "models" / "autoencoder"
+    if given is not None or (own / "recipe.json").exists():
+        return Path(given).resolve() if given is not None else own
+    made = out / "autoencoder"
+    if not (made / "recipe.json").exists():
+        latents(study, plan)
+        if rank == 0:
+            base = Study(out, study.config, study.cohort)
+            base.cache_dir = out / "cache"
+            with base.lock("train the autoencoder of all runs"):
+                job = train(base, "autoencoder", made, plan.autoencoder, device=device)
+                yield from _told(job, 0, len(plan.runs), "autoencoder")
+    while not (made / "recipe.json").exists():
+        yield Progress(0, len(plan.runs), "the first process trains the autoencoder")
+        time.sleep(LOOK)
+    return made
+
+
+def _made(
+    study: Study, out: Path, plan: Plan, run: Run, coder: Path, device: str
+) -> Generator[Any, None, None]:
+    folder = out / "runs" / run.name
+    cohort, duplicated = derived(study, plan, run)
+    settings = plan.settings(run, len(cohort.rows("training")), len(study.cohort.rows("training")))
+    if not (folder / SPEC).exists():
+        write_json(folder / SPEC, _spec(study, plan, run, coder))
+    own = _opened(study, folder, cohort, run)
+    # One for all runs: most volumes are in all of them.
+    own.cache_dir = out / "cache"
+    model = folder / "models" / "denoiser"
+    seconds: dict[str, float] = {}
+    if not (model / "recipe.json").exists():
+        steps, started = 0, time.monotonic()
+        with own.lock("train"):
+            for news in train(own, "denoiser", model, settings, device=device, autoencoder=coder):
+                if hasattr(news, "loss"):
+                    if not steps:
+                        started = time.monotonic()
+                    steps += 1
+                yield news
+        if steps > 1:
+            seconds["a step"] = (time.monotonic() - started) / (steps - 1)
+    if own.config.generator is None:
+        own.update(generator=GeneratorConfig(kind="ldm", path=str(model)))
+    started, before = time.monotonic(), len(own.samples())
+    yield from generate(own, plan.n)
+    if before < plan.n:
+        seconds["a volume"] = (time.monotonic() - started) / (plan.n - before)
+    started = time.monotonic()
+    result = yield from scan(own)
+    seconds["the scan"] = time.monotonic() - started
+    if "a step" in seconds:
+        write_json(folder / TIMES, {name: round(value, 4) for name, value in seconds.items()})
+    write_json(folder / RESULT, result_of(own, run, result, settings, duplicated))
+
+
+def _opened(study: Study, folder: Path, cohort: Cohort, run: Run) -> Study:
+    """Open the study of a run, or make it."""
+    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.embedders.loading import LOW_RESOLUTION
+
+    if (folder / "study.toml").exists():
+        return Study.open(folder)
+    config = study.config
+    spec = config.embedder
+    changes: dict[str, Any] = {
+        "name": f"{config.name}: {run.name}",
+        "generator": None,
+        "embedder": spec if spec == LOW_RESOLUTION else resolved(spec, study.folder),
+    }
+    return Study.create(folder, config.model_copy(update=changes), cohort)
+
+
+def _words(news: Any) -> str:
+    """Say in words what a job inside reports."""
+    if hasattr(news, "what"):
+        return str(news.what)
+    if hasattr(news, "loss"):
+        return f"step {news.step} of {news.total}, loss {news.loss:.4f}"
+    return f"volume {news.sample + 1}, step {news.step} of {news.total}"

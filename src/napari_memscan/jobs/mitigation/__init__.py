@@ -1,0 +1,1 @@
+"""What can be done about copies, and what it brings and costs."""

@@ -1,0 +1,144 @@
+"""What a study knows of measures against copying that need another training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import read_small
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.mitigation import Retrained
+
+DUPLICATES = "duplicates.json"
+WATCHED = "models/denoiser/memorisation.csv"
+TRIED = "experiment/answers.json"
+"""In the study: what its commands left."""
+
+NAMES = {
+    "augmentation": "augmentation",
+    "steps": "fewer steps",
+    "epochs": "fewer epochs",
+    "size": "more training volumes",
+    "duplication": "deduplication",
+    "width": "smaller denoiser",
+}
+"""Factor of an experiment to the measure that it stands for."""
+
+
+def elsewhere(study: Study) -> dict[str, str]:
+    """Return what is known of measures that need another training and were not tried."""
+    found = {"deduplication": _of_duplicates(study.scan_dir / DUPLICATES)}
+    if not _of_watching(study):
+        found["early stop"] = _of_looks(study.folder / WATCHED)
+    if not _of_experiment(study):
+        found["training"] = (
+            "Not tried. 'memscan experiment STUDY' says what augmentation, fewer steps, more data "
+            "and a smaller network do on this cohort."
+        )
+    return found
+
+
+def retrained(study: Study) -> tuple[Retrained, ...]:
+    """Return copies before and after each measure that was tried, from the study's files."""
+    return (*_of_experiment(study), *_of_watching(study))
+
+
+def _of_duplicates(path: Path) -> str:
+    if not path.exists():
+        return (
+            "Not looked for. 'memscan dedup STUDY --write CSV' finds volumes that are twice in "
+            "training; then train again without them."
+        )
+    values = json.loads(read_small(path))
+    n = sum(len(group["volumes"]) - 1 for group in values["groups"])
+    if not n:
+        return f"No volume is twice among the {values['n_training']} training volumes."
+    return (
+        f"{n} of {values['n_training']} training volumes are there twice. Train again without "
+        "them: memscan dedup STUDY --write CSV."
+    )
+
+
+def _of_looks(path: Path) -> str:
+    from napari_memscan.jobs.training.monitor import read_log
+
+    rows = read_log(path)
+    if not rows:
+        return (
+            "Not watched. 'memscan train denoiser STUDY --monitor 200 --stop-above 0.1' keeps the "
+            "last checkpoint that copied less."
+        )
+    first, last = rows[0], rows[-1]
+    return (
+        f"While it trained, {first.n_copies} of {first.n} volumes were called at step "
+        f"{first.step}, {last.n_copies} of {last.n} at step {last.step}; no earlier checkpoint is "
+        "kept."
+    )
+
+
+def _of_watching(study: Study) -> list[Retrained]:
+    """Compare the last look with that at the checkpoint that was kept before."""
+    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.detection.mitigation import Retrained
+    from napari_memscan.detection.statistics.differences import Difference
+    from napari_memscan.detection.statistics.proportions import Rate
+    from napari_memscan.jobs.training.monitor import BEST, read_log
+
+    path = study.folder / WATCHED
+    rows, best = read_log(path), path.parent / BEST
+    if not rows or not (best / "recipe.json").exists():
+        return []
+    made = read_recipe(best).provenance.get("denoiser", {})
+    last = rows[-1]
+    kept = next((row for row in rows[:-1] if row.step == made.get("step")), None)
+    if kept is None:
+        return []
+    return [
+        Retrained(
+            "early stop",
+            f"{last.step} -> {kept.step} steps",
+            "called while it trained",
+            Rate(last.n_copies, last.n),
+            Rate(kept.n_copies, kept.n),
+            Difference(last.n_copies, last.n, kept.n_copies, kept.n).answer("lowers"),
+            WATCHED,
+            "both looks were chosen by what they show, which makes the difference look larger; "
+            "scan volumes of both to know",
+        )
+    ]
+
+
+def _of_experiment(study: Study) -> list[Retrained]:
+    """Turn each answer the way in which copies are expected to become fewer."""
+    from napari_memscan.detection.mitigation import Retrained
+    from napari_memscan.detection.statistics.proportions import Rate
+
+    path = study.folder / TRIED
+    if not path.exists():
+        return []
+    try:
+        values = json.loads(read_small(path))
+        counted = {"verdict copy": "verified copies",
+                   values["deciding"]: f"{values['deciding']} calls"}  # fmt: skip
+        found = []
+        for a in values["answers"]:
+            if a["measure"] not in counted or a["factor"] not in NAMES:
+                continue
+            way = 1 if a["expected"] == "lowers" else -1
+            low, high = (a["low"], a["high"])[::way]
+            before, after = (Rate(*counts) for counts in a["counts"][::way])
+            found.append(
+                Retrained(
+                    NAMES[a["factor"]], f"{low} -> {high}", counted[a["measure"]], before, after,
+                    a["answer"], TRIED, a["note"],
+                )
+            )  # fmt: skip
+        return found
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path}: cannot be read ({error}). 'memscan experiment' writes it again."
+        ) from error

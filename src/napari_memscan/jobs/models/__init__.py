@@ -1,0 +1,1 @@
+"""Studies made from a cohort and a model, and checkpoints converted."""

@@ -1,0 +1,1 @@
+"""Several readers of one study: blind readings and how far they agree."""

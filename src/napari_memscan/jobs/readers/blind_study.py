@@ -1,0 +1,238 @@
+"""What a study can show in a blind study, and how its arrays are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.scan.plants import drawn, planted, strangers
+from napari_memscan.jobs.scan.search import StudySearch, plain, read
+from napari_memscan.review.blind import BlindPlan, Exhibit, Held, plan
+from napari_memscan.review.plans import load_plans, save_plan
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.retrieval.search import Found
+    from napari_memscan.review.blind_session import BlindReading
+    from napari_memscan.review.store import DecisionStore
+
+FOLDER = "blind"
+"""Of a study's plans."""
+SEED = 3
+"""Other planted volumes than those that limits are learnt from and the self-test plants."""
+
+
+def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list[Exhibit]]:
+    """Return the samples of the last scan, validation volumes as distractors, and planted copies.
+
+    Validation volumes and planted copies are shown as the study's generator would have made them,
+    where it has an autoencoder that fits: their sharpness does not tell them from samples.
+
+    Parameters
+    ----------
+    study : Study
+    n_planted : int
+        Copies made on purpose of training volumes, so that there are cases known to be one.
+
+    Raises
+    ------
+    BadInput
+        There is no scan yet, or no validation volume.
+    """
+    import numpy as np
+
+    from napari_memscan.jobs.scan.scan import embedded
+
+    result = study.result()
+    if result is None:
+        raise BadInput(f"{study.folder}: not scanned yet. Generate volumes and scan first.")
+    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
+    made = [
+        Exhibit(
+            name=names[s.path],
+            kind="synthetic",
+            shown=Held(s.path),
+            partner=Held(s.neighbour),
+            verdict=s.verdict,
+            value=float(result.value(s)),
+            transform=s.neighbours[0].transform if s.neighbours else None,
+        )
+        for s in result.samples
+        if s.path in names
+    ]
+    if result.samples and not made:
+        raise BadInput(
+            f"{study.folder}: the last scan names files in another place. Was the study moved? "
+            "Scan again."
+        )
+    training = [row.path for row in study.cohort.rows("training")]
+    vectors = []
+    for done, vector in enumerate(embedded(study, training), 1):
+        vectors.append(vector)
+        yield Progress(done, len(training), f"embedded {Path(training[done - 1]).name}")
+    search = StudySearch(study, training, np.stack(vectors))
+    made += yield from _distractors(study, search)
+    if n_planted:
+        made += yield from _planted(study, search, vectors, n_planted)
+    return made
+
+
+def _distractors(study: Study, search: StudySearch) -> Generator[Progress, None, list[Exhibit]]:
+    """Return the validation volumes, each beside what the search finds nearest."""
+    import numpy as np
+
+    from napari_memscan.jobs.scan.scan import embedded
+
+    rows = study.cohort.rows("validation")
+    own = embedded(study, [row.path for row in rows])
+    tasks = [plain(study, r.path, v, r.subject_id) for r, v in zip(rows, own, strict=True)]
+    shown = yield from strangers(study, tasks)
+    if study.config.verification.enabled:
+        found = yield from search.run(shown)
+        nearest = [(f.index, _pose(f, f.index)) for f in found]
+    else:
+        _, near = search.index.kneighbors(np.stack([task.vector for task in shown]), 1)
+        nearest = [(int(row[0]), None) for row in near]
+    return [
+        Exhibit(
+            name=f"v{i:06d}",
+            kind="distractor",
+            shown=Held(row.path, "" if task.key == crisp.key else task.key),
+            partner=Held(search.training[at]),
+            transform=transform,
+        )
+        for i, (row, crisp, task, (at, transform)) in enumerate(
+            zip(rows, tasks, shown, nearest, strict=True)
+        )
+    ]
+
+
+def _planted(
+    study: Study, search: StudySearch, vectors: Sequence[Any], n: int
+) -> Generator[Progress, None, list[Exhibit]]:
+    """Return copies made on purpose, each beside the training volume it is a copy of."""
+    from napari_memscan.detection.planting.plants import LIMIT_KINDS
+
+    config = study.config
+    kinds = LIMIT_KINDS["copy"]
+    # As many of each kind as can be, whatever the number.
+    of = [drawn(study, [kind], -(-n // len(kinds)), search.training, SEED) for kind in kinds]
+    plants = [one for row in zip(*of, strict=True) for one in row][:n]
+    tasks = yield from planted(study, plants, search.training, search.spacing, "planted")
+    poses: list[tuple[float, ...] | None] = [None] * len(tasks)
+    if config.verification.enabled:
+        # Asked for with the patient's own vector: then the patient is registered in any case.
+        asked = [
+            replace(t, vector=vectors[one.source]) for t, one in zip(tasks, plants, strict=True)
+        ]
+        found = yield from search.run(asked)
+        poses = [_pose(f, one.source) for f, one in zip(found, plants, strict=True)]
+    for task in tasks:
+        study.cache.get(task.key, task.load)
+    return [
+        Exhibit(
+            name=f"p{i:06d}",
+            kind="planted",
+            shown=Held(search.training[one.source], task.key),
+            partner=Held(search.training[one.source]),
+            transform=pose,
+        )
+        for i, (one, task, pose) in enumerate(zip(plants, tasks, poses, strict=True))
+    ]
+
+
+def _pose(found: Found, index: int) -> tuple[float, ...] | None:
+    """Return the pose on a training volume; None where the search did not register that one."""
+    for hit in found.hits:
+        if hit.index == index:
+            return tuple(hit.evidence.transform.ravel().tolist())
+    return None
+
+
+def latest(study: Study, reader: str, forced_choice: bool) -> BlindPlan | None:
+    """Return the last plan that was made for a reader, None without one.
+
+    Raises
+    ------
+    BadInput
+        A plan of the study is damaged.
+    """
+    every = _plans(study, reader, forced_choice)
+    return every[-1] if every else None
+
+
+def _plans(study: Study, reader: str, forced: bool) -> list[BlindPlan]:
+    plans = load_plans(study.folder / FOLDER)
+    return [p for p in plans if p.reader == reader.strip() and p.forced_choice == forced]
+
+
+def counts(cases: int | None, forced_choice: bool) -> dict[str, int]:
+    """Return the options of `review.blind.plan` that make so many cases in all; None: all.
+
+    A third of them are validation volumes; in a forced choice there is one in each case.
+    """
+    if cases is None:
+        return {}
+    if forced_choice:
+        return {"n_cases": cases}
+    real = max(1, cases // 3)
+    return {"n_cases": max(1, cases - real), "n_distractors": real}
+
+
+def blind(
+    study: Study,
+    reader: str,
+    *,
+    again: bool = False,
+    n_planted: int = 0,
+    now: datetime | None = None,
+    **options: Any,
+) -> Generator[Progress, None, BlindPlan]:
+    """Return a reader's plan: the one on disk, else a new one, which is put there.
+
+    Parameters
+    ----------
+    study : Study
+    reader : str
+        Whose.
+    again : bool
+        A new one although there is one.
+    n_planted : int
+        See `exhibits`.
+    now : datetime, optional
+        For the washout.
+    **options
+        Of `review.blind.plan`; the seed is the study's unless given.
+    """
+    there = _plans(study, reader, bool(options.get("forced_choice", False)))
+    if there and not again:
+        return there[-1]
+    shown = yield from exhibits(study, n_planted)
+    store = study.store()
+    try:
+        last_seen = store.standing().last_seen(reader)
+    finally:
+        store.close()
+    seed = options.pop("seed", study.config.seed + len(there))
+    made = plan(shown, reader, seed, last_seen=last_seen, now=now, **options)
+    save_plan(made, study.folder / FOLDER)
+    return made
+
+
+def reading(study: Study, made: BlindPlan, store: DecisionStore) -> BlindReading:
+    """Return the session of a plan, with arrays from the study."""
+    from napari_memscan.review.blind_session import BlindReading
+
+    def load(held: Held) -> Any:
+        if not held.array:
+            return study.array(held.path)
+        if not study.cache.has(held.array):
+            raise BadInput(f"{held.path}: no longer in the cache. Make a new plan.")
+        return read(study.cache.path(held.array))
+
+    return BlindReading(made, store, load)

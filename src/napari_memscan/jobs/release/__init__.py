@@ -1,0 +1,1 @@
+"""What may be handed out, and handing it out with the evidence."""

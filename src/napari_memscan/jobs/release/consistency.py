@@ -1,0 +1,97 @@
+"""Whether scan, samples, settings and the files that readers saw still belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from napari_memscan.errors import BadInput
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.review.events import Decision
+
+NAMED = 5
+"""So many samples are named in a message."""
+
+
+def few(samples: Iterable[str]) -> str:
+    """Return the first samples by name, and how many there are more."""
+    names = list(samples)
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
+    """Return the last scan if it is one of these samples, as they are, with these settings."""
+    result = study.result()
+    if result is None:
+        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan {study.folder}")
+    again = f"Scan again: memscan scan {study.folder}"
+    scanned = {s.path for s in result.samples}
+    paths = {sample: study.sample_path(row) for sample, row in rows.items()}
+    new = [sample for sample, path in paths.items() if str(path) not in scanned]
+    if new:
+        raise BadInput(f"{len(new)} samples are newer than the last scan: {few(new)}. {again}")
+    if len(scanned) > len(rows):
+        raise BadInput(
+            f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
+            f"does not name. {again}"
+        )
+    gone = [sample for sample, path in paths.items() if not path.exists()]
+    if gone:
+        raise BadInput(f"the files of {len(gone)} samples are missing: {few(gone)}. Restore them.")
+    at = (study.scan_dir / "summary.json").stat().st_mtime_ns
+    changed = [sample for sample, path in paths.items() if path.stat().st_mtime_ns > at]
+    if changed:
+        raise BadInput(
+            f"the files of {len(changed)} samples were written after the last scan: "
+            f"{few(changed)}. {again}"
+        )
+    config, c = study.config, result.calibration
+    if (
+        result.rule != config.rule.name
+        or result.preprocessing != config.preprocessing.model_dump(mode="json")
+        or (c is not None and c.q != config.rule.q)
+        or (result.rule != "conformal" and result.quantile != config.rule.quantile)
+    ):
+        raise BadInput(f"study.toml has another rule or preprocessing than the last scan. {again}")
+    from napari_memscan.detection.planting.plants import LIMIT_KINDS
+
+    asked = config.verification
+    if asked.enabled != (c is not None) or (
+        c is not None
+        and (
+            (c.retrieved, c.verified) != (asked.retrieved, asked.verified)
+            or c.proposed not in (None, asked.proposed)  # Older scans do not say it.
+            or c.n_planted != asked.planted * len(LIMIT_KINDS["copy"])
+        )
+    ):
+        raise BadInput(f"study.toml has another [verification] than the last scan. {again}")
+    # Code that comes with an embedder is not run only to ask for its hash.
+    if not config.embedder_trust and result.embedder_hash != study.embedder().hash:
+        raise BadInput(f"the embedder is not the one of the last scan. {again}")
+    return result
+
+
+def same_files(
+    study: Study,
+    rows: Mapping[str, SampleRow],
+    by_reader: Mapping[str, Mapping[str, Decision]],
+) -> None:
+    """Refuse samples whose file is not the one that a reader saw."""
+    other = []
+    for sample, row in rows.items():
+        seen = {
+            decisions[sample].evidence.get("sample_sha256") or ""
+            for decisions in by_reader.values()
+            if sample in decisions
+        } - {""}
+        if seen and seen != {study.sha256(study.sample_path(row))}:
+            other.append(sample)
+    if other:
+        raise BadInput(
+            f"the files of {len(other)} samples are not those that were read: {few(other)}. "
+            "Restore them, or scan and read again."
+        )

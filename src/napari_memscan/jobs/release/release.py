@@ -1,0 +1,254 @@
+"""The release of a study: what passed, with its evidence, in a folder that can be handed out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import write_json, write_text
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.release.consistency import few
+from napari_memscan.jobs.release.de_identification import Disclosure
+from napari_memscan.jobs.release.eligibility import Candidates, candidates, check_read, judged
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.report.manifest import Selection
+    from napari_memscan.volumes.volume import Volume
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was written.
+
+    Attributes
+    ----------
+    folder : str
+        Where.
+    selection : Selection
+        How many volumes there were, and what became of them.
+    fingerprint : str
+        Stands for every byte of it: to be noted elsewhere.
+    warnings : tuple of str
+        What the publisher should know first.
+    """
+
+    folder: str
+    selection: Selection
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a release of a study would hold now.
+
+    Attributes
+    ----------
+    selection : Selection
+        How many volumes there are, and what would become of them.
+    passed : dict of str to int
+        What lets volumes pass, and how many.
+    unread : tuple of str
+        Samples that somebody must read first.
+    warnings : tuple of str
+        What the publisher should know first.
+    stopped : str
+        Why nothing could be released; empty where it could.
+    """
+
+    selection: Selection
+    passed: dict[str, int]
+    unread: tuple[str, ...]
+    warnings: tuple[str, ...]
+    stopped: str
+
+
+def preview(study: Study) -> Preview:
+    """Return what a release would hold now; nothing is written.
+
+    Parameters
+    ----------
+    study : Study
+
+    Raises
+    ------
+    BadInput
+        Not scanned since the last sample.
+    JobFailed
+        The chain of decisions is broken.
+    """
+    found, n = judged(study), study.config.release.n
+    stopped = ""
+    try:
+        check_read(study, found)
+        drawn(study, found, n)
+    except BadInput as error:
+        stopped = str(error)
+    selection = _selected(found, min(len(found.passed), n or len(found.passed)))
+    return Preview(selection, _counted(found.passed), tuple(found.unread), found.warnings, stopped)
+
+
+def release(
+    study: Study,
+    out: str | Path,
+    *,
+    license: str = "",
+    n: int | None = None,
+    bids: str = "",
+    dicom: bool = False,
+    names: bool = False,
+    expect: str = "",
+) -> Generator[Progress, None, Release]:
+    """Write the volumes that passed, with all that is claimed of them; the same bytes each time.
+
+    Parameters
+    ----------
+    study : Study
+        Scanned, and read as its ``[release]`` asks.
+    out : path
+        A new folder, an empty one, or an earlier release, which is then replaced.
+    license, n, bids, dicom
+        Go before what ``[release]`` says.
+    names : bool
+        Readers by name, and times of their decisions; else R1, R2 ... and no times.
+    expect : str
+        A head of the decisions noted earlier: it must be in the chain.
+
+    Yields
+    ------
+    Progress
+        After each volume.
+
+    Raises
+    ------
+    BadInput
+        Something is unread under the policy, the scan is older than the samples, no licence is
+        stated, fewer pass than are wanted, or `out` does not do. Nothing is written.
+    JobFailed
+        The chain of decisions is broken, or the folder cannot be written.
+    """
+    from napari_memscan.report.datasheet import datasheet
+    from napari_memscan.report.dicom import write_series
+    from napari_memscan.report.release import (
+        DATASHEET,
+        LICENSE,
+        MANIFEST,
+        REPORT,
+        Layout,
+        building,
+        check_target,
+        license_text,
+        write_bids,
+        write_clean,
+        write_sums,
+    )
+
+    config = study.config.release
+    license, bids, n = license or config.license, bids or config.bids, n or config.n
+    dicom = dicom or config.dicom
+    if not license.strip():
+        raise BadInput(
+            "no licence is stated. Write one into study.toml (license below [release]), or give "
+            "--license, such as CC-BY-4.0."
+        )
+    if bids and not (bids.isascii() and bids.isalnum()):
+        raise BadInput(f"bids '{bids}': a suffix of letters is expected, such as T1w.")
+    out = Path(out).absolute()
+    with study.lock("release"):
+        check_target(out, _used(study))
+        found = candidates(study, expect)
+        chosen = drawn(study, found, n)
+        layout = Layout(len(chosen), bids)
+        files = {sample: layout.file(i) for i, sample in enumerate(chosen, 1)}
+        selection = _selected(found, len(chosen))
+        shown = Disclosure(study, found, files, names)
+        hashes, kinds = {}, Counter[str]()
+        with building(out) as folder:
+            for done, sample in enumerate(chosen, 1):
+                volume = study.volume(study.sample_path(found.rows[sample]))
+                kinds[_shape(volume)] += 1
+                hashes[files[sample]] = write_clean(volume, folder, files[sample])
+                if dicom:
+                    write_series(folder, files[sample])
+                yield Progress(done, len(chosen), f"wrote {files[sample]}")
+            shown.report(folder / Path(REPORT).parent)
+            layout_text = f"BIDS {bids}" if bids else "plain"
+            if dicom:
+                layout_text += ", and DICOM series"
+            value = shown.manifest(hashes, selection, license=license, layout=layout_text)
+            write_json(folder / MANIFEST, value)
+            shapes = [f"{k} of {kind}" for kind, k in sorted(kinds.items())]
+            sheet = datasheet(value, shown.made, shapes, config.answers)
+            write_text(folder / DATASHEET, sheet)
+            write_text(folder / LICENSE, license_text(license))
+            if bids:
+                write_bids(folder, shown.title, license, list(files.values()))
+            fingerprint = write_sums(folder)
+        return Release(str(out), selection, fingerprint, found.warnings)
+
+
+def drawn(study: Study, found: Candidates, n: int | None) -> list[str]:
+    """Return the samples that are released, in their order there.
+
+    Parameters
+    ----------
+    study : Study
+    found : Candidates
+        Its samples, judged.
+    n : int or None
+        So many of those that pass; None for all.
+
+    Raises
+    ------
+    BadInput
+        Fewer pass than are wanted, or none does.
+    """
+    from napari_memscan.report.release import shuffled
+
+    order = shuffled(found.passed, study.config.seed)
+    if not order or (n is not None and len(order) < n):
+        raise BadInput(
+            f"{len(order)} of {len(found.rows)} volumes pass, {n or 1} are wanted "
+            f"({_reasons(found) or 'there are no others'}). Generate more, or read on."
+        )
+    return order[:n]
+
+
+def _selected(found: Candidates, n: int) -> Selection:
+    from napari_memscan.report.manifest import Selection
+
+    return Selection(len(found.rows), n, len(found.passed) - n, _counted(found.rejected))
+
+
+def _counted(reasons: Mapping[str, str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons.values()).items()))
+
+
+def _used(study: Study) -> dict[str, Path]:
+    """Return what a release must not lie among: it would be taken for volumes of the study."""
+    used = {f"the volume {row.path}": Path(row.path) for row in study.cohort.rows()}
+    used |= {"the samples of the study": study.synthetic_dir, "the study": study.folder / "scan"}
+    config = study.config.generator
+    if config is not None and config.kind == "folder":
+        used["the folder of synthetic volumes"] = study.resolve(config.path)
+    return used
+
+
+def _reasons(found: Candidates) -> str:
+    reasons = []
+    for why in sorted(set(found.rejected.values())):
+        samples = [s for s, reason in found.rejected.items() if reason == why]
+        reasons.append(f"{why}: {few(samples)}")
+    return "; ".join(reasons)
+
+
+def _shape(volume: Volume) -> str:
+    size = " x ".join(map(str, volume.data.shape)) + " voxels"
+    if volume.spacing is None:
+        return f"{size}, voxel size unknown"
+    return f"{size} of {' x '.join(f'{z:.4g}' for z in volume.spacing)} mm"

@@ -1,0 +1,1 @@
+"""Replacing what readers called a copy by new volumes."""

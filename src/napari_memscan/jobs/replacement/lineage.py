@@ -1,0 +1,165 @@
+"""Lineage of a study's samples: which were rejected, what replaced them, and what came of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.results.scan_result import SampleResult
+
+CALLED = ("copy", "near-duplicate")
+"""Verdicts with which a replacement is none."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One replacement that was drawn.
+
+    Attributes
+    ----------
+    sample, parent : str
+        Its name, and the sample it replaces: the one rejected, or the attempt before.
+    seed : int
+        Of its noise.
+    verdict, reason : str
+        What the program says of it.
+    value : float
+        What the verdict rests on, score or similarity, in [-1, 1], larger is nearer.
+    p_value : float or None
+        How often a new patient's volume would be as near; None where the rule knows none.
+    """
+
+    sample: str
+    parent: str
+    seed: int
+    verdict: str
+    reason: str
+    value: float
+    p_value: float | None
+
+    @property
+    def called(self) -> bool:
+        """Whether the program calls it a copy or a near-duplicate."""
+        return self.verdict in CALLED
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What became of a rejected sample. As text, the name of its last replacement.
+
+    Attributes
+    ----------
+    rejected : str
+        The sample that was to be replaced; it is kept.
+    attempts : tuple of Attempt
+        At least one; each is the parent of the next.
+    unguided : str
+        Why those drawn now were drawn without the guidance that was asked for; empty where they
+        were not.
+    """
+
+    rejected: str
+    attempts: tuple[Attempt, ...]
+    unguided: str = ""
+
+    def __str__(self) -> str:
+        return self.sample
+
+    @property
+    def sample(self) -> str:
+        """Name of the last attempt."""
+        return self.attempts[-1].sample
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the last attempt is not called."""
+        return not self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last attempt is called as well, and no other is tried."""
+        return self.attempts[-1].called
+
+
+def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
+    """Return the samples to replace, in order.
+
+    Of a sample and its replacements it is the last that any reader decided to be a copy. It stays
+    in the list after it was replaced, so that the same command goes on where it stopped; then
+    `regenerate_all` only reports it.
+
+    Parameters
+    ----------
+    study : Study
+        Its samples, scan and decisions.
+    decided : bool
+        Those that readers decided to be copies.
+    called : bool
+        Those that the program calls copy or near-duplicate and no reader has read.
+    """
+    rows = study.samples()
+    store = study.store()
+    try:
+        # Of each reader the last word; one who says copy is enough, as in a release.
+        said = [d for decisions in store.by_reader().values() for d in decisions.values()]
+    finally:
+        store.close()
+    read = {d.sample for d in said}
+    copied = {d.sample for d in said if d.decision == "copy"}
+    judged = judged_of(study, rows)
+    result = []
+    for row in rows:
+        if row.parent:
+            continue
+        family = [row, *chain_of(row.sample, rows)]
+        copies = [r.sample for r in family if r.sample in copied]
+        if copies and decided:
+            result.append(copies[-1])
+        elif called and row.sample not in read and is_called(row, judged):
+            result.append(row.sample)
+    return result
+
+
+def chain_of(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """Return what replaced a sample, then what replaced that, and so on."""
+    children = {row.parent: row for row in rows if row.parent}
+    chain: list[SampleRow] = []
+    while sample in children and len(chain) <= len(rows):
+        chain.append(children[sample])
+        sample = children[sample].sample
+    return chain
+
+
+def judged_of(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
+    """Return sample to what the last scan says of it."""
+    result = study.result()
+    found = {s.path: s for s in result.samples} if result is not None else {}
+    paths = {row.sample: str(study.sample_path(row)) for row in rows}
+    return {sample: found[path] for sample, path in paths.items() if path in found}
+
+
+def is_called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
+    """Return whether the last scan calls a sample copy or near-duplicate."""
+    return row.sample in judged and judged[row.sample].verdict in CALLED
+
+
+def replacement(
+    study: Study, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
+) -> Replacement:
+    """Return what became of a rejected sample, from all that replaced it, all scanned."""
+    result = study.result()
+    assert result is not None
+    attempts = []
+    for row in chain:
+        one = judged[row.sample]
+        attempts.append(
+            Attempt(
+                row.sample, row.parent, int(row.seed), one.verdict, one.reason,
+                result.value(one), one.p_value,
+            )
+        )  # fmt: skip
+    return Replacement(name, tuple(attempts))

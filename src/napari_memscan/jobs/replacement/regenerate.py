@@ -1,0 +1,239 @@
+"""Rejected samples drawn anew: until the program no longer calls the replacement, or gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput, JobFailed, out_of_memory
+from napari_memscan.files import hash_of
+from napari_memscan.generators.interface import LESS_MEMORY, Settings
+from napari_memscan.jobs.replacement.lineage import (
+    CALLED,
+    Attempt,
+    Replacement,
+    chain_of,
+    flagged,
+    is_called,
+    judged_of,
+    replacement,
+)
+from napari_memscan.jobs.sampling.generate import Plan, condition_for, sample_seeds
+from napari_memscan.jobs.sampling.guidance import guidance as guided
+from napari_memscan.jobs.scan.scan import scan
+from napari_memscan.samples import free_names
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.generators.interface import Step
+    from napari_memscan.jobs.progress import Progress
+
+__all__ = ["Attempt", "Replacement", "flagged", "next_seed", "regenerate", "regenerate_all"]
+
+TRIES = 5
+
+
+def regenerate(
+    study: Study, sample: str, *, tries: int = TRIES, guidance: float = 0.0, **settings: Any
+) -> Generator[Step | Progress, None, Replacement]:
+    """Replace one sample by a new one that is not called; the old one is kept.
+
+    Parameters, what it yields, and what goes wrong: as for `regenerate_all`.
+
+    Raises
+    ------
+    BadInput
+        Also where it has been replaced already.
+    """
+    rows = study.samples()
+    if chain := chain_of(sample, rows):
+        last, judged = chain[-1], judged_of(study, rows)
+        if last.sample in judged and judged[last.sample].verdict not in CALLED:
+            raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
+    made = yield from regenerate_all(study, [sample], tries=tries, guidance=guidance, **settings)
+    return made[0]
+
+
+def regenerate_all(
+    study: Study,
+    samples: Sequence[str],
+    *,
+    tries: int = TRIES,
+    guidance: float = 0.0,
+    must_guide: bool = True,
+    **settings: Any,
+) -> Generator[Step | Progress, None, list[Replacement]]:
+    """Replace samples by new ones, each until its replacement is not called, or tries are used up.
+
+    In rounds: one attempt for every sample that still needs one, then a scan of the whole study,
+    since the verdict on a volume depends on those beside it. Seeds follow from the sample that is
+    replaced, so a job that was stopped or killed goes on and makes the same bytes; what is
+    replaced already is only reported.
+
+    Parameters
+    ----------
+    study : Study
+        Its generator must be an LDM.
+    samples : sequence of str
+        Such as ``s000003``; or `flagged`.
+    tries : int
+        Attempts for each, those made before included.
+    guidance : float
+        Strength with which new volumes keep away from training volumes; 0 is without. See
+        `generators.guidance.Guidance`.
+    must_guide : bool
+        Refuse a model that allows no guidance; else it is sampled without, and `unguided` of what
+        is returned says why.
+    **settings
+        ``batch``, ``decode`` ...: see `LDMGenerator.choose`. By default as the replaced sample
+        was made. Its condition stays, unless the study has another model by now.
+
+    Yields
+    ------
+    Step, Progress
+        As `generate` and `scan` do.
+
+    Returns
+    -------
+    list of Replacement
+        One for each sample, in their order.
+
+    Raises
+    ------
+    BadInput
+        No such sample, the volumes were made elsewhere, or the model allows no guidance.
+    JobFailed
+        Memory does not suffice, or another memscan works on the study. Nothing is lost.
+    """
+    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.guidance import check_strength
+
+    if tries < 1:
+        raise BadInput(f"tries {tries}: at least one attempt must be allowed.")
+    check_strength(guidance)
+    names = list(dict.fromkeys(samples))
+    with study.lock("regenerate"):  # Refused at once, not after the first scan.
+        _check(names, study.samples())
+    generator: Any = None
+    unguided = ""
+    with memory_explained():
+        while True:
+            rows = study.samples()
+            judged = judged_of(study, rows)
+            chains = {name: chain_of(name, rows) for name in names}
+            lasts = [chain[-1].sample for chain in chains.values() if chain]
+            wanted = [
+                chain[-1].sample if chain else name
+                for name, chain in chains.items()
+                if not chain or (is_called(chain[-1], judged) and len(chain) < tries)
+            ]
+            if not wanted and all(last in judged for last in lasts):
+                made = [replacement(study, name, chains[name], judged) for name in names]
+                return [replace(one, unguided=unguided) for one in made]
+            if wanted:
+                if generator is None:
+                    generator = study.generator()
+                if isinstance(generator, FolderGenerator):
+                    raise BadInput(
+                        f"{wanted[0]}: was made elsewhere, so it cannot be regenerated here. "
+                        "Choose an LDM checkpoint as the study's generator."
+                    )
+                with study.lock("regenerate"):
+                    guide = (guidance, must_guide)
+                    unguided = yield from _drawn(
+                        study, generator, dict.fromkeys(wanted), guide, settings
+                    )
+            yield from scan(study)
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Say what to do where memory does not suffice, in whichever part of the job."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise JobFailed(
+            "memory does not suffice to regenerate. Close other programs that use it. "
+            f"{LESS_MEMORY} What was finished is kept; started again, it goes on from there."
+        ) from error
+
+
+def _drawn(
+    study: Study,
+    generator: Any,
+    parents: Iterable[str],
+    guide: tuple[float, bool],
+    wishes: Mapping[str, Any],
+) -> Generator[Step | Progress, None, str]:
+    """Draw one attempt for each parent, those made alike together; return `unguided`.
+
+    The lock is held.
+    """
+    rows = {row.sample: row for row in study.samples()}
+    config = study.config.generator
+    assert config is not None
+    taken = {row.seed for row in rows.values()}
+    model = (generator.recipe_hash, generator.checkpoint_hash)
+    alike: dict[tuple[str, str, Settings], list[tuple[str, int, str]]] = {}
+    for name in parents:
+        row = rows[name]
+        seed = next_seed(row, taken)
+        taken.add(str(seed))
+        chosen = asdict(Settings.parse(row.settings)) if row.seed else {}
+        chosen.pop("guidance", None)
+        chosen |= {k: v for k, v in wishes.items() if v != "auto"}
+        sampler = row.sampler or config.sampler or generator.recipe.sampler
+        steps = row.steps or str(config.steps or generator.recipe.steps)
+        way = (sampler, steps, generator.choose(**chosen))
+        # Of this model it is made anew as what it was; another may not know its condition.
+        same = row.condition if (row.recipe_hash, row.checkpoint_hash) == model else None
+        told = condition_for(study, generator, seed, same)
+        alike.setdefault(way, []).append((name, seed, told))
+    away, unguided, (strength, must_guide) = None, "", guide
+    for (sampler, steps, settings), wanted in alike.items():
+        if strength and away is None:
+            try:
+                away = yield from guided(study, generator, strength, settings.threads)
+            except BadInput as error:
+                if must_guide:
+                    raise
+                strength, unguided = 0.0, str(error)
+        plan = Plan(
+            [seed for _, seed, _ in wanted],
+            [told for _, _, told in wanted],
+            free_names(study.samples(), len(wanted)),
+            0,
+            (*model, sampler, steps),
+            settings,
+            away,
+        )
+        yield from sample_seeds(study, generator, plan, [name for name, _, _ in wanted])
+    return unguided
+
+
+def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:
+    """Return the seed of the sample that replaces another: the same whenever it is asked.
+
+    Parameters
+    ----------
+    row : SampleRow
+        The sample that is replaced.
+    taken : iterable of str
+        Seeds of other samples, which are passed over.
+    """
+    seed = int(hash_of(["regenerated", row.sample, row.seed]), 16) % 2**31
+    others = set(taken)
+    while str(seed) in others:
+        seed = (seed + 1) % 2**31
+    return seed
+
+
+def _check(names: Sequence[str], rows: Sequence[SampleRow]) -> None:
+    known = {row.sample for row in rows}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise BadInput(f"{unknown}: no such sample in this study.")

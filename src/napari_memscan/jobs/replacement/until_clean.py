@@ -1,0 +1,209 @@
+"""Volumes drawn and scanned until enough have passed; those that have not are only left out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs import distributed as processes
+from napari_memscan.jobs.replacement.lineage import judged_of
+from napari_memscan.jobs.replacement.regenerate import memory_explained
+from napari_memscan.jobs.sampling.generate import generate
+from napari_memscan.jobs.scan.scan import scan
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.mitigation_screening import Missed
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.generators.interface import Step
+    from napari_memscan.jobs.progress import Progress
+
+ROUND = 4
+"""A fourth of what is wanted is drawn between two scans."""
+MOST = 4
+"""Times as many as wanted are drawn; then it gives up."""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What a study's scan lets pass.
+
+    Attributes
+    ----------
+    wanted : int
+        Volumes asked for.
+    passed, called, undecided : tuple of str
+        Samples by what became of them. Replaced ones are not among them.
+    q : float or None
+        Largest expected share of novel volumes among the called; None where another rule than the
+        conformal one decides.
+    missed : Missed or None
+        Copies that may have passed; None where the study's detector has not been tested, or the
+        test is of another detector.
+    """
+
+    wanted: int
+    passed: tuple[str, ...]
+    called: tuple[str, ...]
+    undecided: tuple[str, ...]
+    q: float | None
+    missed: Missed | None
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many passed as were asked for."""
+        return len(self.passed) >= self.wanted
+
+    def __str__(self) -> str:
+        drawn = len(self.passed) + len(self.called) + len(self.undecided)
+        lines = [
+            f"{len(self.passed)} of {drawn} volumes passed, {self.wanted} wanted; "
+            f"{len(self.called)} called copy or near-duplicate, {len(self.undecided)} undecided"
+        ]
+        if self.q is not None:
+            lines.append(f"Of the called, at most {self.q:.0%} are expected to be novel.")
+        if self.missed is None:
+            lines.append(
+                "How many copies passed unseen is not known: measure the detector with "
+                "'memscan selftest'."
+            )
+        else:
+            lines.append(f"Of those that passed: {self.missed}.")
+        return "\n".join(lines)
+
+
+def until_clean(
+    study: Study,
+    n: int,
+    *,
+    most: int | None = None,
+    guidance: float = 0.0,
+    **settings: Any,
+) -> Generator[Step | Progress, None, Screening]:
+    """Draw volumes until `n` of the study's pass, a fourth of `n` between two scans.
+
+    A volume passes with a verdict that the release of this study lets pass without a reader
+    (``release.rule`` in study.toml; *novel* by default). Nothing is deleted: what does not pass
+    stays in the study, and is not released. How many are drawn follows from `n` alone, so a job
+    that was stopped goes on and gives the same bytes.
+
+    Parameters
+    ----------
+    study : Study
+        Its generator must be an LDM.
+    n : int
+        Volumes that must pass; those that are there already count.
+    most : int, optional
+        Volumes drawn in all, then it gives up; default `MOST` times `n`.
+    guidance : float
+        See `generate`.
+    **settings
+        See `generate`.
+
+    Yields
+    ------
+    Step, Progress
+        As `generate` and `scan` do.
+
+    Returns
+    -------
+    Screening
+        Whose `enough` is False where it gave up.
+
+    Raises
+    ------
+    BadInput
+        The volumes are made elsewhere, or numbers make no sense.
+    """
+    most = MOST * n if most is None else most
+    if n < 1 or most < 1:
+        raise BadInput(f"{n} of at most {most} volumes: at least one of at least one is needed.")
+    config = study.config.generator
+    if config is not None and config.kind == "folder":
+        raise BadInput(
+            f"{study.folder}: its volumes are made elsewhere, so no more can be drawn. Choose an "
+            "LDM checkpoint as the study's generator."
+        )
+    if processes.place()[1] > 1:
+        raise BadInput(
+            "volumes that are scanned in between cannot be drawn by several processes. Start one, "
+            "without torchrun or srun."
+        )
+    step, total = ceil(n / ROUND), min(n, most)
+    while total < min(drawn(study, guidance), most):
+        total = min(total + step, most)  # A round that was begun is finished before it is scanned.
+    with memory_explained():
+        if _scanned(study) and (found := screened(study, n)).enough:
+            return found
+        while True:
+            yield from generate(study, total, guidance=guidance, **settings)
+            yield from scan(study)
+            found = screened(study, n)
+            if found.enough or total >= most:
+                return found
+            total = min(total + step, most)
+
+
+def drawn(study: Study, guidance: float = 0.0) -> int:
+    """Return how many of a study's samples were drawn with this guidance, replacements apart."""
+    strengths = [
+        Settings.parse(row.settings).guidance.partition(":")[0]
+        for row in study.samples()
+        if row.seed and not row.parent
+    ]
+    return strengths.count(f"{guidance:g}" if guidance else "")
+
+
+def _scanned(study: Study) -> bool:
+    rows = study.samples()
+    return bool(rows) and len(judged_of(study, rows)) == len(rows)
+
+
+def screened(study: Study, wanted: int) -> Screening:
+    """Return what the last scan of a study lets pass.
+
+    Raises
+    ------
+    BadInput
+        There is none, or volumes came after it.
+    """
+    result = study.result()
+    if result is None:
+        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan STUDY")
+    rows = study.samples()
+    replaced = {row.parent for row in rows if row.parent}
+    judged = judged_of(study, rows)
+    names = [row.sample for row in rows if row.sample not in replaced]
+    if missing := [name for name in names if name not in judged]:
+        raise BadInput(f"{missing[0]}: drawn after the last scan. Scan again.")
+    verdicts = {name: judged[name].verdict for name in names}
+    passing = set(study.config.release.rule)
+    called = [n for n, v in verdicts.items() if v in ("copy", "near-duplicate")]
+    passed = [n for n, v in verdicts.items() if v in passing]
+    rest = set(called) | set(passed)
+    return Screening(
+        wanted,
+        tuple(passed),
+        tuple(called),
+        tuple(name for name in names if name not in rest),
+        study.config.rule.q if result.rule == "conformal" else None,
+        missed_of(study, result, len(called), len(names) - len(called)),
+    )
+
+
+def missed_of(study: Study, result: ScanResult, called: int, passed: int) -> Missed | None:
+    """Return what the study's self-test says of copies that passed; None where it says nothing."""
+    from napari_memscan.detection.mitigation_screening import Missed
+    from napari_memscan.detection.planting.selftest import SelfTest
+    from napari_memscan.report.conclusion import stale
+
+    test = SelfTest.load(study.scan_dir)
+    if test is None or not test.sensitivity.n:
+        return None
+    if result.calibration is None or stale(result, test):
+        return None  # Of another detector than the one that scanned.
+    return Missed(called, passed, test.sensitivity)

@@ -1,0 +1,1 @@
+"""Drawing volumes from a study's generator."""

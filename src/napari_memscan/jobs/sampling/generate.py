@@ -1,0 +1,307 @@
+"""Synthetic volumes of a study: drawn from its LDM, or registered where others made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.generators.interface import Settings
+from napari_memscan.jobs import distributed as processes
+from napari_memscan.jobs.models.create_study import check_generator
+from napari_memscan.jobs.progress import Progress, run
+from napari_memscan.samples import free_names
+from napari_memscan.study import SampleRow, Study
+
+if TYPE_CHECKING:
+    from napari_memscan.generators.guidance import Guidance
+    from napari_memscan.generators.interface import Step
+
+
+def generate(
+    study: Study,
+    n: int,
+    *,
+    seed: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    condition: str | None = None,
+    guidance: float = 0.0,
+    tell: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Generator[Step | Progress, None, list[str]]:
+    """Make `n` synthetic volumes with the seeds ``seed, seed + 1, ...``.
+
+    Seeds that were made before with the same model and settings are not made again: so a job
+    that was stopped goes on, and asking for more adds the missing ones. For a study over a
+    folder of volumes, registers the volumes there. Under torchrun or ``srun`` the processes
+    share the work.
+
+    Parameters
+    ----------
+    study : Study
+        Gets the volumes.
+    n : int
+        Volumes in all, those already there included.
+    seed, steps, sampler
+        Defaults: of the study, then of the model.
+    condition : str, optional
+        What a conditional model is told of all of them; default the study's, else each seed draws
+        its own by the shares of training.
+    guidance : float
+        Strength with which volumes keep away from training volumes; 0 is without. See
+        `generators.guidance.Guidance`. Volumes of another strength are others: a seed may be
+        there once with and once without.
+    tell : callable, optional
+        Called once with the settings that were chosen, in words.
+    **settings
+        ``batch``, ``precision``, ``memory``, ``threads``, ``decode``: see `LDMGenerator.choose`.
+        A study goes on with those its samples were made with.
+
+    Yields
+    ------
+    Step
+        After each denoising step of a batch, of this process.
+    Progress
+        After each volume, when it and its row in ``samples.csv`` are on disk; counts those of
+        all processes.
+
+    Returns
+    -------
+    list of str
+        The samples that are new, in order.
+
+    Raises
+    ------
+    BadInput, JobFailed
+        See `LDMGenerator`; and when another memscan works on the study.
+    """
+    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.generators.guidance import check_strength
+
+    if n < 1:
+        raise BadInput(f"n {n}: at least one volume must be asked for.")
+    check_strength(guidance)
+    together = processes.current()
+    with together.working(study, "generate"):
+        generator = study.generator()
+        if isinstance(generator, FolderGenerator):
+            if guidance or condition is not None:
+                raise BadInput(
+                    f"{study.folder}: its volumes are made elsewhere, so nothing can guide their "
+                    "sampling or choose a condition. Choose an LDM checkpoint as the study's "
+                    "generator."
+                )
+            if together.first:
+                return (yield from register(study, made_elsewhere(study)))
+            return []
+        together.share(lambda: check_generator(study, generator))
+        first = study.config.seed if seed is None else seed
+        seeds = range(first, first + n)
+        chosen = together.share(partial(settings_for, study, generator, settings))
+        away = yield from _away(study, generator, guidance, chosen.threads, together)
+        plan = together.share(
+            partial(
+                planned, study, generator, seeds, steps, sampler, chosen, str(away or ""), condition
+            )
+        )
+        plan = replace(plan, guidance=away)
+        if tell is not None and together.first:
+            tell(f"settings: {plan.settings}")
+        return (yield from sample_seeds(study, generator, plan, together=together))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be drawn: the same in all processes.
+
+    Attributes
+    ----------
+    seeds, conditions, names : list
+        Of the samples that are not there yet, each with its condition and its name.
+    done : int
+        Samples that are there already.
+    made_with : (str, str, str, str)
+        Recipe hash, checkpoint hash, sampler, steps.
+    settings : Settings
+        How networks are run.
+    guidance : Guidance or None
+        Away from training volumes.
+    """
+
+    seeds: list[int]
+    conditions: list[str]
+    names: list[str]
+    done: int
+    made_with: tuple[str, str, str, str]
+    settings: Settings
+    guidance: Guidance | None = None
+
+
+def planned(
+    study: Study,
+    generator: Any,
+    seeds: range,
+    steps: int | None,
+    sampler: str | None,
+    settings: Settings,
+    guidance: str = "",
+    condition: str | None = None,
+) -> Plan:
+    """Return what is to be drawn for these seeds, without guidance that `guidance` stands for."""
+    if seeds.start < 0:
+        raise BadInput(f"seed {seeds.start}: seeds are numbers from 0 on.")
+    made_with = made_as(study, generator, steps, sampler)
+    rows = study.samples()
+    existing = existing_seeds(rows, made_with, replace(settings, guidance=guidance))
+    asked = [(seed, condition_for(study, generator, seed, condition)) for seed in seeds]
+    wanted = [pair for pair in asked if pair not in existing]
+    names = free_names(rows, len(wanted))
+    done = len(seeds) - len(wanted)
+    return Plan([s for s, _ in wanted], [c for _, c in wanted], names, done, made_with, settings)
+
+
+def condition_for(study: Study, generator: Any, seed: int, wish: str | None = None) -> str:
+    """Return what the model is told of a seed's sample: asked for, the study's, or drawn."""
+    config = study.config.generator
+    assert config is not None
+    told: str = generator.condition(seed, config.condition if wish is None else wish)
+    return told
+
+
+def made_as(
+    study: Study, generator: Any, steps: int | None, sampler: str | None
+) -> tuple[str, str, str, str]:
+    """Return recipe hash, checkpoint hash, sampler and steps: asked for, the study's, or usual."""
+    config = study.config.generator
+    assert config is not None
+    steps = steps or config.steps or generator.recipe.steps
+    sampler = sampler or config.sampler or generator.recipe.sampler
+    return generator.recipe_hash, generator.checkpoint_hash, str(sampler), str(steps)
+
+
+def settings_for(study: Study, generator: Any, wishes: Mapping[str, Any]) -> Settings:
+    """Return how networks are run: as wished, else as before, else as fits the machine."""
+    model = (generator.recipe_hash, generator.checkpoint_hash)
+    mine = [
+        row
+        for row in study.samples()
+        if row.seed and (row.recipe_hash, row.checkpoint_hash) == model
+    ]
+    chosen = dict(wishes)
+    if mine:
+        # As before, where nothing else is wished for.
+        before = asdict(Settings.parse(mine[-1].settings))
+        del before["guidance"]  # Asked for each time.
+        chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
+    settings: Settings = generator.choose(**chosen)
+    return settings
+
+
+def existing_seeds(
+    rows: Sequence[SampleRow], made_with: tuple[str, str, str, str], settings: Settings
+) -> set[tuple[int, str]]:
+    """Return seeds and conditions of the samples made in just this way."""
+    return {
+        (int(row.seed), row.condition)
+        for row in rows
+        if row.seed
+        and (row.recipe_hash, row.checkpoint_hash, row.sampler, row.steps) == made_with
+        and Settings.parse(row.settings) == settings
+    }
+
+
+def _away(
+    study: Study, generator: Any, strength: float, threads: int, together: processes.Processes
+) -> Generator[Progress, None, Guidance | None]:
+    """Encode what guidance needs once, whoever needs it."""
+    from napari_memscan.jobs.sampling.guidance import guidance
+
+    if not strength:
+        return None
+    if together.size > 1:
+        # The first encodes, the others then read what it kept.
+        together.share(lambda: run(guidance(study, generator, strength, threads)) and None)
+    return (yield from guidance(study, generator, strength, threads))
+
+
+def made_elsewhere(study: Study) -> list[Path]:
+    """Return the synthetic volumes that the cohort names and those of a folder as generator."""
+    from napari_memscan.generators.folder import FolderGenerator
+
+    files = [Path(row.path) for row in study.cohort.rows("synthetic")]
+    config = study.config.generator
+    if config is not None and config.kind == "folder":
+        generator = study.generator()
+        assert isinstance(generator, FolderGenerator)
+        files += generator.files
+    return files
+
+
+def register(study: Study, files: list[Path]) -> Generator[Progress, None, list[str]]:
+    """Make samples of volumes made elsewhere, where they are not yet; return the new ones.
+
+    Nothing is copied. The caller holds the study's lock.
+    """
+    rows = study.samples()
+    known = {str(study.sample_path(row)) for row in rows}
+    named = dict.fromkeys(path.resolve() for path in files)
+    new = [path for path in named if str(path) not in known]
+    names = free_names(rows, len(new))
+    for done, (name, path) in enumerate(zip(names, new, strict=True), 1):
+        study.volume(path)  # A file that is no volume is refused before it is in the table.
+        study.add_sample(SampleRow(name, str(path)))
+        yield Progress(done, len(new), f"registered {path.name}")
+    return names
+
+
+def sample_seeds(
+    study: Study,
+    generator: Any,
+    plan: Plan,
+    parents: Sequence[str] = (),
+    together: processes.Processes | None = None,
+) -> Generator[Step | Progress, None, list[str]]:
+    """Draw this process's share of a plan; return the names of all its samples.
+
+    `parents` are the samples that those of the plan replace, one for each, or none at all. Each
+    process takes every so many-th batch. The caller holds the study's lock.
+    """
+    from napari_memscan.generators.interface import Sample
+    from napari_memscan.volumes.reader import write_nifti
+
+    together = together or processes.Processes()
+    if (generator.recipe_hash, generator.checkpoint_hash) != plan.made_with[:2]:
+        raise BadInput(
+            f"process {together.rank}: has another checkpoint than the first process. All hosts "
+            "must see the same files."
+        )
+    total = plan.done + len(plan.seeds)
+    size = plan.settings.batch
+    batches = [range(i, i + size)[: len(plan.seeds) - i] for i in range(0, len(plan.seeds), size)]
+    mine = [i for batch in together.mine(batches) for i in batch]
+    drawn = generator.generate(
+        [plan.seeds[i] for i in mine],
+        steps=int(plan.made_with[3]),
+        sampler=plan.made_with[2],
+        conditions=[plan.conditions[i] for i in mine],
+        **asdict(plan.settings) | {"guidance": plan.guidance},
+    )
+    for event in drawn:
+        if not isinstance(event, Sample):
+            # Numbered after all that is finished, whoever finished it.
+            yield replace(event, sample=min(plan.done + together.count(), total - 1))
+            continue
+        place = mine[event.index]
+        name, parent = plan.names[place], parents[place] if parents else ""
+        write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
+        made_with = (str(event.seed), *plan.made_with, parent, event.settings, event.condition)
+        study.add_sample(SampleRow(name, f"{name}.nii.gz", *made_with))
+        together.done()
+        yield Progress(plan.done + together.count(), total, f"generated {name}")
+    for count in together.rest(len(plan.seeds)):
+        yield Progress(plan.done + count, total, "generated by other processes")
+    return plan.names

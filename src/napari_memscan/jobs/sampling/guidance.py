@@ -1,0 +1,80 @@
+"""Guidance of a study: away from the latents of its training volumes, which are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_memscan.files import hash_of
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_memscan.generators.guidance import Guidance
+    from napari_memscan.generators.ldm import LDMGenerator
+
+
+def guidance(
+    study: Study, generator: LDMGenerator, strength: float, threads: int
+) -> Generator[Progress, None, Guidance | None]:
+    """Encode training and validation volumes once, and return the guidance that they give.
+
+    Volumes go through the preprocessing that the model was trained with, which may be another
+    than the study's.
+
+    Parameters
+    ----------
+    study : Study
+        Its cache keeps the latents.
+    generator : LDMGenerator
+        Whose autoencoder.
+    strength : float
+        See `Guidance`.
+    threads : int
+        Of the processor: the sums of an encoder are rounded by it. 0 on a GPU.
+
+    Returns
+    -------
+    Guidance or None
+        None for strength 0: nothing is encoded.
+
+    Raises
+    ------
+    BadInput
+        The recipe does not allow it, the strength is out of range, or a file is missing.
+    """
+    import numpy as np
+    import torch
+
+    from napari_memscan.generators.guidance import Guidance, check_guidance, check_strength
+    from napari_memscan.generators.guidance import encoded as encode
+    from napari_memscan.generators.runtime import threads_set
+
+    check_strength(strength)
+    if strength == 0:
+        return None
+    check_guidance(generator)
+    recipe = generator.recipe
+    splits = [("training", study.cohort.rows("training")),
+              ("validation", study.cohort.rows("validation"))]  # fmt: skip
+    total = sum(len(rows) for _, rows in splits)
+    model = [generator.recipe_hash, generator.checkpoint_hash, threads]
+    keys: list[str] = []
+    latents: dict[str, torch.Tensor] = {}
+    for split, rows in splits:
+        own = []
+        for row in rows:
+            keys.append(hash_of(["latent", study.sha256(row.path), *model]))
+
+            def compute(path: str = row.path) -> NDArray[np.float32]:
+                with threads_set(threads):
+                    return encode(generator, recipe.preprocessing.apply(study.volume(path)))
+
+            own.append(study.cache.get(keys[-1], compute))
+            yield Progress(len(keys), total, f"encoded {Path(row.path).name} ({split})")
+        latents[split] = torch.from_numpy(np.stack(own))
+    return Guidance.of(strength, latents["training"], latents["validation"], hash_of(keys))

@@ -1,0 +1,1 @@
+"""From the volumes of a study to verdicts: embed, search, calibrate, decide."""

@@ -1,0 +1,92 @@
+"""The map of a study's embedding, from the vectors that its last scan kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from napari_memscan.errors import BadInput
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.exploration.embedding_map import Projection
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.embedders.interface import Embedder
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What stands for an embedder that need not be loaded."""
+
+    hash: str
+
+
+def embedding_map(
+    study: Study, result: ScanResult, method: str = "PCA"
+) -> Generator[Progress, None, Projection]:
+    """Put the volumes of a scan on a map; nothing is embedded, and no model is loaded.
+
+    Parameters
+    ----------
+    study : Study
+        Its cache holds the vectors.
+    result : ScanResult
+        Of its last scan: says which volumes, and which embedder.
+    method : str
+        See `detection.projection.project`.
+
+    Yields
+    ------
+    Progress
+        Now and then while vectors are read.
+
+    Returns
+    -------
+    Projection
+        Synthetic volumes in the order of ``result.samples``.
+
+    Raises
+    ------
+    BadInput
+        A vector is not there, because the cache was deleted or a file has changed: scan again.
+    """
+    import numpy as np
+
+    from napari_memscan.detection.exploration.embedding_map import project
+    from napari_memscan.detection.scan import embedding_key
+
+    embedder = cast("Embedder", _Known(result.embedder_hash))
+    paths = {
+        "training": [row.path for row in study.cohort.rows("training")],
+        "validation": [row.path for row in study.cohort.rows("validation")],
+        "synthetic": [sample.path for sample in result.samples],
+    }
+    total, done = sum(map(len, paths.values())), 0
+    vectors = {}
+    for split, names in paths.items():
+        rows = []
+        for path in names:
+            if not Path(path).exists():
+                raise BadInput(f"{path}: missing. Restore it, or scan again.")
+            key = embedding_key(study.sha256(path), study.config.preprocessing, embedder)
+            if not study.cache.has(key):
+                raise BadInput(
+                    "The vectors of the last scan are not in the study's cache any more. Scan "
+                    "first: only what is missing is embedded."
+                )
+            rows.append(study.cache.get(key, _lost))
+            done += 1
+            if done % 50 == 0:
+                yield Progress(done, total, f"read vectors ({split})")
+        vectors[split] = np.stack(rows) if rows else np.zeros((0, 1))
+    yield Progress(total, total, f"fitting {method}")
+    return project(
+        vectors["training"], vectors["validation"], vectors["synthetic"], method, study.config.seed
+    )
+
+
+def _lost() -> Any:
+    raise BadInput("A vector in the study's cache is damaged. Scan again: it is made anew.")

@@ -1,0 +1,119 @@
+"""Published metrics on the volumes of a scanned study."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput
+from napari_memscan.files import sha256_of, write_json
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.scan.scan import embedded
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.evidence import MetricResult
+
+FILE = "evidence.json"
+
+
+def evidence(
+    study: Study, keys: Sequence[str] | None = None
+) -> Generator[Progress, None, list[MetricResult]]:
+    """Compute metrics of copying and of quality, save them.
+
+    The threshold is the paper's on the same vectors, at the study's quantile, whichever rule
+    decides verdicts: the metrics are those that others publish.
+
+    Parameters
+    ----------
+    study : Study
+        Scanned.
+    keys : sequence of str, optional
+        Of `detection.evidence.METRICS`; default the few that matter.
+
+    Yields
+    ------
+    Progress
+        After each volume, then after each metric.
+
+    Returns
+    -------
+    list of MetricResult
+        In that order; also in the study's ``scan/evidence.json``, in place of the last one. The
+        same study gives the same bytes.
+
+    Raises
+    ------
+    BadInput
+        No such metric, the study is not scanned, or its volumes changed since.
+    """
+    import numpy as np
+
+    from napari_memscan.detection.evidence import DEFAULT, evaluations, metric_of
+
+    metrics = [metric_of(key) for key in (DEFAULT if keys is None else keys)]
+    with study.lock("evaluate"):
+        result = study.result()
+        if result is None:
+            raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan STUDY")
+        paths = {
+            "training": [row.path for row in study.cohort.rows("training")],
+            "validation": [row.path for row in study.cohort.rows("validation")],
+            "synthetic": [str(study.sample_path(row)) for row in study.samples()],
+        }
+        if {sample.path for sample in result.samples} != set(paths["synthetic"]):
+            raise BadInput(
+                f"{study.folder}: its synthetic volumes are not those of the last scan. Scan again."
+            )
+        every = [(split, path) for split, names in paths.items() for path in names]
+        total = len(every) + len(metrics)
+        rows: dict[str, list[Any]] = {split: [] for split in paths}
+        found = embedded(study, [path for _, path in every])
+        for done, ((split, path), row) in enumerate(zip(every, found, strict=True), 1):
+            rows[split].append(row)
+            yield Progress(done, total, f"embedded {Path(path).name} ({split})")
+        vectors = {split: np.stack(of) for split, of in rows.items()}
+        results = []
+        for one in evaluations(
+            [metric.key for metric in metrics],
+            training=vectors["training"],
+            validation=vectors["validation"],
+            synthetic=vectors["synthetic"],
+            volumes={split: volumes_of(study, names) for split, names in paths.items()},
+            quantile=study.config.rule.quantile,
+            seed=study.config.seed,
+        ):
+            results.append(one)
+            yield Progress(len(every) + len(results), total, f"computed {one.key}")
+        write_json(
+            study.scan_dir / FILE,
+            {
+                "scan": sha256_of(study.scan_dir / "summary.json"),
+                "embedder": study.embedder().name,
+                "embedder_hash": study.embedder().hash,
+                "rule": "dar2024",
+                "quantile": study.config.rule.quantile,
+                "metrics": [one.to_dict() for one in results],
+            },
+        )
+        return results
+
+
+def volumes_of(study: Study, paths: Sequence[str]) -> Sequence[Any]:
+    """Return preprocessed volumes of a study (X, Y, Z), each read when it is asked for."""
+    return _Arrays(study, paths)
+
+
+class _Arrays(Sequence[Any]):
+    """Preprocessed volumes of a study, read when asked for."""
+
+    def __init__(self, study: Study, paths: Sequence[str]) -> None:
+        self._study, self._paths = study, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._study.array(self._paths[i])

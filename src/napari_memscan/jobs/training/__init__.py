@@ -1,0 +1,1 @@
+"""Training a model on a study's cohort, and watching it for memorisation."""

@@ -1,0 +1,161 @@
+"""Models fitted to the cohort of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.jobs.progress import Progress
+from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_memscan.jobs.training.monitor import MonitorSettings
+    from napari_memscan.training.planning import Estimate
+    from napari_memscan.training.run import TrainingProgress
+    from napari_memscan.training.settings import Settings
+
+    Array = NDArray[np.float32]
+
+
+def train(
+    study: Study,
+    part: str,
+    out: Path,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    autoencoder: Path | None = None,
+    monitor: MonitorSettings | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
+) -> Generator[Progress | TrainingProgress, None, Path]:
+    """Fit one part of a model to the study's cohort; see `training.run.train`.
+
+    Parameters
+    ----------
+    monitor : MonitorSettings, optional
+        For a denoiser: look for copies while it trains.
+    devices, nodes, strategy
+        See `training.run.train`.
+
+    Returns
+    -------
+    Path
+        Folder of the checkpoint: `out`, or the one that was kept where the monitor ended the
+        training.
+
+    Raises
+    ------
+    JobFailed
+        The monitor ended the training, and no checkpoint was kept.
+    """
+    from napari_memscan.training.run import train as fit
+
+    if monitor is not None and part != "denoiser":
+        raise BadInput(f"an {part} samples no volumes; only a denoiser can be monitored.")
+    arrays = yield from volumes_to_train(study)
+    recipe = study.config.preprocessing
+    watch = None
+    if monitor is not None:
+        from napari_memscan.jobs.training.monitor import Monitor
+
+        watch = Monitor(monitor, out, arrays["training"], arrays["validation"], recipe, device)
+    whole = yield from fit(
+        part,
+        arrays,
+        out,
+        settings,
+        device=device,
+        preprocessing=recipe,
+        spacing=spacing_to_train(study),
+        autoencoder=autoencoder,
+        conditions=conditions_to_train(study),
+        watch=watch,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        announce=_told,
+    )
+    if whole:
+        return out
+    from napari_memscan.jobs.training.monitor import BEST, LOG, read_log
+
+    row = read_log(out / LOG)[-1]  # Of several processes the first one wrote it.
+    if not (out / BEST / "recipe.json").exists():
+        raise JobFailed(
+            f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
+            "Look more often (--monitor), or raise the limit (--stop-above, --keep-below)."
+        )
+    return out / BEST
+
+
+def estimate_training(
+    study: Study, part: str, settings: Settings, **how: Any
+) -> Generator[Progress, None, Estimate]:
+    """Return what the training of one part would take; nothing is written.
+
+    Parameters
+    ----------
+    study, part, settings
+        See `train`.
+    **how
+        `device`, `autoencoder`, `devices`, `nodes` and `strategy` as for `train`.
+    """
+    from napari_memscan.training.run import estimate
+
+    arrays = yield from volumes_to_train(study)
+    return (
+        yield from estimate(
+            part,
+            arrays,
+            settings,
+            preprocessing=study.config.preprocessing,
+            conditions=conditions_to_train(study),
+            announce=_told,
+            **how,
+        )
+    )
+
+
+def _told(text: str) -> Progress:
+    return Progress(0, 1, text, note=text)
+
+
+def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]]:
+    """Read training and validation volumes, preprocessed: arrays (n, X, Y, Z) by split."""
+    import numpy as np
+
+    splits = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
+    total = sum(map(len, splits.values()))
+    arrays: dict[str, list[Array]] = {split: [] for split in splits}
+    done = 0
+    for split, paths in splits.items():
+        for path in paths:
+            arrays[split].append(study.array(path))
+            done += 1
+            yield Progress(done, total, f"read {Path(path).name}")
+    return {split: np.stack(values) for split, values in arrays.items()}
+
+
+def conditions_to_train(study: Study) -> dict[str, list[str]]:
+    """Return the condition of each volume of `volumes_to_train`, empty where it is unknown."""
+    return {s: [r.condition for r in study.cohort.rows(s)] for s in ("training", "validation")}
+
+
+def spacing_to_train(study: Study) -> tuple[float, float, float] | None:
+    """Return the voxel size that a model of a study is trained at, in mm.
+
+    That of the preprocessing; else of the training volumes if all agree; else it is unknown.
+    """
+    if study.config.preprocessing.spacing is not None:
+        return study.config.preprocessing.spacing
+    found = {study.volume(row.path).spacing for row in study.cohort.rows("training")}
+    if len(found) != 1:
+        return None
+    return found.pop()

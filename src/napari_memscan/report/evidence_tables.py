@@ -1,0 +1,245 @@
+"""Tables of what stands beside a scan: metrics, membership, readers, another threshold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_memscan.detection.evidence import metric_of
+from napari_memscan.detection.exploration.threshold_curve import explore, reaching
+from napari_memscan.errors import BadInput
+from napari_memscan.report.tables import Table, between, percent, rate
+from napari_memscan.review.events import DECISIONS
+
+if TYPE_CHECKING:
+    from napari_memscan.detection.evidence import Metric, MetricResult
+    from napari_memscan.detection.membership.result import MembershipResult
+    from napari_memscan.detection.results.scan_result import ScanResult
+    from napari_memscan.report.supplementary import Evidence
+    from napari_memscan.review.findings import Findings
+
+UNREAD, DISAGREE = "not read", "readers disagree"
+WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
+
+
+def read(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Return what people said of the program's verdicts.
+
+    Parameters
+    ----------
+    pairs : iterable of (str, str)
+        Verdict and decision of each volume, or `DISAGREE`; an empty decision is not read.
+    """
+    counts = Counter((verdict, decision or UNREAD) for verdict, decision in pairs)
+    disagree = any(decision == DISAGREE for _, decision in counts)
+    columns = (*DECISIONS, *((DISAGREE,) if disagree else ()), UNREAD)
+    rows = []
+    for verdict in WORST_FIRST:
+        row = [counts[verdict, column] for column in columns]
+        if sum(row):
+            rows.append((verdict, *map(str, row), str(sum(row))))
+    sums = [sum(counts[v, column] for v in WORST_FIRST) for column in columns]
+    rows.append(("all", *map(str, sums), str(sum(sums))))
+    named = (f"reader: {column}" if column in DECISIONS else column for column in columns)
+    head = ("Program's verdict", *named, "all")
+    return Table(head, tuple(rows), tuple(range(1, len(head))), (len(rows) - 1,))
+
+
+def thresholds(result: ScanResult) -> Table:
+    """Return what the rule's threshold and some of the null's own would call."""
+    values, null = [result.value(s) for s in result.samples], np.asarray(result.null, float)
+    marks: list[tuple[str, float]] = []
+    if result.threshold is not None:
+        marks.append(("the rule's", result.threshold))
+    marks += [
+        ("95th percentile of the null", float(np.quantile(null, 0.95))),
+        ("99th percentile of the null", float(np.quantile(null, 0.99))),
+        ("largest of the null", float(null.max())),
+    ]
+    digits = 4 if result.measure == "score" else max(4, result.digits)
+    rows = []
+    for name, level in marks:
+        at = explore(values, null, level, reaching=reaching(result))
+        share = at.error_rate or 0.0
+        low, high = at.interval
+        rows.append(
+            (
+                name,
+                f"{level:.{digits}f}",
+                f"{at.above} of {at.n}",
+                f"{at.n * share:.1f}",
+                f"{at.null_above} of {at.n_null}",
+                f"{percent(share)} ({percent(low)} to {percent(high)})",
+            )
+        )
+    head = (
+        "Threshold",
+        "Value",
+        "Calls",
+        "Expected by chance",
+        "Of the null",
+        "Error rate (95 % interval)",
+    )
+    return Table(head, tuple(rows), (1, 2, 3, 4, 5), (0,) if result.threshold is not None else ())
+
+
+def metrics(evidence: Evidence) -> Table:
+    """Return published metrics with intervals, what they mean, and when they mislead."""
+    rows = []
+    for metric, found in _known(evidence):
+        value = "not computed" if found.value is None else _number(found.value, metric.unit)
+        interval = ""
+        if found.interval is not None:
+            low, high = (_number(limit, metric.unit) for limit in found.interval)
+            interval = f"{low} to {high}"
+        expected = "" if found.expected is None else _number(found.expected, metric.unit)
+        note = f"{found.note} " if found.note else ""
+        rows.append(
+            (
+                f"{metric.title} [{metric.key}]",
+                value,
+                interval,
+                expected,
+                f"{metric.direction[:1].upper()}{metric.direction[1:]}. {note}{metric.misleads}",
+            )
+        )
+    head = ("Metric", "Value", "95 % interval", "If nothing were memorised", "How to read it")
+    return Table(head, tuple(rows), (1, 2, 3))
+
+
+def formulas(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return formula, source and kind of interval of each metric."""
+    return [
+        (
+            f"{metric.key}",
+            f"{metric.formula}. {metric.source}."
+            + (f" Interval: {found.rule}." if found.rule else "")
+            + (f" Seed {found.seed}." if found.seed is not None else ""),
+        )
+        for metric, found in _known(evidence)
+    ]
+
+
+def _known(evidence: Evidence) -> Iterator[tuple[Metric, MetricResult]]:
+    for found in evidence.metrics:
+        try:
+            yield metric_of(found.key), found
+        except BadInput:  # A study of another version of the program.
+            continue
+
+
+def membership(found: MembershipResult) -> Table:
+    """Return what each attack found, and the latents alone as its control."""
+    rows = []
+    for attack in (*found.attacks, found.control):
+        s = attack.separation
+        rates = "; ".join(
+            f"at {percent(r.fpr)} false: "
+            + (r.reason if r.tpr is None else f"{percent(r.tpr)} ({_shares(r.interval)})")
+            for r in s.rates
+        )
+        control = attack is found.control
+        rows.append(
+            (
+                "control: latents alone" if control else attack.attack,
+                f"{s.auc:.3f}",
+                between(s.interval),
+                f"{s.p_value:.4f}",
+                f"{percent(s.success_rate)} ({percent(s.success_rate_by_chance)})",
+                "" if control else rates,
+            )
+        )
+    head = (
+        "Attack",
+        "AUC",
+        "95 % interval",
+        "p",
+        "Success (by chance)",
+        "Training volumes recognised",
+    )
+    return Table(head, tuple(rows), (1, 2, 3, 4))
+
+
+def attacks(found: MembershipResult) -> list[tuple[str, str]]:
+    """Return what each attack computes, with its settings."""
+    rows = []
+    for attack in (*found.attacks, found.control):
+        settings = ", ".join(f"{k} {_plain(v)}" for k, v in attack.settings.items())
+        rows.append((attack.attack, f"{attack.rule}{f'; {settings}' if settings else ''}"))
+    return rows
+
+
+def readers(found: Findings) -> Table:
+    """Return how much each reader did."""
+    stages = sorted({stage for reader in found.readers for stage in reader.decisions})
+    rows = tuple(
+        (
+            reader.name,
+            *(str(reader.decisions.get(stage, 0)) for stage in stages),
+            "" if reader.seconds is None else f"{reader.seconds:.0f}",
+        )
+        for reader in found.readers
+    )
+    head = ("Reader", *(f"{stage} decisions" for stage in stages), "Seconds each (median)")
+    return Table(head, rows, tuple(range(1, len(head))))
+
+
+def agreement(found: Findings) -> Table | None:
+    """Return every kappa with its interval; None where fewer than two readers decided."""
+    rows = tuple(
+        (
+            " and ".join(one.readers) if len(one.readers) < 3 else ", ".join(one.readers),
+            stage,
+            f"{one.name}'s kappa",
+            "not defined" if one.value is None else f"{one.value:.2f}",
+            between(one.interval, 2),
+            "" if one.agreed is None else percent(one.agreed, 0),
+            str(one.n_cases),
+            one.note + (f" {len(one.left_out)} left out, not read by all." if one.left_out else ""),
+        )
+        for stage, kappas in found.agreement.items()
+        for one in kappas
+    )
+    if not rows:
+        return None
+    head = ("Readers", "Stage", "Measure", "Value", "95 % interval", "Agree", "Cases", "Note")
+    return Table(head, rows, (3, 4, 5, 6))
+
+
+def against(found: Findings) -> Table | None:
+    """Return the program against each reader, and all against what is known."""
+    rows = tuple(
+        (
+            one.judge,
+            one.reference,
+            _rate(one.sensitivity),
+            _rate(one.specificity),
+            str(one.n_left_out),
+        )
+        for one in (*found.against_program, *found.against_truth)
+    )
+    if not rows:
+        return None
+    head = ("Judge", "Reference", "Sensitivity", "Specificity", "Left out: unsure, undecided")
+    return Table(head, rows, (2, 3, 4))
+
+
+def _rate(value: Any) -> str:
+    return "not known (0 of 0)" if not value.n else f"{rate(value)}, {value.k} of {value.n}"
+
+
+def _shares(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "share":
+        return percent(value)
+    return f"{value:.1f}" if unit == "volumes" else f"{value:.4g}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

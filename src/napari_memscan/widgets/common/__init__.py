@@ -1,0 +1,1 @@
+"""What every view uses: theme, text, messages, background work."""

@@ -1,0 +1,168 @@
+"""Runs the study's long jobs in a thread, one at a time, and brings their news to the window.
+
+A job is a Python generator: what it yields is progress, what it returns is its result. It runs in
+napari's worker thread and never touches Qt; everything that arrives here arrives in the main
+thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_memscan.errors import MemscanError, out_of_memory
+from napari_memscan.generators.interface import LESS_MEMORY
+from napari_memscan.widgets.study.field_status import in_the_window
+
+LOG = logging.getLogger(__name__)
+
+Job = Generator[Any, None, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes
+    ----------
+    value : object
+        What the job returned.
+    failure : str
+        Why it failed, in words for people; empty when it did not.
+    stopped : bool
+        It was asked to stop and did.
+    """
+
+    value: Any = None
+    failure: str = ""
+    stopped: bool = False
+
+
+def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]:
+    """Run a job to its end, to its failure, or until `stop` is set.
+
+    Failures are returned, not raised: napari's worker would show them with their traceback.
+    Stopping goes by `stop` and not by the worker's
+    own `quit`, because the job must be closed in the thread that runs it: it may hold the
+    study's lock.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the job; a callable that returns anything else is a job without progress.
+    stop : threading.Event
+        Set it, and the job ends at its next yield.
+    """
+    try:
+        job = make()
+        if not isinstance(job, Generator):
+            return Outcome(job)
+        try:
+            while not stop.is_set():
+                try:
+                    news = next(job)
+                except StopIteration as end:
+                    return Outcome(end.value)
+                yield news
+            return Outcome(stopped=True)
+        finally:
+            job.close()
+    except MemscanError as error:
+        return Outcome(failure=in_the_window(str(error)))
+    except Exception as error:
+        if out_of_memory(error):
+            advice = in_the_window(LESS_MEMORY)
+            return Outcome(failure=f"Memory does not suffice. {advice} What was finished is kept.")
+        # The window must live on, and the person must hear of it; the log keeps the traceback.
+        LOG.exception("a job ended unexpectedly")
+        return Outcome(
+            failure=f"Something unexpected went wrong ({type(error).__name__}: {error}). "
+            "Nothing that was finished is lost; the log has the details."
+        )
+
+
+POLL = 10
+"""Milliseconds between two looks for news of a job."""
+
+
+def _report(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Generator[None]:
+    """Run a job in the worker's thread and put what it yields, and last its outcome, in a queue.
+
+    A queue that the main thread looks into, because signals of a worker that ends while another
+    one starts were seen to be lost: the window would wait for ever.
+    """
+    outcome = Outcome(stopped=True)
+    job = drive(make, stop)
+    try:
+        while True:
+            try:
+                news.put(next(job))
+            except StopIteration as end:
+                outcome = end.value
+                return
+            yield  # napari stops its workers here when the window is closed
+    finally:
+        job.close()
+        news.put(outcome)
+
+
+class Runner(QObject):
+    """Runs one job at a time.
+
+    Attributes
+    ----------
+    progressed : Signal(object)
+        What the job yielded.
+    finished : Signal(object)
+        The job's `Outcome`; always comes, also after a failure or a stop.
+    """
+
+    progressed = Signal(object)
+    finished = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: Any = None
+        self._stop = Event()
+        self._news: SimpleQueue[Any] = SimpleQueue()
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL)
+        self._timer.timeout.connect(self._look)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._worker is not None
+
+    def start(self, make: Callable[[], Any]) -> bool:
+        """Start a job; return False, and start nothing, while another one runs."""
+        if self.busy:
+            return False
+        self._stop = Event()
+        self._news = SimpleQueue()
+        self._worker = create_worker(_report, make, self._stop, self._news, _ignore_errors=True)
+        self._worker.start()
+        self._timer.start()
+        return True
+
+    def stop(self) -> None:
+        """Ask the job to end at its next yield: within one denoising step."""
+        self._stop.set()
+
+    def _look(self) -> None:
+        while self.busy and not self._news.empty():
+            news = self._news.get_nowait()
+            if isinstance(news, Outcome):
+                self._timer.stop()
+                self._worker = None
+                self.finished.emit(news)
+                return
+            if not self._stop.is_set():
+                self.progressed.emit(news)

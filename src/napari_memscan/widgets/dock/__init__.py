@@ -1,0 +1,1 @@
+"""The dock with its four steps."""

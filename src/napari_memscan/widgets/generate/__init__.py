@@ -1,0 +1,1 @@
+"""Step 2: draw volumes and scan them."""

@@ -1,0 +1,146 @@
+"""Keys of the reading room: in the dock, and on napari's canvas while volumes are read.
+
+Only keys that napari 0.9 leaves free are taken by default, and what was bound before is put back.
+Alt with F, V, L, P, W or H is not free: it opens a menu; with S, C or T it takes
+a picture of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QWidget
+
+from napari_memscan.widgets.common.preferences import Preferences
+from napari_memscan.widgets.viewing import ACTIONS as VIEWING
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that a key does: what is said of it, its group, and its key as Qt writes it."""
+
+    text: str
+    group: str
+    key: str
+
+
+NAPARI = {"Ctrl+": "Control-", "Shift+": "Shift-", "Alt+": "Alt-", "Pg": "Page"}
+"""What Qt writes, and what napari writes."""
+
+DECIDE, MOVE, LOOK = "Decide", "Move", "Look"
+
+ACTIONS = {
+    "copy": Action("It is a copy", DECIDE, "K"),
+    "not a copy": Action("It is not a copy", DECIDE, "N"),
+    "unsure": Action("Unsure", DECIDE, "U"),
+    **{f"confidence {n}": Action(f"Confidence {n} of 5", DECIDE, f"Alt+{n}") for n in range(1, 6)},
+    "comment": Action("Write a comment; Return comes back", DECIDE, "Alt+N"),
+    "undo": Action("Withdraw my last decision", DECIDE, "Ctrl+Z"),
+    "redo": Action("Make it again", DECIDE, "Ctrl+Shift+Z"),
+    "regenerate": Action("Replace this volume by a new one", DECIDE, "G"),
+    "next": Action("Next volume", MOVE, "J"),
+    "previous": Action("Previous volume", MOVE, "H"),
+    "search": Action("Search in the queue", MOVE, "Alt+Q"),
+    "sort": Action("Sort by the next column, up and down", MOVE, "Alt+0"),
+    **{name: Action(text, LOOK, key) for name, (text, key) in VIEWING.items()},
+    "statistics": Action("Statistics", LOOK, "Alt+G"),
+    "help": Action("These keys", LOOK, "?"),
+}
+"""Everything that a key does in step 3, by name."""
+
+
+def keys(preferences: Preferences) -> dict[str, str]:
+    """Return the key of each action; of two that want the same one, the later has none."""
+    chosen: dict[str, str] = {}
+    for name, action in ACTIONS.items():
+        wished = preferences.key(name, action.key)
+        key = QKeySequence(wished).toString() if wished else ""
+        chosen[name] = "" if key in chosen.values() else key
+    return chosen
+
+
+class ReviewKeys(QObject):
+    """Calls an action when its key is pressed with the focus in the dock or on the canvas.
+
+    Parameters
+    ----------
+    dock : QWidget
+        Shortcuts work in it and in its children.
+    viewer : napari viewer
+        Its `bind_key` serves the canvas.
+    act : callable
+        Called with the name of the action.
+    preferences : Preferences
+        Say which keys.
+    """
+
+    def __init__(
+        self, dock: QWidget, viewer: Any, act: Callable[[str], Any], preferences: Preferences
+    ) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer, self._act = dock, viewer, act
+        self._preferences = preferences
+        self._before: dict[str, Any] | None = None
+        self._shortcuts: list[QShortcut] = []
+        self._keys: Mapping[str, str] = {}
+        self.reload()
+
+    @property
+    def active(self) -> bool:
+        """Whether the keys are taken."""
+        return self._before is not None
+
+    def reload(self) -> None:
+        """Take the keys that the preferences say now."""
+        active = self.active
+        self.set_active(False)
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+        self._keys = {name: key for name, key in keys(self._preferences).items() if key}
+        for name, key in self._keys.items():
+            shortcut = QShortcut(QKeySequence(key), self._dock)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            # A key held down must not decide on one volume after the other.
+            shortcut.setAutoRepeat(False)
+            shortcut.activated.connect(lambda n=name: self._act(n))
+            shortcut.setEnabled(False)
+            self._shortcuts.append(shortcut)
+        self.set_active(active)
+
+    def set_active(self, active: bool) -> None:
+        """Take the keys, or give them back."""
+        if active == self.active:
+            return
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(active)
+        if active:
+            self._before = {}
+            for name, key in self._keys.items():
+                bound = _napari(key)
+                self._before[bound] = self._viewer.bind_key(bound, self._call(name), overwrite=True)
+        else:
+            before, self._before = self._before or {}, None
+            for bound, function in before.items():
+                self._viewer.bind_key(bound, function, overwrite=True)
+
+    def _call(self, name: str) -> Callable[[Any], None]:
+        # A function with a name: napari asks for it at every key, which a partial has not.
+        def call(viewer: Any) -> None:
+            self._act(name)
+
+        return call
+
+
+def _napari(key: str) -> str:
+    """Return a key as napari writes it."""
+    # Qt means the character; napari also wants to be told how it is typed.
+    typed = f"Shift+{key}" if key == "?" else key
+    for ours, theirs in NAPARI.items():
+        typed = typed.replace(ours, theirs)
+    return typed

@@ -1,0 +1,1 @@
+"""Pictures of the window for documents and checks."""

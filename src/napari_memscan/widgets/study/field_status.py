@@ -1,0 +1,125 @@
+"""What is asked about a field of the study form, and what was found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.generators.interface import LESS_MEMORY
+
+LOW_RESOLUTION = "low-resolution"
+"""Name of the training-free embedder, as in ``study.toml``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What somebody chose in one field of the form.
+
+    Attributes
+    ----------
+    path : str
+        As typed.
+    stated : str
+        What the files do not say: NAME=VALUE, separated by ``;`` or line breaks.
+    trust : bool
+        Its code may be run; a person has said so about this path.
+    kept : dict
+        What was found out earlier about this very model, such as an estimated scale factor. What
+        is stated goes before it.
+    """
+
+    path: str
+    stated: str = ""
+    trust: bool = False
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+    def declared(self) -> Declared:
+        """Return what is stated; BadInput where it is not NAME=VALUE or does not fit."""
+        pairs = [pair for line in self.stated.splitlines() for pair in line.split(";")]
+        stated = Declared.parsed(pair for pair in pairs if pair.strip()).given()
+        kept = {} if "scale_factor" in stated else dict(self.kept)
+        return Declared.of(kept | stated).absolute()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a choice turned out to be.
+
+    Attributes
+    ----------
+    text : str
+        A few short lines for people.
+    level : str
+        ``ok``, ``info``, ``warning``, ``missing`` (usable once more is stated) or ``error``.
+    value : object
+        What the study needs of it; None while it cannot be used.
+    more : str
+        What is read on hovering.
+    missing : tuple of str
+        What the files do not say and nobody has stated, each as ``name: what it is``.
+    about_model : bool
+        It may be a model, so that more can be stated about it.
+    code : str
+        Why it can only be used by running its code; empty where that is not so.
+    """
+
+    text: str
+    level: str = "ok"
+    value: Any = None
+    more: str = ""
+    missing: tuple[str, ...] = ()
+    about_model: bool = False
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class EmbedderChoice:
+    """What the study needs of an embedder; see `StudyConfig`.
+
+    Attributes
+    ----------
+    path : str
+        ``low-resolution``, a checkpoint, or a plug-in.
+    declared : dict
+        What its files do not say.
+    trust : bool
+        Its code may be run.
+    """
+
+    path: str = LOW_RESOLUTION
+    declared: dict[str, Any] = field(default_factory=dict)
+    trust: bool = False
+
+
+WORDS = (
+    ("State it with --set NAME=VALUE.", "State it below as NAME=VALUE."),
+    ("leave --intensity out, or state", "state"),
+    ("--set ", ""),
+    (" (--trust)", ""),
+    (" (--decode window does it always)", ""),
+    (" with 'memscan new'", ""),
+    (
+        LESS_MEMORY,
+        "Choose 'Use less memory' in File > Preferences > Memscan, or use another machine.",
+    ),
+)
+"""What the command line says, and what the window has in its place."""
+PATTERNS = (
+    # Commands that end a message, and where the window does the same.
+    (r": memscan scan .*$", " in step 2."),
+    (r": memscan review .*$", " in step 3."),
+    # It does so by itself.
+    (r"(?:\. R|; r|, or r)egenerate without --guidance\.", "."),
+)
+
+
+def in_the_window(text: str) -> str:
+    """Return a message of the core with the window's ways in place of the command line's."""
+    for theirs, ours in WORDS:
+        text = text.replace(theirs, ours)
+    for pattern, ours in PATTERNS:
+        text = re.sub(pattern, ours, text)
+    return text

@@ -1,0 +1,48 @@
+"""Letters at the edges, and the shape of the grid."""
+
+import pytest
+
+from napari_memscan.widgets.common.orientation import (
+    ORIENTATION,
+    PLANES,
+    grid_shape,
+    markers,
+    plane_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("plane", "top", "left"), [("Axial", "A", "R"), ("Coronal", "S", "R"), ("Sagittal", "S", "A")]
+)
+def test_radiological_convention(plane, top, left):
+    found = markers(PLANES[plane], ORIENTATION)
+    opposite = dict(zip("RLAPSI", "LRPAIS", strict=True))
+    assert found == {"top": top, "bottom": opposite[top], "left": left, "right": opposite[left]}
+
+
+def test_letters_follow_a_camera_that_was_turned():
+    assert markers((2, 1, 0), ("down", "right")) == {
+        "top": "P", "bottom": "A", "left": "L", "right": "R"
+    }  # fmt: skip
+    assert markers((0, 1, 2), ("down", "right"))["top"] == "P"
+
+
+def test_plane_of_an_order():
+    assert [plane_of(order) for order in PLANES.values()] == list(PLANES)
+
+
+@pytest.mark.parametrize(
+    ("n", "width", "height", "shape"),
+    [
+        (4, 560, 720, (2, 2)),
+        (6, 560, 720, (3, 2)),
+        (6, 1500, 700, (2, 3)),
+        (2, 800, 700, (1, 2)),
+        (3, 1500, 500, (1, 3)),
+        (1, 500, 500, (1, 1)),
+        (2, 400, 800, (2, 1)),
+    ],
+)
+def test_the_grid_gives_panes_the_most_room(n, width, height, shape):
+    assert grid_shape(n, width, height) == shape
+    assert shape[0] * shape[1] >= n

@@ -1,0 +1,32 @@
+"""A claim lasts as long as somebody reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_memscan.review.session import Session
+from napari_memscan.review.store import DecisionStore
+from napari_memscan.widgets.review.claim_renewal import Alive
+
+
+@pytest.fixture
+def session(tmp_path):
+    session = Session(DecisionStore(str(tmp_path / "review.sqlite")))
+    session.reader = "Ann"
+    session._claims.minutes = 0.01
+    yield session
+    session.close()
+
+
+def test_a_claim_is_renewed_while_somebody_reads_and_ends_after(qtbot, session):
+    reading = ["s000003"]
+    alive = Alive(lambda: session, lambda: reading[0], lambda: False)
+    assert 0 < alive._timer.interval() < 15 * 60_000 / 2
+    session.open("s000003")
+    others = Session(session.store)
+    others.reader = "Ben"
+    alive._timer.setInterval(100)
+    qtbot.wait(900)  # longer than a claim lasts
+    assert others._claims.held_by_others("Ben") == {"s000003": "Ann"}
+    reading[0] = ""
+    qtbot.waitUntil(lambda: others._claims.held_by_others("Ben") == {}, timeout=5000)
