@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.planting.plants import plant
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
+from napari_memscan.detection.planting.plants import draw_planted_volumes
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing, Window
 
 SETTINGS = {
@@ -45,7 +45,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitVolumes:
     """Volumes (n, X, Y, Z) of a split and whose they are."""
 
     volumes: np.ndarray
@@ -63,10 +63,10 @@ class Split:
 
     cohort: str
     seed: int
-    training: Part
-    validation: Part
-    unseen: Part
-    apart: Part
+    training: SplitVolumes
+    validation: SplitVolumes
+    unseen: SplitVolumes
+    apart: SplitVolumes
     decode: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
@@ -119,13 +119,13 @@ def split(cohort: str, seed: int, sizes: Sizes, folder: Path, tuning: bool = Fal
     for number, (name, n) in enumerate(counts.items()):
         draw = _phantom if cohort == "phantoms" else Bodies(own)
         volumes = [draw((*own, number, i)) for i in range(n)]
-        parts[name] = Part(np.stack(volumes), [f"{name}{i}" for i in range(n)])
+        parts[name] = SplitVolumes(np.stack(volumes), [f"{name}{i}" for i in range(n)])
     return Split(cohort, seed, **parts)
 
 
 def _phantom(seed: tuple[int, ...], shape: tuple[int, int, int] = (32, 32, 32)) -> np.ndarray:
     recipe = Preprocessing(shape=shape, intensity=Window(low=HU_WINDOW[0], high=HU_WINDOW[1]))
-    return recipe.apply(phantom(seed, shape))
+    return recipe.apply(draw_phantom(seed, shape))
 
 
 class Bodies:
@@ -167,9 +167,11 @@ class Bodies:
         texture = gaussian_filter(random.normal(size=self.shape), 1.0)
         image += self.texture * texture / texture.std() * _inside(body)
         field = np.stack(
-            [gaussian_filter(random.normal(size=self.shape), [n / 8 for n in self.shape])
-             for _ in range(3)]
-        )  # fmt: skip
+            [
+                gaussian_filter(random.normal(size=self.shape), [n / 8 for n in self.shape])
+                for _ in range(3)
+            ]
+        )
         field *= 3.0 / np.linalg.norm(field, axis=0).max()
         index = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij")) + field
         moved = map_coordinates(image, index.reshape(3, -1), order=1, mode="nearest")
@@ -183,7 +185,7 @@ def _inside(distance: np.ndarray) -> np.ndarray:
 
 
 def _split_hippocampus(seed: int, sizes: Sizes, folder: Path, tuning: bool) -> Split:
-    rows = import_any(folder).rows()
+    rows = import_cohort(folder).rows()
     subjects = sorted({row.subject_id for row in rows})
     order = np.random.default_rng(SET_ASIDE).permutation(subjects).tolist()
     # Two volumes a subject, mostly. A third of the subjects, for choosing settings.
@@ -212,24 +214,28 @@ def _split_hippocampus(seed: int, sizes: Sizes, folder: Path, tuning: bool) -> S
             for row in by_subject[subject][: 1 if name == "apart" else None]:
                 volumes.append(recipe.apply(row.read()))
                 names.append(subject)
-        parts[name] = Part(np.stack(volumes), names)
+        parts[name] = SplitVolumes(np.stack(volumes), names)
     return Split("hippocampus", seed, **parts)
 
 
-def batches(study: Split, sizes: Sizes) -> list[Batch]:
+def plant_batches(study: Split, sizes: Sizes) -> list[Batch]:
     """Plant copies, near-duplicates and novel volumes in both settings."""
     made = []
     training, unseen = study.training.volumes, study.unseen.volumes
     for number, (name, (copy_kind, near_kind)) in enumerate(SETTINGS.items()):
         # Not the stream that a detector plants its own from.
         seed = (study.seed, 77, number)
-        plants = plant(
+        plants = draw_planted_volumes(
             (copy_kind, near_kind), sizes.queries, range(len(training)), study.shape, seed
         )
-        novel = plant(
-            (copy_kind,), min(sizes.queries, len(unseen)), range(len(unseen)), study.shape,
-            (*seed, 1), "novel",
-        )  # fmt: skip
+        novel = draw_planted_volumes(
+            (copy_kind,),
+            min(sizes.queries, len(unseen)),
+            range(len(unseen)),
+            study.shape,
+            (*seed, 1),
+            "novel",
+        )
         loaded = [p.load(lambda p=p: training[p.source], SPACING) for p in plants]
         loaded += [p.load(lambda p=p: unseen[p.source], SPACING) for p in novel]
         made.append(
@@ -244,7 +250,7 @@ def batches(study: Split, sizes: Sizes) -> list[Batch]:
     return made
 
 
-def likeness_of_strangers(part: Part) -> float:
+def compute_unrelated_correlation(part: SplitVolumes) -> float:
     """Return the mean Pearson correlation of volumes of different subjects, as they lie."""
     flat = part.volumes.reshape(len(part.volumes), -1)
     names: Sequence[str] = part.subjects

@@ -17,7 +17,7 @@ import numpy as np
 
 from _cohorts import Split
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.generators.roundtrip import roundtrip
+from napari_memscan.generators.roundtrip import reconstruct_volume
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -62,16 +62,16 @@ class Generated:
         )
 
 
-def recipe_of(shape: tuple[int, int, int]) -> Preprocessing:
+def make_recipe(shape: tuple[int, int, int]) -> Preprocessing:
     """Return a recipe for checkpoints; volumes of the benchmark are preprocessed already."""
     return Preprocessing(shape=shape, intensity=MinMax())
 
 
-def finished(part: str, out: Path, volumes: np.ndarray, settings, **more) -> Path:
+def train_once(part: str, out: Path, volumes: np.ndarray, settings, **more) -> Path:
     """Train a part unless a finished checkpoint is there already; return its folder."""
     if not (out / "recipe.json").exists():
         arrays = {"training": volumes, "validation": volumes[:2]}
-        recipe = recipe_of(volumes.shape[1:])
+        recipe = make_recipe(volumes.shape[1:])
         for _ in train(part, arrays, out, settings, device="cpu", preprocessing=recipe, **more):
             pass
     return out
@@ -89,12 +89,12 @@ def generate(
     chosen = study.memorised[:n_memorised]
     own = {"a": study.training.volumes[chosen], "b": study.apart.volumes}
     both = np.concatenate([study.training.volumes, study.apart.volumes])
-    codec = finished("autoencoder", folder / "autoencoder", both, autoencoder)
+    codec = train_once("autoencoder", folder / "autoencoder", both, autoencoder)
     drawn: dict[str, list[np.ndarray]] = {}
     nearest: dict[str, np.ndarray] = {}
     ratios: dict[str, np.ndarray] = {}
     for number, (name, volumes) in enumerate(own.items()):
-        out = finished(
+        out = train_once(
             "denoiser", folder / f"denoiser-{name}", volumes, denoiser, autoencoder=codec
         )
         seeds = [1_000_000 * (number + 1) + i for i in range(n)]
@@ -107,16 +107,16 @@ def generate(
         [drawn["b"][i] for i in kept["b"]],
         n,
         (ratios["a"], ratios["b"]),
-        partial(roundtrip, LDMGenerator(folder / "denoiser-a", device="cpu")),
+        partial(reconstruct_volume, LDMGenerator(folder / "denoiser-a", device="cpu")),
     )
 
 
 def _samples(folder: Path, seeds: list[int]) -> Iterator[np.ndarray]:
-    from napari_memscan.generators.interface import Sample
+    from napari_memscan.generators.sample import GeneratedSample
 
     settings = {"batch": 4, "precision": "float32", "memory": "contiguous", "threads": 1}
     for event in LDMGenerator(folder, device="cpu").generate(seeds, **settings):
-        if isinstance(event, Sample):
+        if isinstance(event, GeneratedSample):
             yield np.clip(event.volume.data, 0, 1).astype(np.float32)
 
 
@@ -130,7 +130,7 @@ def _nearest(
     import torch
 
     from napari_memscan.checkpoints.loading import load_weights
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
     from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
 
     network = build_autoencoder(read_recipe(codec).autoencoder)

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from _cohorts import SETTINGS, SPACING, Batch, Split
-from _generated import finished
+from _generated import train_once
 from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.decision.thresholds import PaperRule
-from napari_memscan.detection.detector import Judgement, Null, judge
-from napari_memscan.detection.planting.plants import LIMIT_KINDS, plant
+from napari_memscan.detection.detector import BatchVerdicts, NullDistribution, decide
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, draw_planted_volumes
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
-from napari_memscan.detection.retrieval.search import Found
-from napari_memscan.embedders.lowres import LowResolutionEmbedder
-from napari_memscan.training.settings import EmbedderSettings, Settings, StructuralSettings
+from napari_memscan.detection.retrieval.search import SearchResult
+from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
+from napari_memscan.training.settings import EmbedderSettings, StructuralSettings, TrainingSettings
 
 Q = 0.1
 LEVELS = (0.05, 0.1)
@@ -78,14 +78,14 @@ class Answer:
     found: tuple = ()
 
 
-def fresh_peak() -> None:
+def reset_peak() -> None:
     """Forget the peak memory of this process, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_megabytes() -> float:
-    """Return the peak memory of this process since `fresh_peak` (VmHWM), in MB."""
+    """Return the peak memory of this process since `reset_peak` (VmHWM), in MB."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
@@ -93,13 +93,13 @@ def peak_megabytes() -> float:
     return int(line.split()[1]) / 1024
 
 
-def judged(
+def judge_scores(
     scores: np.ndarray,
-    null: Null,
+    null: NullDistribution,
     limits: ClassLimits,
     planted: dict[str, list[float]],
     name: str,
-    found: Sequence[Found] = (),
+    found: Sequence[SearchResult] = (),
     displaced: dict[str, list[float]] | None = None,
 ) -> Answer:
     """Return verdicts and calls on scores; what ranks the candidates is still to be filled in.
@@ -110,14 +110,14 @@ def judged(
     if name in SETTINGS:
         copy, near = SETTINGS[name]
         alone = ClassLimits(seed=limits.seed, n_draws=1).fit(
-            null.one_each().scores,
+            null.nearest_per_subject().scores,
             planted[near],
             planted[copy],
             displaced and (displaced[near], displaced[copy]),
         )
-        own = [verdict for verdict, _ in judge(scores, null, alone, q=Q, found=found).verdicts]
-    by_level: dict[float, Judgement] = {
-        q: judge(scores, null, limits, q=q, found=found) for q in LEVELS
+        own = [verdict for verdict, _ in decide(scores, null, alone, q=Q, found=found).verdicts]
+    by_level: dict[float, BatchVerdicts] = {
+        q: decide(scores, null, limits, q=q, found=found) for q in LEVELS
     }
     return Answer(
         scores,
@@ -125,13 +125,13 @@ def judged(
         [],
         {q: one.decision.rejected for q, one in by_level.items()},
         _copyness(scores, limits, found),
-        null.one_each().scores,
+        null.nearest_per_subject().scores,
         limits.novel_limit_,
         own,
     )
 
 
-def _copyness(scores: np.ndarray, limits: ClassLimits, found: Sequence[Found]) -> np.ndarray:
+def _copyness(scores: np.ndarray, limits: ClassLimits, found: Sequence[SearchResult]) -> np.ndarray:
     if not found or limits.novel_limit_ is None:
         return scores
     moved = np.array([one.displacement for one in found])
@@ -158,11 +158,13 @@ class WholeVolume:
             found = self.similarities(decode(volume))
             found[[i for i, other in enumerate(training.subjects) if other == subject]] = -np.inf
             null.append(found.max())
-        self.null = Null(np.array(null, float), validation.subjects)
+        self.null = NullDistribution(np.array(null, float), validation.subjects)
         self.planted: dict[str, list[float]] = {}
         for kinds in LIMIT_KINDS.values():
             sources = range(len(training.volumes))
-            for p in plant(kinds, self.n_planted, sources, study.shape, (study.seed, 1)):
+            for p in draw_planted_volumes(
+                kinds, self.n_planted, sources, study.shape, (study.seed, 1)
+            ):
                 volume = decode(p.load(lambda p=p: training.volumes[p.source], SPACING))
                 self.planted.setdefault(p.kind, []).append(float(self.similarities(volume).max()))
         by_label = {
@@ -170,7 +172,7 @@ class WholeVolume:
             for label, kinds in LIMIT_KINDS.items()
         }
         self.limits = ClassLimits(seed=study.seed).fit(
-            self.null.one_each().scores, by_label["near-duplicate"], by_label["copy"]
+            self.null.nearest_per_subject().scores, by_label["near-duplicate"], by_label["copy"]
         )
 
     def answer(self, batch: Batch) -> Answer:
@@ -178,7 +180,7 @@ class WholeVolume:
         start = time.perf_counter()
         all_scores = [self.similarities(volume) for volume in batch.volumes]
         scores = np.array([s.max() for s in all_scores], float)
-        answer = judged(scores, self.null, self.limits, self.planted, batch.name)
+        answer = judge_scores(scores, self.null, self.limits, self.planted, batch.name)
         answer.ranked = [np.argsort(-s, kind="stable")[:20] for s in all_scores]
         answer.seconds = (time.perf_counter() - start) / len(batch.volumes)
         return answer
@@ -254,7 +256,7 @@ class Paper:
     def fit(self, study: Split) -> None:
         """Train the embedder, unless it is there, and set tau."""
         settings = paper_settings(len(study.training.volumes), study.shape, self.epochs)
-        self.embed = embedder(self.folder, study, settings)
+        self.embed = train_embedder(self.folder, study, settings)
         training = self._vectors(study.training.volumes)
         self.index = NeighbourIndex().fit(training)
         self.rule = PaperRule().fit(training, self._vectors(study.validation.volumes))
@@ -267,9 +269,12 @@ class Paper:
         verdicts = ["copy" if one else "novel" for one in called]
         seconds = (time.perf_counter() - start) / len(batch.volumes)
         return Answer(
-            found[:, 0].astype(float), verdicts, list(rows), dict.fromkeys(LEVELS, called),
+            found[:, 0].astype(float),
+            verdicts,
+            list(rows),
+            dict.fromkeys(LEVELS, called),
             seconds=seconds,
-        )  # fmt: skip
+        )
 
     def _vectors(self, volumes: Sequence[np.ndarray]) -> np.ndarray:
         vectors = np.concatenate([self.embed(volume[None, None]) for volume in volumes])
@@ -277,15 +282,17 @@ class Paper:
         return vectors
 
 
-def embedder(folder: Path, study: Split, settings: Settings) -> Callable[[np.ndarray], np.ndarray]:
+def train_embedder(
+    folder: Path, study: Split, settings: TrainingSettings
+) -> Callable[[np.ndarray], np.ndarray]:
     """Train an embedder on the training volumes, or take the one that is there."""
     from napari_memscan.embedders.loading import load_embedder
 
-    finished("embedder", folder, study.training.volumes, settings)
+    train_once("embedder", folder, study.training.volumes, settings)
     return load_embedder(folder, device="cpu").embed
 
 
-class Remembering:
+class CachingVerifier:
     """A verifier that makes no comparison twice: chains with other embedders share most of them.
 
     `seconds` are what all comparisons took, those that were remembered counted as when made.
@@ -331,7 +338,7 @@ class Chain:
 
         embed = None if self.embed is None else self.embed(study)
         search = Search(verified=self.verified)
-        self.verifier = search.verifier = Remembering(search.verifier, self.memory)
+        self.verifier = search.verifier = CachingVerifier(search.verifier, self.memory)
         training, validation = study.training, study.validation
         self.detector = CopyDetector(
             search,
@@ -357,7 +364,7 @@ class Chain:
             if found.index == one.source:
                 displaced.setdefault(one.kind, []).append(found.displacement)
         null, limits = self.detector.null_, self.detector.limits_
-        answer = judged(
+        answer = judge_scores(
             judgement.scores, null, limits, planted, batch.name, judgement.found, displaced
         )
         assert answer.verdicts == [verdict for verdict, _ in judgement.verdicts]
@@ -367,12 +374,12 @@ class Chain:
         return answer
 
 
-def methods(
+def make_methods(
     work: Path, study: Split, n_planted: int, embedders: bool, short: float, verified: int
 ) -> dict:
     """Return every method by name; `short` below 1 trains embedders for that share of the steps."""
 
-    def shortened(settings: Settings) -> Settings:
+    def shortened(settings: TrainingSettings) -> TrainingSettings:
         batch = min(settings.batch, len(study.training.volumes))
         steps = max(1, round(settings.steps * short))
         return settings.model_copy(update={"steps": steps, "batch": batch})
@@ -390,6 +397,6 @@ def methods(
             ("structural", StructuralSettings()),
             ("contrastive", EmbedderSettings()),
         ):
-            trained = partial(embedder, work / kind, settings=shortened(settings))
+            trained = partial(train_embedder, work / kind, settings=shortened(settings))
             found[f"memscan+{kind}"] = Chain(memory, n_planted, verified, trained)
     return found

@@ -64,7 +64,7 @@ HEAD = (
 )
 
 
-def line(name: str, setting: str, results: list[Result]) -> Line:
+def pool_results(name: str, setting: str, results: list[Result]) -> Line:
     """Pool one method's answers to one setting over the seeds."""
     tables, tprs, areas, found, fdp, seconds = [], [], [], {1: [], 5: [], 20: []}, [], []
     own: list[np.ndarray] = []
@@ -75,19 +75,23 @@ def line(name: str, setting: str, results: list[Result]) -> Line:
         copyness = answer.copyness if len(answer.copyness) else scores
         tables.append(confusion(batch.truth, answer.verdicts))
         tprs.append((tpr_at(copyness, truth == "copy"), tpr_at(scores, truth != "novel")))
-        areas.append([
-            area(copyness, truth, "near-duplicate", "copy"),
-            area(scores, truth, "novel", "near-duplicate"),
-            area(copyness, truth, "novel", "copy"),
-        ])  # fmt: skip
+        areas.append(
+            [
+                area(copyness, truth, "near-duplicate", "copy"),
+                area(scores, truth, "novel", "near-duplicate"),
+                area(copyness, truth, "novel", "copy"),
+            ]
+        )
         for k, hits in found.items():
             hits.append(recall(answer.ranked, batch.sources, k))
-        fdp.append([
-            false_discoveries(
-                scores, truth, answer.null, called, q, result.job.seed, answer.floor
-            )
-            for q, called in answer.called.items()
-        ])  # fmt: skip
+        fdp.append(
+            [
+                false_discoveries(
+                    scores, truth, answer.null, called, q, result.job.seed, answer.floor
+                )
+                for q, called in answer.called.items()
+            ]
+        )
         seconds.append(answer.seconds)
         if answer.own is not None:
             own.append(confusion(batch.truth, answer.own))
@@ -113,7 +117,7 @@ def line(name: str, setting: str, results: list[Result]) -> Line:
     return Line(len(results), text, table, values, (float(fdp5), float(fdp10)))
 
 
-def report(cohort: str, results: list[Result]) -> dict[tuple[str, str], Line]:
+def print_tables(cohort: str, results: list[Result]) -> dict[tuple[str, str], Line]:
     """Print the tables of a cohort; return the lines by method and setting."""
     lines: dict[tuple[str, str], Line] = {}
     for result in results:
@@ -125,12 +129,12 @@ def report(cohort: str, results: list[Result]) -> dict[tuple[str, str], Line]:
         names = list(dict.fromkeys(name for r in asked for name in r.answers))
         if setting == "generated":
             print(f"\n{cohort}, generated: {len(asked)} seeds")
-            lines |= {(name, setting): one for name, one in _generated(asked, names).items()}
+            lines |= {(name, setting): one for name, one in _print_generated(asked, names).items()}
             continue
         print(f"\n{cohort}, {setting}: {len(asked)} seeds\n{HEAD}")
         for name in names:
             with_it = [r for r in asked if name in r.answers]
-            lines[name, setting] = line(name, setting, with_it)
+            lines[name, setting] = pool_results(name, setting, with_it)
             note = "" if len(with_it) == len(asked) else f"  ({len(with_it)} of {len(asked)} seeds)"
             print(lines[name, setting].text + note)
         print(f"{'':24}" + "".join(f"{f'true {c}':28}" for c in CLASSES))
@@ -140,11 +144,11 @@ def report(cohort: str, results: list[Result]) -> dict[tuple[str, str], Line]:
             cells = ["".join(f"{n:<6}" for n in row) for row in rows]
             print(f"{name:24}" + "".join(f"{cell:28}" for cell in cells))
         if setting == "other":
-            _by_kind(asked, names)
+            _print_kinds(asked, names)
     return lines
 
 
-def _by_kind(results: list[Result], names: list[str]) -> None:
+def _print_kinds(results: list[Result], names: list[str]) -> None:
     print("near-duplicates that no limit is learnt from, by kind")
     print(f"{'':24}" + "".join(f"{kind:28}" for kind in CHANGES))
     print(f"{'':24}" + f"{'copy near novel undecided':28}" * len(CHANGES))
@@ -164,7 +168,7 @@ def _by_kind(results: list[Result], names: list[str]) -> None:
         print(f"{name:24}" + "".join(f"{cell:28}" for cell in cells))
 
 
-def _generated(results: list[Result], names: list[str]) -> dict[str, Line]:
+def _print_generated(results: list[Result], names: list[str]) -> dict[str, Line]:
     """Print what is said of generated volumes; return counts by method."""
     lines: dict[str, Line] = {}
     print(
@@ -199,7 +203,7 @@ def _generated(results: list[Result], names: list[str]) -> dict[str, Line]:
     return lines
 
 
-def summary(
+def print_summary(
     by_cohort: dict[str, dict[tuple[str, str], Line]], chain: str, n_seeds: int, n_generated: int
 ) -> bool:
     """Print whether the project's chains reach their goals; return whether `chain` reaches all.
@@ -218,7 +222,7 @@ def summary(
         for name in dict.fromkeys(name for name, _ in lines if name.startswith("memscan")):
             own = {setting: one for (of, setting), one in lines.items() if of == name}
             for setting, one in own.items():
-                kept, shown = _kept(setting, one)
+                kept, shown = _check_goals(setting, one)
                 wanted = n_generated if setting == "generated" else n_seeds
                 if one.seeds < wanted:
                     kept, shown = False, f"{shown}  {one.seeds} of {wanted} seeds"
@@ -232,7 +236,7 @@ def summary(
     return good.get(chain, False)
 
 
-def _kept(setting: str, one: Line) -> tuple[bool, str]:
+def _check_goals(setting: str, one: Line) -> tuple[bool, str]:
     """Return whether one line reaches its goals, and what to print."""
     if setting == "generated":
         (near, all_near), (novel, all_novel) = one.called

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from napari_memscan.detection.decision.conformal import ConformalRule
-from napari_memscan.detection.statistics.intervals import auc
+from napari_memscan.detection.statistics.intervals import compute_auc
 
 CLASSES = ("copy", "near-duplicate", "novel")
 VERDICTS = (*CLASSES, "undecided")
@@ -56,7 +56,7 @@ def tpr_at(scores: np.ndarray, positive: np.ndarray, fpr: float = 0.05) -> float
 def area(scores: np.ndarray, truth: np.ndarray, lower: str, higher: str) -> float:
     """Return the area under the ROC curve of two classes; NaN without members."""
     low, high = scores[truth == lower], scores[truth == higher]
-    return auc(low, high) if len(low) and len(high) else float("nan")
+    return compute_auc(low, high) if len(low) and len(high) else float("nan")
 
 
 def recall(ranked: Sequence[Sequence[int]], sources: Sequence[int], k: int) -> np.ndarray:

@@ -12,9 +12,13 @@ import numpy as np
 from _cohorts import SPACING, Batch, Split
 from _scoring import area, confusion, macro_f1, tpr_at
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.detector import Null, judge, learnt
-from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
-from napari_memscan.detection.retrieval.search import Found, Query, Search
+from napari_memscan.detection.detector import NullDistribution, decide, fit_class_limits
+from napari_memscan.detection.planting.plants import (
+    LIMIT_KINDS,
+    PlantedVolume,
+    draw_planted_volumes,
+)
+from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
 
 Measure = Callable[[object], float]
 
@@ -26,10 +30,10 @@ class Searched:
     `planted` are (label, kind, Plant, Found).
     """
 
-    null: list[Found]
+    null: list[SearchResult]
     subjects: list[str]
-    planted: list[tuple[str, str, Plant, Found]]
-    batches: list[tuple[Batch, list[Found]]]
+    planted: list[tuple[str, str, PlantedVolume, SearchResult]]
+    batches: list[tuple[Batch, list[SearchResult]]]
     seed: int
 
 
@@ -42,15 +46,17 @@ def explore(job, study: Split, asked: list[Batch]) -> list[str]:
         for own in validation.subjects
     ]
 
-    def find(volume: np.ndarray, out: tuple[int, ...] = ()) -> Found:
-        return search.find(Query(partial(_same, volume), (), out))
+    def find(volume: np.ndarray, out: tuple[int, ...] = ()) -> SearchResult:
+        return search.find(SearchQuery(partial(_same, volume), (), out))
 
     decode = study.decode or _same
     null = [find(decode(v), out) for v, out in zip(validation.volumes, excluded, strict=True)]
     planted = []
     for label, kinds in LIMIT_KINDS.items():
         sources = range(len(training.volumes))
-        for p in plant(kinds, job.sizes.planted, sources, study.shape, (study.seed, 1)):
+        for p in draw_planted_volumes(
+            kinds, job.sizes.planted, sources, study.shape, (study.seed, 1)
+        ):
             volume = decode(p.load(lambda p=p: training.volumes[p.source], SPACING))
             planted.append((label, p.kind, p, find(volume)))
     batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
@@ -82,46 +88,49 @@ def _measures_of(evidence: object) -> dict[str, Measure]:
     return found
 
 
-def best(found: Found, verified: int, measure: Measure) -> float:
+def find_best(found: SearchResult, verified: int, measure: Measure) -> float:
     """Return the largest value of a measure among the first candidates."""
     return max(measure(hit.evidence) for hit in found.hits if hit.rank < verified)
 
 
 def _limits(
-    searched: Searched, value: Callable[[Found], float], kinds: Sequence[str] = (), **settings
-) -> tuple[Null, ClassLimits]:
-    null = Null(np.array([value(f) for f in searched.null]), searched.subjects)
+    searched: Searched,
+    value: Callable[[SearchResult], float],
+    kinds: Sequence[str] = (),
+    **settings,
+) -> tuple[NullDistribution, ClassLimits]:
+    null = NullDistribution(np.array([value(f) for f in searched.null]), searched.subjects)
     of_kinds = {kind for _, kind, _, _ in searched.planted} & set(kinds)
     of: dict[str, list[float]] = {"copy": [], "near-duplicate": []}
     for label, kind, _, found in searched.planted:
         if kind in kinds or not of_kinds:
             of[label].append(value(found))
     limits = ClassLimits(seed=searched.seed, n_draws=1, **settings)
-    return null, limits.fit(null.one_each().scores, of["near-duplicate"], of["copy"])
+    return null, limits.fit(null.nearest_per_subject().scores, of["near-duplicate"], of["copy"])
 
 
-def _verdicts(batch_scores: np.ndarray, null: Null, limits: ClassLimits) -> list[str]:
-    return [verdict for verdict, _ in judge(batch_scores, null, limits, q=0.1).verdicts]
+def _verdicts(batch_scores: np.ndarray, null: NullDistribution, limits: ClassLimits) -> list[str]:
+    return [verdict for verdict, _ in decide(batch_scores, null, limits, q=0.1).verdicts]
 
 
-def _first(found: Found, verified: int) -> Found:
+def _first(found: SearchResult, verified: int) -> SearchResult:
     """Return what a search would have found with fewer candidates verified."""
-    return Found(tuple(h for h in found.hits if h.rank < verified), found.retrieved)
+    return SearchResult(tuple(h for h in found.hits if h.rank < verified), found.retrieved)
 
 
-def _both(searched: Searched, verified: int) -> tuple[Null, ClassLimits]:
+def _both(searched: Searched, verified: int) -> tuple[NullDistribution, ClassLimits]:
     """Return the null and the limits of the chain as it is: by score, and by displacement."""
     null = [_first(f, verified).score for f in searched.null]
     planted = [_first(f, verified) for _, _, _, f in searched.planted]
     plants = [one for _, _, one, _ in searched.planted]
-    of_null = Null(np.array(null), searched.subjects)
-    return of_null, learnt(of_null, plants, planted, searched.seed)
+    of_null = NullDistribution(np.array(null), searched.subjects)
+    return of_null, fit_class_limits(of_null, plants, planted, searched.seed)
 
 
 def _mistakes(searched: Searched, verified: int = 3) -> list[str]:
-    value = partial(best, verified=verified, measure=lambda e: e.score)
+    value = partial(find_best, verified=verified, measure=lambda e: e.score)
     null, limits = _both(searched, verified)
-    each = np.sort(null.one_each().scores)
+    each = np.sort(null.nearest_per_subject().scores)
     lines = [
         f"  {verified} verified: novel limit {limits.novel_limit_}, displacement limit "
         f"{limits.displacement_limit_}; null of {len(each)} subjects {each[0]:.3f} to "
@@ -135,20 +144,22 @@ def _mistakes(searched: Searched, verified: int = 3) -> list[str]:
     for batch, found in searched.batches:
         scores = np.array([value(f) for f in found])
         first = [_first(f, verified) for f in found]
-        said = [v for v, _ in judge(scores, null, limits, q=0.1, found=first).verdicts]
+        said = [v for v, _ in decide(scores, null, limits, q=0.1, found=first).verdicts]
         lines.append(f"  {batch.name}: scores and verdicts by class; why")
         for label in dict.fromkeys(batch.truth):
             rows = [i for i, t in enumerate(batch.truth) if t == label]
             quantiles = np.percentile(scores[rows], [0, 25, 50, 75, 100]).round(3)
             counts = Counter()
             for i in rows:
-                where = _where(found[i], batch.sources[i], verified) if label != "novel" else ""
+                where = (
+                    _locate_source(found[i], batch.sources[i], verified) if label != "novel" else ""
+                )
                 counts[f"{said[i]}{where}"] += 1
             lines.append(f"    {label:16}{quantiles!s:44}{dict(counts)}")
     return lines
 
 
-def _where(found: Found, source: int, verified: int) -> str:
+def _locate_source(found: SearchResult, source: int, verified: int) -> str:
     """Say how far the search came with a query whose source is known."""
     if source not in found.retrieved:
         return ", source not retrieved"
@@ -164,13 +175,13 @@ def _verified(searched: Searched, most: int) -> list[str]:
     for verified in sorted({1, 2, 3, 5, most}):
         if verified > most:
             continue
-        value = partial(best, verified=verified, measure=lambda e: e.score)
+        value = partial(find_best, verified=verified, measure=lambda e: e.score)
         null, limits = _both(searched, verified)
         cells = []
         for batch, found in searched.batches:
             scores = np.array([value(f) for f in found])
             first = [_first(f, verified) for f in found]
-            said = [v for v, _ in judge(scores, null, limits, q=0.1, found=first).verdicts]
+            said = [v for v, _ in decide(scores, null, limits, q=0.1, found=first).verdicts]
             f1 = macro_f1(confusion(batch.truth, said))
             pairs = [(f, s) for f, s in zip(found, batch.sources, strict=True) if s >= 0]
             inside = np.mean([s in f.retrieved[:verified] for f, s in pairs])
@@ -187,7 +198,7 @@ def _measures(searched: Searched, verified: int = 3) -> list[str]:
         "from that setting's kinds alone"
     ]
     for name, measure in _measures_of(evidence).items():
-        value = partial(best, verified=verified, measure=measure)
+        value = partial(find_best, verified=verified, measure=measure)
         null, limits = _limits(searched, value)
         cells = []
         for batch, found in searched.batches:

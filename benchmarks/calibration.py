@@ -24,9 +24,13 @@ import numpy as np
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.decision.conformal import ConformalRule
-from napari_memscan.detection.decision.exchangeability import exchangeability_test
-from napari_memscan.detection.decision.thresholds import PaperRule, SizeMatchedRule, null_floor
-from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.decision.exchangeability import run_exchangeability_test
+from napari_memscan.detection.decision.thresholds import (
+    PaperRule,
+    SizeMatchedRule,
+    compute_null_floor,
+)
+from napari_memscan.detection.decision.verdicts import assign_verdicts
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
@@ -151,8 +155,10 @@ def calibrate(kind: str, studies: int, seed: int) -> list[str]:
 
 def floors(studies: int, seed: int) -> bool:
     print("\nfloor: shares flagged where nothing is memorised, mean over studies of 4 to 32 dims")
-    print(f"{'sizes':14}{'formula':>9}{'N_copies':>10}{'N_mem':>8}{'matched N_copies':>18}"
-          f"{'matched N_mem':>15}")  # fmt: skip
+    print(
+        f"{'sizes':14}{'formula':>9}{'N_copies':>10}{'N_mem':>8}{'matched N_copies':>18}"
+        f"{'matched N_mem':>15}"
+    )
     good = True
     for m, n in SIZES:
         rows = []
@@ -162,18 +168,22 @@ def floors(studies: int, seed: int) -> bool:
             training, validation, synthetic, _ = vector_study(m, n, 0.0, random, dim)
             paper, scores = PaperRule().fit(training, validation), nearest(synthetic, training)
             matched = SizeMatchedRule(n_draws=1, n_subsets=20).fit(nearest(validation, training))
-            rows.append([
-                paper.is_copy(scores).mean(),
-                paper.is_copy(nearest(training, synthetic)).mean(),
-                matched.is_copy(scores).mean(),
-                matched.n_mem(training, validation, synthetic).share,
-            ])  # fmt: skip
-        means, floor = np.mean(rows, axis=0), null_floor(m, n)
+            rows.append(
+                [
+                    paper.is_copy(scores).mean(),
+                    paper.is_copy(nearest(training, synthetic)).mean(),
+                    matched.is_copy(scores).mean(),
+                    matched.n_mem(training, validation, synthetic).share,
+                ]
+            )
+        means, floor = np.mean(rows, axis=0), compute_null_floor(m, n)
         error = 1.96 * np.std(rows, axis=0, ddof=1) / len(rows) ** 0.5
         kept = bool(abs(means[0] - floor) < 0.03 + error[0] and means[2] < 0.1 and means[3] < 0.1)
         good &= kept
-        print(f"{f'{m}/{n}/{m}':14}{floor:9.1%}{means[0]:10.1%}{means[1]:8.1%}{means[2]:18.1%}"
-              f"{means[3]:15.1%}  {'PASS' if kept else 'FAIL'}")  # fmt: skip
+        print(
+            f"{f'{m}/{n}/{m}':14}{floor:9.1%}{means[0]:10.1%}{means[1]:8.1%}{means[2]:18.1%}"
+            f"{means[3]:15.1%}  {'PASS' if kept else 'FAIL'}"
+        )
     return good
 
 
@@ -192,12 +202,15 @@ def assumption(studies: int, seed: int) -> bool:
                 for study in range(studies):
                     random = np.random.default_rng([seed, m, n, round(100 * share), study])
                     null, scores, copies = score_study(m, n, share, random)
-                    calls += exchangeability_test(scores + shift * ~copies, null).shifted
+                    calls += run_exchangeability_test(scores + shift * ~copies, null).shifted
                 found.append(calls)
             kept = clopper_pearson(found[0], studies)[0] <= 0.05
             good &= kept
-            print(f"{m:5}{n:5}{share:8.0%}" + "".join(f"{c / studies:8.1%}" for c in found)
-                  + f"  {'PASS' if kept else 'FAIL'} at 5 % without a shift")  # fmt: skip
+            print(
+                f"{m:5}{n:5}{share:8.0%}"
+                + "".join(f"{c / studies:8.1%}" for c in found)
+                + f"  {'PASS' if kept else 'FAIL'} at 5 % without a shift"
+            )
     return good
 
 
@@ -207,8 +220,10 @@ def judge(studies: int, seed: int) -> bool:
     print(
         "\nverdicts: share of each true class that gets each verdict, q = 0.1; 60 planted of each"
     )
-    print(f"{'m':>5}{'n':>5}{'near at':>8} {'planted':9}{'truth':16}"
-          + "".join(f"{name:>16}" for name in names))  # fmt: skip
+    print(
+        f"{'m':>5}{'n':>5}{'near at':>8} {'planted':9}{'truth':16}"
+        + "".join(f"{name:>16}" for name in names)
+    )
     good = True
     for m, n in SIZES:
         for near in (3.5, 1.5):
@@ -224,7 +239,7 @@ def judge(studies: int, seed: int) -> bool:
                         limits.fit(null, random.normal(near, 1, 60), random.normal(7, 1, 60))
                     decision = ConformalRule().fit(null).decide(scores)
                     for true, (verdict, _) in zip(
-                        truth, verdicts(scores, decision, limits), strict=True
+                        truth, assign_verdicts(scores, decision, limits), strict=True
                     ):
                         table[true, names.index(verdict)] += 1
                 table /= table.sum(axis=1, keepdims=True)

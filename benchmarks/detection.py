@@ -39,10 +39,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _cohorts import Batch, Sizes, Split, batches, likeness_of_strangers, split
-from _methods import DEFAULT, fresh_peak, methods, peak_megabytes
-from _others import others
-from _report import UNLIKE, report, summary
+from _cohorts import Batch, Sizes, Split, compute_unrelated_correlation, plant_batches, split
+from _methods import DEFAULT, make_methods, peak_megabytes, reset_peak
+from _others import plant_others
+from _report import UNLIKE, print_summary, print_tables
 from _scoring import VERDICTS
 
 COHORTS = ("phantoms", "bodies", "hippocampus")
@@ -96,12 +96,12 @@ def run(job: Job) -> Result:
 
     torch.set_num_threads(1)
     study = split(job.cohort, job.seed, job.sizes, job.folder, job.tuning)
-    alike = likeness_of_strangers(study.training)
+    alike = compute_unrelated_correlation(study.training)
     text = [f"{job.cohort}, seed {job.seed}: {study}; mean correlation of strangers {alike:.2f}"]
     # The same cohort as it is, and as a generator would have made it, with what is asked of each.
-    planted = batches(study, job.sizes)
+    planted = plant_batches(study, job.sizes)
     if not job.tuning:
-        planted.append(others(study, job.sizes.queries, planted))
+        planted.append(plant_others(study, job.sizes.queries, planted))
     asked = [(study, planted)]
     if job.generated:
         made, decode = _generated(job, study, text)
@@ -115,12 +115,12 @@ def run(job: Job) -> Result:
         return Result(job, text, [], {}, {}, [t for one in asked for t in explore(job, *one)])
     answers: dict = {}
     fits: dict = {}
-    for name, method in methods(
+    for name, method in make_methods(
         job.out, study, job.sizes.planted, job.embedders, job.short, job.verified
     ).items():
         answers[name] = {}
         for cohort, own in asked:
-            fresh_peak()
+            reset_peak()
             start = time.perf_counter()
             method.fit(cohort)
             seconds = time.perf_counter() - start
@@ -144,9 +144,13 @@ def _generated(job: Job, study: Split, text: list[str]) -> tuple[Batch, Callable
 
     start = time.perf_counter()
     made = generate(
-        study, job.out, job.sizes.memorised, job.sizes.generated, short(AUTOENCODER),
+        study,
+        job.out,
+        job.sizes.memorised,
+        job.sizes.generated,
+        short(AUTOENCODER),
         short(DENOISER),
-    )  # fmt: skip
+    )
     text.append(f"  {made} ({time.perf_counter() - start:.0f} s)")
     n, m = len(made.near), len(made.novel)
     batch = Batch(
@@ -231,9 +235,9 @@ def main(arguments: list[str] | None = None) -> int:
         own = sorted((r for r in results if r.job.cohort == cohort), key=lambda r: r.job.seed)
         if own:
             print(f"\n=== {cohort}")
-            by_cohort[cohort] = report(cohort, own)
+            by_cohort[cohort] = print_tables(cohort, own)
     n_generated = {"none": 0, "first": 1, "all": len(options.seeds)}[options.generated]
-    good = summary(by_cohort, options.chain, len(options.seeds), n_generated)
+    good = print_summary(by_cohort, options.chain, len(options.seeds), n_generated)
     columns = ", ".join(VERDICTS)
     print(f"\nverdicts: {columns}. MB: peak of the process while one method is fitted and asked,")
     print(f"VmHWM. Seeds {options.seeds}; {time.perf_counter() - start:.0f} s in all")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 from napari_memscan.volumes.reader import read_volume
 
@@ -29,7 +29,7 @@ EMBEDDERS = ("low-resolution", "contrastive", "structural")
 
 def half(path: Path, recipe: Preprocessing, which: int) -> np.ndarray:
     """Return the volumes of one half of the people, whatever their split."""
-    cohort = import_any(path)
+    cohort = import_cohort(path)
     rows = [r for s in ("training", "validation", "unseen") for r in cohort.rows(s)]
     people = sorted({row.subject_id for row in rows})
     np.random.default_rng(7).shuffle(people)
@@ -47,10 +47,10 @@ def ranks(queries: np.ndarray, training: np.ndarray, sources: np.ndarray) -> np.
 def measure(pipe, name: str, arrays: dict, recipe: Preprocessing, options) -> None:
     import torch
 
-    from napari_memscan.detection.planting.perturbations import draw
+    from napari_memscan.detection.planting.perturbations import draw_perturbation
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.training.run import train
-    from napari_memscan.training.settings import EMBEDDERS as TRAINED
+    from napari_memscan.training.settings import EMBEDDER_SETTINGS as TRAINED
 
     torch.set_num_threads(1)
     spec, start = None, time.perf_counter()
@@ -70,7 +70,9 @@ def measure(pipe, name: str, arrays: dict, recipe: Preprocessing, options) -> No
         random = np.random.default_rng(options.seed)
         sources = random.permutation(len(training))[: options.queries]
         volumes = arrays["training"][sources]
-        changed = [draw(kind, recipe.shape, random).apply(volume) for volume in volumes]
+        changed = [
+            draw_perturbation(kind, recipe.shape, random).apply(volume) for volume in volumes
+        ]
         found[kind] = ranks(embedder.embed(np.stack(changed)[:, None]), training, sources)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pipe.send((trained, embedded, peak, found))
@@ -89,8 +91,10 @@ def main() -> None:
     recipe = Preprocessing(shape=tuple(options.shape), intensity=Percentile())
     volumes = half(options.cohort, recipe, options.half)
     arrays = {"training": volumes[:-20], "validation": volumes[-20:]}
-    print(f"{len(arrays['training'])} training volumes, {options.queries} queries a kind, "
-          f"{options.steps} steps, seed {options.seed}")  # fmt: skip
+    print(
+        f"{len(arrays['training'])} training volumes, {options.queries} queries a kind, "
+        f"{options.steps} steps, seed {options.seed}"
+    )
     head = "".join(f"{kind:>22}" for kind in KINDS)
     print(f"{'':16}{'train s':>9}{'ms each':>9}{'peak MB':>9}{head}", flush=True)
     spawn = multiprocessing.get_context("spawn")

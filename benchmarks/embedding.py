@@ -20,8 +20,8 @@ from pathlib import Path
 
 from napari_memscan import jobs
 from napari_memscan.config import StudyConfig
-from napari_memscan.demo.phantoms import write_cohort
-from napari_memscan.demo.study import checkpoint_path, preprocessing
+from napari_memscan.demo.phantoms import write_phantom_cohort
+from napari_memscan.demo.study import get_demo_checkpoint, make_demo_preprocessing
 from napari_memscan.study import Study
 
 
@@ -44,19 +44,21 @@ def one_after_another(study: Study) -> tuple[float, float]:
 
 def read_ahead(study: Study) -> tuple[float, float]:
     start = time.perf_counter()
-    jobs.run(jobs.embed(study))
+    jobs.run_job(jobs.embed_cohort(study))
     return time.perf_counter() - start, 0.0
 
 
 def peak(pipe, folder: str) -> None:
-    jobs.run(jobs.embed(Study.open(folder)))
+    jobs.run_job(jobs.embed_cohort(Study.open(folder)))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def make(root: Path, n: int, size: int, embedder: Path) -> Study:
-    cohort = write_cohort(root / f"volumes{n}", n // 2, n - n // 2, 0, shape=(size, size, size))
+    cohort = write_phantom_cohort(
+        root / f"volumes{n}", n // 2, n - n // 2, 0, shape=(size, size, size)
+    )
     config = StudyConfig(
-        name="embedding", preprocessing=preprocessing(), embedder=str(embedder.resolve())
+        name="embedding", preprocessing=make_demo_preprocessing(), embedder=str(embedder.resolve())
     )
     return Study.create(root / f"study{n}", config, cohort)
 
@@ -65,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--volumes", type=int, default=12)
     parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--embedder", type=Path, default=checkpoint_path("ldm"))
+    parser.add_argument("--embedder", type=Path, default=get_demo_checkpoint("ldm"))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from napari_memscan.config import GeneratorConfig, StudyConfig
-from napari_memscan.demo.phantoms import write_cohort
-from napari_memscan.demo.study import checkpoint_path, preprocessing
+from napari_memscan.demo.phantoms import write_phantom_cohort
+from napari_memscan.demo.study import get_demo_checkpoint, make_demo_preprocessing
 from napari_memscan.study import Study
 
 
@@ -29,7 +29,7 @@ def measure(pipe, folder: str, n: int, steps: int) -> None:
     from napari_memscan import jobs
 
     start = time.perf_counter()
-    jobs.run(jobs.generate(Study.open(folder), n, steps=steps))
+    jobs.run_job(jobs.generate_volumes(Study.open(folder), n, steps=steps))
     pipe.send((time.perf_counter() - start, peak()))
 
 
@@ -38,17 +38,17 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=5)
     parser.add_argument("--many", type=int, default=100)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--ldm", type=Path, default=checkpoint_path("ldm"))
+    parser.add_argument("--ldm", type=Path, default=get_demo_checkpoint("ldm"))
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     rows: dict[int, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        cohort = write_cohort(root / "phantoms", 4, 4, 0)
+        cohort = write_phantom_cohort(root / "phantoms", 4, 4, 0)
         for n in (options.few, options.many):
             config = StudyConfig(
                 name="memory",
-                preprocessing=preprocessing(),
+                preprocessing=make_demo_preprocessing(),
                 generator=GeneratorConfig(kind="ldm", path=str(options.ldm.resolve())),
             )
             study = Study.create(root / str(n), config, cohort)

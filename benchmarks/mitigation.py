@@ -19,15 +19,19 @@ import os
 import time
 from pathlib import Path
 
-from _retraining import retraining
+from _retraining import compare_measures
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig
 from napari_memscan.demo.study import create_demo_study
-from napari_memscan.detection.mitigation import MOST_LOSS, UNSEEN, Mitigation
-from napari_memscan.report.mitigation import mitigation_text, retrained_text
+from napari_memscan.detection.mitigation import (
+    MAX_COVERAGE_LOSS,
+    UNSEEN_COVERAGE,
+    MitigationComparison,
+)
+from napari_memscan.report.mitigation import format_mitigation, format_retrained_table
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 
 # Copies are wanted here: an eighth of the volumes is drawn eight times as often, for long.
@@ -42,22 +46,22 @@ def hippocampus(folder: Path, data: Path) -> Study:
     else:
         recipe = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
         config = StudyConfig(name="Hippocampus", preprocessing=recipe)
-        study = Study.create(folder, config, import_any(data))
+        study = Study.create(folder, config, import_cohort(data))
     models = folder / "models"
     for part, settings in (("autoencoder", AUTOENCODER), ("denoiser", DENOISER)):
         if not (models / part / "recipe.json").exists():
             coder = models / "autoencoder"
-            jobs.run(jobs.train(study, part, models / part, settings, autoencoder=coder))
+            jobs.run_job(jobs.train_model(study, part, models / part, settings, autoencoder=coder))
     if study.config.generator is None:
         study.update(generator=GeneratorConfig(kind="ldm", path=str(models / "denoiser")))
     return study
 
 
-def goals(found: Mitigation) -> list[tuple[str, bool | None]]:
+def goals(found: MitigationComparison) -> list[tuple[str, bool | None]]:
     """Return what was to be reached, and whether it was; None where nothing can be said."""
     plain, last = found.measures[0], found.measures[-1]
     copies = bool(plain.copies)
-    loss, unseen = found.loss(last), found.loss(last, UNSEEN)
+    loss, unseen = found.loss(last), found.loss(last, UNSEEN_COVERAGE)
     said = [
         (
             f"verified copies {plain.copies} of {plain.n} -> {last.copies} of {last.n}, none left "
@@ -65,10 +69,10 @@ def goals(found: Mitigation) -> list[tuple[str, bool | None]]:
             last.below if copies else None,
         )
     ]
-    for name, lost in (("coverage", loss), (UNSEEN, unseen)):
+    for name, lost in (("coverage", loss), (UNSEEN_COVERAGE, unseen)):
         text = "not known" if lost is None else f"{lost:+.1%}"
-        reached = None if lost is None else lost <= MOST_LOSS
-        said.append((f"{name} lost {text}, at most {MOST_LOSS:.0%}", reached))
+        reached = None if lost is None else lost <= MAX_COVERAGE_LOSS
+        said.append((f"{name} lost {text}, at most {MAX_COVERAGE_LOSS:.0%}", reached))
     return said
 
 
@@ -86,8 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.training:
         started, own = time.monotonic(), time.process_time()
-        rows = retraining(options.folder / "training", options.n)
-        print(f"\n{options.n} volumes of each training\n\n{retrained_text(rows)}")
+        rows = compare_measures(options.folder / "training", options.n)
+        print(f"\n{options.n} volumes of each training\n\n{format_retrained_table(rows)}")
         _tell_time(started, own)
         return
     studies = [] if options.no_demo else [create_demo_study(options.folder / "demo")]
@@ -96,9 +100,9 @@ def main() -> None:
         studies.append(hippocampus(options.folder / "hippocampus", options.hippocampus))
     for study in studies:
         started, own = time.monotonic(), time.process_time()
-        found = jobs.run(jobs.mitigation(study, options.n, guidance=options.guidance))
+        found = jobs.run_job(jobs.evaluate_mitigation(study, options.n, guidance=options.guidance))
         print(f"\n== {study.config.name}, {options.n} volumes, guidance {options.guidance:g}\n")
-        print(mitigation_text(found))
+        print(format_mitigation(found))
         print()
         for text, reached in goals(found):
             word = "----" if reached is None else "PASS" if reached else "FAIL"

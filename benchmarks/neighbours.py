@@ -73,8 +73,9 @@ def main() -> None:
             process.join()
     print(f"{options.training} training, {options.queries} queries, {options.dim} dimensions")
     print(f"{'':10}{'seconds':>10}{'MB more':>10}   (medians of {options.rounds})")
-    median = {n: [float(np.median([r[i] for r in rows])) for i in (0, 1)]
-              for n, rows in results.items()}  # fmt: skip
+    median = {
+        n: [float(np.median([r[i] for r in rows])) for i in (0, 1)] for n, rows in results.items()
+    }
     for name, (seconds, memory) in median.items():
         print(f"{name:10}{seconds:10.2f}{memory:10.0f}")
     print(

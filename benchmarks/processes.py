@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from napari_memscan.config import GeneratorConfig, StudyConfig
-from napari_memscan.demo.phantoms import write_cohort
-from napari_memscan.demo.study import checkpoint_path, preprocessing
+from napari_memscan.demo.phantoms import write_phantom_cohort
+from napari_memscan.demo.study import get_demo_checkpoint, make_demo_preprocessing
 from napari_memscan.study import Study
 
 MAIN = "from napari_memscan.cli import main\nmain()\n"
@@ -36,11 +36,11 @@ def main() -> None:
         root = Path(name)
         script = root / "memscan.py"
         script.write_text(MAIN)
-        cohort = write_cohort(root / "phantoms", 4, 4, 0)
+        cohort = write_phantom_cohort(root / "phantoms", 4, 4, 0)
         config = StudyConfig(
             name="processes",
-            preprocessing=preprocessing(),
-            generator=GeneratorConfig(kind="ldm", path=str(checkpoint_path("ldm"))),
+            preprocessing=make_demo_preprocessing(),
+            generator=GeneratorConfig(kind="ldm", path=str(get_demo_checkpoint("ldm"))),
         )
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         torchrun += ["--nproc-per-node", str(options.processes)]

@@ -34,7 +34,7 @@ SMOOTH_GAIN = 10
 def make_study(folder: Path, samples: int, training: int) -> Path:
     """Write a study as it is after generation and scan."""
     from napari_memscan.config import GeneratorConfig, StudyConfig
-    from napari_memscan.demo.phantoms import HU_WINDOW, phantom
+    from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
     from napari_memscan.samples import SampleRow, write_samples
     from napari_memscan.study import Study
     from napari_memscan.volumes.cohort import Cohort, CohortRow
@@ -43,7 +43,7 @@ def make_study(folder: Path, samples: int, training: int) -> Path:
     from napari_memscan.volumes.volume import Volume
 
     shelf = folder / "files"
-    phantoms = [phantom(i, SHAPE) for i in range(FILES)]
+    phantoms = [draw_phantom(i, SHAPE) for i in range(FILES)]
     for i, volume in enumerate(phantoms):
         write_nifti(volume, shelf / f"{i}.nii.gz")
 
@@ -106,14 +106,28 @@ def scan_result(made: list[str], training: list[str]) -> Any:
         "conformal", "score", True, 0.9, None, n_copies, (0.04, 0.06), "none", None, "", ""
     )
     return ScanResult(
-        measure="score", threshold=0.9, rule="conformal", quantile=0.05, embedder="low-resolution",
-        embedder_hash="0" * 64, preprocessing=None, n_training=len(training),
-        n_validation=VALIDATION, n_synthetic=len(made), n_copies=n_copies,
-        copies_interval=(0.04, 0.06), n_near=n_near - n_copies, n_mem=n_copies,
-        mem_interval=(0.1, 0.3), null_floor_copies=None, null_floor_mem=None,
-        null=tuple(map(float, random.uniform(0.1, 0.6, VALIDATION))), samples=tuple(samples),
-        rules=(rule,), tau=0.9,
-    )  # fmt: skip
+        measure="score",
+        threshold=0.9,
+        rule="conformal",
+        quantile=0.05,
+        embedder="low-resolution",
+        embedder_hash="0" * 64,
+        preprocessing=None,
+        n_training=len(training),
+        n_validation=VALIDATION,
+        n_synthetic=len(made),
+        n_copies=n_copies,
+        copies_interval=(0.04, 0.06),
+        n_near=n_near - n_copies,
+        n_mem=n_copies,
+        mem_interval=(0.1, 0.3),
+        null_floor_copies=None,
+        null_floor_mem=None,
+        null=tuple(map(float, random.uniform(0.1, 0.6, VALIDATION))),
+        samples=tuple(samples),
+        rules=(rule,),
+        tau=0.9,
+    )
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -160,16 +174,16 @@ def naive(items: Any, height: int, width: int) -> tuple[float, list[float]]:
     """Fill a table with a widget in every cell; return the seconds for it, and of each frame."""
     from qtpy.QtWidgets import QLabel, QTableWidget
 
-    from napari_memscan.widgets.review.queue_text import decided, explained
+    from napari_memscan.widgets.review.queue_text import explain_item, format_item_decision
 
     table = QTableWidget(len(items), 4)
 
     def fill() -> None:
         for row, item in enumerate(items):
-            texts = (item.sample, f"{item.value:.3f}", item.verdict, decided(item))
+            texts = (item.sample, f"{item.value:.3f}", item.verdict, format_item_decision(item))
             for column, text in enumerate(texts):
                 label = QLabel(text)
-                label.setToolTip(explained(item))
+                label.setToolTip(explain_item(item))
                 table.setCellWidget(row, column, label)
         table.resize(width, height)
         table.show()
@@ -236,7 +250,7 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     header = queue.table.horizontalHeader()
     by_name = chosen(lambda: header.sectionClicked.emit(0))
     by_value = chosen(lambda: header.sectionClicked.emit(1))
-    chosen(queue.unsort)
+    chosen(queue.restore_reading_order)
     frames = scrolled(queue.table)
     items = list(review.items.values())
     filled = seconds(lambda: (queue.set_items([]), queue.set_items(items)))
@@ -261,11 +275,14 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
         ("sort by value", by_value, None),
         (f"scrolling, a frame: median of {len(frames)}", frame, None),
         ("scrolling, a frame: 95th percentile", slow, GOAL_FRAME),
-        ("scrolling, a widget a cell: 95th percentile",
-         float(np.percentile(naive_frames, 95)), None),
+        (
+            "scrolling, a widget a cell: 95th percentile",
+            float(np.percentile(naive_frames, 95)),
+            None,
+        ),
         ("filling the queue", filled, None),
         ("filling a table with a widget a cell", naive_filled, None),
-    ]  # fmt: skip
+    ]
     print(f"{options.samples} synthetic volumes, {options.training} training, {K} neighbours; ms")
     met = True
     for what, took, goal in rows:

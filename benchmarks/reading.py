@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from napari_memscan.demo.phantoms import HU_WINDOW, SPACING_MM, phantom
+from napari_memscan.demo.phantoms import HU_WINDOW, SPACING_MM, draw_phantom
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 from napari_memscan.volumes.reader import read_volume, write_nifti
@@ -47,7 +47,7 @@ class Shelf:
         )
         self.cache = ArrayCache(folder / "cache")
         for i in range(FILES):
-            volume = phantom(i, (size,) * 3)
+            volume = draw_phantom(i, (size,) * 3)
             write_nifti(volume, folder / f"{i}.nii.gz")
             self.cache.get(f"{i:04d}", lambda v=volume: self.recipe.apply(v))
 
@@ -63,11 +63,12 @@ class Shelf:
 
     def case(self, i: int):
         """Return the case of this number."""
-        from napari_memscan.widgets.viewing import Case, Shown
+        from napari_memscan.widgets.viewing import Case, CaseVolume
 
         first = i * (NEIGHBOURS + 1)
         shown = [
-            Shown(f"{name} of {i}", str(first + k)) for k, name in enumerate(("synthetic", *"abc"))
+            CaseVolume(f"{name} of {i}", str(first + k))
+            for k, name in enumerate(("synthetic", *"abc"))
         ]
         return Case(str(i), shown[0], tuple(shown[1:]))
 
@@ -131,12 +132,12 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     """Print what was measured; return whether all goals are met."""
     import napari
 
-    from napari_memscan.widgets.viewing import Viewing
+    from napari_memscan.widgets.viewing import ViewerController
 
     shelf = Shelf(folder, options.size)
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1280, 800)
-    viewing = Viewing(viewer, memory_mb=256)
+    viewing = ViewerController(viewer, memory_mb=256)
     ways = {
         "loaded ahead": (shelf.from_cache, True),
         "on demand, cache (.npy)": (shelf.from_cache, False),

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConfig
-from napari_memscan.demo.phantoms import phantom, write_cohort
-from napari_memscan.demo.study import preprocessing
+from napari_memscan.demo.phantoms import draw_phantom, write_phantom_cohort
+from napari_memscan.demo.study import make_demo_preprocessing
 from napari_memscan.detection.registration.verifier import Verifier
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
@@ -50,7 +50,7 @@ def scan(study: Study) -> tuple[float, int, int]:
     ]
     try:
         start = time.perf_counter()
-        jobs.run(jobs.scan(study))
+        jobs.run_job(jobs.scan_study(study))
         return time.perf_counter() - start, seen["embedded"], seen["registered"]
     finally:
         for end in ends:
@@ -67,12 +67,12 @@ def main() -> None:
     shape, n = (options.side,) * 3, options.training
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        cohort = write_cohort(root / "phantoms", n, n // 2, 0, shape=shape)
+        cohort = write_phantom_cohort(root / "phantoms", n, n // 2, 0, shape=shape)
         for i in range(n // 2):
-            write_nifti(phantom((7, i), shape), root / "made" / f"{i:03d}.nii.gz")
+            write_nifti(draw_phantom((7, i), shape), root / "made" / f"{i:03d}.nii.gz")
         config = StudyConfig(
             name="rescan",
-            preprocessing=preprocessing().model_copy(update={"shape": shape}),
+            preprocessing=make_demo_preprocessing().model_copy(update={"shape": shape}),
             generator=GeneratorConfig(kind="folder", path=str(root / "made")),
             verification=VerificationConfig(
                 enabled=not options.no_verify, planted=options.planted, workers=1
@@ -81,9 +81,9 @@ def main() -> None:
         study = Study.create(root / "study", config, cohort)
         study.embedder()  # loading networks is no part of the claim
         rows = {"first scan": scan(study), "unchanged": scan(study)}
-        write_nifti(phantom((8, 0), shape), root / "made" / "new.nii.gz")
+        write_nifti(draw_phantom((8, 0), shape), root / "made" / "new.nii.gz")
         rows["one synthetic more"] = scan(study)
-        write_nifti(phantom((8, 1), shape), root / "new.nii.gz")
+        write_nifti(draw_phantom((8, 1), shape), root / "new.nii.gz")
         row = CohortRow(str(root / "new.nii.gz"), "training", "new")
         Cohort.from_rows([*cohort.rows(), row]).save(study.cohort_path)
         study = Study.open(study.folder)

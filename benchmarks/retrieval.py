@@ -31,20 +31,20 @@ DEPTHS = (1, 5, 10, 20)
 
 
 def phantoms(n: int, seed: int, side: int) -> np.ndarray:
-    from napari_memscan.demo.phantoms import HU_WINDOW, phantom
+    from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
 
     low, high = HU_WINDOW
-    volumes = [phantom((seed, i), (side,) * 3).data for i in range(n)]
+    volumes = [draw_phantom((seed, i), (side,) * 3).data for i in range(n)]
     return np.clip((np.stack(volumes) - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def hippocampus(folder: Path, splits: tuple[str, ...]) -> np.ndarray:
-    from napari_memscan.volumes.importers import import_any
+    from napari_memscan.volumes.importers import import_cohort
     from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
     from napari_memscan.volumes.reader import read_volume
 
     recipe = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
-    cohort = import_any(folder)
+    cohort = import_cohort(folder)
     rows = [row for split in splits for row in cohort.rows(split)]
     return np.stack([recipe.apply(read_volume(row.path)) for row in rows])
 
@@ -52,7 +52,7 @@ def hippocampus(folder: Path, splits: tuple[str, ...]) -> np.ndarray:
 def pixel_ranks(training: np.ndarray, queries: list[np.ndarray], sources: np.ndarray) -> list[int]:
     """Rank sources by correlation of small images as they stand."""
     from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
-    from napari_memscan.embedders.lowres import LowResolutionEmbedder
+    from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
 
     embedder = LowResolutionEmbedder((12, 12, 12))
     index = NeighbourIndex().fit(embedder.embed(training[:, None]))
@@ -63,14 +63,16 @@ def pixel_ranks(training: np.ndarray, queries: list[np.ndarray], sources: np.nda
 
 
 def recall(name: str, training: np.ndarray, n_queries: int, seed: int, options: dict) -> None:
-    from napari_memscan.detection.planting.perturbations import draw
+    from napari_memscan.detection.planting.perturbations import draw_perturbation
     from napari_memscan.detection.retrieval.correlator import Correlator
 
     correlator = Correlator(**options).fit(training)
     for label, kind in CLASSES.items():
         random = np.random.default_rng(seed)
         sources = random.integers(len(training), size=n_queries)
-        queries = [draw(kind, training.shape[1:], random).apply(training[i]) for i in sources]
+        queries = [
+            draw_perturbation(kind, training.shape[1:], random).apply(training[i]) for i in sources
+        ]
         ranks: dict[str, list[int]] = {"pixels": pixel_ranks(training, queries, sources)}
         ranks["correlator"] = []
         for query, source in zip(queries, sources, strict=True):
@@ -172,13 +174,17 @@ def main() -> None:
     fit, seconds, kept, fitted, peak = receive.recv()
     process.join()
     print(f"{asked.training} training volumes of {asked.side}^3, one thread, processor time")
-    print(f"  seconds a query    {np.median(seconds):.3f} (largest of {asked.rounds}: "
-          f"{max(seconds):.3f})")  # fmt: skip
+    print(
+        f"  seconds a query    {np.median(seconds):.3f} (largest of {asked.rounds}: "
+        f"{max(seconds):.3f})"
+    )
     word = "PASS" if np.median(seconds) <= SECONDS else "FAIL"
     print(f"{word}: a query takes {np.median(seconds):.3f} s (goal: {SECONDS})")
     print(f"  seconds to fit one {fit:.4f}")
-    print("  a training volume in all flips and turns: {:.5f} s by products (27 shifts), "
-          "{:.5f} s by FFT (all shifts)".format(*shifts()))  # fmt: skip
+    print(
+        "  a training volume in all flips and turns: {:.5f} s by products (27 shifts), "
+        "{:.5f} s by FFT (all shifts)".format(*shifts())
+    )
     print(f"  bytes a volume     {kept:.0f} (the volume: {4 * asked.side**3})")
     print(f"  peak memory        {fitted:.0f} MB more after fit, {peak:.0f} MB more in all\n")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from napari_memscan.demo.study import checkpoint_path
-from napari_memscan.generators.interface import Sample, Step
+from napari_memscan.demo.study import get_demo_checkpoint
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import DenoisingStep, GeneratedSample
 
 
 def ours(generator: LDMGenerator, seed: int, steps: int, **settings) -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--ldm", type=Path, default=checkpoint_path("ldm"))
+    parser.add_argument("--ldm", type=Path, default=get_demo_checkpoint("ldm"))
     options = parser.parse_args()
     generator, steps = LDMGenerator(options.ldm, "cpu"), options.steps
     plain = {"batch": 1, "precision": "float32", "memory": "contiguous", "decode": "whole"}
@@ -98,7 +98,7 @@ def main() -> None:
             made = [
                 event
                 for event in generator.generate(range(4), steps=steps, **settings)
-                if isinstance(event, Sample)
+                if isinstance(event, GeneratedSample)
             ]
             seconds[way].append((time.process_time() - start) / len(made))
     first = min(seconds["batch=1 float32 contiguous"])
@@ -107,7 +107,7 @@ def main() -> None:
 
     run = generator.generate([0], steps=steps, **plain)
     start = time.perf_counter()
-    assert isinstance(next(run), Step)
+    assert isinstance(next(run), DenoisingStep)
     step = time.perf_counter() - start
     start = time.perf_counter()
     run.close()

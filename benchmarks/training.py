@@ -26,12 +26,12 @@ import torch
 from torch.nn import functional
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, build_scheduler
-from napari_memscan.demo.phantoms import HU_WINDOW, write_cohort
-from napari_memscan.training.fitting import Rate
+from napari_memscan.demo.phantoms import HU_WINDOW, write_phantom_cohort
 from napari_memscan.training.run import train
-from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, Settings
+from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, TrainingSettings
+from napari_memscan.training.trainer import WarmupCosine
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
 NEVER = 10_000
@@ -42,9 +42,9 @@ SAME = 0.01
 
 
 class Drawn:
-    """Rows and noise of each step, drawn as `training.fitting` draws them."""
+    """Rows and noise of each step, drawn as `training.trainer` draws them."""
 
-    def __init__(self, n: int, settings: Settings) -> None:
+    def __init__(self, n: int, settings: TrainingSettings) -> None:
         self.weights, self.settings = torch.ones(n), settings
         self.random = torch.Generator()
 
@@ -90,7 +90,7 @@ def plain_autoencoder(
 ) -> Iterator[float]:
     network.sampling = lambda mu, sigma: mu + sigma * drawn.noise(mu)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Rate(settings.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(settings.steps))
     network.train()
     for images in data:
         optimizer.zero_grad(set_to_none=True)
@@ -123,16 +123,19 @@ def plain_denoiser(
     scheduler = build_scheduler(settings.scheduler, "ddpm")
     inferer = LatentDiffusionInferer(scheduler, scale_factor=scale)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Rate(settings.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(settings.steps))
     network.train()
     for images in data:
         optimizer.zero_grad(set_to_none=True)
         noise = torch.randn((len(images), *shape), generator=drawn.random)
         t = torch.randint(scheduler.num_train_timesteps, (len(images),), generator=drawn.random)
         prediction = inferer(
-            inputs=images, autoencoder_model=autoencoder, diffusion_model=network, noise=noise,
+            inputs=images,
+            autoencoder_model=autoencoder,
+            diffusion_model=network,
+            noise=noise,
             timesteps=t,
-        )  # fmt: skip
+        )
         loss = functional.mse_loss(prediction, noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -172,7 +175,7 @@ def compare(name: str, ours: Iterator, plain: Iterator[float], steps: int) -> bo
     return good
 
 
-def start_of(settings: Settings, build, arguments: dict) -> torch.nn.Module:
+def start_of(settings: TrainingSettings, build, arguments: dict) -> torch.nn.Module:
     """Return a network with the weights that `training.run` starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -189,7 +192,9 @@ def main() -> None:
     rare = {"steps": steps, "validate_every": NEVER, "save_every": NEVER}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        cohort = write_cohort(root / "volumes", options.volumes, 2, 0, shape=(size, size, size))
+        cohort = write_phantom_cohort(
+            root / "volumes", options.volumes, 2, 0, shape=(size, size, size)
+        )
         recipe = Preprocessing(
             shape=(size, size, size), intensity=Window(low=HU_WINDOW[0], high=HU_WINDOW[1])
         )
@@ -214,9 +219,14 @@ def main() -> None:
 
         denoiser = DenoiserSettings(**rare, ema_decay=0, scheduler={"prediction_type": "epsilon"})
         ours = train(
-            "denoiser", arrays, root / "denoiser", denoiser, device="cpu", preprocessing=recipe,
+            "denoiser",
+            arrays,
+            root / "denoiser",
+            denoiser,
+            device="cpu",
+            preprocessing=recipe,
             autoencoder=folder,
-        )  # fmt: skip
+        )
         autoencoder = build_autoencoder(settings.arguments())
         autoencoder.load_state_dict(load_weights(folder, "autoencoder"))
         with torch.no_grad():
@@ -225,9 +235,14 @@ def main() -> None:
         network = start_of(denoiser, build_denoiser, denoiser.arguments(latents.shape[1]))
         drawn = Drawn(options.volumes, denoiser)
         plain = plain_denoiser(
-            batches(paths, size, drawn), denoiser, network, drawn, folder,
-            float(1 / latents.std()), tuple(latents.shape[1:]),
-        )  # fmt: skip
+            batches(paths, size, drawn),
+            denoiser,
+            network,
+            drawn,
+            folder,
+            float(1 / latents.std()),
+            tuple(latents.shape[1:]),
+        )
         good &= compare("denoiser", ours, plain, steps)
     goal = f"goal: {FASTER} times as fast, losses apart by at most {SAME:.0%}"
     print(f"{'PASS' if good else 'FAIL'} ({goal})")

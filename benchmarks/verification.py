@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.planting.perturbations import draw
+from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
+from napari_memscan.detection.planting.perturbations import draw_perturbation
 from napari_memscan.detection.registration import verifier as verification
-from napari_memscan.detection.registration.verifier import Evidence, Verifier
+from napari_memscan.detection.registration.verifier import PairEvidence, Verifier
 from napari_memscan.detection.retrieval.correlator import Correlator
 from napari_memscan.volumes.cache import ArrayCache
 
@@ -39,7 +39,7 @@ CLASSES = {"copy": "all at once", "near-duplicate": "elastic, all at once", "nov
 
 def unit(seed: tuple[int, ...], shape: tuple[int, int, int]) -> np.ndarray:
     low, high = HU_WINDOW
-    return np.clip((phantom(seed, shape).data - low) / (high - low), 0, 1).astype(np.float32)
+    return np.clip((draw_phantom(seed, shape).data - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def pairs(shape: tuple[int, int, int], n: int) -> list:
@@ -47,7 +47,7 @@ def pairs(shape: tuple[int, int, int], n: int) -> list:
     rng, made = np.random.default_rng(0), []
     for i in range(n):
         volume = unit((5, i), shape)
-        changed = draw("all at once", shape, rng)
+        changed = draw_perturbation("all at once", shape, rng)
         pose = changed.pose()
         pose[:3, 3] += rng.uniform(-1, 1, 3)
         mirrored = pose @ np.diag([-1.0, 1, 1, 1])
@@ -85,7 +85,7 @@ def speed(rounds: int, n: int) -> None:
                     cache.get(f"{verifier.hash}{key}", found.to_array)
                 kept, _ = clock(
                     lambda c=cache, w=work: [
-                        Evidence.from_array(c.get(f"{verifier.hash}{key}", np.empty))
+                        PairEvidence.from_array(c.get(f"{verifier.hash}{key}", np.empty))
                         for key, *_ in w
                     ]
                 )
@@ -96,17 +96,17 @@ def speed(rounds: int, n: int) -> None:
         print(f"{name:>14}{times}{kept:11.5f}{one / kept:11.0f}")
 
 
-def evidence(training: list, others: list, n: int, seed: int) -> dict[str, list[Evidence]]:
+def evidence(training: list, others: list, n: int, seed: int) -> dict[str, list[PairEvidence]]:
     """Return for each class the evidence of the best pair of every query."""
     rng, verifier = np.random.default_rng(seed), Verifier()
     correlator = Correlator().fit(training)
     sources = rng.permutation(len(training))[:n]
-    found: dict[str, list[Evidence]] = {}
+    found: dict[str, list[PairEvidence]] = {}
     for label, kind in CLASSES.items():
         found[label] = []
         for i in range(n):
             volume = others[i] if label == "novel" else training[sources[i]]
-            query = draw(kind, volume.shape, rng).apply(volume)
+            query = draw_perturbation(kind, volume.shape, rng).apply(volume)
             if label == "novel":
                 candidates = correlator.search(query, k=3)
             else:
@@ -145,7 +145,7 @@ def separation(name: str, training: list, others: list, n: int, seed: int) -> No
 
 
 def simpleitk_registered(query: list, training: list, poses: list) -> tuple[np.ndarray, str]:
-    """Do what `registration.registered` does, by SimpleITK."""
+    """Do what `register.register_pair` does, by SimpleITK."""
     import SimpleITK as sitk  # noqa: N813
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -191,7 +191,7 @@ def away(pose: np.ndarray, true: np.ndarray, shape: tuple[int, ...]) -> float:
 
 def against_simpleitk(n: int, n_pairs: int, seed: int) -> None:
     """Measure both ways to register: time and pose on pairs, AUC on queries of each class."""
-    shape, own, spent = (48, 48, 48), verification.registered, []
+    shape, own, spent = (48, 48, 48), verification.register_pair, []
     work = pairs(shape, n_pairs)
     training = [unit((seed, 0, i), shape) for i in range(3 * n)]
     others = [unit((seed, 1, i), shape) for i in range(n)]
@@ -217,7 +217,7 @@ def against_simpleitk(n: int, n_pairs: int, seed: int) -> None:
             spent.append(time.process_time() - start)
             return found
 
-        verification.registered, off, whole = timed, [], []
+        verification.register_pair, off, whole = timed, [], []
         spent.clear()
         for _, query, source, starts, true in work:
             start = time.process_time()
@@ -233,7 +233,7 @@ def against_simpleitk(n: int, n_pairs: int, seed: int) -> None:
             *(auc(moved[1], moved[0]), auc(score[1], score[2]), auc(score[0], score[2])),
         )
         print(f"{name:12}" + "".join(f"{number:14.3f}" for number in numbers), flush=True)
-    verification.registered = own
+    verification.register_pair = own
 
 
 def main() -> None:
@@ -259,12 +259,12 @@ def main() -> None:
         seed,
     )
     if options.hippocampus:
-        from napari_memscan.volumes.importers import import_any
+        from napari_memscan.volumes.importers import import_cohort
         from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
         from napari_memscan.volumes.reader import read_volume
 
         recipe = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
-        cohort = import_any(options.hippocampus)
+        cohort = import_cohort(options.hippocampus)
         training, others = (
             [recipe.apply(read_volume(row.path)) for row in cohort.rows(split)]
             for split in ("training", "unseen")

@@ -20,15 +20,15 @@ from PIL import Image
 
 from napari_memscan import jobs
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
-from napari_memscan.demo.phantoms import write_cohort
-from napari_memscan.demo.study import N_SAMPLES, checkpoint_path, create_demo_study
+from napari_memscan.checkpoints.native_format import read_recipe
+from napari_memscan.demo.phantoms import write_phantom_cohort
+from napari_memscan.demo.study import N_SAMPLES, create_demo_study, get_demo_checkpoint
 from napari_memscan.study import Study
 from napari_memscan.widgets.screenshots.screenshots import (
     SIZES,
     THEMES,
-    save_choices,
     save_screenshots,
+    save_study_form,
 )
 
 OUT = Path(__file__).resolve().parent / "images"
@@ -41,7 +41,7 @@ COLOURS = 128
 
 def bundle(folder: Path) -> None:
     """Write the demo's LDM as others would: a MONAI bundle that says nothing of the latents."""
-    recipe = read_recipe(checkpoint_path("ldm"), "ldm")
+    recipe = read_recipe(get_demo_checkpoint("ldm"), "ldm")
     nets = "monai.networks.nets"
     known = {"num_train_timesteps", "schedule", "beta_start", "beta_end", "prediction_type"}
     config = {
@@ -57,19 +57,19 @@ def bundle(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     (folder / "configs" / "inference.json").write_text(json.dumps(config, indent=1))
     for part, name in (("autoencoder", "autoencoder"), ("denoiser", "diffusion_unet")):
-        torch.save(load_weights(checkpoint_path("ldm"), part), folder / "models" / f"{name}.pt")
+        torch.save(load_weights(get_demo_checkpoint("ldm"), part), folder / "models" / f"{name}.pt")
 
 
 def checkpoint_picture(out: Path) -> Path:
     """Show what the form says of a foreign checkpoint; its paths are seen, so they are short."""
     name = "study-checkpoint"
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
-        write_cohort(Path("phantoms"))
+        write_phantom_cohort(Path("phantoms"))
         bundle(Path("ldm-bundle"))
         choices = {"folder": "audit", "cohort": "phantoms", "generator": "ldm-bundle"}
         for size in SIZES:
             for theme in THEMES:
-                save_choices(choices, ALL / f"{name}-{theme}-{size[0]}.png", size, theme)
+                save_study_form(choices, ALL / f"{name}-{theme}-{size[0]}.png", size, theme)
     return small(ALL / f"{name}-dark-{SIZES[0][0]}.png", out / f"{name}.png")
 
 
@@ -79,10 +79,16 @@ def report_picture(study: Path, out: Path) -> list[Path]:
     if browser is None:
         print("No picture of the report: no Chromium here.")
         return []
-    page, picture = jobs.report(Study.open(study)), out / "report.png"
+    page, picture = jobs.report_study(Study.open(study)), out / "report.png"
     with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                   f"--user-data-dir={profile}", "--window-size=1080,1415"]  # fmt: skip
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={profile}",
+            "--window-size=1080,1415",
+        ]
         command = [browser, *options, f"--screenshot={picture}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True)
     return [picture]
@@ -120,8 +126,8 @@ def main() -> None:
             folder = Path(sys.argv[1])
         else:
             study = create_demo_study(Path(temporary) / "memscan-demo")
-            jobs.run(jobs.generate(study, N_SAMPLES))
-            jobs.run(jobs.scan(study))
+            jobs.run_job(jobs.generate_volumes(study, N_SAMPLES))
+            jobs.run_job(jobs.scan_study(study))
             folder = study.folder
         views(folder, ours=len(sys.argv) == 1)
         pictures = [*save_screenshots(folder, OUT), checkpoint_picture(OUT)]

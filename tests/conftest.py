@@ -52,7 +52,7 @@ def conditional_ldm(tmp_path_factory):
 def random_ldm(folder, classes=0, **changes):
     import torch
 
-    from napari_memscan.checkpoints.native import save_checkpoint
+    from napari_memscan.checkpoints.native_format import save_checkpoint
     from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
     from napari_memscan.checkpoints.recipe import LDMRecipe
     from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
@@ -87,9 +87,9 @@ def random_ldm(folder, classes=0, **changes):
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory):
     """A cohort on disk: 8 training, 6 validation, 5 unseen phantoms of 16^3."""
-    from napari_memscan.demo.phantoms import write_cohort
+    from napari_memscan.demo.phantoms import write_phantom_cohort
 
-    return write_cohort(tmp_path_factory.mktemp("phantoms"), 8, 6, 5, shape=(16, 16, 16))
+    return write_phantom_cohort(tmp_path_factory.mktemp("phantoms"), 8, 6, 5, shape=(16, 16, 16))
 
 
 @pytest.fixture

@@ -119,8 +119,9 @@ def test_other_near_duplicates_come_from_their_source_and_are_no_copies_of_it(lo
     made = cohorts.batches(study, sizes)
     batch = other.others(study, 6, made)
     assert [batch.truth.count(label) for label in ("copy", "near-duplicate", "novel")] == [4, 6, 4]
-    assert set(other.CHANGES) == {k for k, t in zip(batch.kinds, batch.truth, strict=True)
-                                  if t == "near-duplicate"}  # fmt: skip
+    assert set(other.CHANGES) == {
+        k for k, t in zip(batch.kinds, batch.truth, strict=True) if t == "near-duplicate"
+    }
     # As they lie: most like their source of all training volumes, and less than its copies are.
     flat = study.training.volumes.reshape(5, -1)
     likeness = {"copy": [], "near-duplicate": []}

@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.inspection import inspect
+from napari_memscan.checkpoints.inspection import inspect_checkpoint
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.native_format import read_recipe
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
@@ -58,11 +58,13 @@ def bundle(tiny_ldm, tmp_path_factory):
 def made(bundle, phantoms, tmp_path):
     """A study over the bundle."""
     generator = GeneratorConfig(kind="ldm", path=str(bundle))
-    return jobs.run(jobs.create(tmp_path / "study", phantoms, name="b", generator=generator))
+    return jobs.run_job(
+        jobs.create_study(tmp_path / "study", phantoms, name="b", generator=generator)
+    )
 
 
 def test_a_lost_scale_factor_is_estimated_written_and_used(made, bundle, tiny_ldm):
-    assert "scale_factor" in inspect(bundle).missing[0]
+    assert "scale_factor" in inspect_checkpoint(bundle).missing[0]
     declared = made.config.generator.declared
     assert declared["scale_factor_from"] == "estimated: 1/std of the latents of 8 training volumes"
     generator = Study.open(made.folder).generator()
@@ -71,23 +73,25 @@ def test_a_lost_scale_factor_is_estimated_written_and_used(made, bundle, tiny_ld
     assert fact.origin == declared["scale_factor_from"]
     # It is the deviation of these latents that it makes 1.
     codec = generator.model.codec
-    latents = [codec.network.encode(torch.from_numpy(made.array(row.path))[None, None])
-               for row in made.cohort.rows("training")]  # fmt: skip
+    latents = [
+        codec.network.encode(torch.from_numpy(made.array(row.path))[None, None])
+        for row in made.cohort.rows("training")
+    ]
     mean = torch.stack([latent[0] for latent in latents])
     drawn = mean.var(correction=0) + torch.stack([s for _, s in latents]).square().mean()
     assert float(drawn.sqrt()) * declared["scale_factor"] == pytest.approx(1, rel=1e-4)
 
 
 def test_generate_and_scan_work_on_it_and_every_sample_says_what_made_it(made, bundle, tiny_ldm):
-    jobs.run(jobs.generate(made, 2))
-    result = jobs.run(jobs.scan(made))
+    jobs.run_job(jobs.generate_volumes(made, 2))
+    result = jobs.run_job(jobs.scan_study(made))
     assert result.n_synthetic == 2
     generator = made.generator()
     rows = made.samples()
     assert {row.recipe_hash for row in rows} == {generator.recipe_hash}
     assert {row.checkpoint_hash for row in rows} == {generator.checkpoint_hash}
     assert all(made.volume(made.sample_path(row)).spacing is None for row in rows)
-    page = jobs.report(made).read_text()
+    page = jobs.report_study(made).read_text()
     assert "estimated: 1/std of the latents of 8 training volumes" in page
     assert "precision=float32" in page
     # The bundle did not say how its training volumes looked: that is told, not guessed.
@@ -96,30 +100,32 @@ def test_generate_and_scan_work_on_it_and_every_sample_says_what_made_it(made, b
 
 def test_a_scale_factor_that_is_far_off_is_a_warning_of_the_study(bundle, phantoms, tmp_path):
     generator = GeneratorConfig(kind="ldm", path=str(bundle), declared={"scale_factor": 50.0})
-    study = jobs.run(jobs.create(tmp_path / "study", phantoms, name="b", generator=generator))
+    study = jobs.run_job(
+        jobs.create_study(tmp_path / "study", phantoms, name="b", generator=generator)
+    )
     (warning,) = [w for w in Study.open(study.folder).config.warnings if "scale factor" in w]
     assert "the model's is 50" in warning
     assert "--set scale_factor=" in warning
 
 
 def test_converted_it_gives_the_same_volumes_without_questions(made, bundle, tmp_path):
-    declared = Declared.of(made.config.generator.declared)
-    jobs.run(jobs.convert(bundle, tmp_path / "native", declared))
+    declared = ModelOverrides.of(made.config.generator.declared)
+    jobs.run_job(jobs.convert_checkpoint(bundle, tmp_path / "native", declared))
     recipe = read_recipe(tmp_path / "native")
     assert recipe.provenance["scale_factor"].startswith("estimated")
     assert recipe.provenance["converted"]["family"] == "monai_bundle"
-    jobs.run(jobs.generate(made, 1, seed=3))
+    jobs.run_job(jobs.generate_volumes(made, 1, seed=3))
     first = made.volume(made.sample_path(made.samples()[0])).data
     made.update(generator={"kind": "ldm", "path": str(tmp_path / "native")})
-    jobs.run(jobs.generate(made, 1, seed=3))
+    jobs.run_job(jobs.generate_volumes(made, 1, seed=3))
     again = made.volume(made.sample_path(made.samples()[1])).data
     assert np.array_equal(first, again)
 
 
 def test_convert_estimates_from_a_study_or_says_what_is_missing(made, bundle, tmp_path):
     with pytest.raises(BadInput, match=r"Missing: scale_factor"):
-        jobs.run(jobs.convert(bundle, tmp_path / "a"))
-    jobs.run(jobs.convert(bundle, tmp_path / "b", study=made))
+        jobs.run_job(jobs.convert_checkpoint(bundle, tmp_path / "a"))
+    jobs.run_job(jobs.convert_checkpoint(bundle, tmp_path / "b", study=made))
     assert read_recipe(tmp_path / "b").scale_factor == pytest.approx(
         made.config.generator.declared["scale_factor"]
     )
@@ -133,15 +139,18 @@ def test_a_snapshot_of_hugging_faces_cache_holds_links(bundle, tmp_path):
         blob = repository / "blobs" / f"{i:064x}"
         path.rename(blob)
         path.symlink_to(blob)
-    found = inspect(snapshot, Declared(scale_factor=1.0))
+    found = inspect_checkpoint(snapshot, ModelOverrides(scale_factor=1.0))
     assert found.checkpoint is not None, found.problem
-    assert found.checkpoint.hash == inspect(bundle, Declared(scale_factor=1.0)).checkpoint.hash
+    assert (
+        found.checkpoint.hash
+        == inspect_checkpoint(bundle, ModelOverrides(scale_factor=1.0)).checkpoint.hash
+    )
     # A link out of the repository is refused there as everywhere.
     path = snapshot / "models" / "model.pt"
     outside = path.resolve().rename(tmp_path / "elsewhere.pt")
     path.unlink()
     path.symlink_to(outside)
-    assert "leads out" in inspect(snapshot, Declared(scale_factor=1.0)).problem
+    assert "leads out" in inspect_checkpoint(snapshot, ModelOverrides(scale_factor=1.0)).problem
 
 
 def test_nothing_is_written_for_a_model_that_does_not_work(bundle, phantoms, tmp_path):
@@ -151,7 +160,7 @@ def test_nothing_is_written_for_a_model_that_does_not_work(bundle, phantoms, tmp
     torch.save({k: v * 0 if k.startswith("out.2.") else v for k, v in weights.items()}, path)
     generator = GeneratorConfig(kind="ldm", path=str(broken), declared={"scale_factor": 1.0})
     with pytest.raises(BadInput, match="does not work"):
-        jobs.run(jobs.create(tmp_path / "study", phantoms, name="b", generator=generator))
+        jobs.run_job(jobs.create_study(tmp_path / "study", phantoms, name="b", generator=generator))
     assert not (tmp_path / "study").exists()
 
 
@@ -161,9 +170,10 @@ def test_units_that_cannot_meet_are_refused_or_told(bundle, tiny_ldm, phantoms, 
     def create(name, **declared):
         declared = {"scale_factor": 1.0, **declared}
         generator = GeneratorConfig(kind="ldm", path=str(bundle), declared=declared)
-        job = jobs.create(tmp_path / name, phantoms, name="b", generator=generator,
-                          intensity=window)  # fmt: skip
-        return jobs.run(job)
+        job = jobs.create_study(
+            tmp_path / name, phantoms, name="b", generator=generator, intensity=window
+        )
+        return jobs.run_job(job)
 
     # The bundle says neither how intensities were scaled nor what is decoded.
     assert any("is not known" in w for w in create("unknown").config.warnings)
@@ -173,7 +183,7 @@ def test_units_that_cannot_meet_are_refused_or_told(bundle, tiny_ldm, phantoms, 
     fixed = {"rule": "window", "low": -300, "high": 900}
     study = create("fixed", decoded_range=[0, 1], intensity=fixed)
     assert not any("is not known" in w for w in study.config.warnings)
-    jobs.run(jobs.generate(study, 1))
+    jobs.run_job(jobs.generate_volumes(study, 1))
     data = study.volume(study.sample_path(study.samples()[0])).data
     assert -300 <= data.min() < data.max() <= 900
 

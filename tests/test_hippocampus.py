@@ -15,7 +15,7 @@ from napari_memscan.training.settings import (
     EmbedderSettings,
 )
 from napari_memscan.volumes.cohort import Cohort, CohortRow
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "msd_hippocampus"
@@ -28,7 +28,7 @@ RECIPE = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
 
 @pytest.fixture(scope="module")
 def cohort():
-    return import_any(DATA)
+    return import_cohort(DATA)
 
 
 def small(cohort, extra=()):
@@ -47,20 +47,22 @@ def test_train_generate_scan_and_report(cohort, tmp_path):
         "embedder": EmbedderSettings(steps=10, n_hiddens=4, working_shape=(8, 12, 8), batch=8),
     }
     for part, settings in tiny.items():
-        jobs.run(
-            jobs.train(study, part, models / part, settings, autoencoder=models / "autoencoder")
+        jobs.run_job(
+            jobs.train_model(
+                study, part, models / part, settings, autoencoder=models / "autoencoder"
+            )
         )
     study.update(
         generator=GeneratorConfig(kind="ldm", path=str(models / "denoiser")),
         embedder=str(models / "embedder"),
     )
-    assert jobs.run(jobs.generate(study, 2)) == ["s000000", "s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 2)) == ["s000000", "s000001"]
     made = study.volume(study.sample_path(study.samples()[0]))
     assert made.data.shape == (32, 48, 32)
     assert made.spacing == pytest.approx((1, 1, 1))
-    result = jobs.run(jobs.scan(study))
+    result = jobs.run_job(jobs.scan_study(study))
     assert (result.n_training, result.n_validation, result.n_synthetic) == (24, 21, 2)
-    assert jobs.report(study).stat().st_size > 50_000
+    assert jobs.report_study(study).stat().st_size > 50_000
 
 
 def test_planted_training_volumes_come_first(cohort, tmp_path):
@@ -77,7 +79,7 @@ def test_planted_training_volumes_come_first(cohort, tmp_path):
         ),
         small(cohort, new + planted),
     )
-    result = jobs.run(jobs.scan(study))
+    result = jobs.run_job(jobs.scan_study(study))
     first = {s.path: s.neighbour for s in result.samples[:5]}
     assert first == {r.path: r.path for r in planted}
     assert all(s.verdict == "copy" for s in result.samples[:5])

@@ -16,7 +16,7 @@ from napari_memscan import jobs
 from napari_memscan.config import VerificationConfig
 from napari_memscan.detection.scan import scan as scan_folders
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.generators.interface import Step
+from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.jobs import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings
@@ -47,11 +47,11 @@ ONE = {"batch": 1, "precision": "float32"}
 
 
 def test_generate_reports_each_step_and_each_volume(study):
-    news = list(jobs.generate(study, 2, **ONE))
+    news = list(jobs.generate_volumes(study, 2, **ONE))
     assert news == [
-        *(Step(0, step, 3) for step in (1, 2, 3)),
+        *(DenoisingStep(0, step, 3) for step in (1, 2, 3)),
         Progress(1, 2, "generated s000000"),
-        *(Step(1, step, 3) for step in (1, 2, 3)),
+        *(DenoisingStep(1, step, 3) for step in (1, 2, 3)),
         Progress(2, 2, "generated s000001"),
     ]
     rows = study.samples()
@@ -68,33 +68,33 @@ def test_generate_reports_each_step_and_each_volume(study):
 
 
 def test_a_volume_is_on_disk_before_its_progress_is_reported(study):
-    for news in jobs.generate(study, 2):
+    for news in jobs.generate_volumes(study, 2):
         if isinstance(news, Progress):
             assert len(Study.open(study.folder).samples()) == news.done
             assert study.sample_path(study.samples()[-1]).exists()
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_stands_beside_it(study, make_study, tmp_path):
-    jobs.run(jobs.generate(study, 3, seed=10))
+    jobs.run_job(jobs.generate_volumes(study, 3, seed=10))
     other = make_study(tmp_path / "other", seed=12)
     # Beside itself in a batch that it fills alone, and first instead of last.
-    jobs.run(jobs.generate(other, 1))
+    jobs.run_job(jobs.generate_volumes(other, 1))
     one = study.sample_path(study.samples()[2]).read_bytes()
     assert other.sample_path(other.samples()[0]).read_bytes() == one
 
 
 def test_more_volumes_are_added_and_none_is_made_twice(study):
-    assert jobs.run(jobs.generate(study, 2)) == ["s000000", "s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 2)) == ["s000000", "s000001"]
     before = contents(study.synthetic_dir)
-    news = list(jobs.generate(study, 3))
-    assert news[0] == Step(2, 1, 3)
+    news = list(jobs.generate_volumes(study, 3))
+    assert news[0] == DenoisingStep(2, 1, 3)
     assert news[-1] == Progress(3, 3, "generated s000002")
-    assert jobs.run(jobs.generate(study, 3)) == []
+    assert jobs.run_job(jobs.generate_volumes(study, 3)) == []
     after = contents(study.synthetic_dir)
     assert all(after[name] == before[name] for name in before if name != "samples.csv")
     # Other settings give other volumes of the same seed.
-    assert jobs.run(jobs.generate(study, 1, steps=2)) == ["s000003"]
-    assert jobs.run(jobs.generate(study, 1, sampler="ddpm")) == ["s000004"]
+    assert jobs.run_job(jobs.generate_volumes(study, 1, steps=2)) == ["s000003"]
+    assert jobs.run_job(jobs.generate_volumes(study, 1, sampler="ddpm")) == ["s000004"]
     assert [(r.seed, r.sampler, r.steps) for r in study.samples()[3:]] == [
         ("1", "ddim", "2"),
         ("1", "ddpm", "3"),
@@ -102,17 +102,19 @@ def test_more_volumes_are_added_and_none_is_made_twice(study):
 
 
 def test_a_study_goes_on_with_the_settings_it_was_begun_with(study):
-    jobs.run(jobs.generate(study, 1, batch=3, decode="window:4x4x4:0.5", precision="float32"))
+    jobs.run_job(
+        jobs.generate_volumes(study, 1, batch=3, decode="window:4x4x4:0.5", precision="float32")
+    )
     begun = study.samples()[0].settings
     assert begun.startswith("batch=3 precision=float32 ")
     assert begun.endswith("decode=window:4x4x4:0.5")
     told = []
-    assert jobs.run(jobs.generate(study, 2, tell=told.append)) == ["s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 2, tell=told.append)) == ["s000001"]
     assert told == [f"settings: {begun}"]
-    assert str(jobs.run(jobs.regenerate(study, "s000000"))) == "s000002"
+    assert str(jobs.run_job(jobs.regenerate_sample(study, "s000000"))) == "s000002"
     assert {row.settings for row in study.samples()} == {begun}
     # Others give other bytes: the seed is made again.
-    assert jobs.run(jobs.generate(study, 1, decode="whole")) == ["s000003"]
+    assert jobs.run_job(jobs.generate_volumes(study, 1, decode="whole")) == ["s000003"]
     assert study.samples()[3].settings == begun.replace("window:4x4x4:0.5", "whole")
     one, other = (study.volume(study.sample_path(study.samples()[i])).data for i in (0, 3))
     assert not np.array_equal(one, other)
@@ -120,29 +122,29 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with(study):
 
 def test_a_table_without_settings_is_read_and_gone_on_with(study):
     fixed = {"batch": 1, "precision": "float32", "memory": "contiguous", "decode": "whole"}
-    jobs.run(jobs.generate(study, 1, **fixed))
+    jobs.run_job(jobs.generate_volumes(study, 1, **fixed))
     bytes_now = contents(study.synthetic_dir)["s000000.nii.gz"]
     table = study.samples_path.read_text().splitlines()
     study.samples_path.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in table))
     assert study.samples()[0].settings == ""
-    assert jobs.run(jobs.generate(study, 2)) == ["s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 2)) == ["s000001"]
     assert study.samples()[1].settings == (
         "batch=1 precision=float32 memory=contiguous threads=0 decode=whole"
     )
     assert contents(study.synthetic_dir)["s000000.nii.gz"] == bytes_now
-    assert jobs.run(jobs.generate(study, 2)) == []
+    assert jobs.run_job(jobs.generate_volumes(study, 2)) == []
     study.samples_path.write_text(study.samples_path.read_text().replace("batch=1", "batch=x"))
     with pytest.raises(BadInput, match="settings 'batch=x"):
-        jobs.run(jobs.generate(study, 3))
+        jobs.run_job(jobs.generate_volumes(study, 3))
 
 
 def test_gaps_in_the_names_are_filled_in_the_order_of_the_seeds(study, make_study, tmp_path):
-    jobs.run(jobs.generate(study, 5))
+    jobs.run_job(jobs.generate_volumes(study, 5))
     whole = contents(study.synthetic_dir)
     # As a killed run of several processes leaves it.
     lines = study.samples_path.read_text().splitlines(keepends=True)
     study.samples_path.write_text("".join(lines[i] for i in (0, 1, 4)))
-    assert jobs.run(jobs.generate(study, 5)) == ["s000001", "s000002", "s000004"]
+    assert jobs.run_job(jobs.generate_volumes(study, 5)) == ["s000001", "s000002", "s000004"]
     assert contents(study.synthetic_dir) == whole
 
 
@@ -150,17 +152,17 @@ def test_embedding_ahead_leaves_nothing_for_the_scan(
     plain_study, make_study, tmp_path, monkeypatch
 ):
     study = plain_study
-    jobs.run(jobs.generate(study, 2))
+    jobs.run_job(jobs.generate_volumes(study, 2))
     other = make_study(tmp_path / "other", verification=VerificationConfig(enabled=False))
-    jobs.run(jobs.generate(other, 2))
-    news = list(jobs.embed(study))
+    jobs.run_job(jobs.generate_volumes(other, 2))
+    news = list(jobs.embed_cohort(study))
     assert [(n.done, n.total) for n in news] == [(i, 16) for i in range(1, 17)]
     kept = contents(study.cache_dir)
     monkeypatch.setattr(type(study.embedder()), "embed", None)
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     assert contents(study.cache_dir) == kept
     monkeypatch.undo()
-    jobs.run(jobs.scan(other))
+    jobs.run_job(jobs.scan_study(other))
     mine, theirs = (
         {s.path[-14:]: (s.similarity, s.neighbour) for s in x.result().samples}
         for x in (study, other)
@@ -169,15 +171,15 @@ def test_embedding_ahead_leaves_nothing_for_the_scan(
     # A damaged vector is computed again.
     (vector,) = study.cache_dir.rglob(f"{key_of(study, 0)}.npy")
     vector.write_bytes(b"damaged")
-    jobs.run(jobs.embed(study))
+    jobs.run_job(jobs.embed_cohort(study))
     assert contents(study.cache_dir) == kept
 
 
 def key_of(study, i):
-    from napari_memscan.detection.scan import embedding_key
+    from napari_memscan.detection.scan import compute_embedding_key
 
     path = study.cohort.rows("training")[i].path
-    return embedding_key(study.sha256(path), study.config.preprocessing, study.embedder())
+    return compute_embedding_key(study.sha256(path), study.config.preprocessing, study.embedder())
 
 
 def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):
@@ -189,7 +191,7 @@ def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):
         return volume(self, path)
 
     monkeypatch.setattr(Study, "volume", noted)
-    job = jobs.embed(study)
+    job = jobs.embed_cohort(study)
     for done in (1, 2, 3):
         next(job)
         assert done <= len(reads) <= done + 1
@@ -200,7 +202,7 @@ def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):
 def test_settings_of_the_study_go_before_those_of_the_recipe(make_study, tiny_ldm, tmp_path):
     generator = {"kind": "ldm", "path": str(tiny_ldm), "sampler": "ddpm", "steps": 2}
     study = make_study(tmp_path / "study", generator=generator)
-    jobs.run(jobs.generate(study, 1))
+    jobs.run_job(jobs.generate_volumes(study, 1))
     assert (study.samples()[0].sampler, study.samples()[0].steps) == ("ddpm", "2")
 
 
@@ -212,23 +214,23 @@ def test_bad_requests_are_named_and_leave_the_study_free(study):
         ({"n": 1, "sampler": "euler"}, "choose ddim, ddpm or rflow"),
     ):
         with pytest.raises(BadInput, match=message):
-            jobs.run(jobs.generate(study, **wrong))
+            jobs.run_job(jobs.generate_volumes(study, **wrong))
     with study.lock("scan"):
         assert study.samples() == []
 
 
 def test_a_stopped_generate_frees_the_study_and_goes_on(study, make_study, tmp_path):
-    job = jobs.generate(study, 3, **ONE)
+    job = jobs.generate_volumes(study, 3, **ONE)
     for news in job:
-        if news == Step(1, 2, 3):
+        if news == DenoisingStep(1, 2, 3):
             break
     with pytest.raises(JobFailed, match="another memscan"):
-        jobs.run(jobs.generate(Study.open(study.folder), 3))
+        jobs.run_job(jobs.generate_volumes(Study.open(study.folder), 3))
     job.close()
     assert [r.sample for r in study.samples()] == ["s000000"]
-    jobs.run(jobs.generate(study, 3))
+    jobs.run_job(jobs.generate_volumes(study, 3))
     whole = make_study(tmp_path / "whole")
-    jobs.run(jobs.generate(whole, 3, **ONE))
+    jobs.run_job(jobs.generate_volumes(whole, 3, **ONE))
     assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
 
 
@@ -259,21 +261,21 @@ def kill_at(write: int, study, job: str) -> None:
 @pytest.mark.parametrize(("write", "volumes"), [(3, 0), (4, 1)])  # The first keeps the self-test.
 def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, make_study, tmp_path):
     whole = make_study(tmp_path / "whole")
-    jobs.run(jobs.generate(whole, 3))
+    jobs.run_job(jobs.generate_volumes(whole, 3))
     Study.open(study.folder)  # Keeps the hashes of all real volumes.
     kill_at(write, study, "jobs.generate(study, 3)")
     again = Study.open(study.folder)
     assert len(again.samples()) == volumes
-    news = list(jobs.generate(again, 3))
-    assert news[0] == Step(volumes, 1, 3)
+    news = list(jobs.generate_volumes(again, 3))
+    assert news[0] == DenoisingStep(volumes, 1, 3)
     assert contents(again.synthetic_dir) == contents(whole.synthetic_dir)
 
 
 @pytest.mark.parametrize("write", [1, 8, -2, -1])
 def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     Study.open(study.folder)  # Keeps the hashes of all real volumes.
-    jobs.run(jobs.generate(study, 2))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    jobs.run_job(jobs.scan_study(study))
     whole = contents(study.scan_dir)
     assert sorted(whole) == ["neighbours.parquet", "summary.json", "verdicts.parquet"]
     writes = len(contents(study.cache_dir)) - 1 + len(whole)  # Not the generator's self-test.
@@ -286,7 +288,7 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     again = Study.open(study.folder)
     assert again.result() is None
     kept = {path: path.stat().st_mtime_ns for path in again.cache_dir.rglob("[!.]*.npy")}
-    jobs.run(jobs.scan(again))
+    jobs.run_job(jobs.scan_study(again))
     assert contents(again.scan_dir) == whole
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     # One file is written while the next volume is read: that one may not have its name yet.
@@ -296,8 +298,8 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
 
 def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain_study, phantoms):
     study = plain_study
-    jobs.run(jobs.generate(study, 2))
-    news = list(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    news = list(jobs.scan_study(study))
     assert [n.done for n in news] == list(range(1, 17))
     assert {n.total for n in news} == {16}
     result = study.result()
@@ -317,14 +319,14 @@ def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain
 
 
 def test_two_scans_are_equal_to_the_byte_and_the_second_embeds_nothing(study, monkeypatch):
-    jobs.run(jobs.generate(study, 2))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    jobs.run_job(jobs.scan_study(study))
     first = contents(study.scan_dir)
     again = Study.open(study.folder)
     monkeypatch.setattr(
         type(again.embedder()), "embed", lambda *_: pytest.fail("embedded a second time")
     )
-    jobs.run(jobs.scan(again))
+    jobs.run_job(jobs.scan_study(again))
     assert contents(study.scan_dir) == first
 
 
@@ -338,7 +340,7 @@ def test_copies_come_first(make_study, phantoms, tmp_path):
     folder = Path(novel[0].path).parent
     generator = {"kind": "folder", "path": str(folder)}
     study = make_study(tmp_path / "study", cohort, generator=generator, k=3)
-    result = jobs.run(jobs.scan(study))
+    result = jobs.run_job(jobs.scan_study(study))
     assert [s.path for s in result.samples[:2]] == sorted(r.path for r in planted)
     assert [s.neighbour for s in result.samples[:2]] == [s.path for s in result.samples[:2]]
     assert result.samples[0].similarity == pytest.approx(1)
@@ -354,36 +356,36 @@ def test_a_folder_made_elsewhere_is_registered_once_and_not_copied(make_study, p
     for path in unseen[:2]:
         shutil.copy(path, folder)
     study = make_study(tmp_path / "study", generator={"kind": "folder", "path": str(folder)})
-    assert jobs.run(jobs.generate(study, 5)) == ["s000000", "s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 5)) == ["s000000", "s000001"]
     assert [study.sample_path(r).parent for r in study.samples()] == [folder] * 2
     assert list(study.synthetic_dir.glob("*.nii.gz")) == []
     shutil.copy(unseen[2], folder)
-    assert jobs.run(jobs.scan(study)).n_synthetic == 3
+    assert jobs.run_job(jobs.scan_study(study)).n_synthetic == 3
     assert [r.sample for r in study.samples()] == ["s000000", "s000001", "s000002"]
     with pytest.raises(BadInput, match="made elsewhere, so it cannot be regenerated"):
-        jobs.run(jobs.regenerate(study, "s000001"))
+        jobs.run_job(jobs.regenerate_sample(study, "s000001"))
     (folder / "broken.nii.gz").write_bytes(b"half")
     with pytest.raises(BadInput, match=r"broken\.nii\.gz: not a whole NIfTI"):
-        jobs.run(jobs.scan(study))
+        jobs.run_job(jobs.scan_study(study))
     assert len(study.samples()) == 3
 
 
 def test_nothing_to_scan_and_lost_volumes_are_named(study):
     with pytest.raises(BadInput, match="no synthetic volumes yet"):
-        jobs.run(jobs.scan(study))
+        jobs.run_job(jobs.scan_study(study))
     with pytest.raises(BadInput, match="not scanned yet"):
-        jobs.report(study)
-    jobs.run(jobs.generate(study, 2))
+        jobs.report_study(study)
+    jobs.run_job(jobs.generate_volumes(study, 2))
     study.sample_path(study.samples()[1]).unlink()
     with pytest.raises(BadInput, match=r"s000001\.nii\.gz: missing"):
-        jobs.run(jobs.scan(study))
+        jobs.run_job(jobs.scan_study(study))
 
 
 def test_regenerate_keeps_the_old_volume_and_takes_a_seed_of_its_own(study):
-    jobs.run(jobs.generate(study, 2))
+    jobs.run_job(jobs.generate_volumes(study, 2))
     old = contents(study.synthetic_dir)
-    jobs.run(jobs.generate(study, 1, seed=90, sampler="ddpm", steps=2))
-    new = str(jobs.run(jobs.regenerate(study, "s000002")))
+    jobs.run_job(jobs.generate_volumes(study, 1, seed=90, sampler="ddpm", steps=2))
+    new = str(jobs.run_job(jobs.regenerate_sample(study, "s000002")))
     row = study.samples()[3]
     assert (new, row.sample, row.parent) == ("s000003", "s000003", "s000002")
     assert row.seed not in {"1", "2", "90"}
@@ -392,19 +394,23 @@ def test_regenerate_keeps_the_old_volume_and_takes_a_seed_of_its_own(study):
     assert study.result().n_synthetic == 4
     assert contents(study.synthetic_dir)["s000000.nii.gz"] == old["s000000.nii.gz"]
     with pytest.raises(BadInput, match="replaced by s000003 already"):
-        jobs.run(jobs.regenerate(study, "s000002"))
-    assert str(jobs.run(jobs.regenerate(study, "s000003"))) == "s000004"
+        jobs.run_job(jobs.regenerate_sample(study, "s000002"))
+    assert str(jobs.run_job(jobs.regenerate_sample(study, "s000003"))) == "s000004"
     with pytest.raises(BadInput, match="no such sample"):
-        jobs.run(jobs.regenerate(study, "s999999"))
+        jobs.run_job(jobs.regenerate_sample(study, "s999999"))
     seeds = [r.seed for r in study.samples()]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_no_job_starts_while_another_works_on_the_study(study):
     with Study.open(study.folder).lock("generate"):
-        for job in (jobs.generate(study, 1), jobs.scan(study), jobs.regenerate(study, "s000000")):
+        for job in (
+            jobs.generate_volumes(study, 1),
+            jobs.scan_study(study),
+            jobs.regenerate_sample(study, "s000000"),
+        ):
             with pytest.raises(JobFailed, match="another memscan is working on this study"):
-                jobs.run(job)
+                jobs.run_job(job)
     assert study.samples() == []
 
 
@@ -424,32 +430,32 @@ def small_disk(folder: Path, kilobytes: int):
 
 def test_a_full_disk_is_a_message_and_room_is_all_it_takes(make_study, tmp_path):
     whole = make_study(tmp_path / "whole")
-    jobs.run(jobs.generate(whole, 4))
-    jobs.run(jobs.scan(whole))
+    jobs.run_job(jobs.generate_volumes(whole, 4))
+    jobs.run_job(jobs.scan_study(whole))
     with small_disk(tmp_path / "disk", 2048) as disk:
         study = make_study(disk / "study")
-        jobs.run(jobs.generate(study, 1))
+        jobs.run_job(jobs.generate_volumes(study, 1))
         fill = disk / "fill"
         fill_up(fill, leave=20_000)
         with pytest.raises(JobFailed, match="the disk is full"):
-            jobs.run(jobs.generate(study, 4))
+            jobs.run_job(jobs.generate_volumes(study, 4))
         made = Study.open(study.folder).samples()
         assert 1 <= len(made) < 4
         for row in made:
             assert study.volume(study.sample_path(row)).data.shape == (16, 16, 16)
         fill.unlink()
-        jobs.run(jobs.generate(study, 4))
+        jobs.run_job(jobs.generate_volumes(study, 4))
         assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
         fill_up(fill, leave=20_000)
         with pytest.raises(JobFailed, match="the disk is full"):
-            jobs.run(jobs.scan(study))
+            jobs.run_job(jobs.scan_study(study))
         fill_up(disk / "rest", leave=0)
         with pytest.raises(JobFailed, match=r"study\.toml: the disk is full"):
             study.update(k=3)
         assert Study.open(study.folder).config.k == 5
         (disk / "rest").unlink()
         fill.unlink()
-        result = jobs.run(jobs.scan(study))
+        result = jobs.run_job(jobs.scan_study(study))
         assert result.threshold == whole.result().threshold
         assert [s.similarity for s in result.samples] == [
             s.similarity for s in whole.result().samples
@@ -466,14 +472,14 @@ def fill_up(path: Path, leave: int) -> None:
 def test_training_on_a_study_makes_a_checkpoint_it_can_use(study):
     settings = AutoencoderSettings(steps=2, channels=(8, 8), batch=2)
     out = study.folder / "models" / "autoencoder"
-    news = list(jobs.train(study, "autoencoder", out, settings, device="cpu"))
+    news = list(jobs.train_model(study, "autoencoder", out, settings, device="cpu"))
     assert news[13] == Progress(14, 14, f"read {Path(study.cohort.rows()[13].path).name}")
     # What is needed is said before the first step.
     assert "GB of memory" in news[14].note
     assert [n.step for n in news[15:]] == [1, 2]
     study.update(embedder=str(out))
     assert study.embedder().name == "autoencoder of the LDM"
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     recipe = read_recipe(out)
     assert recipe.preprocessing == study.config.preprocessing
@@ -481,13 +487,13 @@ def test_training_on_a_study_makes_a_checkpoint_it_can_use(study):
 
 
 def test_the_report_names_what_made_the_volumes(study):
-    jobs.run(jobs.generate(study, 2))
-    jobs.run(jobs.generate(study, 1, seed=9, steps=2))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    jobs.run_job(jobs.generate_volumes(study, 1, seed=9, steps=2))
+    jobs.run_job(jobs.scan_study(study))
     store = study.store()
     store.record("s000001", "copy", "reader")
     store.close()
-    page = jobs.report(study)
+    page = jobs.report_study(study)
     assert page == study.report_dir / "index.html"
     text = page.read_text(encoding="utf-8")
     for words in ("1 to 2, 9", "ddim 2 steps", "ddim 3 steps", study.config.preprocessing.hash):

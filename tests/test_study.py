@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
-from napari_memscan.checkpoints.recipe import EmbedderRecipe
-from napari_memscan.config import GeneratorConfig, StudyConfig, suggested_preprocessing
-from napari_memscan.demo.phantoms import write_cohort
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.recipe import ContrastiveRecipe
+from napari_memscan.config import GeneratorConfig, StudyConfig, suggest_preprocessing
+from napari_memscan.demo.phantoms import write_phantom_cohort
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.jobs.training.train import volumes_to_train
+from napari_memscan.jobs.training.train import load_training_volumes
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
@@ -81,7 +81,7 @@ def test_what_was_created_is_what_opens(study):
 def test_paths_below_the_study_are_relative_and_move_with_it(tiny_ldm, make_study, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(tiny_ldm, old / "models" / "ldm")
-    cohort = write_cohort(old / "patients", 2, 1, 0, shape=(16, 16, 16))
+    cohort = write_phantom_cohort(old / "patients", 2, 1, 0, shape=(16, 16, 16))
     generator = GeneratorConfig(kind="ldm", path=str(old / "models" / "ldm"))
     make_study(old, cohort, generator=generator)
     assert tomllib.loads((old / "study.toml").read_text())["generator"]["path"] == "models/ldm"
@@ -126,7 +126,7 @@ def test_no_study_where_the_cohort_does_not_do(phantoms, make_study, tmp_path):
 
 
 def test_the_cohort_is_checked_again_when_a_study_opens(make_study, tmp_path):
-    cohort = write_cohort(tmp_path / "patients", 2, 1, 0, shape=(16, 16, 16))
+    cohort = write_phantom_cohort(tmp_path / "patients", 2, 1, 0, shape=(16, 16, 16))
     study = make_study(tmp_path / "study", cohort)
     row = cohort.rows("training")[0]
     # The same file in training and validation, whatever it was when the study was made.
@@ -136,7 +136,7 @@ def test_the_cohort_is_checked_again_when_a_study_opens(make_study, tmp_path):
 
 
 def test_files_that_are_missing_are_said_and_refused_where_they_are_needed(make_study, tmp_path):
-    cohort = write_cohort(tmp_path / "patients", 3, 1, 0, shape=(16, 16, 16))
+    cohort = write_phantom_cohort(tmp_path / "patients", 3, 1, 0, shape=(16, 16, 16))
     study = make_study(tmp_path / "study", cohort)
     gone = cohort.rows("training")[:2]
     for row in gone:
@@ -149,9 +149,9 @@ def test_files_that_are_missing_are_said_and_refused_where_they_are_needed(make_
     made = tmp_path / "made.nii.gz"
     shutil.copy(cohort.rows("training")[2].path, made)
     opened.add_sample(SampleRow("s000000", str(made)))
-    for job in (jobs.scan(opened), volumes_to_train(opened)):
+    for job in (jobs.scan_study(opened), load_training_volumes(opened)):
         with pytest.raises(BadInput, match=r"T000.nii.gz: missing. Restore"):
-            jobs.run(job)
+            jobs.run_job(job)
     # A new study is still refused.
     with pytest.raises(BadInput, match=r"T000.nii.gz: missing"):
         make_study(tmp_path / "another", cohort)
@@ -191,9 +191,9 @@ def test_update_writes_and_a_wrong_value_changes_nothing(study):
 
 
 def test_an_embedder_of_another_shape_is_refused(study, tmp_path):
-    from napari_memscan.embedders.encoder import ContrastiveEncoder
+    from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
 
-    recipe = EmbedderRecipe(
+    recipe = ContrastiveRecipe(
         input_shape=(24, 24, 24),
         working_shape=(8, 8, 8),
         downsample=(4, 4, 4),
@@ -364,20 +364,20 @@ def test_suggested_preprocessing_follows_models_then_the_cohort(phantoms, tiny_l
         write_nifti(Volume(data, (1.0, 1.0, 2.0)), tmp_path / f"{i}.nii")
         volumes.append(CohortRow(str(tmp_path / f"{i}.nii"), "training"))
     cohort = Cohort.from_rows(volumes)
-    plain = suggested_preprocessing(cohort)
+    plain = suggest_preprocessing(cohort)
     assert plain == Preprocessing(shape=(32, 32, 16), intensity=Percentile(low=1, high=99))
-    finer = suggested_preprocessing(cohort, spacing=(2.0, 1.0, 0.5))
+    finer = suggest_preprocessing(cohort, spacing=(2.0, 1.0, 0.5))
     assert finer.shape == (16, 32, 40)
     assert finer.spacing == (2, 1, 0.5)
-    of_model = suggested_preprocessing(cohort, trained=[read_recipe(tiny_ldm).preprocessing])
+    of_model = suggest_preprocessing(cohort, trained=[read_recipe(tiny_ldm).preprocessing])
     assert of_model.shape == (16, 16, 16)
     assert of_model.intensity == Window(low=-300, high=900)
-    said = suggested_preprocessing(
+    said = suggest_preprocessing(
         cohort, trained=[read_recipe(tiny_ldm).preprocessing], shape=(8, 8, 8), intensity=MinMax()
     )
     assert said == Preprocessing(shape=(8, 8, 8), intensity=MinMax())
     with pytest.raises(BadInput, match=r"preprocessing: shape\.0"):
-        suggested_preprocessing(cohort, shape=(2, 8, 8))
+        suggest_preprocessing(cohort, shape=(2, 8, 8))
 
 
 def test_a_configuration_says_what_it_may_be():

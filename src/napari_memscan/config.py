@@ -13,26 +13,26 @@ from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessi
 if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import Cohort
 
-FORMAT = 1
+FORMAT_VERSION = 1
 """Version of `study.toml`; a larger number in a file means that a newer memscan wrote it."""
 
 
-class _Part(BaseModel):
+class _ConfigSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _declarable(value: dict[str, Any]) -> dict[str, Any]:
-    from napari_memscan.checkpoints.overrides import Declared
+def _validate_overrides(value: dict[str, Any]) -> dict[str, Any]:
+    from napari_memscan.checkpoints.overrides import ModelOverrides
 
-    Declared.of(value)
+    ModelOverrides.of(value)
     return value
 
 
-Declarations = Annotated[dict[str, Any], AfterValidator(_declarable)]
-"""What a user states of a model, checked when a study is opened; see `Declared`."""
+OverrideValues = Annotated[dict[str, Any], AfterValidator(_validate_overrides)]
+"""What a user states of a model, checked when a study is opened; see `ModelOverrides`."""
 
 
-class GeneratorConfig(_Part):
+class GeneratorConfig(_ConfigSection):
     """What yields synthetic volumes.
 
     Attributes
@@ -56,11 +56,11 @@ class GeneratorConfig(_Part):
     sampler: Literal["ddim", "ddpm", "rflow"] | None = None
     steps: int | None = Field(None, ge=1)
     condition: str | None = None
-    declared: Declarations = {}
+    declared: OverrideValues = {}
     trust: bool = False
 
 
-class RuleConfig(_Part):
+class RuleConfig(_ConfigSection):
     """Which rule decides; all are reported.
 
     Attributes
@@ -78,7 +78,7 @@ class RuleConfig(_Part):
     q: float = Field(0.1, gt=0, lt=1)
 
 
-class VerificationConfig(_Part):
+class VerificationConfig(_ConfigSection):
     """How candidates are proven in image space.
 
     Attributes
@@ -103,7 +103,7 @@ class VerificationConfig(_Part):
     workers: int = Field(0, ge=0)
 
 
-class ReviewConfig(_Part):
+class ReviewConfig(_ConfigSection):
     """Where decisions are kept, and how several readers share the work.
 
     Attributes
@@ -119,16 +119,16 @@ class ReviewConfig(_Part):
     readers: Literal["share", "each"] = "share"
 
 
-def _answerable(value: dict[str, str]) -> dict[str, str]:
-    from napari_memscan.report.datasheet import ASKED
+def _validate_answers(value: dict[str, str]) -> dict[str, str]:
+    from napari_memscan.report.datasheet import PUBLISHER_QUESTIONS
 
-    unknown = sorted(set(value) - set(ASKED))
+    unknown = sorted(set(value) - set(PUBLISHER_QUESTIONS))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: known are {', '.join(ASKED)}")
+        raise ValueError(f"{', '.join(unknown)}: known are {', '.join(PUBLISHER_QUESTIONS)}")
     return value
 
 
-class ReleaseConfig(_Part):
+class ReleaseConfig(_ConfigSection):
     """Which volumes may leave the house, and how.
 
     Attributes
@@ -156,10 +156,10 @@ class ReleaseConfig(_Part):
     n: int | None = Field(None, ge=1)
     bids: str = Field("", pattern=r"^[A-Za-z0-9]*$")
     dicom: bool = False
-    answers: Annotated[dict[str, str], AfterValidator(_answerable)] = {}
+    answers: Annotated[dict[str, str], AfterValidator(_validate_answers)] = {}
 
 
-class StudyConfig(_Part):
+class StudyConfig(_ConfigSection):
     """What `study.toml` says.
 
     Attributes
@@ -192,11 +192,11 @@ class StudyConfig(_Part):
         What the import of the cohort found and every reader of the numbers must know.
     """
 
-    format: int = FORMAT
+    format: int = FORMAT_VERSION
     name: str
     generator: GeneratorConfig | None = None
     embedder: str = "low-resolution"
-    embedder_declared: Declarations = {}
+    embedder_declared: OverrideValues = {}
     embedder_trust: bool = False
     preprocessing: Preprocessing
     rule: RuleConfig = RuleConfig()
@@ -208,14 +208,14 @@ class StudyConfig(_Part):
     warnings: tuple[str, ...] = ()
 
 
-def explained(error: ValidationError) -> str:
+def describe_validation_error(error: ValidationError) -> str:
     """Return what pydantic found as one line: field and reason."""
     return "; ".join(
         f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
     )
 
 
-def suggested_preprocessing(
+def suggest_preprocessing(
     cohort: Cohort,
     *,
     trained: Sequence[Preprocessing] = (),
@@ -239,16 +239,16 @@ def suggested_preprocessing(
     if model is not None:
         spacing = spacing or model.spacing
     if shape is None:
-        shape = model.shape if model is not None else _median_shape(cohort, spacing)
+        shape = model.shape if model is not None else _compute_median_shape(cohort, spacing)
     if intensity is None:
         intensity = model.intensity if model is not None else Percentile(low=1, high=99)
     try:
         return Preprocessing(shape=shape, spacing=spacing, intensity=intensity)
     except ValidationError as error:
-        raise BadInput(f"preprocessing: {explained(error)}.") from error
+        raise BadInput(f"preprocessing: {describe_validation_error(error)}.") from error
 
 
-def _median_shape(
+def _compute_median_shape(
     cohort: Cohort, spacing: tuple[float, float, float] | None
 ) -> tuple[int, int, int]:
     from statistics import median

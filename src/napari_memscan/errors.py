@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-LONGEST, LONGEST_WORD = 800, 250
+MAX_LENGTH, MAX_WORD_LENGTH = 800, 250
 
 
 class MemscanError(Exception):
@@ -18,13 +18,13 @@ class MemscanError(Exception):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
+        super().__init__(make_printable(text))
 
 
-def printable(text: str, longest: int = LONGEST) -> str:
+def make_printable(text: str, longest: int = MAX_LENGTH) -> str:
     """Return a text in one line, without control characters and of bounded length."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 4 * longest])
-    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda m: m.group()[:100] + " ... ", text)
+    text = re.sub(rf"\S{{{MAX_WORD_LENGTH},}}", lambda m: m.group()[:100] + " ... ", text)
     return text if len(text) <= longest else text[: longest - 30] + " ... " + text[-25:]
 
 
@@ -36,7 +36,7 @@ class JobFailed(MemscanError, RuntimeError):
     """The input was fine and the job still failed. The command line ends with exit code 1."""
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice: Python's, NumPy's, or PyTorch's on a processor or a GPU."""
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or "allocate memory" in str(error)

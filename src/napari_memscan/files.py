@@ -17,7 +17,7 @@ from napari_memscan.errors import JobFailed
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def write_atomically(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
 
     A block that raises, or a process that is killed, leaves whatever stood at `path` untouched.
@@ -42,13 +42,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise _explain_os_error(error, path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _explained(error: OSError, path: Path) -> Exception:
+def _explain_os_error(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return JobFailed(
             f"{path}: the disk is full. Free some space and start again; "
@@ -62,7 +62,7 @@ def _explained(error: OSError, path: Path) -> Exception:
     return error
 
 
-def read_small(path: str | Path, most: int = 10_000_000) -> bytes:
+def read_small_file(path: str | Path, most: int = 10_000_000) -> bytes:
     """Return the bytes of a file that people write by hand, never waiting for a device or pipe.
 
     Raises
@@ -95,12 +95,12 @@ def append_text(path: str | Path, text: str) -> None:
         with path.open("a", encoding="utf-8", newline="") as file:
             file.write(text)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise _explain_os_error(error, path) from error
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -109,13 +109,13 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def sha256_of(path: str | Path) -> str:
+def hash_file(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_of(value: Any) -> str:
+def hash_json(value: Any) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of a JSON-serialisable value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -46,7 +46,7 @@ class SampleRow:
     condition: str = ""
 
 
-def free_names(rows: Iterable[SampleRow], n: int) -> list[str]:
+def find_free_names(rows: Iterable[SampleRow], n: int) -> list[str]:
     """Return the `n` smallest names that no row has, in order.
 
     A run of several processes that was killed leaves gaps; they are filled first, so that it goes
@@ -82,7 +82,7 @@ def read_samples(path: Path) -> list[SampleRow]:
         ) from error
 
 
-def add_row(path: Path, row: SampleRow) -> None:
+def add_sample_row(path: Path, row: SampleRow) -> None:
     """Put one row into a table, sorted by name; several processes may do so at the same time."""
     from filelock import FileLock
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from napari_memscan.config import (
-    FORMAT,
+    FORMAT_VERSION,
     GeneratorConfig,
     ReleaseConfig,
     ReviewConfig,
     RuleConfig,
     StudyConfig,
-    explained,
+    describe_validation_error,
 )
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.files import hash_of, write_text
-from napari_memscan.samples import SampleRow, add_row, read_samples
+from napari_memscan.files import hash_json, write_text
+from napari_memscan.samples import SampleRow, add_sample_row, read_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import Cohort
     from napari_memscan.volumes.volume import Volume
 
-__all__ = ["GeneratorConfig", "RuleConfig", "SampleRow", "Study", "StudyConfig", "explained"]
+__all__ = [
+    "GeneratorConfig",
+    "RuleConfig",
+    "SampleRow",
+    "Study",
+    "StudyConfig",
+    "describe_validation_error",
+]
 
 
 class Study:
@@ -113,15 +120,17 @@ class Study:
             raise BadInput(
                 f"{path}: not a readable TOML file ({error}). Mend that line."
             ) from error
-        if isinstance(value.get("format"), int) and value["format"] > FORMAT:
+        if isinstance(value.get("format"), int) and value["format"] > FORMAT_VERSION:
             raise BadInput(
                 f"{path}: made by a newer memscan (format {value['format']}, this one reads up to "
-                f"{FORMAT}). Update napari-memscan."
+                f"{FORMAT_VERSION}). Update napari-memscan."
             )
         try:
             config = StudyConfig.model_validate(value)
         except ValidationError as error:
-            raise BadInput(f"{path}: {explained(error)}. Mend study.toml.") from error
+            raise BadInput(
+                f"{path}: {describe_validation_error(error)}. Mend study.toml."
+            ) from error
         study = cls(path.parent, config, Cohort.from_rows([]))
         # To hash every patient's volume anew takes as long as reading them all.
         cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256, missing_ok=True)
@@ -170,7 +179,7 @@ class Study:
         try:
             config = StudyConfig.model_validate(self.config.model_dump() | changes)
         except ValidationError as error:
-            raise BadInput(f"study.toml: {explained(error)}.") from error
+            raise BadInput(f"study.toml: {describe_validation_error(error)}.") from error
         self._write(config)
         self.config = config
         self.__dict__.pop("_embedder", None)
@@ -207,9 +216,9 @@ class Study:
 
     def _model(self, path: str) -> str:
         """Return where a model lies; a plug-in may be named as package.module:function."""
-        from napari_memscan.checkpoints.trusted.spec import resolved
+        from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
 
-        return resolved(path, self.folder)
+        return resolve_model_path(path, self.folder)
 
     def generator(self) -> LDMGenerator | FolderGenerator:
         """Load the generator; BadInput where there is none or it does not load."""
@@ -233,7 +242,7 @@ class Study:
 
     @cached_property
     def _embedder(self) -> Embedder:
-        from napari_memscan.embedders.interface import tell
+        from napari_memscan.embedders.interface import notify_preprocessing
         from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
 
         spec = self.config.embedder
@@ -242,7 +251,7 @@ class Study:
             declared=self.config.embedder_declared,
             trust=self.config.embedder_trust,
         )
-        tell(embedder, self.config.preprocessing)
+        notify_preprocessing(embedder, self.config.preprocessing)
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(
@@ -283,20 +292,20 @@ class Study:
         """
         import numpy as np
 
-        from napari_memscan.volumes.importers import content_hash
+        from napari_memscan.volumes.importers import hash_content
 
         path = Path(path)
         if path.is_dir():
-            return content_hash(path)
+            return hash_content(path)
         try:
             stat = path.stat()
         except FileNotFoundError as error:
             raise BadInput(f"{path}: missing. Restore this file.") from error
-        key = hash_of(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
+        key = hash_json(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
         try:
-            text = self.cache.get(key, lambda: np.frombuffer(content_hash(path).encode(), np.uint8))
+            text = self.cache.get(key, lambda: np.frombuffer(hash_content(path).encode(), np.uint8))
         except (OSError, JobFailed):  # a study that can only be read is hashed each time
-            return content_hash(path)
+            return hash_content(path)
         return text.tobytes().decode()
 
     def array(self, path: str | Path) -> NDArray[np.float32]:
@@ -329,7 +338,7 @@ class Study:
 
     def add_sample(self, row: SampleRow) -> None:
         """Put one row into the table of samples, whole or not at all; kept sorted by name."""
-        add_row(self.samples_path, row)
+        add_sample_row(self.samples_path, row)
 
     def sample_path(self, row: SampleRow) -> Path:
         """Return the absolute path of a sample's file."""

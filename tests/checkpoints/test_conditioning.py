@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from napari_memscan.checkpoints.conditioning import Conditioning
-from napari_memscan.checkpoints.loading import describe
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.loading import describe_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 SIDES = Conditioning(classes=("left", "right"), shares=(0.5, 0.3))
 
@@ -56,12 +56,18 @@ def test_seeds_draw_conditions_by_their_shares():
 
 def test_recipes_without_names_keep_the_hash_they_had():
     before = {
-        "context": None, "names": [], "concatenate": False, "class_label": 2, "spacing": False,
-        "regions": None, "guidance": 2.5, "fill": -1.0,
-    }  # fmt: skip
+        "context": None,
+        "names": [],
+        "concatenate": False,
+        "class_label": 2,
+        "spacing": False,
+        "regions": None,
+        "guidance": 2.5,
+        "fill": -1.0,
+    }
     told = Conditioning(class_label=2, guidance=2.5)
     assert told.model_dump(mode="json") == before
-    assert told.hash == hash_of(before)
+    assert told.hash == hash_json(before)
     assert SIDES.model_dump(mode="json")["shares"] == [0.5, 0.3]
     assert Conditioning.model_validate_json(SIDES.model_dump_json()) == SIDES
 
@@ -79,5 +85,5 @@ def test_a_recipe_needs_a_denoiser_with_a_class_more_than_names(conditional_ldm)
 
 
 def test_what_a_model_knows_is_said(conditional_ldm, tiny_ldm):
-    assert "knows left, right" in describe(conditional_ldm)
-    assert "knows" not in describe(tiny_ldm)
+    assert "knows left, right" in describe_checkpoint(conditional_ldm)
+    assert "knows" not in describe_checkpoint(tiny_ldm)

@@ -5,34 +5,34 @@ import shutil
 import pytest
 import torch
 
-from napari_memscan.checkpoints.inspection import inspect
+from napari_memscan.checkpoints.inspection import inspect_checkpoint
 from napari_memscan.checkpoints.loading import (
     FAMILIES,
-    checkpoint_hash,
-    describe,
-    detect,
-    families,
-    load,
+    compute_checkpoint_hash,
+    describe_checkpoint,
+    detect_families,
+    load_checkpoint,
+    load_families,
+    load_recipe,
     load_weights,
-    recipe_of,
 )
 from napari_memscan.errors import BadInput
 
 
 def test_every_family_has_a_module_of_its_name():
-    assert list(families()) == list(FAMILIES)
+    assert list(load_families()) == list(FAMILIES)
 
 
 def test_a_recipe_settles_it(tiny_ldm):
-    (candidate,) = detect(tiny_ldm)
+    (candidate,) = detect_families(tiny_ldm)
     assert (candidate.family, candidate.kind, candidate.score) == ("native", "ldm", 1.0)
-    checkpoint = load(tiny_ldm, kind="ldm")
+    checkpoint = load_checkpoint(tiny_ldm, kind="ldm")
     assert set(checkpoint.parts) == {"autoencoder", "denoiser"}
-    assert checkpoint.recipe == recipe_of(tiny_ldm)
-    assert checkpoint.hash == checkpoint_hash(tiny_ldm)
+    assert checkpoint.recipe == load_recipe(tiny_ldm)
+    assert checkpoint.hash == compute_checkpoint_hash(tiny_ldm)
     assert checkpoint.report.facts[0].name == "scale_factor"
     assert set(checkpoint.report.hashes) == {"autoencoder", "denoiser"}
-    assert describe(checkpoint).startswith("3D LDM: latent 3 x 8 x 8 x 8")
+    assert describe_checkpoint(checkpoint).startswith("3D LDM: latent 3 x 8 x 8 x 8")
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def test_a_recipe_settles_it(tiny_ldm):
 )
 def test_another_kind_than_wanted_is_refused(tiny_ldm, kind, message):
     with pytest.raises(BadInput, match=message):
-        load(tiny_ldm, kind=kind)
-    assert load(tiny_ldm, kind="autoencoder").recipe.kind == "ldm"
+        load_checkpoint(tiny_ldm, kind=kind)
+    assert load_checkpoint(tiny_ldm, kind="autoencoder").recipe.kind == "ldm"
 
 
 def test_weights_nobody_knows_are_shown_by_their_names(tmp_path):
     torch.save({"state_dict": {"my.layer.weight": torch.ones(2)}}, tmp_path / "net.pt")
     with pytest.raises(BadInput, match=r"does not know \(net\.pt holds my\.layer\.weight"):
-        load(tmp_path / "net.pt")
-    found = inspect(tmp_path / "net.pt")
+        load_checkpoint(tmp_path / "net.pt")
+    found = inspect_checkpoint(tmp_path / "net.pt")
     assert found.checkpoint is None
     assert "does not know" in found.problem
     assert found.as_dict()["what"] == "unknown"
@@ -56,12 +56,12 @@ def test_weights_nobody_knows_are_shown_by_their_names(tmp_path):
 
 def test_a_family_can_be_named_and_must_be_known(tiny_ldm):
     with pytest.raises(BadInput, match="family 'mine' is not known; known are native"):
-        detect(tiny_ldm, {"family": "mine"})
-    assert detect(tiny_ldm, {"family": "native"})
+        detect_families(tiny_ldm, {"family": "mine"})
+    assert detect_families(tiny_ldm, {"family": "native"})
 
 
 def test_an_inspection_says_all_for_people_and_for_scripts(tiny_ldm):
-    found = inspect(tiny_ldm)
+    found = inspect_checkpoint(tiny_ldm)
     text = "\n".join(found.lines())
     assert "read as data; nothing in it was run" in text
     assert "scale_factor: 1 (recipe.json)" in text
@@ -88,8 +88,8 @@ def test_weights_that_are_all_zero_or_not_finite_are_refused(tiny_ldm, tmp_path)
 
 def test_an_empty_folder_and_a_crowded_one(tmp_path):
     with pytest.raises(BadInput, match="neither weight files nor recipe"):
-        load(tmp_path)
+        load_checkpoint(tmp_path)
     for i in range(201):
         (tmp_path / f"{i}.pt").write_bytes(b"x")
     with pytest.raises(BadInput, match="more than 200"):
-        load(tmp_path)
+        load_checkpoint(tmp_path)

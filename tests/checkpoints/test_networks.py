@@ -6,7 +6,7 @@ import torch
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import check_shapes
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
     build_denoiser,

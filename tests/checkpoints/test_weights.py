@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.weights import Opaque, open_weights, sniff, tensors_in
+from napari_memscan.checkpoints.weights import (
+    OpaqueObject,
+    detect_container,
+    iter_tensors,
+    open_weights,
+)
 from napari_memscan.errors import BadInput
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -2.0])}
@@ -59,7 +64,7 @@ def test_what_trainings_leave_beside_the_tensors_becomes_inert(tmp_path):
     assert found.content["epoch"] == 7
     assert {"argparse.Namespace", "numpy.dtype"} <= set(found.foreign)
     arguments = found.content["args"]
-    assert isinstance(arguments, Opaque)
+    assert isinstance(arguments, OpaqueObject)
     assert (arguments.latent, arguments.lr) == ([8, 8, 8], 1e-4)
     assert repr(found.content["path"]) == "<pathlib.PurePosixPath>"
     # Nothing was let in for good: PyTorch itself refuses the file as before.
@@ -112,7 +117,7 @@ def test_many_names_for_one_storage_are_refused_beyond_reason(tmp_path):
         open_weights(tmp_path / "m.pt")
     # Tied layers and an averaged copy are ordinary.
     torch.save({"a": tensor, "b": tensor, "ema": {"a": tensor}}, tmp_path / "m.pt")
-    assert len(list(tensors_in(open_weights(tmp_path / "m.pt").content))) == 3
+    assert len(list(iter_tensors(open_weights(tmp_path / "m.pt").content))) == 3
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_only_plain_arrays_are_weights(tmp_path, tensor):
 def test_other_files_are_named_for_what_they_are(tmp_path, content, what):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(BadInput, match=rf"model\.pt: .*{what}"):
-        sniff(tmp_path / "model.pt")
+        detect_container(tmp_path / "model.pt")
 
 
 def test_folders_and_missing_files_are_no_weight_files(tmp_path):

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from napari_memscan import jobs
 from napari_memscan.cli import app
-from napari_memscan.jobs.readers.blind_study import FOLDER, latest
-from napari_memscan.review.plans import load_plans
+from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER, find_latest_plan
+from napari_memscan.review.plan_files import load_plans
 
 
 def memscan(*arguments, code=0):
@@ -22,8 +22,8 @@ def memscan(*arguments, code=0):
 @pytest.fixture
 def study(make_study, tmp_path):
     study = make_study(tmp_path / "study")
-    jobs.run(jobs.generate(study, 3))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 3))
+    jobs.run_job(jobs.scan_study(study))
     return study
 
 
@@ -32,14 +32,14 @@ def test_a_plan_is_made_ahead_and_found_again(study):
         "blind", study.folder, "--reader", "Ann", "--cases", 3, "--planted", 1, "--reveal", "end"
     )
     assert result.stdout == "Ann: 3 cases, is A a copy of B, revealed at the end.\n"
-    made = latest(study, "Ann", False)
+    made = find_latest_plan(study, "Ann", False)
     assert sorted(s.exhibit.kind for s in made.secrets) == ["distractor", "planted", "synthetic"]
     assert not re.search(r"[svp]0000\d\d", result.stdout)
     result = memscan("blind", study.folder, "--reader", "Ann")
     assert "there already" in result.stderr
-    assert latest(study, "Ann", False) == made
+    assert find_latest_plan(study, "Ann", False) == made
     memscan("blind", study.folder, "--reader", "Ann", "--again")
-    assert len(load_plans(study.folder / FOLDER)) == 2
+    assert len(load_plans(study.folder / BLIND_FOLDER)) == 2
     out = memscan("blind", study.folder, "--reader", "Ben", "--forced-choice").stdout
     assert out == "Ben: 3 cases, forced choice, revealed after each.\n"
 

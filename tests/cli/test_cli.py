@@ -15,18 +15,35 @@ from typer.testing import CliRunner
 
 import napari_memscan
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app, console
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import JobFailed
-from napari_memscan.generators.interface import Step
+from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.jobs import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
 
-COMMANDS = ("demo", "new", "check", "convert", "train", "generate", "scan", "selftest",
-            "membership", "evidence", "review", "blind", "report", "release", "verify",
-            "readers", "audit", "dedup")  # fmt: skip
+COMMANDS = (
+    "demo",
+    "new",
+    "check",
+    "convert",
+    "train",
+    "generate",
+    "scan",
+    "selftest",
+    "membership",
+    "evidence",
+    "review",
+    "blind",
+    "report",
+    "release",
+    "verify",
+    "readers",
+    "audit",
+    "dedup",
+)
 PROCESS = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
 # Ctrl+C in the midst of the sixth write. A shell that starts tests in the background makes them,
 # and what they start, deaf to it.
@@ -211,7 +228,7 @@ def test_check_says_what_a_path_is(study, phantoms, tiny_ldm, folders, tmp_path)
     assert "samples     0" in out
     assert "scan        none yet" in out
     study.update(generator={"kind": "folder", "path": folders["unseen"]})
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     out = memscan("check", study.folder / "study.toml").stdout
     assert "volumes made elsewhere" in out
     assert "samples     5" in out
@@ -227,8 +244,16 @@ def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, tmp_path):
         table.append(f"{i}.npy,synthetic,ZYX,0.6 0.6 0.6")
     (tmp_path / "made.csv").write_text("\n".join(table))
     phantoms.save(tmp_path / "cohort.csv")
-    made = memscan("new", tmp_path / "study", "--cohort", tmp_path / "cohort.csv",
-                   "--synthetic", tmp_path / "made.csv", "--shape", "16,16,16")  # fmt: skip
+    made = memscan(
+        "new",
+        tmp_path / "study",
+        "--cohort",
+        tmp_path / "cohort.csv",
+        "--synthetic",
+        tmp_path / "made.csv",
+        "--shape",
+        "16,16,16",
+    )
     assert "Next: memscan scan" in made.stdout
     memscan("scan", tmp_path / "study")
     study = Study.open(tmp_path / "study")
@@ -239,9 +264,13 @@ def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, tmp_path):
     assert found.spacing == (0.6, 0.6, 0.6)
     (tmp_path / "made.csv").write_text("path,split\n0.npy,training\n")
     assert "must have the split 'synthetic'" in refused(
-        "new", tmp_path / "s2", "--cohort", tmp_path / "cohort.csv",
-        "--synthetic", tmp_path / "made.csv",
-    )  # fmt: skip
+        "new",
+        tmp_path / "s2",
+        "--cohort",
+        tmp_path / "cohort.csv",
+        "--synthetic",
+        tmp_path / "made.csv",
+    )
 
 
 def test_check_and_convert_tell_scripts_everything(tiny_ldm, tmp_path):
@@ -292,7 +321,7 @@ def test_check_says_what_does_not_fit(study, make_study, tiny_ldm, folders, tmp_
     other.update(preprocessing={"shape": (16, 16, 16), "intensity": {"rule": "minmax"}})
     result = memscan("check", tiny_ldm, "--study", other.folder)
     assert "intensities may not" in result.stderr
-    jobs.run(jobs.generate(study, 1))
+    jobs.run_job(jobs.generate_volumes(study, 1))
     study.sample_path(study.samples()[0]).unlink()
     result = memscan("check", study.folder, code=2)
     assert "files of 1 samples are missing, the first is s000000" in result.stderr
@@ -353,8 +382,16 @@ def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(folders,
 
 def test_scan_takes_what_is_stated_of_an_embedder(folders, tiny_ldm, tmp_path):
     # Of an LDM the autoencoder embeds.
-    three = ("--training", folders["training"], "--validation", folders["validation"],
-             "--synthetic", folders["unseen"], "--embedder", tiny_ldm)  # fmt: skip
+    three = (
+        "--training",
+        folders["training"],
+        "--validation",
+        folders["validation"],
+        "--synthetic",
+        folders["unseen"],
+        "--embedder",
+        tiny_ldm,
+    )
     memscan("scan", *three, "--set", "steps=2", "--out", tmp_path / "s")
     assert Study.open(tmp_path / "s").config.embedder_declared == {"steps": 2}
     assert "scale_factor" in refused("scan", *three, "--set", "scale_factor=0")
@@ -470,7 +507,7 @@ def test_an_unforeseen_error_of_the_system_is_a_message(study, monkeypatch):
         raise OSError(5, "Input/output error", "disk")
         yield
 
-    monkeypatch.setattr(jobs, "generate", fails)
+    monkeypatch.setattr(jobs, "generate_volumes", fails)
     assert "Input/output error: 'disk'" in refused("generate", study.folder, code=1)
 
 
@@ -512,24 +549,24 @@ def test_without_a_terminal_progress_is_rare_and_its_end_is_always_said(monkeypa
             yield Progress(i, n, f"did {i}")
         return "made"
 
-    assert console.follow(job(50), "work") == "made"
+    assert console.run_with_progress(job(50), "work") == "made"
     assert capsys.readouterr().err == "work: 50 of 50, 0 s, did 50\n"
     monkeypatch.setattr(console, "QUIET_SECONDS", 0.0)
-    console.follow(job(3), "work")
+    console.run_with_progress(job(3), "work")
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
 def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
     def job():
-        yield Step(0, 1, 2)
-        yield Step(1, 1, 2)
+        yield DenoisingStep(0, 1, 2)
+        yield DenoisingStep(1, 1, 2)
         yield Progress(2, 2, "generated [s000001]")
         yield TrainingProgress(1, 4, 0.5, 0.25)
         yield TrainingProgress(4, 4, 0.125)
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    console.follow(job(), "work", 2)
+    console.run_with_progress(job(), "work", 2)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "4/4" in captured.err
@@ -537,8 +574,12 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
 
 
 def test_what_a_step_measures():
-    assert console._measured(Step(2, 5, 10), 8) == (2.5, 8, "volume 3, step 5 of 10")
-    assert console._measured(Step(2, 5, 10), None)[1] == 3
+    assert console._measure_progress(DenoisingStep(2, 5, 10), 8) == (
+        2.5,
+        8,
+        "volume 3, step 5 of 10",
+    )
+    assert console._measure_progress(DenoisingStep(2, 5, 10), None)[1] == 3
 
 
 def test_a_job_is_closed_when_its_progress_cannot_be_shown(monkeypatch):
@@ -551,5 +592,5 @@ def test_a_job_is_closed_when_its_progress_cannot_be_shown(monkeypatch):
             closed.append(True)
 
     with pytest.raises(AttributeError):
-        console.follow(job(), "work")
+        console.run_with_progress(job(), "work")
     assert closed == [True]

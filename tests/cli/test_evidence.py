@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig, VerificationConfig
-from napari_memscan.detection.evidence import DEFAULT, METRICS
+from napari_memscan.detection.evidence import DEFAULT_METRICS, METRICS
 from napari_memscan.errors import BadInput
 
 
@@ -37,18 +37,18 @@ def study(make_study, phantoms, tmp_path):
 def test_prints_value_interval_direction_and_warning_and_keeps_the_same_bytes(study):
     refused = memscan("evidence", study.folder, code=2)
     assert "not scanned yet" in refused.stderr
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     first = memscan("evidence", study.folder)
     kept = study.scan_dir / "evidence.json"
     saved = kept.read_bytes()
-    for key in DEFAULT:
+    for key in DEFAULT_METRICS:
         assert f"\n{key} " in "\n" + first.stdout
     text = " ".join(first.stdout.split())
     assert "95 % interval" in text
     assert "larger = more copying" in text
     assert "Careful: It grows with the number of synthetic volumes" in text
     assert "not computed" in text  # C_T: too few volumes.
-    assert f"{len(METRICS) - len(DEFAULT)} more: memscan evidence" in first.stderr
+    assert f"{len(METRICS) - len(DEFAULT_METRICS)} more: memscan evidence" in first.stderr
     value = json.loads(saved)
     found = {one["key"]: one for one in value["metrics"]}
     paper = next(rule for rule in study.result().rules if rule.name == "dar2024")
@@ -64,7 +64,7 @@ def test_prints_value_interval_direction_and_warning_and_keeps_the_same_bytes(st
 
 
 def test_all_as_json_and_a_choice(study):
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     value = json.loads(memscan("evidence", study.folder, "--all", "--json").stdout)
     found = {one["key"]: one for one in value["metrics"]}
     assert list(found) == [metric.key for metric in METRICS]
@@ -75,7 +75,7 @@ def test_all_as_json_and_a_choice(study):
 
 
 def test_wrong_requests_are_refused(study):
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     assert "fid: no such metric. There are n_copies" in memscan(
         "evidence", study.folder, "-m", "fid", code=2
     ).stderr.replace("\n", " ")
@@ -86,4 +86,4 @@ def test_wrong_requests_are_refused(study):
         "".join(study.samples_path.read_text().splitlines(keepends=True)[:-1])
     )
     with pytest.raises(BadInput, match="not those of the last scan"):
-        jobs.run(jobs.evidence(study))
+        jobs.run_job(jobs.evaluate_metrics(study))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typer.testing import CliRunner
 
 from napari_memscan.cli import app
-from napari_memscan.jobs.training.monitor import LOG, Row, read_log, write_log
+from napari_memscan.jobs.training.monitor import LOG_FILE, MonitorRecord, read_log, write_log
 from napari_memscan.study import Study
 
 
@@ -27,17 +27,17 @@ def test_a_watched_training_says_what_it_saw_and_ends_above_the_limit(make_study
     watched = ["--steps", 3, *small, "--monitor", 2, "--monitor-samples", 2]
     out = folder / "models" / "denoiser"
     said = memscan("train", "denoiser", folder, *watched, "--stop-above", 0.999).stderr
-    assert [row.step for row in read_log(out / LOG)] == [2, 3]
+    assert [row.step for row in read_log(out / LOG_FILE)] == [2, 3]
     assert "of 2 volumes copied" in said
     assert (out / "best" / "recipe.json").exists()
     assert Study.open(folder).config.generator.path == "models/denoiser"
 
     # A look of an earlier run is taken as it is; here it says that all were copied.
     again = tmp_path / "again"
-    row = read_log(out / LOG)[0]
+    row = read_log(out / LOG_FILE)[0]
     values = {**vars(row), "n_copies": 2, "share": 1.0}
     again.mkdir()
-    write_log(again / LOG, [Row(**values)])
+    write_log(again / LOG_FILE, [MonitorRecord(**values)])
     message = refused(
         "train", "denoiser", folder, "--out", again, *watched, "--stop-above", 0.5, code=1
     )

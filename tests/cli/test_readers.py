@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_memscan.cli import app
-from napari_memscan.jobs.readers.blind_study import FOLDER
-from napari_memscan.review.blind import Exhibit, Held, plan
-from napari_memscan.review.blind_session import BlindReading
-from napari_memscan.review.plans import load_plan, save_plan
+from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
+from napari_memscan.review.blind_plan import ArrayLocation, Exhibit, draw_blind_plan
+from napari_memscan.review.blind_session import BlindSession
+from napari_memscan.review.plan_files import load_plan, save_plan
 
 
 def memscan(*arguments, code=0):
@@ -30,11 +30,17 @@ def study(make_study, tmp_path):
         for reader, letter in (("Ann", ann), ("Ben", ben)):
             decision = {"c": "copy", "n": "not a copy", "u": "unsure"}[letter]
             store.record(f"s{i:06d}", decision, reader, confidence=3, seconds=20 + i)
-    shown = [Exhibit(f"s{i:06d}", "synthetic", Held("/a"), Held("/b")) for i in range(6)]
-    shown += [Exhibit(f"v{i:06d}", "distractor", Held("/c"), Held("/d")) for i in range(3)]
-    made = plan(shown, "Ann", 1)
-    save_plan(made, study.folder / FOLDER)
-    reading = BlindReading(made, store, lambda held: None)
+    shown = [
+        Exhibit(f"s{i:06d}", "synthetic", ArrayLocation("/a"), ArrayLocation("/b"))
+        for i in range(6)
+    ]
+    shown += [
+        Exhibit(f"v{i:06d}", "distractor", ArrayLocation("/c"), ArrayLocation("/d"))
+        for i in range(3)
+    ]
+    made = draw_blind_plan(shown, "Ann", 1)
+    save_plan(made, study.folder / BLIND_FOLDER)
+    reading = BlindSession(made, store, lambda held: None)
     for case in reading.cases:
         reading.answer(case.number, "not a copy", confidence=2)
     store.close()
@@ -67,18 +73,21 @@ def test_files_for_other_programs(study, tmp_path):
     assert "validation volumes; of all others the table truth.csv" in told
     assert "4 cases of unknown truth left out" in told
     memscan("readers", study.folder, "--imrmc", out / "b.imrmc", "--truth", "reader:Ben")
-    assert "Truth from 0 planted copies and 3 validation volumes; of all others the decisions of " \
-        "Ben" in (out / "b.imrmc").read_text()  # fmt: skip
+    assert (
+        "Truth from 0 planted copies and 3 validation volumes; of all others the decisions of "
+        "Ben" in (out / "b.imrmc").read_text()
+    )
 
 
 def test_an_audit_verifies_the_plans_that_were_answered(study):
     assert "intact" in memscan("audit", study.folder).stdout
-    (path,) = (study.folder / FOLDER).iterdir()
+    (path,) = (study.folder / BLIND_FOLDER).iterdir()
     made = load_plan(path)
-    swapped = [replace(s, exhibit=o.exhibit) for s, o in zip(
-        made.secrets, made.secrets[::-1], strict=True)]  # fmt: skip
+    swapped = [
+        replace(s, exhibit=o.exhibit) for s, o in zip(made.secrets, made.secrets[::-1], strict=True)
+    ]
     forged = replace(made, secrets=tuple(swapped))
-    save_plan(forged, study.folder / FOLDER)
+    save_plan(forged, study.folder / BLIND_FOLDER)
     out = memscan("audit", study.folder, code=1).stdout
     assert "event 13: its blind plan was changed after this answer" in out
     path.write_text("{}")
@@ -102,8 +111,9 @@ def test_what_cannot_be_done_is_told(study, make_study, tmp_path):
     refused = memscan("readers", study.folder, "--imrmc", out, code=2)
     assert "no case that was read is known to be a copy" in refused.stderr
     assert not out.exists()
-    assert "Eve has decided nothing" in memscan(
-        "readers", study.folder, "--truth", "reader:Eve", code=2
-    ).stderr  # fmt: skip
+    assert (
+        "Eve has decided nothing"
+        in memscan("readers", study.folder, "--truth", "reader:Eve", code=2).stderr
+    )
     empty = make_study(tmp_path / "empty")
     assert memscan("readers", empty.folder).stdout == "nobody has decided yet\n"

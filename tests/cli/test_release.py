@@ -24,8 +24,8 @@ def memscan(*arguments, code=0):
 def study(make_study, tmp_path):
     """Three samples, two of them read; with so few volumes the detector has no power."""
     study = make_study(tmp_path / "study")
-    jobs.run(jobs.generate(study, 3, batch=1, precision="float32", memory="contiguous"))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 3, batch=1, precision="float32", memory="contiguous"))
+    jobs.run_job(jobs.scan_study(study))
     store = study.store()
     store.record("s000000", "not a copy", "Annabel")
     store.record("s000001", "copy", "Annabel")

@@ -8,7 +8,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app
 from napari_memscan.training.logs import read_log
 
@@ -49,16 +49,35 @@ def test_a_preset_gives_way_to_what_is_set(make_study, tmp_path):
     assert (settings["network"], settings["perceptual_weight"]) == ("VQVAE", 4)
     assert (settings["channels"], settings["steps"], settings["num_embeddings"]) == ([8, 8], 2, 16)
     memscan(
-        "train", "denoiser", study.folder, "--preset", "paper-ct", "--steps", 1, "--set",
-        "channels=[8,16]", "--set", "scheduler.num_train_timesteps=9", "--set", "sample_steps=9",
-        "--device", "cpu",
-    )  # fmt: skip
+        "train",
+        "denoiser",
+        study.folder,
+        "--preset",
+        "paper-ct",
+        "--steps",
+        1,
+        "--set",
+        "channels=[8,16]",
+        "--set",
+        "scheduler.num_train_timesteps=9",
+        "--set",
+        "sample_steps=9",
+        "--device",
+        "cpu",
+    )
     recipe = read_recipe(study.folder / "models" / "denoiser")
     assert (recipe.scheduler.num_train_timesteps, recipe.scheduler.schedule) == (9, "cosine")
     assert "sample_steps 9" in refused(
-        "train", "denoiser", study.folder, "--out", tmp_path / "d", "--set",
-        "scheduler.num_train_timesteps=5", "--set", "sample_steps=9",
-    )  # fmt: skip
+        "train",
+        "denoiser",
+        study.folder,
+        "--out",
+        tmp_path / "d",
+        "--set",
+        "scheduler.num_train_timesteps=5",
+        "--set",
+        "sample_steps=9",
+    )
     assert "paper's own embedder" in refused(
         "train", "embedder", study.folder, "--kind", "structural", "--preset", "paper-ct"
     )
@@ -69,19 +88,42 @@ def test_two_processes_speak_with_one_voice(make_study, tmp_path):
     script = tmp_path / "memscan.py"
     script.write_text("from napari_memscan.cli import main\nmain()\n")
     done = subprocess.run(
-        [sys.executable, str(script), "train", "autoencoder", str(study.folder), "--steps", "3",
-         "--devices", "2", "--strategy", "ddp", *SMALL],
-        capture_output=True, text=True, timeout=200, check=False,
+        [
+            sys.executable,
+            str(script),
+            "train",
+            "autoencoder",
+            str(study.folder),
+            "--steps",
+            "3",
+            "--devices",
+            "2",
+            "--strategy",
+            "ddp",
+            *SMALL,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("models/autoencoder: ") == 1
     assert done.stderr.count("autoencoder: 3 of 3") == 1
     assert read_recipe(study.folder / "models" / "autoencoder").kind == "autoencoder"
     assert "multiple of 2" in refused(
-        "train", "autoencoder", study.folder, "--out", tmp_path / "o", "--devices", 2, "--set",
-        "batch=3", *SMALL,
-    )  # fmt: skip
+        "train",
+        "autoencoder",
+        study.folder,
+        "--out",
+        tmp_path / "o",
+        "--devices",
+        2,
+        "--set",
+        "batch=3",
+        *SMALL,
+    )
 
 
 def test_an_estimate_trains_nothing(make_study, tmp_path):
@@ -98,9 +140,23 @@ def test_a_kept_checkpoint_is_named_and_the_last_one_used(make_study, tiny_ldm, 
     study = make_study(tmp_path / "study", generator=None)
     small = ["--set", "channels=[8,16]", "--set", "sample_steps=2", "--set", "batch=2"]
     said = memscan(
-        "train", "denoiser", study.folder, "--autoencoder", tiny_ldm, "--steps", 2, *small,
-        "--monitor", 1, "--monitor-samples", 1, "--keep-below", 0.9, "--device", "cpu",
-    )  # fmt: skip
+        "train",
+        "denoiser",
+        study.folder,
+        "--autoencoder",
+        tiny_ldm,
+        "--steps",
+        2,
+        *small,
+        "--monitor",
+        1,
+        "--monitor-samples",
+        1,
+        "--keep-below",
+        0.9,
+        "--device",
+        "cpu",
+    )
     out = study.folder / "models" / "denoiser"
     assert f"kept: {out / 'best'}" in said.stderr
     assert read_recipe(out / "best", "ldm").latent_shape == read_recipe(out, "ldm").latent_shape

@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from napari_memscan.checkpoints.backbones import build_backbone
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.backbone_networks import build_backbone
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app
 from napari_memscan.study import Study
 
@@ -34,8 +34,10 @@ def test_train_a_structural_embedder_and_the_study_uses_it(make_study, tmp_path)
     used = Study.open(study.folder)
     assert used.config.embedder == "models/embedder"
     assert used.embedder().dim == 8
-    assert "n_hiddens" in memscan(*train, "--set", "n_hiddens=4", "--out", tmp_path / "e", code=2
-                                  ).stderr  # fmt: skip
+    assert (
+        "n_hiddens"
+        in memscan(*train, "--set", "n_hiddens=4", "--out", tmp_path / "e", code=2).stderr
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,17 @@ def weights(tmp_path_factory):
     network = build_backbone(
         "ResNet",
         {
-            "block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 4, 6, 6],
-            "n_input_channels": 3, "conv1_t_stride": 2, "feed_forward": False,
+            "block": "basic",
+            "layers": [1, 1, 1, 1],
+            "block_inplanes": [4, 4, 6, 6],
+            "n_input_channels": 3,
+            "conv1_t_stride": 2,
+            "feed_forward": False,
             "bias_downsample": False,
         },
-        channels=3, dimensions=2,
-    )  # fmt: skip
+        channels=3,
+        dimensions=2,
+    )
     random = torch.Generator().manual_seed(0)
     state = network.state_dict()
     for name, value in state.items():

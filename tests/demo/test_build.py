@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from napari_memscan.checkpoints.loading import describe
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.loading import describe_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.demo import build
 
 
@@ -13,12 +13,12 @@ def test_it_trains_all_three_parts_and_goes_on(monkeypatch, tmp_path, capsys):
     for name in ("AUTOENCODER", "DENOISER", "EMBEDDER"):
         few = {"steps": 2, "batch": 2, "validate_every": 1}
         monkeypatch.setattr(build, name, getattr(build, name).model_copy(update=few))
-    cohort = partial(build.write_cohort, n_training=3, n_validation=2, n_unseen=1)
-    monkeypatch.setattr(build, "write_cohort", cohort)
-    build.build(tmp_path)
+    cohort = partial(build.write_phantom_cohort, n_training=3, n_validation=2, n_unseen=1)
+    monkeypatch.setattr(build, "write_phantom_cohort", cohort)
+    build.build_checkpoints(tmp_path)
     assert "embedder 2/2: loss" in capsys.readouterr().out
-    assert describe(tmp_path / "checkpoints" / "ldm").startswith("3D LDM")
+    assert describe_checkpoint(tmp_path / "checkpoints" / "ldm").startswith("3D LDM")
     shipped = read_recipe(tmp_path / "checkpoints" / "embedder", "embedder")
     assert shipped.working_shape == (16, 16, 16)
-    build.build(tmp_path)
+    build.build_checkpoints(tmp_path)
     assert "2/2" not in capsys.readouterr().out

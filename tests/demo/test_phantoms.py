@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_memscan.demo.phantoms import HU_WINDOW, phantom, write_cohort
+from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom, write_phantom_cohort
 
 
 @pytest.fixture(scope="module")
 def volumes():
-    return np.stack([phantom((1, i)).data for i in range(16)])
+    return np.stack([draw_phantom((1, i)).data for i in range(16)])
 
 
 def test_a_seed_gives_the_same_voxels(volumes):
-    np.testing.assert_array_equal(phantom((1, 3)).data, volumes[3])
-    assert not np.array_equal(phantom((2, 3)).data, volumes[3])
-    assert phantom((1, 3)).spacing == pytest.approx((0.6, 0.6, 0.6))
+    np.testing.assert_array_equal(draw_phantom((1, 3)).data, volumes[3])
+    assert not np.array_equal(draw_phantom((2, 3)).data, volumes[3])
+    assert draw_phantom((1, 3)).spacing == pytest.approx((0.6, 0.6, 0.6))
 
 
 def test_tissues_are_there(volumes):
@@ -35,11 +35,11 @@ def test_patients_differ(volumes):
 
 
 def test_a_cohort_is_written_once_and_holds_no_phantom_twice(tmp_path):
-    cohort = write_cohort(tmp_path, 4, 3, 2, shape=(16, 16, 16))
+    cohort = write_phantom_cohort(tmp_path, 4, 3, 2, shape=(16, 16, 16))
     cohort.check()
     assert cohort.counts() == {"training": 4, "validation": 3, "synthetic": 0, "unseen": 2}
     assert cohort.table["sha256"].nunique() == 9
     assert cohort.table["subject_id"].nunique() == 9
     times = [p.stat().st_mtime_ns for p in sorted(tmp_path.rglob("*.gz"))]
-    write_cohort(tmp_path, 4, 3, 2, shape=(16, 16, 16))
+    write_phantom_cohort(tmp_path, 4, 3, 2, shape=(16, 16, 16))
     assert [p.stat().st_mtime_ns for p in sorted(tmp_path.rglob("*.gz"))] == times

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.loading import describe
-from napari_memscan.checkpoints.native import read_recipe
-from napari_memscan.demo.phantoms import write_cohort
-from napari_memscan.demo.study import SHAPE, checkpoint_path, create_demo_study
+from napari_memscan.checkpoints.loading import describe_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe
+from napari_memscan.demo.phantoms import write_phantom_cohort
+from napari_memscan.demo.study import SHAPE, create_demo_study, get_demo_checkpoint
 from napari_memscan.study import Study
 
 
@@ -17,23 +17,25 @@ from napari_memscan.study import Study
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     # The whole demo cohort takes long on a busy machine; the first volumes of it do here.
-    write_cohort(folder / "phantoms", n_training=64, n_validation=24, n_unseen=2)
+    write_phantom_cohort(folder / "phantoms", n_training=64, n_validation=24, n_unseen=2)
     return create_demo_study(folder)
 
 
 def test_shipped_checkpoints_are_small_and_say_what_they_are():
-    size = sum(p.stat().st_size for p in checkpoint_path("ldm").parent.rglob("*") if p.is_file())
+    size = sum(
+        p.stat().st_size for p in get_demo_checkpoint("ldm").parent.rglob("*") if p.is_file()
+    )
     assert size < 12e6
-    assert describe(checkpoint_path("ldm")).startswith("3D LDM")
-    assert read_recipe(checkpoint_path("embedder"), "embedder").input_shape == SHAPE
+    assert describe_checkpoint(get_demo_checkpoint("ldm")).startswith("3D LDM")
+    assert read_recipe(get_demo_checkpoint("embedder"), "embedder").input_shape == SHAPE
 
 
 @pytest.mark.timeout(900)  # the whole job at its real size; slow on a machine that is busy
 def test_it_samples_live_and_has_memorised(study):
     """Other seeds give other volumes; some are nearer to a training phantom than any new one."""
-    made = jobs.run(jobs.generate(study, 6, seed=100))
+    made = jobs.run_job(jobs.generate_volumes(study, 6, seed=100))
     assert len(made) == 6
-    result = jobs.run(jobs.scan(study))
+    result = jobs.run_job(jobs.scan_study(study))
     # Softer than planted ones, so some of them may pass for near-duplicates only.
     assert result.n_copies + result.n_near >= 1
     arrays = np.stack([study.array(s.path) for s in result.samples])

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.detector import CopyDetector, Null, learnt
-from napari_memscan.detection.planting.perturbations import draw
-from napari_memscan.detection.planting.plants import plant
-from napari_memscan.detection.retrieval.search import Found, Query, Search
+from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
+from napari_memscan.detection.detector import CopyDetector, NullDistribution, fit_class_limits
+from napari_memscan.detection.planting.perturbations import draw_perturbation
+from napari_memscan.detection.planting.plants import draw_planted_volumes
+from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
 from napari_memscan.errors import BadInput
 
 SHAPE = (20, 20, 20)
@@ -19,7 +19,7 @@ SHAPE = (20, 20, 20)
 
 def volumes(n, seed):
     low, high = HU_WINDOW
-    made = [phantom((seed, i), SHAPE).data for i in range(n)]
+    made = [draw_phantom((seed, i), SHAPE).data for i in range(n)]
     return np.clip((np.stack(made) - low) / (high - low), 0, 1).astype(np.float32)
 
 
@@ -38,7 +38,9 @@ def detector(training):
 def batch(training):
     """Four copies in other poses, and four volumes of nobody."""
     random = np.random.default_rng(0)
-    copies = [draw("all at once", SHAPE, random).apply(training[i]) for i in (3, 7, 11, 19)]
+    copies = [
+        draw_perturbation("all at once", SHAPE, random).apply(training[i]) for i in (3, 7, 11, 19)
+    ]
     return np.stack([*copies, *volumes(4, 3)])
 
 
@@ -57,15 +59,15 @@ def test_a_judgement_repeats_and_does_not_depend_on_the_number_of_processes(
     one = detector.predict(batch[:3])
     again = detector.predict(batch[:3])
     assert np.array_equal(one.scores, again.scores)
-    queries = [Query(partial(np.array, v)) for v in batch[:3]]
+    queries = [SearchQuery(partial(np.array, v)) for v in batch[:3]]
     search = detector.search_
     apart = list(search.find_all(queries, workers=2))
     assert [f.to_array().tobytes() for f in apart] == [f.to_array().tobytes() for f in one.found]
 
 
 def test_what_was_found_is_kept_and_read_again(detector, batch):
-    found = detector.search_.find(Query(partial(np.array, batch[0])))
-    again = Found.from_array(found.to_array())
+    found = detector.search_.find(SearchQuery(partial(np.array, batch[0])))
+    again = SearchResult.from_array(found.to_array())
     assert again.retrieved == found.retrieved
     assert again.to_array().tobytes() == found.to_array().tobytes()
     assert again.score == found.score
@@ -73,12 +75,12 @@ def test_what_was_found_is_kept_and_read_again(detector, batch):
 
 def test_volumes_of_the_same_subject_are_never_held_against_each_other(detector, batch):
     found = detector.search_.find(
-        Query(partial(np.array, batch[0]), proposed=(3, 5), excluded=(3,))
+        SearchQuery(partial(np.array, batch[0]), proposed=(3, 5), excluded=(3,))
     )
     assert 3 not in found.retrieved
     assert all(hit.index != 3 for hit in found.hits)
     with pytest.raises(BadInput, match="no training volume is left"):
-        detector.search_.find(Query(partial(np.array, batch[0]), excluded=tuple(range(24))))
+        detector.search_.find(SearchQuery(partial(np.array, batch[0]), excluded=tuple(range(24))))
 
 
 def test_same_subject_pairs_stay_out_of_the_null(training):
@@ -117,20 +119,22 @@ def test_null_and_planted_volumes_are_as_soft_as_what_the_decoder_makes(training
 
 
 def test_two_volumes_of_a_subject_are_one_in_the_null():
-    null = Null(np.array([0.2, 0.9, 0.5, 0.4]), ["a", "b", "a", ""], np.array([1.0, 2, 3, 4]))
-    each = null.one_each()
+    null = NullDistribution(
+        np.array([0.2, 0.9, 0.5, 0.4]), ["a", "b", "a", ""], np.array([1.0, 2, 3, 4])
+    )
+    each = null.nearest_per_subject()
     assert sorted(each.scores) == [0.4, 0.5, 0.9]
     assert dict(zip(each.scores, each.sharpness, strict=True)) == {0.5: 3, 0.9: 2, 0.4: 4}
 
 
 def test_planting_is_the_same_for_the_same_seed_and_kind_whatever_else_is_planted():
-    alone = plant(["rotation"], 5, range(3), SHAPE, (1, 2))
-    beside = plant(["blur", "rotation"], 5, range(3), SHAPE, (1, 2))
+    alone = draw_planted_volumes(["rotation"], 5, range(3), SHAPE, (1, 2))
+    beside = draw_planted_volumes(["blur", "rotation"], 5, range(3), SHAPE, (1, 2))
     assert beside[5:] == alone
     assert {one.label for one in alone} == {"copy"}
     # Nobody is taken twice before all were taken once.
     assert {one.source for one in alone[:3]} == {0, 1, 2}
-    assert plant(["rotation"], 5, range(3), SHAPE, (2, 2)) != alone
+    assert draw_planted_volumes(["rotation"], 5, range(3), SHAPE, (2, 2)) != alone
 
 
 def test_what_does_not_fit_is_refused(detector, training):
@@ -154,7 +158,9 @@ def test_copies_are_told_from_near_duplicates_by_how_far_anatomy_has_moved(detec
     assert limits.separability_["copy/near-duplicate"].auc > 0.95
     random = np.random.default_rng(8)
     changed = {
-        kind: np.stack([draw(kind, SHAPE, random).apply(training[i]) for i in range(5, 9)])
+        kind: np.stack(
+            [draw_perturbation(kind, SHAPE, random).apply(training[i]) for i in range(5, 9)]
+        )
         for kind in ("gamma", "bias field", "registered near-duplicate")
     }
     judgement = detector.predict(np.concatenate(list(changed.values())))
@@ -168,11 +174,11 @@ def test_copies_are_told_from_near_duplicates_by_how_far_anatomy_has_moved(detec
 
 def test_a_plant_that_was_not_found_says_nothing_about_displacements(detector):
     plants, found = detector.plants_, list(detector.planted_)
-    whole = learnt(detector.null_, plants, found)
+    whole = fit_class_limits(detector.null_, plants, found)
     first = next(i for i, one in enumerate(plants) if one.label == "copy")
     other = detector.search_.find(
-        Query(partial(np.array, volumes(1, 9)[0]), excluded=(plants[first].source,))
+        SearchQuery(partial(np.array, volumes(1, 9)[0]), excluded=(plants[first].source,))
     )
-    missed = learnt(detector.null_, plants, [*found[:first], other, *found[first + 1 :]])
+    missed = fit_class_limits(detector.null_, plants, [*found[:first], other, *found[first + 1 :]])
     assert missed.displacement_limit_ == pytest.approx(whole.displacement_limit_, rel=0.2)
     assert missed.copy_[0] == other.score != whole.copy_[0]

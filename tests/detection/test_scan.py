@@ -87,9 +87,17 @@ def test_two_scans_agree_to_the_byte_and_load_back(folders, tmp_path):
 def test_json_holds_what_scripts_need(folders):
     value = json.loads(scan_folders(folders, k=2).to_json())
     wanted = {
-        "threshold", "rule", "n_training", "n_validation", "n_synthetic", "n_copies", "n_mem",
-        "null_floor_copies", "null_floor_mem", "samples",
-    }  # fmt: skip
+        "threshold",
+        "rule",
+        "n_training",
+        "n_validation",
+        "n_synthetic",
+        "n_copies",
+        "n_mem",
+        "null_floor_copies",
+        "null_floor_mem",
+        "samples",
+    }
     assert wanted <= value.keys()
     assert {"path", "neighbour", "similarity", "verdict"} <= value["samples"][0].keys()
     assert len(value["samples"][0]["neighbours"]) == 2
@@ -182,9 +190,9 @@ def test_a_constant_vector_is_named_by_its_volume(arrays):
     [(-0.2, 3), (0.82, 3), (0.99, 3), (0.995, 4), (0.9995, 5), (0.99999, 6), (1.0, 6)],
 )
 def test_similarities_near_1_are_shown_with_more_decimals(threshold, digits):
-    from napari_memscan.detection.results.scan_result import digits_of
+    from napari_memscan.detection.results.scan_result import choose_decimals
 
-    assert digits_of(threshold) == digits
+    assert choose_decimals(threshold) == digits
     # Two that lie on either side of the threshold by a tenth of its distance to 1 look different.
     gap = max(1 - threshold, 1e-5)
     below, above = threshold - gap / 10, threshold + gap / 10

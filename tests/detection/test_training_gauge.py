@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_memscan.detection.training_gauge import MemorisationGauge
+from napari_memscan.detection.training_gauge import MemorisationMonitor
 from napari_memscan.errors import BadInput
 
 SHAPE = (10, 12, 14)
@@ -22,7 +22,7 @@ def training():
 
 @pytest.fixture(scope="module")
 def gauge(training):
-    return MemorisationGauge().fit(training, volumes(6, 1))
+    return MemorisationMonitor().fit(training, volumes(6, 1))
 
 
 def test_copies_are_counted_and_have_a_small_ratio(gauge, training):
@@ -37,7 +37,7 @@ def test_copies_are_counted_and_have_a_small_ratio(gauge, training):
 
 
 def test_a_volume_twice_in_training_and_constant_samples_break_nothing(training):
-    gauge = MemorisationGauge().fit(np.concatenate([training, training[:1]]), volumes(6, 1))
+    gauge = MemorisationMonitor().fit(np.concatenate([training, training[:1]]), volumes(6, 1))
     reading = gauge.measure([np.zeros(SHAPE, np.float32), training[0]])
     assert (reading.copies.k, reading.copies.n) == (1, 2)
     assert reading.median_ratio == pytest.approx(0, abs=1e-6)
@@ -51,16 +51,16 @@ def test_an_own_embedder_is_used(training):
     def corners(batch):
         return batch[:, 0, :3, :3, 0].reshape(len(batch), -1)
 
-    gauge = MemorisationGauge(corners).fit(training, volumes(6, 1))
+    gauge = MemorisationMonitor(corners).fit(training, volumes(6, 1))
     other = volumes(1, 5)
     other[0, :3, :3, 0] = training[7][:3, :3, 0]
     assert gauge.measure(other).copies.k == 1
-    assert MemorisationGauge().fit(training, volumes(6, 1)).measure(other).copies.k == 0
+    assert MemorisationMonitor().fit(training, volumes(6, 1)).measure(other).copies.k == 0
 
 
 def test_bad_volumes_are_named(gauge, training):
     with pytest.raises(BadInput, match="at least 2 and 1"):
-        MemorisationGauge().fit(training[:1], training)
+        MemorisationMonitor().fit(training[:1], training)
     with pytest.raises(BadInput, match="returned none"):
         gauge.measure([])
     with pytest.raises(BadInput, match="generated volume 0 has shape"):

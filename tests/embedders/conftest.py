@@ -8,12 +8,12 @@ def tiny_embedder(tmp_path_factory):
     """A contrastive embedder for volumes of 16^3, worked on at 8^3, all weights random."""
     import torch
 
-    from napari_memscan.checkpoints.native import save_checkpoint
-    from napari_memscan.checkpoints.recipe import EmbedderRecipe
-    from napari_memscan.embedders.encoder import ContrastiveEncoder
+    from napari_memscan.checkpoints.native_format import save_checkpoint
+    from napari_memscan.checkpoints.recipe import ContrastiveRecipe
+    from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
     from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
-    recipe = EmbedderRecipe(
+    recipe = ContrastiveRecipe(
         input_shape=(16, 16, 16),
         working_shape=(8, 8, 8),
         downsample=(4, 4, 4),

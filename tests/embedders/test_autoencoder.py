@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder

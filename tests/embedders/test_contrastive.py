@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 from napari_memscan.embedders.interface import Embedder
 from napari_memscan.errors import BadInput
@@ -31,7 +31,7 @@ def test_it_is_an_embedder(embedder):
 
 
 def test_vectors_are_the_encoders_on_scaled_then_averaged_volumes(embedder, tiny_embedder):
-    from napari_memscan.embedders.encoder import ContrastiveEncoder
+    from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
 
     network = ContrastiveEncoder(4, (4, 4, 4), (8, 8, 8), 6).eval()
     network.load_state_dict(load_weights(tiny_embedder, "embedder"))
@@ -63,11 +63,11 @@ def test_brightness_does_not_count(embedder):
 
 def test_volumes_are_turned_to_the_axes_of_the_network(tmp_path):
     """RAS volumes and a network that takes depth first: S, R, A."""
-    from napari_memscan.checkpoints.recipe import EmbedderRecipe
-    from napari_memscan.embedders.encoder import ContrastiveEncoder, scale_to_unit
+    from napari_memscan.checkpoints.recipe import ContrastiveRecipe
+    from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder, scale_to_unit
     from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
-    recipe = EmbedderRecipe(
+    recipe = ContrastiveRecipe(
         input_shape=(16, 8, 4),
         working_shape=(4, 16, 8),
         downsample=(1, 4, 2),

@@ -5,7 +5,7 @@ import pytest
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
 from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 from napari_memscan.embedders.loading import load_embedder
-from napari_memscan.embedders.lowres import LowResolutionEmbedder
+from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
 from napari_memscan.errors import BadInput
 
 

@@ -7,21 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.backbones import build_backbone
+from napari_memscan.checkpoints.backbone_networks import build_backbone
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.recipe import SlicesRecipe
 from napari_memscan.embedders import slices as module
-from napari_memscan.embedders.interface import Embedder, tell
+from napari_memscan.embedders.interface import Embedder, notify_preprocessing
 from napari_memscan.embedders.loading import load_embedder
-from napari_memscan.embedders.slices import SlicesEmbedder, pooled_slices, slices_of
+from napari_memscan.embedders.slices import SlicesEmbedder, extract_slices, pool_slices
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 ARGUMENTS = {
-    "block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [3, 4, 5, 6],
-    "n_input_channels": 1, "conv1_t_size": [3, 3], "conv1_t_stride": 1, "feed_forward": False,
-}  # fmt: skip
+    "block": "basic",
+    "layers": [1, 1, 1, 1],
+    "block_inplanes": [3, 4, 5, 6],
+    "n_input_channels": 1,
+    "conv1_t_size": [3, 3],
+    "conv1_t_stride": 1,
+    "feed_forward": False,
+}
 
 
 def saved(folder, **more):
@@ -59,7 +64,7 @@ def test_it_is_an_embedder_of_volumes_of_any_shape(embedder):
     assert embedder.name == "2D ResNet over slices along Z, mean+std, 12 features"
     for shape in ((16, 12, 8), (5, 30, 1)):
         assert embedder.embed(batch(2, shape)).shape == (2, 12)
-    tell(embedder, Preprocessing(shape=(4, 4, 4), intensity=MinMax()))
+    notify_preprocessing(embedder, Preprocessing(shape=(4, 4, 4), intensity=MinMax()))
 
 
 def test_slices_lie_as_radiologists_view_them():
@@ -67,7 +72,7 @@ def test_slices_lie_as_radiologists_view_them():
     volume[3, 4, 5] = 1  # right, anterior, superior
     volume[0, 4, 5] = 2  # left, anterior, superior
     volume[3, 0, 5] = 3  # right, posterior, superior
-    axial, coronal, sagittal = (slices_of(volume, axis) for axis in "ZYX")
+    axial, coronal, sagittal = (extract_slices(volume, axis) for axis in "ZYX")
     assert (axial.shape, coronal.shape, sagittal.shape) == ((6, 5, 4), (5, 6, 4), (4, 6, 5))
     assert (axial[5][0, 0], axial[5][0, -1], axial[5][-1, 0]) == (1, 2, 3)
     assert (coronal[4][0, 0], coronal[4][0, -1], coronal[0][0, 0]) == (1, 2, 3)
@@ -82,10 +87,10 @@ def test_slices_are_pooled_as_their_names_say():
         "mean+std": [3, 0, np.sqrt(8 / 3), np.sqrt(8 / 3)],
         "gem": [np.cbrt((1 + 27 + 125) / 3), np.cbrt(8 / 3)],
     }.items():
-        np.testing.assert_allclose(pooled_slices(features, pooling).numpy(), expected, rtol=1e-9)
+        np.testing.assert_allclose(pool_slices(features, pooling).numpy(), expected, rtol=1e-9)
     with pytest.raises(BadInput, match="pooling 'median': choose mean, max"):
-        pooled_slices(features, "median")
-    assert not pooled_slices(features[:1], "mean+std")[2:].any()
+        pool_slices(features, "median")
+    assert not pool_slices(features[:1], "mean+std")[2:].any()
 
 
 def test_a_vector_does_not_depend_on_its_neighbours_to_the_bit(embedder, tiny):
@@ -102,7 +107,7 @@ def test_few_slices_at_a_time_give_the_same_vector(embedder, monkeypatch):
     whole = embedder.embed(batch(2))
     seen = []
     hook = embedder._network.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
-    monkeypatch.setattr(module, "PIXELS", 3 * 16 * 12 + 5)
+    monkeypatch.setattr(module, "MAX_PIXELS", 3 * 16 * 12 + 5)
     np.testing.assert_allclose(embedder.embed(batch(2)), whole, rtol=1e-5, atol=1e-6)
     hook.remove()
     assert seen == [3, 3, 2] * 2

@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.recipe import StructuralRecipe
 from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 from napari_memscan.embedders.interface import Embedder
-from napari_memscan.embedders.multiscale import FLIPS, GeM, MultiScaleEncoder, standardised
+from napari_memscan.embedders.multiscale_encoder import (
+    AXIS_FLIPS,
+    GeneralisedMeanPool,
+    MultiScaleEncoder,
+    standardise_volumes,
+)
 from napari_memscan.embedders.structural import StructuralEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -27,9 +32,15 @@ def batch(n=3, seed=0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     recipe = StructuralRecipe(
-        input_shape=SHAPE, working_shape=(8, 6, 8), width=4, stages=2, cells=2, hidden=10, dim=6,
+        input_shape=SHAPE,
+        working_shape=(8, 6, 8),
+        width=4,
+        stages=2,
+        cells=2,
+        hidden=10,
+        dim=6,
         preprocessing=Preprocessing(shape=SHAPE, intensity=MinMax()),
-    )  # fmt: skip
+    )
     network = MultiScaleEncoder((8, 6, 8), 4, 2, 2, 6, 10)
     random = torch.Generator().manual_seed(0)
     weights = {
@@ -67,29 +78,29 @@ def test_a_vector_does_not_depend_on_its_neighbours_to_the_bit(embedder, folder)
 
 def test_flips_brightness_and_contrast_do_not_count(embedder):
     first = embedder.embed(batch(1))
-    for axes in FLIPS:
+    for axes in AXIS_FLIPS:
         flipped = 0.5 * np.flip(batch(1), axes) + 0.2
         np.testing.assert_allclose(embedder.embed(flipped), first, rtol=1e-2, atol=1e-2)
 
 
 def test_the_template_is_the_mean_of_volumes_turned_alike():
     network = MultiScaleEncoder((8, 6, 8), 4, 2, 2, 6, 10)
-    x = standardised(torch.randn(1, 1, 8, 6, 8, generator=torch.Generator().manual_seed(0)))
+    x = standardise_volumes(torch.randn(1, 1, 8, 6, 8, generator=torch.Generator().manual_seed(0)))
     turned = torch.cat([x, x.flip(2), x, x.flip((3, 4)), x])
     network.learn_template(turned)
     template = network.template.clone()
-    alike = [(template - x.flip(axes)).abs().max() < 0.1 for axes in FLIPS]
+    alike = [(template - x.flip(axes)).abs().max() < 0.1 for axes in AXIS_FLIPS]
     assert sum(map(bool, alike)) == 1
 
 
 def test_gem_with_exponent_one_is_the_mean_and_large_ones_near_the_maximum():
     x = torch.rand(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.1
     cells = x.reshape(2, 3, 2, 2, 2, 2, 2, 2).mean(dim=(3, 5, 7)).flatten(1)
-    torch.testing.assert_close(GeM(2, 1.0)(x), cells)
-    peaks, pooled = x.amax(dim=(2, 3, 4)), GeM(1, 8.0)(x)
+    torch.testing.assert_close(GeneralisedMeanPool(2, 1.0)(x), cells)
+    peaks, pooled = x.amax(dim=(2, 3, 4)), GeneralisedMeanPool(1, 8.0)(x)
     assert (pooled < peaks).all()
     assert (pooled > x.mean(dim=(2, 3, 4))).all()
-    assert GeM(9)(x).shape == (2, 3 * 64)
+    assert GeneralisedMeanPool(9)(x).shape == (2, 3 * 64)
 
 
 def test_the_hash_follows_the_weights(embedder, folder, tmp_path):

@@ -10,8 +10,8 @@ from napari_memscan.checkpoints.networks import build_autoencoder
 from napari_memscan.errors import BadInput
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def large(generator):
 
 
 def volume(generator, **options):
-    (sample,) = (s for s in generator.generate([3], **options) if isinstance(s, Sample))
+    (sample,) = (s for s in generator.generate([3], **options) if isinstance(s, GeneratedSample))
     return sample
 
 
@@ -51,15 +51,19 @@ def volume(generator, **options):
 )
 def test_the_window_is_halved_until_it_fits(large, monkeypatch, room, expected):
     latent = torch.zeros((1, 3, 64, 48, 16), device="meta")
-    whole = needs.need(large.decode, latent).bytes * needs.WORKSPACE / needs.USABLE
-    monkeypatch.setattr(needs, "free_bytes", lambda device: room * whole)
-    assert decoding.choose(large, CPU) == expected
+    whole = (
+        needs.estimate_need(large.decode, latent).bytes
+        * needs.WORKSPACE_FACTOR
+        / needs.USABLE_SHARE
+    )
+    monkeypatch.setattr(needs, "get_free_bytes", lambda device: room * whole)
+    assert decoding.choose_decoding(large, CPU) == expected
 
 
 def test_windows_can_be_asked_for_where_the_whole_would_fit(large):
-    assert decoding.choose(large, CPU, "whole") == "whole"
-    assert decoding.choose(large, CPU, "window") == "window:32x48x16:0.5"
-    assert decoding.choose(large, CPU, "window:7x8x9:0.25") == "window:7x8x9:0.25"
+    assert decoding.choose_decoding(large, CPU, "whole") == "whole"
+    assert decoding.choose_decoding(large, CPU, "window") == "window:32x48x16:0.5"
+    assert decoding.choose_decoding(large, CPU, "window:7x8x9:0.25") == "window:7x8x9:0.25"
 
 
 @pytest.mark.parametrize(
@@ -68,14 +72,14 @@ def test_windows_can_be_asked_for_where_the_whole_would_fit(large):
 )
 def test_other_ways_are_refused(large, wrong):
     with pytest.raises(BadInput, match="choose auto, whole, window"):
-        decoding.choose(large, CPU, wrong)
+        decoding.choose_decoding(large, CPU, wrong)
 
 
 def test_a_window_over_everything_gives_the_whole(generator):
     latent = torch.randn((1, 3, 8, 8, 8), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        whole = decoding.decode(generator.model, latent)
-        one = decoding.decode(generator.model, latent, "window:8x8x8:0.5")
+        whole = decoding.decode_latent(generator.model, latent)
+        one = decoding.decode_latent(generator.model, latent, "window:8x8x8:0.5")
     assert whole.shape == one.shape == (1, 1, 16, 16, 16)
     assert torch.allclose(whole, one, atol=1e-5)
 
@@ -88,15 +92,15 @@ def test_windows_of_a_network_that_looks_near_give_the_whole():
     model = SimpleNamespace(codec=codec)
     latent = torch.randn(1, 3, 12, 10, 8)
     with torch.inference_mode():
-        windowed = decoding.decode(model, latent, "window:6x6x6:0.5")
+        windowed = decoding.decode_latent(model, latent, "window:6x6x6:0.5")
         assert torch.allclose(windowed, layer(latent), atol=1e-5)
 
 
 def test_windowed_samples_are_near_the_whole_ones_and_say_so(tmp_path):
     """On the demo's model, windows of 8 out of 12 cells: a correlation above 0.9 is left."""
-    from napari_memscan.demo.study import checkpoint_path
+    from napari_memscan.demo.study import get_demo_checkpoint
 
-    demo = LDMGenerator(checkpoint_path("ldm"), "cpu")
+    demo = LDMGenerator(get_demo_checkpoint("ldm"), "cpu")
     fixed = {"steps": 2, "precision": "float32", "batch": 1}
     whole = volume(demo, decode="whole", **fixed)
     windowed = volume(demo, decode="window:8x8x8:0.5", **fixed)

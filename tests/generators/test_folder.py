@@ -5,7 +5,7 @@ import pytest
 
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.folder import FolderGenerator
-from napari_memscan.generators.interface import Sample
+from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 def test_every_file_is_a_sample_without_seed_or_model(folder):
     samples = list(FolderGenerator(folder).generate([1, 2, 3], steps=5, sampler="ddpm"))
-    assert all(isinstance(s, Sample) for s in samples)
+    assert all(isinstance(s, GeneratedSample) for s in samples)
     assert [s.volume.path.name for s in samples] == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
     assert [s.index for s in samples] == [0, 1, 2]
     assert {(s.seed, s.recipe_hash, s.checkpoint_hash) for s in samples} == {(None, "", "")}

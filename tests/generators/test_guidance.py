@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.guidance import Guidance, check_guidance, encoded
-from napari_memscan.generators.interface import Sample, Settings
+from napari_memscan.generators.guidance import Guidance, check_guidance, encode_volume
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.generators.roundtrip import roundtrip
-from napari_memscan.generators.schedule import Schedule
+from napari_memscan.generators.roundtrip import reconstruct_volume
+from napari_memscan.generators.sample import GeneratedSample, SamplingSettings
+from napari_memscan.generators.schedule import SamplingSchedule
 
 EXACT = {"batch": 1, "precision": "float32", "decode": "whole", "memory": "contiguous"}
 
@@ -31,7 +31,7 @@ def latents(n, seed=0, shape=(3, 8, 8, 8)):
 
 def samples(generator, seeds, **options):
     drawn = generator.generate(seeds, **EXACT, **options)
-    return [event for event in drawn if isinstance(event, Sample)]
+    return [event for event in drawn if isinstance(event, GeneratedSample)]
 
 
 class Memoriser:
@@ -42,7 +42,7 @@ class Memoriser:
     def __init__(self, generator, latent, sampler):
         recipe = generator.recipe.scheduler
         self.latent, self.kind = latent[None], recipe.prediction_type
-        self.schedule = Schedule(recipe, sampler, generator.recipe.steps, 512)
+        self.schedule = SamplingSchedule(recipe, sampler, generator.recipe.steps, 512)
 
     def __call__(self, x, level, labels=None):
         index = next(i for i, t in enumerate(self.schedule.timesteps) if abs(t - level[0]) < 1e-3)
@@ -120,7 +120,7 @@ def test_guided_bytes_repeat_and_the_settings_say_what_they_depend_on(generator)
     assert guided.volume.data.tobytes() != plain.volume.data.tobytes()
     beside = samples(generator, [8, 3], guidance=guidance)[1]
     assert beside.volume.data.tobytes() == guided.volume.data.tobytes()
-    settings = Settings.parse(guided.settings)
+    settings = SamplingSettings.parse(guided.settings)
     assert settings.guidance == f"1.5:{guidance.limit:.6f}:4:0123456789abcdef"
     assert str(settings) == guided.settings
     with pytest.raises(BadInput, match="latents of the training volumes are needed"):
@@ -152,7 +152,7 @@ def test_the_gradient_is_that_of_the_similarity():
 
 @pytest.mark.parametrize(("sampler", "scheduler"), WAYS)
 def test_a_prediction_is_read_and_moved_alike(sampler, scheduler):
-    schedule = Schedule(scheduler, sampler, 7)
+    schedule = SamplingSchedule(scheduler, sampler, 7)
     random = torch.Generator().manual_seed(0)
     for index in range(7):
         latent, prediction, shift = torch.randn((3, 1, 1, 2, 2, 2), generator=random)
@@ -166,7 +166,7 @@ def test_a_prediction_is_read_and_moved_alike(sampler, scheduler):
 
 
 def test_the_clean_latent_is_the_one_that_monai_reads():
-    schedule = Schedule(SchedulerRecipe(prediction_type="v_prediction"), "ddim", 10)
+    schedule = SamplingSchedule(SchedulerRecipe(prediction_type="v_prediction"), "ddim", 10)
     latent, prediction = torch.randn((2, 1, 1, 4, 4, 4), generator=torch.Generator().manual_seed(3))
     _, clean = schedule._scheduler.step(prediction, schedule.timesteps[4], latent)
     np.testing.assert_allclose(schedule.clean(4, prediction, latent), clean, atol=1e-5)
@@ -174,11 +174,11 @@ def test_the_clean_latent_is_the_one_that_monai_reads():
 
 def test_encoded_latents_decode_to_what_the_autoencoder_gives_back(generator):
     volume = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
-    latent = encoded(generator, volume)
+    latent = encode_volume(generator, volume)
     assert latent.shape == generator.recipe.latent_shape
     with torch.inference_mode():
         image = generator.model.decode(torch.from_numpy(latent)[None])[0, 0]
-    np.testing.assert_allclose(image.clip(0, 1), roundtrip(generator, volume), atol=1e-5)
+    np.testing.assert_allclose(image.clip(0, 1), reconstruct_volume(generator, volume), atol=1e-5)
 
 
 def test_what_the_recipe_does_not_allow_is_refused(tiny_ldm, tmp_path):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.generators.interface import Sample, Settings, Step
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,11 @@ EXACT = {"batch": 1, "precision": "float32", "decode": "whole"}
 
 
 def volumes(generator, seeds, **options):
-    return [s.volume.data for s in generator.generate(seeds, **options) if isinstance(s, Sample)]
+    return [
+        s.volume.data
+        for s in generator.generate(seeds, **options)
+        if isinstance(s, GeneratedSample)
+    ]
 
 
 def by_monai(generator, seed, sampler, steps, **options):
@@ -201,7 +205,7 @@ def test_conditions_beside_a_sample_do_not_change_its_bytes(conditional_ldm):
     for names in (["right", "left", ""], ["left", "left", "right", "right"]):
         seeds = [7 if name == "right" else 100 + i for i, name in enumerate(names)]
         made = list(generator.generate(seeds, conditions=names, **options))
-        samples = [s for s in made if isinstance(s, Sample)]
+        samples = [s for s in made if isinstance(s, GeneratedSample)]
         assert [(s.seed, s.condition) for s in samples] == list(zip(seeds, names, strict=True))
         same = [s.volume.data.tobytes() == alone.tobytes() for s in samples]
         assert same == [name == "right" for name in names]
@@ -209,13 +213,15 @@ def test_conditions_beside_a_sample_do_not_change_its_bytes(conditional_ldm):
 
 def test_a_seed_draws_its_condition_where_none_is_named(conditional_ldm, generator):
     drawing = LDMGenerator(conditional_ldm, "cpu")
-    samples = [s for s in drawing.generate(range(6), steps=1) if isinstance(s, Sample)]
+    samples = [s for s in drawing.generate(range(6), steps=1) if isinstance(s, GeneratedSample)]
     names = [drawing.recipe.conditioning.drawn(seed) for seed in range(6)]
     assert [s.condition for s in samples] == names
     assert len(set(names)) > 1
     named = volumes(drawing, range(6), steps=1, conditions=names)
     assert [v.tobytes() for v in named] == [s.volume.data.tobytes() for s in samples]
-    assert {s.condition for s in generator.generate([1, 2]) if isinstance(s, Sample)} == {""}
+    assert {s.condition for s in generator.generate([1, 2]) if isinstance(s, GeneratedSample)} == {
+        ""
+    }
 
 
 def test_an_unknown_condition_is_refused_at_the_call_with_those_that_are_known(
@@ -252,17 +258,17 @@ def test_place_and_neighbours_in_a_batch_do_not_change_bytes(
 
 def test_a_batch_is_seen_step_by_step_then_its_samples(generator):
     events = list(generator.generate([4, 9, 1], steps=2, start=10, batch=2))
-    assert [(e.sample, e.step) if isinstance(e, Step) else e.seed for e in events] == [
+    assert [(e.sample, e.step) if isinstance(e, DenoisingStep) else e.seed for e in events] == [
         *((10, 1), (10, 2), 4, 9),
         *((12, 1), (12, 2), 1),
     ]
-    assert [e.index for e in events if isinstance(e, Sample)] == [10, 11, 12]
+    assert [e.index for e in events if isinstance(e, GeneratedSample)] == [10, 11, 12]
 
 
 def test_settings_stand_beside_each_sample_and_give_it_again(generator):
     options = {"batch": 2, "memory": "channels_last", "decode": "window:4x4x4:0.5"}
-    sample = next(s for s in generator.generate([3], **options) if isinstance(s, Sample))
-    settings = Settings.parse(sample.settings)
+    sample = next(s for s in generator.generate([3], **options) if isinstance(s, GeneratedSample))
+    settings = SamplingSettings.parse(sample.settings)
     assert (settings.batch, settings.memory) == (2, "channels_last")
     assert settings.threads == torch.get_num_threads()
     again = volumes(generator, [3], **asdict(settings))[0]
@@ -341,7 +347,7 @@ def test_sampling_leaves_the_global_noise_alone(generator):
 
 def test_every_step_is_seen_then_the_sample(generator):
     events = list(generator.generate([4, 9], steps=2, start=10, batch=1))
-    steps = [(e.sample, e.step, e.total) for e in events if isinstance(e, Step)]
+    steps = [(e.sample, e.step, e.total) for e in events if isinstance(e, DenoisingStep)]
     assert steps == [(10, 1, 2), (10, 2, 2), (11, 1, 2), (11, 2, 2)]
     first, second = events[2], events[5]
     assert (first.index, first.seed, second.index, second.seed) == (10, 4, 11, 9)
@@ -368,7 +374,7 @@ def test_not_asking_on_stops_within_one_step(generator, monkeypatch):
 
 
 def test_volumes_are_in_the_units_of_the_window_with_spacing(generator, tiny_ldm, tmp_path):
-    sample = next(s for s in generator.generate([2]) if isinstance(s, Sample))
+    sample = next(s for s in generator.generate([2]) if isinstance(s, GeneratedSample))
     data = sample.volume.data
     assert data.shape == (16, 16, 16)
     assert data.dtype == np.float32
@@ -384,7 +390,9 @@ def test_volumes_are_in_the_units_of_the_window_with_spacing(generator, tiny_ldm
         preprocessing={**preprocessing, "intensity": {"rule": "percentile"}},
         spacing=None,
     )
-    plain = next(s for s in LDMGenerator(folder, "cpu").generate([2]) if isinstance(s, Sample))
+    plain = next(
+        s for s in LDMGenerator(folder, "cpu").generate([2]) if isinstance(s, GeneratedSample)
+    )
     np.testing.assert_allclose(plain.volume.data, (data + 300) / 1200, atol=1e-6)
     assert plain.volume.spacing is None
 

@@ -11,8 +11,8 @@ from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.errors import BadInput
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
-from napari_memscan.generators.interface import Settings
-from napari_memscan.generators.memory import Need, need
+from napari_memscan.generators.memory import MemoryNeed, estimate_need
+from napari_memscan.generators.sample import SamplingSettings
 
 CPU = torch.device("cpu")
 KEYS = [(p, m) for p in ("float32", "bfloat16") for m in ("contiguous", "channels_last")]
@@ -21,7 +21,7 @@ KEYS = [(p, m) for p in ("float32", "bfloat16") for m in ("contiguous", "channel
 def measured(monkeypatch, *times):
     """Let the probe have found these seconds, as far as there are any."""
     found = dict(zip(KEYS, times, strict=False))
-    monkeypatch.setattr(machine, "probe", lambda device, threads: found)
+    monkeypatch.setattr(machine, "time_convolutions", lambda device, threads: found)
 
 
 @pytest.mark.parametrize(
@@ -36,58 +36,58 @@ def measured(monkeypatch, *times):
 )
 def test_only_a_clear_gain_changes_bytes(monkeypatch, times, precision, memory):
     measured(monkeypatch, *times)
-    assert machine.precision(CPU, 1) == precision
-    assert machine.memory(CPU, 1, precision) == memory
+    assert machine.choose_precision(CPU, 1) == precision
+    assert machine.choose_memory_format(CPU, 1, precision) == memory
 
 
 def test_a_wish_goes_before_what_was_measured(monkeypatch):
     measured(monkeypatch, 1.0, 0.1, 0.1, 0.1)
-    assert machine.precision(CPU, 1, "float32") == "float32"
-    assert machine.memory(CPU, 1, "bfloat16", "contiguous") == "contiguous"
+    assert machine.choose_precision(CPU, 1, "float32") == "float32"
+    assert machine.choose_memory_format(CPU, 1, "bfloat16", "contiguous") == "contiguous"
     # A precision that the probe left out has no times.
-    assert machine.memory(torch.device("cuda"), 1, "float16") == "contiguous"
+    assert machine.choose_memory_format(torch.device("cuda"), 1, "float16") == "contiguous"
     with pytest.raises(BadInput, match="on mps choose auto, float32"):
-        machine.precision(torch.device("mps"), 1, "bfloat16")
+        machine.choose_precision(torch.device("mps"), 1, "bfloat16")
 
 
 def test_the_probe_takes_part_of_a_second_and_is_made_once():
-    machine.probe.cache_clear()
-    times = machine.probe("cpu", 1)
+    machine.time_convolutions.cache_clear()
+    times = machine.time_convolutions("cpu", 1)
     assert set(times) in (set(KEYS), set(KEYS[:2]))
     assert all(0 < seconds < 1 for seconds in times.values())
-    assert machine.probe("cpu", 1) is times
+    assert machine.time_convolutions("cpu", 1) is times
 
 
 def test_a_processor_without_bfloat16_is_not_asked_to_compute_in_it(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    machine.probe.cache_clear()
+    machine.time_convolutions.cache_clear()
     try:
-        assert set(machine.probe("cpu", 1)) == set(KEYS[:2])
-        assert machine.precision(CPU, 1) == "float32"
+        assert set(machine.time_convolutions("cpu", 1)) == set(KEYS[:2])
+        assert machine.choose_precision(CPU, 1) == "float32"
     finally:
-        machine.probe.cache_clear()
+        machine.time_convolutions.cache_clear()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    assert machine._reduced(CPU) == ("bfloat16",)
-    assert set(machine.probe("mps", 1)) == set(KEYS[:2])
+    assert machine._find_reduced_precisions(CPU) == ("bfloat16",)
+    assert set(machine.time_convolutions("mps", 1)) == set(KEYS[:2])
 
 
 def test_threads_count_in_the_block_only():
     before = torch.get_num_threads()
-    with machine.threads_set(before + 1):
+    with machine.use_threads(before + 1):
         assert torch.get_num_threads() == before + 1
-    with machine.threads_set(0):
+    with machine.use_threads(0):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
 
 
 def test_networks_and_tensors_are_brought_into_a_format():
     layer = torch.nn.Sequential(torch.nn.Conv3d(4, 8, 3), torch.nn.Linear(3, 3))
-    machine.arranged(layer, "channels_last")
+    machine.to_memory_format(layer, "channels_last")
     weight = layer[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
-    machine.arranged(layer, "contiguous")
+    machine.to_memory_format(layer, "contiguous")
     assert layer[0].weight.is_contiguous()
-    data = machine.arranged(torch.zeros(1, 4, 5, 5, 5), "channels_last")
+    data = machine.to_memory_format(torch.zeros(1, 4, 5, 5, 5), "channels_last")
     assert data.is_contiguous(memory_format=torch.channels_last_3d)
 
 
@@ -101,18 +101,18 @@ def test_what_lives_at_one_time_is_counted():
         return y[:1].sum()
 
     x = torch.zeros(1000, device="meta")
-    assert need(run, x).bytes == 3 * 4000
+    assert estimate_need(run, x).bytes == 3 * 4000
     # A view takes no memory.
-    assert need(lambda x: x.view(10, 100).T, x).bytes == 4000
+    assert estimate_need(lambda x: x.view(10, 100).T, x).bytes == 4000
 
 
 def test_the_share_of_slow_convolutions_is_counted():
     with torch.device("meta"):
         layer = torch.nn.Conv3d(32, 32, 3, padding=1)
         small, large = torch.zeros(1, 32, 8, 8, 8), torch.zeros(1, 32, 64, 64, 8)
-    assert need(layer, small).small == 1
-    assert need(layer, large).small == 0
-    assert need(lambda x: x + 1, large).small == 0
+    assert estimate_need(layer, small).small == 1
+    assert estimate_need(layer, large).small == 0
+    assert estimate_need(lambda x: x + 1, large).small == 0
 
 
 # VmHWM, not ru_maxrss: that one begins with the memory of the process that starts this one.
@@ -134,28 +134,28 @@ def test_what_is_counted_is_what_a_run_takes():
     """The real peak lies between what lives at one time and that times `WORKSPACE`."""
     with torch.device("meta"):
         net = torch.nn.Sequential(*[torch.nn.Conv3d(16, 16, 3, padding=1) for _ in range(3)])
-        expected = need(net, torch.zeros(1, 16, 112, 112, 112)).bytes
+        expected = estimate_need(net, torch.zeros(1, 16, 112, 112, 112)).bytes
     run = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert 0.8 * expected < int(run.stdout) < needs.WORKSPACE * expected
+    assert 0.8 * expected < int(run.stdout) < needs.WORKSPACE_FACTOR * expected
 
 
 def test_the_batch_goes_by_memory_on_a_gpu_and_by_kernels_on_a_processor(monkeypatch):
     cuda = torch.device("cuda")
     for free, expected in ((2.0**40, 8), (8.1, 8), (7.9, 4), (3.9, 2), (0.1, 1)):
-        monkeypatch.setattr(machine, "free_bytes", lambda device, free=free: free * 1000)
-        needed = Need(int(1000 * needs.USABLE / needs.WORKSPACE), 0.0)
-        assert machine.batch(needed, cuda) == expected
-    assert machine.batch(Need(1, 1.0), CPU) == 2
-    assert machine.batch(Need(1, 0.1), CPU) == 1
+        monkeypatch.setattr(machine, "get_free_bytes", lambda device, free=free: free * 1000)
+        needed = MemoryNeed(int(1000 * needs.USABLE_SHARE / needs.WORKSPACE_FACTOR), 0.0)
+        assert machine.choose_batch_size(needed, cuda) == expected
+    assert machine.choose_batch_size(MemoryNeed(1, 1.0), CPU) == 2
+    assert machine.choose_batch_size(MemoryNeed(1, 0.1), CPU) == 1
 
 
 def test_processes_on_one_host_share_its_memory(monkeypatch):
     for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
         monkeypatch.delenv(name, raising=False)
-    alone = needs.free_bytes(CPU)
+    alone = needs.get_free_bytes(CPU)
     assert 0 < alone < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert needs.free_bytes(CPU) == pytest.approx(alone / 4, rel=0.3)
+    assert needs.get_free_bytes(CPU) == pytest.approx(alone / 4, rel=0.3)
 
 
 def test_the_limit_of_a_batch_job_counts(tmp_path):
@@ -163,22 +163,22 @@ def test_the_limit_of_a_batch_job_counts(tmp_path):
     own.write_text("0::/slurm/job_1\n")
     job = tmp_path / "slurm" / "job_1"
     job.mkdir(parents=True)
-    assert needs._cgroup_room(tmp_path, own) == []
+    assert needs._read_cgroup_room(tmp_path, own) == []
     (job / "memory.max").write_text("max\n")
     (job / "memory.current").write_text("100\n")
     (job.parent / "memory.max").write_text("1000\n")
     (job.parent / "memory.current").write_text("400\n")
-    assert needs._cgroup_room(tmp_path, own) == [600]
-    assert needs._cgroup_room(tmp_path, tmp_path / "missing") == []
+    assert needs._read_cgroup_room(tmp_path, own) == [600]
+    assert needs._read_cgroup_room(tmp_path, tmp_path / "missing") == []
 
 
 # Settings as text
 
 
 def test_settings_are_read_as_they_were_written():
-    settings = Settings(4, "bfloat16", "channels_last", 2, "window:8x8x8:0.5")
-    assert Settings.parse(str(settings)) == settings
-    assert Settings.parse("") == Settings()
+    settings = SamplingSettings(4, "bfloat16", "channels_last", 2, "window:8x8x8:0.5")
+    assert SamplingSettings.parse(str(settings)) == settings
+    assert SamplingSettings.parse("") == SamplingSettings()
     assert str(settings) == (
         "batch=4 precision=bfloat16 memory=channels_last threads=2 decode=window:8x8x8:0.5"
     )
@@ -187,7 +187,7 @@ def test_settings_are_read_as_they_were_written():
 @pytest.mark.parametrize("text", ["batch=x threads=1", "nonsense", "batch=1 threads=1 speed=9"])
 def test_other_texts_are_no_settings(text):
     with pytest.raises(BadInput, match=r"in samples\.csv: not readable"):
-        Settings.parse(text)
+        SamplingSettings.parse(text)
 
 
 def test_a_model_on_the_meta_device_says_what_it_needs(tiny_ldm):

@@ -8,7 +8,7 @@ import torch
 from napari_memscan.checkpoints.networks import build_scheduler
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.schedule import Schedule
+from napari_memscan.generators.schedule import SamplingSchedule
 
 MEAN, SPREAD = 1.0, 0.15
 
@@ -17,7 +17,7 @@ def drawn(sampler, steps, prediction="v_prediction"):
     """Sample 4000 numbers with the exact denoiser of a normal distribution."""
     recipe = SchedulerRecipe(prediction_type=prediction)
     alphas = build_scheduler(recipe, "ddpm").alphas_cumprod
-    schedule = Schedule(recipe, sampler, steps)
+    schedule = SamplingSchedule(recipe, sampler, steps)
     random = torch.Generator().manual_seed(0)
     x = torch.randn((4000, 1), generator=random)
     for index, level in enumerate(schedule.timesteps):
@@ -54,7 +54,7 @@ def test_ddim_arrives(steps):
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [1, 2, 7, 1000])
 def test_levels_go_down_from_the_noisiest(sampler, steps):
-    levels = Schedule(SchedulerRecipe(), sampler, steps).timesteps
+    levels = SamplingSchedule(SchedulerRecipe(), sampler, steps).timesteps
     assert levels[0] == 999
     assert len(levels) == steps
     assert all(a > b for a, b in pairwise(levels))
@@ -63,7 +63,7 @@ def test_levels_go_down_from_the_noisiest(sampler, steps):
 
 def test_all_levels_of_ddpm_are_monais_own():
     recipe = SchedulerRecipe(num_train_timesteps=30)
-    schedule, monai = Schedule(recipe, "ddpm", 30), build_scheduler(recipe, "ddpm")
+    schedule, monai = SamplingSchedule(recipe, "ddpm", 30), build_scheduler(recipe, "ddpm")
     monai.set_timesteps(30)
     x, answer = torch.randn(1, 1, 2, 2, 2), torch.randn(1, 1, 2, 2, 2)
     for index, level in enumerate(monai.timesteps):
@@ -75,4 +75,4 @@ def test_all_levels_of_ddpm_are_monais_own():
 @pytest.mark.parametrize("steps", [0, 31])
 def test_more_steps_than_levels_are_refused(steps):
     with pytest.raises(BadInput, match=f"steps {steps}: between 1 and 30 fit this model"):
-        Schedule(SchedulerRecipe(num_train_timesteps=30), "ddim", steps)
+        SamplingSchedule(SchedulerRecipe(num_train_timesteps=30), "ddim", steps)

@@ -180,7 +180,7 @@ def tensor(storage: Ops, shape: Any, strides: Any = None, offset: int = 0) -> Op
 @functools.cache
 def embedder_state() -> dict[str, np.ndarray]:
     """Weights of a small embedder that the project itself can read."""
-    from napari_memscan.embedders.encoder import ContrastiveEncoder
+    from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
 
     random = np.random.default_rng(0)
     network = ContrastiveEncoder(4, (4, 4, 4), (8, 8, 8), 6)
@@ -264,10 +264,10 @@ def legacy(
 
 def recipe(files: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     """`recipe.json` of the small embedder."""
-    from napari_memscan.checkpoints.recipe import EmbedderRecipe
+    from napari_memscan.checkpoints.recipe import ContrastiveRecipe
     from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
-    made = EmbedderRecipe(
+    made = ContrastiveRecipe(
         input_shape=(16, 16, 16),
         working_shape=(8, 8, 8),
         downsample=(4, 4, 4),
@@ -555,8 +555,17 @@ def _in_legacy(name: str, make: Callable[[Path, Path], Ops]) -> None:
 
 
 # The older format goes through the same unpickler, so one route of each opcode is enough.
-LEGACY = ("reduce-os-system", "reduce-load-from-bytes", "stack-global", "inst", "obj", "newobj",
-          "newobj-ex", "ext4", "build-setstate")  # fmt: skip
+LEGACY = (
+    "reduce-os-system",
+    "reduce-load-from-bytes",
+    "stack-global",
+    "inst",
+    "obj",
+    "newobj",
+    "newobj-ex",
+    "ext4",
+    "build-setstate",
+)
 for _name, _route in ROUTES.items():
     _in_containers(_name, _route)
     if _name in LEGACY:
@@ -1230,11 +1239,26 @@ def zip_central(
     return (
         struct.pack(
             "<4s6H3I5H2I",
-            b"PK\1\2", 20, 20, flags, method, 0, 33, crc, packed, size, len(name),
-            0, 0, 0, 0, 0, at,
+            b"PK\1\2",
+            20,
+            20,
+            flags,
+            method,
+            0,
+            33,
+            crc,
+            packed,
+            size,
+            len(name),
+            0,
+            0,
+            0,
+            0,
+            0,
+            at,
         )
         + name
-    )  # fmt: skip
+    )
 
 
 def zip_end(count: int, length: int, at: int, comment: bytes = b"") -> bytes:
@@ -1478,9 +1502,24 @@ def _(folder, marker):
     body = local + name + extra + dumped(EMPTY)
     central = struct.pack(
         "<4s6H3I5H2I",
-        b"PK\1\2", 45, 45, 0, 0, 0, 33, 0, 2**32 - 1, 2**32 - 1, len(name),
-        len(extra), 0, 0, 0, 0, 0,
-    )  # fmt: skip
+        b"PK\1\2",
+        45,
+        45,
+        0,
+        0,
+        0,
+        33,
+        0,
+        2**32 - 1,
+        2**32 - 1,
+        len(name),
+        len(extra),
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
     directory = central + name + extra
     path.write_bytes(body + directory + zip_end(1, len(directory), len(body)))
     return path
@@ -1603,9 +1642,14 @@ _unsafe("header-long-number", lambda h, d: (b'{"a": ' + b"9" * 10**5 + b"}", d))
 _unsafe("header-100k-keys", lambda h, d: ({f"k{i}": h[FIRST] for i in range(40_000)}, d))
 _unsafe(
     "duplicate-key",
-    lambda h, d: (json.dumps(h)[:-1].encode() + f', "{FIRST}": '.encode()
-                  + json.dumps(h["dense.1.weight"]).encode() + b"}", d),
-)  # fmt: skip
+    lambda h, d: (
+        json.dumps(h)[:-1].encode()
+        + f', "{FIRST}": '.encode()
+        + json.dumps(h["dense.1.weight"]).encode()
+        + b"}",
+        d,
+    ),
+)
 _unsafe("offsets-overlap", lambda h, d: _entry(data_offsets=[400, 832])(h, d))
 _unsafe("offsets-beyond-file", _entry(data_offsets=[10**9, 10**9 + 432]))
 _unsafe("offsets-negative", _entry(data_offsets=[-432, 0]))
@@ -2148,10 +2192,13 @@ def _lightning(name: str, settings: Callable[[], Ops], keys: tuple[str, ...] = (
             records[str(index)] = np.ones(size, np.float32).tobytes()
             pairs += [text(key), tensor(stored(str(index), size), shape)]
         whole = mapping(
-            text("pytorch-lightning_version"), text("2.5.0"),
-            text("state_dict"), mapping(*pairs),
-            text("hyper_parameters"), settings(),
-        )  # fmt: skip
+            text("pytorch-lightning_version"),
+            text("2.5.0"),
+            text("state_dict"),
+            mapping(*pairs),
+            text("hyper_parameters"),
+            settings(),
+        )
         return torch_zip(folder / "vqgan.ckpt", dumped(whole), records)
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_memscan.cli.checks import check_path
+from napari_memscan.cli.path_report import check_path
 from napari_memscan.errors import BadInput
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -219,12 +219,55 @@ def test_inference_json(bundle, mutation):
 
 
 ODD = (
-    None, True, False, 0, -1, 1, 7, 10**6, 2**31, 2**40, 2**63, 2**70, 0.5, -0.0, 1e-320, 1e308,
-    float("nan"), float("inf"), "", " ", "x", "\0", "/", "..", "$", "@", "%", "$1", "$1/0", "$[",
-    "@x", "@autoencoder_def", "@latent_channels#0", "$@latent_shape[9]", "$@device", "embedder.pt",
-    "monai.networks.nets.UNet", "monai", [], [[]], [None], [1], [-1, 0], [8, 8, 8, 8], {},
-    {"a": 1}, {"_target_": "monai.networks.nets.AutoencoderKL"}, {"": {}},
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    7,
+    10**6,
+    2**31,
+    2**40,
+    2**63,
+    2**70,
+    0.5,
+    -0.0,
+    1e-320,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "x",
+    "\0",
+    "/",
+    "..",
+    "$",
+    "@",
+    "%",
+    "$1",
+    "$1/0",
+    "$[",
+    "@x",
+    "@autoencoder_def",
+    "@latent_channels#0",
+    "$@latent_shape[9]",
+    "$@device",
+    "embedder.pt",
+    "monai.networks.nets.UNet",
+    "monai",
+    [],
+    [[]],
+    [None],
+    [1],
+    [-1, 0],
+    [8, 8, 8, 8],
+    {},
+    {"a": 1},
+    {"_target_": "monai.networks.nets.AutoencoderKL"},
+    {"": {}},
+)
 """Values that no field expects, and some that one field expects and others do not."""
 changes = st.lists(
     st.tuples(

@@ -13,7 +13,7 @@ from napari_memscan import jobs
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs import Progress
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.distributed import OtherFailed, Processes, place
+from napari_memscan.jobs.distributed import PeerFailed, ProcessGroup, get_rank_and_size
 from napari_memscan.study import Study
 
 MEMSCAN = [sys.executable, "-c", "from napari_memscan.cli import main; main()"]
@@ -24,7 +24,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def whole(make_study, tmp_path):
     """A study whose volumes one process made."""
     study = make_study(tmp_path / "whole")
-    jobs.run(jobs.generate(study, 5))
+    jobs.run_job(jobs.generate_volumes(study, 5))
     return study
 
 
@@ -87,7 +87,7 @@ def test_a_killed_run_of_two_goes_on_alone_with_the_same_bytes(whole, make_study
     again = Study.open(study.folder)
     made = [row.sample for row in again.samples()]
     assert 1 <= len(made) < 5
-    news = list(jobs.generate(again, 5))
+    news = list(jobs.generate_volumes(again, 5))
     assert news[-1] == Progress(5, 5, news[-1].what)
     assert contents(again.synthetic_dir) == contents(whole.synthetic_dir)
 
@@ -135,13 +135,13 @@ def slurm(monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    processes._fabric.cache_clear()
+    processes._launch_fabric.cache_clear()
     yield {**os.environ, **both, "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
     import torch
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    processes._fabric.cache_clear()
+    processes._launch_fabric.cache_clear()
 
 
 def wait_for_the_other(together, study):
@@ -154,31 +154,34 @@ def test_slurm_generates_and_embeds_and_a_failure_ends_all(whole, make_study, tm
     settings = settings_of(whole)
     other = subprocess.Popen(
         [sys.executable, "-c", OTHER, str(study.folder), repr(settings)],
-        env=slurm, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=slurm,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        news = list(jobs.generate(study, 5, **settings))
+        news = list(jobs.generate_volumes(study, 5, **settings))
         made = [n.done for n in news if isinstance(n, Progress)]
         assert made == sorted(made)
         assert made[-1] == 5
         assert contents(study.synthetic_dir) == contents(whole.synthetic_dir)
 
-        news = list(jobs.embed(study))
+        news = list(jobs.embed_cohort(study))
         assert news[-1].done == news[-1].total == 19
         # Held by another memscan: both hear of it, and each goes on.
         holder = study.lock("x")
         with holder, pytest.raises(JobFailed, match="another memscan is working on this study"):
-            jobs.run(jobs.generate(study, 5))
+            jobs.run_job(jobs.generate_volumes(study, 5))
         with pytest.raises(BadInput, match="seed -1"):
-            jobs.run(jobs.generate(study, 5, seed=-1))
+            jobs.run_job(jobs.generate_volumes(study, 5, seed=-1))
         # A stop in one stops all.
-        job = jobs.generate(study, 5, seed=90)
+        job = jobs.generate_volumes(study, 5, seed=90)
         next(job)
         job.close()
         with study.lock("check that it was freed"):
             pass
-        together = processes.current()
-        with pytest.raises(OtherFailed, match=r"has failed|has ended"):
+        together = processes.join_process_group()
+        with pytest.raises(PeerFailed, match=r"has failed|has ended"):
             wait_for_the_other(together, study)
     finally:
         if sys.exc_info()[0] is not None:
@@ -193,26 +196,26 @@ def test_slurm_generates_and_embeds_and_a_failure_ends_all(whole, make_study, tm
 def test_who_is_asked_for_rank_and_number(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
-    assert place() == (0, 1)
+    assert get_rank_and_size() == (0, 1)
     # Inside a batch script, but not below srun, there is one process.
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert place() == (0, 1)
+    assert get_rank_and_size() == (0, 1)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    assert place() == (0, 4)
+    assert get_rank_and_size() == (0, 4)
     # torchrun below SLURM goes first.
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert place() == (3, 8)
+    assert get_rank_and_size() == (3, 8)
     # Whole jobs are shared by number, and each then is of one process.
-    with processes.apart() as found:
+    with processes.isolate_process() as found:
         assert found == (3, 8)
-        assert place() == (0, 1)
-    assert place() == (3, 8)
+        assert get_rank_and_size() == (0, 1)
+    assert get_rank_and_size() == (3, 8)
 
 
 def test_shares_are_whole_and_apart():
     items = list(range(7))
-    shares = [Processes(rank, 3).mine(items) for rank in range(3)]
+    shares = [ProcessGroup(rank, 3).mine(items) for rank in range(3)]
     assert shares == [[0, 3, 6], [1, 4], [2, 5]]
 
 

@@ -9,23 +9,31 @@ import numpy as np
 import pytest
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.detector import Null, judge
+from napari_memscan.detection.detector import NullDistribution, decide
 from napari_memscan.detection.evidence import METRICS
-from napari_memscan.detection.evidence.result import EXACT, MetricResult
-from napari_memscan.detection.membership.result import STANDING, AttackResult, MembershipResult
+from napari_memscan.detection.evidence.result import EXACT_INTERVAL, MetricResult
+from napari_memscan.detection.membership.result import (
+    STANDING_CAVEATS,
+    AttackResult,
+    MembershipResult,
+)
 from napari_memscan.detection.planting.perturbations import COPY_KINDS, NEAR_KINDS
-from napari_memscan.detection.planting.selftest import KindResult, SelfTest
-from napari_memscan.detection.registration.verifier import Evidence as PairEvidence
-from napari_memscan.detection.results.calibration_record import Calibration
+from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
+from napari_memscan.detection.registration.verifier import PairEvidence as PairEvidence
+from napari_memscan.detection.results.calibration_record import CalibrationRecord
 from napari_memscan.detection.results.scan_result import VERDICTS
-from napari_memscan.detection.retrieval.search import Found, Hit
+from napari_memscan.detection.retrieval.search import SearchHit, SearchResult
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.detection.statistics.roc import separation
+from napari_memscan.detection.statistics.roc import analyse_roc
 from napari_memscan.report.page import write_report
-from napari_memscan.report.supplementary import Attached, Evidence, Twice
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.report.supplementary import (
+    DuplicateSummary,
+    PublishedMetrics,
+    SupplementaryResults,
+)
+from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import Decision
-from napari_memscan.review.findings import findings
+from napari_memscan.review.findings import analyse_reader_study
 from napari_memscan.review.truth import Truth
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
@@ -43,10 +51,12 @@ def judged_scan(
     limits = ClassLimits(n_draws=50).fit(null, near, copy, (1 - near, 1 - copy))
     pose = np.eye(4)
     found = [
-        Found((Hit(i % 5, 0, PairEvidence(s, s, s, s, 1.0, 1 - s, pose, "start")),), (i % 5,))
+        SearchResult(
+            (SearchHit(i % 5, 0, PairEvidence(s, s, s, s, 1.0, 1 - s, pose, "start")),), (i % 5,)
+        )
         for i, s in enumerate(scores)
     ]
-    judgement = judge(scores, Null(null), limits, q=q, found=found)
+    judgement = decide(scores, NullDistribution(null), limits, q=q, found=found)
     vectors = [random.random((n, 20), np.float32) for n in (30, n_null, len(scores))]
     return scan_vectors(
         *vectors,
@@ -55,7 +65,7 @@ def judged_scan(
         embedder=EMBEDDER,
         q=q,
         judgement=judgement,
-        calibration=Calibration.of(
+        calibration=CalibrationRecord.of(
             judgement,
             n_planted=20,
             retrieved=9,
@@ -71,7 +81,7 @@ def judged_scan(
 def planted(scan, **changes):
     def kind(name, label, n, **verdicts):
         every = dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()}
-        return KindResult(name, label, n, n - 1, n, n, every)
+        return PerturbationResult(name, label, n, n - 1, n, n, every)
 
     values = {
         "kinds": (
@@ -115,9 +125,9 @@ def every_kind():
     rows = []
     for i, (name, label) in enumerate(kinds):
         verdicts = dict.fromkeys(VERDICTS, 0) | {label: 20 - i, "novel": i}
-        rows.append(KindResult(name, label, 20, 20 - i, 20, 20, verdicts))
+        rows.append(PerturbationResult(name, label, 20, 20 - i, 20, 20, verdicts))
     verdicts = dict.fromkeys(VERDICTS, 0) | {"copy": 1, "novel": 39}
-    return (*rows, KindResult("unchanged", "novel", 40, 0, 0, 0, verdicts))
+    return (*rows, PerturbationResult("unchanged", "novel", 40, 0, 0, 0, verdicts))
 
 
 def decided(result, said):
@@ -150,20 +160,33 @@ def everything():
     scores = random.normal(1, 1, 30), random.normal(0, 1, 25)
 
     def attack(name, rule, **settings):
-        made = separation(*scores, resamples=50)
+        made = analyse_roc(*scores, resamples=50)
         return AttackResult(name, rule, settings, made, tuple(scores[0]), tuple(scores[1]))
 
     membership = MembershipResult(
         attacks=(attack("loss", "-mean ||eps_theta(x_t, t) - eps||^2", t=40, seed=1),),
         control=attack("control", "mean square of the latent; the denoiser is not asked"),
-        n_training=30, n_validation=25, n_training_subjects=30, n_validation_subjects=25,
-        training_paths=("a",), validation_paths=("b",), prediction_type="epsilon",
-        schedule="scaled_linear_beta", levels=1000, condition="none", preprocessing={},
-        checkpoint_hash="c0ffee", recipe_hash="5eed", threads=1, seed=1, resamples=50,
-        confidence=0.95, warnings=STANDING,
-    )  # fmt: skip
+        n_training=30,
+        n_validation=25,
+        n_training_subjects=30,
+        n_validation_subjects=25,
+        training_paths=("a",),
+        validation_paths=("b",),
+        prediction_type="epsilon",
+        schedule="scaled_linear_beta",
+        levels=1000,
+        condition="none",
+        preprocessing={},
+        checkpoint_hash="c0ffee",
+        recipe_hash="5eed",
+        threads=1,
+        seed=1,
+        resamples=50,
+        confidence=0.95,
+        warnings=STANDING_CAVEATS,
+    )
     metrics = tuple(
-        MetricResult(metric.key, 0.25, (0.1, 0.4), EXACT, 0.05, note="Of 28 volumes.")
+        MetricResult(metric.key, 0.25, (0.1, 0.4), EXACT_INTERVAL, 0.05, note="Of 28 volumes.")
         for metric in METRICS
     )
     arrays = random.random((40, 20, 24, 22), np.float32)
@@ -172,14 +195,14 @@ def everything():
         "decisions": {e.sample: e for e in events if e.reader == "Ann"},
         "pictures": lambda path: arrays[int("".join(filter(str.isdigit, path)))],
         "spacing": (1.0, 1.0, 1.0),
-        "attached": Attached(
+        "attached": SupplementaryResults(
             selftest=planted(result, kinds=every_kind(), notes=("Misses 45% of: flip.",)),
-            evidence=Evidence(metrics, "pixels", "0123456789abcdef", "dar2024", 0.95),
+            evidence=PublishedMetrics(metrics, "pixels", "0123456789abcdef", "dar2024", 0.95),
             membership=membership,
-            readers=findings(Standing(events), verdicts, known),
+            readers=analyse_reader_study(CurrentDecisions(events), verdicts, known),
             disagreed=frozenset([result.samples[2].path]),
-            twice=Twice(groups=1, volumes=2, suspected=0, leaks=1, n_training=30),
-            nameless=3,
+            twice=DuplicateSummary(groups=1, volumes=2, suspected=0, leaks=1, n_training=30),
+            n_unknown_subjects=3,
             generator="ldm",
         ),
         "provenance": {

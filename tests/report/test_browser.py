@@ -57,11 +57,19 @@ function contrast(e) {
 
 def browse(page, profile, *options):
     command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-first-run", "--disable-extensions", "--enable-logging=stderr",
-        f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND",
-        *options, page.as_uri(),
-    ]  # fmt: skip
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-extensions",
+        "--enable-logging=stderr",
+        f"--user-data-dir={profile}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        *options,
+        page.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, timeout=120, check=True)
     return done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
 
@@ -77,9 +85,13 @@ def measured(page, folder, width):
     copy = folder / "measured.html"
     copy.write_text(text.replace("</head>", f"{SCRIPT}</head>"), encoding="utf-8")
     dom, _ = browse(
-        copy, folder / "profile", f"--window-size={width},900", "--hide-scrollbars",
-        "--virtual-time-budget=8000", "--dump-dom",
-    )  # fmt: skip
+        copy,
+        folder / "profile",
+        f"--window-size={width},900",
+        "--hide-scrollbars",
+        "--virtual-time-budget=8000",
+        "--dump-dom",
+    )
     return json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom, re.S).group(1))
 
 
@@ -121,9 +133,13 @@ def test_the_page_makes_no_browser_complain_and_prints(full_page, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asks", ['<img src="https://example.org/a.png" alt="">', "<script>1</script>",
-             '<link rel="stylesheet" href="https://example.org/a.css">'],
-)  # fmt: skip
+    "asks",
+    [
+        '<img src="https://example.org/a.png" alt="">',
+        "<script>1</script>",
+        '<link rel="stylesheet" href="https://example.org/a.css">',
+    ],
+)
 def test_a_page_that_asked_for_anything_would_be_refused_and_seen(full_page, tmp_path, asks):
     other = tmp_path / "other.html"
     other.write_text(full_page.read_text("utf-8").replace("<main>", f"{asks}<main>"), "utf-8")

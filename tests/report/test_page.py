@@ -14,9 +14,9 @@ import pytest
 from napari_memscan import jobs
 from napari_memscan.config import RuleConfig, VerificationConfig
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.report.figures import pair, planes
-from napari_memscan.report.page import answer, write_report
-from napari_memscan.report.supplementary import Attached
+from napari_memscan.report.figures import draw_pair, get_middle_planes
+from napari_memscan.report.page import compose_conclusion, write_report
+from napari_memscan.report.supplementary import SupplementaryResults
 from napari_memscan.review.store import Decision
 
 
@@ -94,34 +94,34 @@ def test_the_same_scan_gives_the_same_bytes(scan, tmp_path):
 def test_the_answer_depends_on_what_chance_would_give(scan):
     assert scan.copies_interval[0] > 0.3
     strong = replace(scan, null_floor_copies=0.1)
-    assert "has memorised" in answer(strong)
+    assert "has memorised" in compose_conclusion(strong)
     weak = replace(scan, null_floor_copies=0.9)
-    assert "by chance" in answer(weak)
-    assert "has memorised" not in answer(weak)
+    assert "by chance" in compose_conclusion(weak)
+    assert "has memorised" not in compose_conclusion(weak)
     none = replace(scan, n_copies=0, copies_interval=(0.0, 0.2))
-    assert "no proof" in answer(none)
+    assert "no proof" in compose_conclusion(none)
     reason = "no power at this validation size"
     samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
     few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
-    assert answer(few).startswith("No answer: no power")
+    assert compose_conclusion(few).startswith("No answer: no power")
 
 
 def test_planes_show_anterior_and_superior_up():
     volume = np.zeros((4, 6, 8), np.float32)
     volume[:, 5, :] = 1
-    axial = dict(planes(volume))["axial"]
+    axial = dict(get_middle_planes(volume))["axial"]
     assert axial.shape == (6, 4)
     assert (axial[0] == 1).all()
     volume = np.zeros((4, 6, 8), np.float32)
     volume[:, :, 7] = 1
-    shown = dict(planes(volume))
+    shown = dict(get_middle_planes(volume))
     assert (shown["coronal"][0] == 1).all()
     assert (shown["sagittal"][0] == 1).all()
     assert re.match("axial", next(iter(shown)))
 
 
 def test_the_answer_gives_its_uncertainty_and_its_limits(scan):
-    text = answer(replace(scan, null_floor_copies=0.1))
+    text = compose_conclusion(replace(scan, null_floor_copies=0.1))
     low, high = scan.copies_interval
     assert f"95 % interval {low:.0%} to {high:.0%}" in text
     assert "does not mean" in text
@@ -185,8 +185,8 @@ def test_a_failed_assumption_is_a_warning_and_takes_the_claim_back(tmp_path, jud
     page = page_of(result, tmp_path)
     assert "The assumption test failed." in page.text
     assert "The stated error rate does not hold" in page.text
-    assert "evidence that the model has memorised" not in answer(result)
-    assert "seen to fail" in answer(result)
+    assert "evidence that the model has memorised" not in compose_conclusion(result)
+    assert "seen to fail" in compose_conclusion(result)
 
 
 def test_without_power_there_is_no_threshold_and_no_answer(tmp_path, judged):
@@ -202,7 +202,7 @@ def test_without_power_there_is_no_threshold_and_no_answer(tmp_path, judged):
 def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self_test):
     result = judged()
     test = self_test(result)
-    text = page_of(result, tmp_path, attached=Attached(selftest=test)).text
+    text = page_of(result, tmp_path, attached=SupplementaryResults(selftest=test)).text
     for part in (
         "90 % (78 to 97 %) of planted copies",
         "95 % (75 to 100 %) of planted near-duplicates",
@@ -221,7 +221,9 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self
         assert part in text
     assert "Of planted copies" not in text  # Measured before they were counted.
     rows = tuple(replace(row, above_all=row.n - 4) for row in test.kinds)
-    text = page_of(result, tmp_path, attached=Attached(selftest=replace(test, kinds=rows))).text
+    text = page_of(
+        result, tmp_path, attached=SupplementaryResults(selftest=replace(test, kinds=rows))
+    ).text
     assert "Of planted copies 0.840 (0.709 to 0.928; 42 of 50) are nearer than all" in text
     plain = str(replace(test, kinds=rows))
     assert "0.840 (0.709 to 0.928; 42 of 50) of planted copies are that near" in plain
@@ -230,7 +232,7 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self
     assert "Out of date" not in text
     assert "Not measured" not in text
     other = self_test(result, detector_hash="another", notes=())
-    text = page_of(result, tmp_path, attached=Attached(selftest=other)).text
+    text = page_of(result, tmp_path, attached=SupplementaryResults(selftest=other)).text
     assert "Out of date." in text
     assert "No kind of perturbation" in text
 
@@ -253,9 +255,12 @@ def test_a_difference_is_a_third_row_and_places_without_partner_are_marked():
     volume = np.full((8, 8, 8), 0.5, np.float32)
     holed = volume.copy()
     holed[:4] = np.nan
-    heights = [png_height(pair(volume, volume)), png_height(pair(volume, holed, volume - holed))]
+    heights = [
+        png_height(draw_pair(volume, volume)),
+        png_height(draw_pair(volume, holed, volume - holed)),
+    ]
     assert heights[1] == pytest.approx(1.5 * heights[0], rel=0.02)
-    assert pair(volume, holed, volume - holed) != pair(volume, volume, volume - volume)
+    assert draw_pair(volume, holed, volume - holed) != draw_pair(volume, volume, volume - volume)
 
 
 def png_height(png):
@@ -268,13 +273,13 @@ def test_a_study_is_verified_and_reported(make_study, tmp_path, self_test):
         rule=RuleConfig(q=0.5),
         verification=VerificationConfig(verified=1, planted=2, workers=1),
     )
-    jobs.run(jobs.generate(study, 2))
-    result = jobs.run(jobs.scan(study))
-    page = Page(jobs.report(study).read_text("utf-8"))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    result = jobs.run_job(jobs.scan_study(study))
+    page = Page(jobs.report_study(study).read_text("utf-8"))
     assert len(page.images) == 4
     assert all("registered to it" in image["alt"] for image in page.images[2:])
     assert "Limit in doubt." in page.text
     assert result.calibration.search_hash in page.text
     assert "Not measured." in page.text
     self_test(result).save(study.scan_dir)
-    assert "90 % (78 to 97 %)" in Page(jobs.report(study).read_text("utf-8")).text
+    assert "90 % (78 to 97 %)" in Page(jobs.report_study(study).read_text("utf-8")).text

@@ -17,13 +17,24 @@ import pytest
 from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.report import release
-from napari_memscan.report.datasheet import ASKED, OPEN, datasheet
-from napari_memscan.report.de_identification import disclosed
-from napari_memscan.report.headers import unclean
-from napari_memscan.report.manifest import Selection, decisions_of, entry, manifest
-from napari_memscan.report.policy import COPY, DISAGREE, REPLACED, UNSURE, Policy
+from napari_memscan.report.datasheet import PUBLISHER_QUESTIONS, UNANSWERED, compose_datasheet
+from napari_memscan.report.de_identification import deidentify_scan
+from napari_memscan.report.manifest import (
+    ReleaseSelection,
+    build_manifest,
+    build_manifest_entry,
+    summarise_decisions,
+)
+from napari_memscan.report.nifti_header import find_extra_content
+from napari_memscan.report.policy import (
+    READER_DECIDED_COPY,
+    READERS_DISAGREE,
+    READERS_UNSURE,
+    SAMPLE_REPLACED,
+    ReleasePolicy,
+)
 from napari_memscan.report.scrubbing import WITHHELD, Scrubber
-from napari_memscan.report.verification import verify
+from napari_memscan.report.verification import verify_release
 from napari_memscan.volumes.volume import Volume
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
@@ -38,11 +49,14 @@ SHA = "0" * 64
 @pytest.mark.parametrize("rule", [(), ("novel",), ("novel", "undecided")])
 def test_every_combination_of_policy_verdict_and_decision(rule, readers, verdict):
     def status(*said, **options):
-        return Policy(rule, readers).outcome(verdict, said, **options).status
+        return ReleasePolicy(rule, readers).outcome(verdict, said, **options).status
 
     by_rule = verdict in rule
-    unread = {"called": "passed" if by_rule else "unread", "all": "unread",
-              "none": "passed" if by_rule else "rejected"}  # fmt: skip
+    unread = {
+        "called": "passed" if by_rule else "unread",
+        "all": "unread",
+        "none": "passed" if by_rule else "rejected",
+    }
     assert status() == unread[readers]
     cleared = "rejected" if readers == "none" and not by_rule else "passed"
     assert status("not a copy") == status("not a copy", "not a copy") == cleared
@@ -54,11 +68,11 @@ def test_every_combination_of_policy_verdict_and_decision(rule, readers, verdict
 
 
 def test_what_keeps_a_volume_back_is_said():
-    policy = Policy(wanted=2)
-    assert policy.outcome("novel", ["copy"]).why == COPY
-    assert policy.outcome("novel", ["unsure"]).why == UNSURE
-    assert policy.outcome("novel", ["not a copy", "copy"]).why == DISAGREE
-    assert policy.outcome("novel", [], replaced=True).why == REPLACED
+    policy = ReleasePolicy(wanted=2)
+    assert policy.outcome("novel", ["copy"]).why == READER_DECIDED_COPY
+    assert policy.outcome("novel", ["unsure"]).why == READERS_UNSURE
+    assert policy.outcome("novel", ["not a copy", "copy"]).why == READERS_DISAGREE
+    assert policy.outcome("novel", [], replaced=True).why == SAMPLE_REPLACED
     assert policy.outcome("copy", ["not a copy"]).status == "unread"
     assert policy.outcome("copy", ["not a copy"] * 2).status == "passed"
     assert policy.outcome("copy", ["copy"]).status == "rejected"
@@ -94,15 +108,15 @@ def test_names_are_taken_out_of_texts_and_words_stay():
 @pytest.fixture
 def image(tmp_path):
     data = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    release.write_clean(Volume(data, (0.6, 1 / 3, 2.5)), tmp_path, "a.nii.gz")
+    release.write_clean_volume(Volume(data, (0.6, 1 / 3, 2.5)), tmp_path, "a.nii.gz")
     return tmp_path / "a.nii.gz"
 
 
 def test_what_is_written_is_clean(image, tmp_path):
-    assert unclean(image) == ""
+    assert find_extra_content(image) == ""
     data = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    release.write_clean(Volume(data), tmp_path, "b.nii.gz")
-    assert unclean(tmp_path / "b.nii.gz") == ""
+    release.write_clean_volume(Volume(data), tmp_path, "b.nii.gz")
+    assert find_extra_content(tmp_path / "b.nii.gz") == ""
     assert np.array_equal(nib.load(image).get_fdata(dtype=np.float32), data)
 
 
@@ -113,33 +127,39 @@ def packed(path, data, **options):
 def test_whatever_else_a_file_holds_is_found(image, tmp_path):
     raw = gzip.decompress(image.read_bytes())
     other = tmp_path / "other.nii.gz"
-    for field, value in (("descrip", b"Jane"), ("aux_file", b"/data"), ("db_name", b"J"),
-                         ("toffset", 3), ("cal_max", 1), ("intent_name", b"J")):  # fmt: skip
+    for field, value in (
+        ("descrip", b"Jane"),
+        ("aux_file", b"/data"),
+        ("db_name", b"J"),
+        ("toffset", 3),
+        ("cal_max", 1),
+        ("intent_name", b"J"),
+    ):
         header = nib.Nifti1Header(raw[:348], check=False)
         header[field] = value
         packed(other, header.binaryblock + raw[348:])
-        assert unclean(other) == f"its header is not clean: fields {field}"
+        assert find_extra_content(other) == f"its header is not clean: fields {field}"
     packed(other, raw[:348] + b"\1\0\0\0" + raw[352:])
-    assert unclean(other) == "its header is not clean: an extension"
+    assert find_extra_content(other) == "its header is not clean: an extension"
     packed(other, raw + b"Jane")
-    assert unclean(other) == "holds more than its voxels"
+    assert find_extra_content(other) == "holds more than its voxels"
     packed(other, raw[:-4])
-    assert unclean(other) == "is cut off"
+    assert find_extra_content(other) == "is cut off"
     packed(other, raw[:40])
-    assert unclean(other) == "is cut off"
+    assert find_extra_content(other) == "is cut off"
     packed(other, b"\0" * 400)
-    assert unclean(other)
+    assert find_extra_content(other)
     other.write_bytes(image.read_bytes() + b"Jane")
-    assert "something follows its end" in unclean(other)
+    assert "something follows its end" in find_extra_content(other)
     other.write_bytes(image.read_bytes() + gzip.compress(b"Jane"))
-    assert "something follows its end" in unclean(other)
+    assert "something follows its end" in find_extra_content(other)
     other.write_bytes(image.read_bytes()[:-9])
-    assert "does not end" in unclean(other)
+    assert "does not end" in find_extra_content(other)
     other.write_bytes(raw)
-    assert "not compressed" in unclean(other)
+    assert "not compressed" in find_extra_content(other)
     with gzip.open(other, "wb") as file:
         file.write(raw)
-    assert "a name, comment or time" in unclean(other)
+    assert "a name, comment or time" in find_extra_content(other)
 
 
 def test_a_file_that_unpacks_to_much_more_is_not_unpacked(image, tmp_path):
@@ -148,7 +168,7 @@ def test_a_file_that_unpacks_to_much_more_is_not_unpacked(image, tmp_path):
     import tracemalloc
 
     tracemalloc.start()
-    assert unclean(tmp_path / "bomb.nii.gz") == "holds more than its voxels"
+    assert find_extra_content(tmp_path / "bomb.nii.gz") == "holds more than its voxels"
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
@@ -157,40 +177,48 @@ def test_a_file_that_unpacks_to_much_more_is_not_unpacked(image, tmp_path):
 
 
 def test_names_are_in_one_order_however_many_there_are():
-    assert release.Layout(3).file(2) == "volume-0002.nii.gz"
-    assert release.Layout(12345).file(2) == "volume-00002.nii.gz"
-    assert release.Layout(3, "T2w").file(2) == "sub-0002/anat/sub-0002_T2w.nii.gz"
+    assert release.ReleaseLayout(3).file(2) == "volume-0002.nii.gz"
+    assert release.ReleaseLayout(12345).file(2) == "volume-00002.nii.gz"
+    assert release.ReleaseLayout(3, "T2w").file(2) == "sub-0002/anat/sub-0002_T2w.nii.gz"
     samples = [f"s{i:06d}" for i in range(200)]
-    first = release.shuffled(samples, 1)
+    first = release.shuffle_samples(samples, 1)
     assert sorted(first) == samples
-    assert first == release.shuffled(samples[::-1], 1) != release.shuffled(samples, 2)
+    assert first == release.shuffle_samples(samples[::-1], 1) != release.shuffle_samples(samples, 2)
     places = np.corrcoef(np.arange(200), [int(s[1:]) for s in first])[0, 1]
     assert abs(places) < 0.2
-    assert [s for s in release.shuffled([*samples, "s000200"], 1) if s != "s000200"] == first
+    assert [s for s in release.shuffle_samples([*samples, "s000200"], 1) if s != "s000200"] == first
 
 
 def test_lists_of_hashes_that_lead_elsewhere_are_refused():
     line = f"{SHA}  a.txt\n"
-    assert release.read_sums(line) == {"a.txt": SHA}
-    for text in (f"{SHA}  ../a", f"{SHA}  /etc/passwd", f"{SHA}  a/./b", f"{SHA}  ", "x  a",
-                 line + line, f"{SHA}  a\\b", f"{SHA} a"):  # fmt: skip
+    assert release.parse_checksums(line) == {"a.txt": SHA}
+    for text in (
+        f"{SHA}  ../a",
+        f"{SHA}  /etc/passwd",
+        f"{SHA}  a/./b",
+        f"{SHA}  ",
+        "x  a",
+        line + line,
+        f"{SHA}  a\\b",
+        f"{SHA} a",
+    ):
         with pytest.raises(ValueError, match="is no"):
-            release.read_sums(text)
+            release.parse_checksums(text)
 
 
 def test_licences():
-    assert "spdx.org/licenses/CC0-1.0.html" in release.license_text(" CC0-1.0 ")
-    assert release.license_text("Ask us first.") == "Ask us first.\n"
+    assert "spdx.org/licenses/CC0-1.0.html" in release.compose_license(" CC0-1.0 ")
+    assert release.compose_license("Ask us first.") == "Ask us first.\n"
 
 
 def test_what_stood_there_stays_until_all_is_written(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").write_text("old")
-    with pytest.raises(ZeroDivisionError), release.building(out) as folder:
+    with pytest.raises(ZeroDivisionError), release.build_release_folder(out) as folder:
         (folder / "new").write_text(str(1 / 0))
     assert [p.name for p in out.iterdir()] == ["old"]
-    with release.building(out) as folder:
+    with release.build_release_folder(out) as folder:
         (folder / "new").write_text("new")
         assert [p.name for p in out.iterdir()] == ["old"]
     assert [p.name for p in out.iterdir()] == ["new"]
@@ -198,7 +226,7 @@ def test_what_stood_there_stays_until_all_is_written(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(JobFailed, match="cannot be written"),
-        release.building(tmp_path / "file" / "out"),
+        release.build_release_folder(tmp_path / "file" / "out"),
     ):
         pass
 
@@ -213,34 +241,46 @@ def made(tmp_path_factory):
     random = np.random.default_rng(0)
     volumes = random.random((4, 6, 6, 6), np.float32)
     result = scan_vectors(
-        random.random((30, 20), np.float32), random.random((60, 20), np.float32),
+        random.random((30, 20), np.float32),
+        random.random((60, 20), np.float32),
         random.random((4, 20), np.float32),
         training_paths=[f"/data/T{i}.nii.gz" for i in range(30)],
         synthetic_paths=[f"/made/{i}.nii.gz" for i in range(4)],
-        embedder=EMBEDDER, rule="size-matched", warnings=["/data/T3.nii.gz has no date"],
-    )  # fmt: skip
+        embedder=EMBEDDER,
+        rule="size-matched",
+        warnings=["/data/T3.nii.gz has no date"],
+    )
     names = {f"/made/{i}.nii.gz": f"s00000{i}" for i in range(4)}
-    result = disclosed(result, names, Scrubber())
+    result = deidentify_scan(result, names, Scrubber())
     judged = {s.path: s for s in result.samples}
     entries = []
     for i in range(3):
-        file = release.Layout(3).file(i + 1)
-        sha = release.write_clean(Volume(volumes[i], (1, 1, 2)), out, file)
-        said = decisions_of({"R1": "not a copy"}, named=False)
+        file = release.ReleaseLayout(3).file(i + 1)
+        sha = release.write_clean_volume(Volume(volumes[i], (1, 1, 2)), out, file)
+        said = summarise_decisions({"R1": "not a copy"}, named=False)
         facts = {"sample": f"s00000{i}", "seed": str(i)}
-        entries.append(entry(file, sha, facts, judged[f"s00000{i}"], said, "a reader"))
-    value = manifest(
-        title="Knees_of *Ward* 3", license="CC-BY-4.0", layout="plain",
-        policy=Policy(readers="all"), stated_rule=("novel",),
-        selection=Selection(4, 3, 0, {COPY: 1}), result=result, no_power="", selftest=None,
-        n_subjects=28, decisions={"events": 4, "head": SHA, "readers": 1, "store": "share"},
+        entries.append(
+            build_manifest_entry(file, sha, facts, judged[f"s00000{i}"], said, "a reader")
+        )
+    value = build_manifest(
+        title="Knees_of *Ward* 3",
+        license="CC-BY-4.0",
+        layout="plain",
+        policy=ReleasePolicy(readers="all"),
+        stated_rule=("novel",),
+        selection=ReleaseSelection(4, 3, 0, {READER_DECIDED_COPY: 1}),
+        result=result,
+        no_power="",
+        selftest=None,
+        n_subjects=28,
+        decisions={"events": 4, "head": SHA, "readers": 1, "store": "share"},
         volumes=entries,
-    )  # fmt: skip
+    )
     release.write_json(out / "manifest.json", value)
-    release.write_text(out / "datasheet.md", datasheet(value, "Drawn.", ["3 of 6 x 6 x 6"]))
-    release.write_text(out / "LICENSE", release.license_text("CC-BY-4.0"))
+    release.write_text(out / "datasheet.md", compose_datasheet(value, "Drawn.", ["3 of 6 x 6 x 6"]))
+    release.write_text(out / "LICENSE", release.compose_license("CC-BY-4.0"))
     release.write_text(out / "report" / "index.html", "<html></html>")
-    release.write_sums(out)
+    release.write_checksums(out)
     return out
 
 
@@ -250,7 +290,7 @@ def out(made, tmp_path):
 
 
 def faults(out, **options):
-    return list(verify(out, **options).faults)
+    return list(verify_release(out, **options).faults)
 
 
 def edit(out, change):
@@ -258,22 +298,22 @@ def edit(out, change):
     value = json.loads((out / "manifest.json").read_text())
     change(value)
     release.write_json(out / "manifest.json", value)
-    release.write_sums(out)
+    release.write_checksums(out)
 
 
 def test_an_intact_release_says_what_it_claims(out):
-    found = verify(out)
+    found = verify_release(out)
     assert found.intact
     assert found.n_files == 7
     text = str(found)
     assert "intact" in text
     assert "Knees_of *Ward* 3; licence: CC-BY-4.0" in text
-    assert f"3 of 4 volumes released, 1 rejected ({COPY}: 1)" in text
+    assert f"3 of 4 volumes released, 1 rejected ({READER_DECIDED_COPY}: 1)" in text
     assert "what the detector misses is not known" in text
-    assert verify(out, found.fingerprint[:12].upper()).intact
+    assert verify_release(out, found.fingerprint[:12].upper()).intact
     assert json.loads(found.to_json())["intact"]
     with pytest.raises(BadInput, match="hexadecimal"):
-        verify(out, "abc")
+        verify_release(out, "abc")
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs GNU coreutils")
@@ -285,7 +325,7 @@ def test_other_programs_can_verify_it_too(out):
 
 
 def test_a_flipped_byte_is_found_in_every_file(out):
-    for name in release.files_of(out):
+    for name in release.list_release_files(out):
         path = out / name
         before = path.read_bytes()
         middle = len(before) // 2
@@ -335,7 +375,7 @@ def test_an_edited_manifest_contradicts_itself_even_with_new_hashes(out):
     assert found(lambda m: None) == []
     decisions = {"copy": 1, "not a copy": 0, "unsure": 0}
     assert found(released("decisions", decisions)) == [
-        f"volume-0001.nii.gz: the stated policy does not let it pass ({COPY})"
+        f"volume-0001.nii.gz: the stated policy does not let it pass ({READER_DECIDED_COPY})"
     ]
     unread = {"copy": 0, "not a copy": 0, "unsure": 0}
     assert "does not let it pass" in found(released("decisions", unread))[0]
@@ -347,9 +387,9 @@ def test_an_edited_manifest_contradicts_itself_even_with_new_hashes(out):
     assert found(lambda m: m["selection"].update(rejected={})) == [
         "manifest.json: its numbers of volumes do not add up"
     ]
-    assert found(lambda m: m["selection"].update(generated=5, rejected={COPY: 2})) == [
-        "manifest.json: not all volumes that were made were scanned"
-    ]
+    assert found(
+        lambda m: m["selection"].update(generated=5, rejected={READER_DECIDED_COPY: 2})
+    ) == ["manifest.json: not all volumes that were made were scanned"]
     assert "a detector without power" in found(lambda m: m["scan"].update(no_power="why"))[0]
     assert "comes twice" in found(lambda m: m["volumes"].append(m["volumes"][0]))[0]
     for broken in (
@@ -364,7 +404,7 @@ def test_an_edited_manifest_contradicts_itself_even_with_new_hashes(out):
 
 
 def test_a_release_made_anew_as_a_whole_shows_by_its_noted_fingerprint(out):
-    noted = verify(out).fingerprint
+    noted = verify_release(out).fingerprint
     edit(out, lambda m: m.update(title="Other"))
     assert faults(out) == []
     assert faults(out, expect=noted) == ["SHA256SUMS: not the one whose fingerprint was noted"]
@@ -375,7 +415,7 @@ def test_a_header_that_holds_more_is_found_even_with_new_hashes(out):
     image = nib.load(path)
     image.header["descrip"] = b"Jane"
     path.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
-    edit(out, lambda m: m["volumes"][0].update(sha256=release.sha256_of(path)))
+    edit(out, lambda m: m["volumes"][0].update(sha256=release.hash_file(path)))
     assert faults(out) == ["volume-0001.nii.gz: its header is not clean: fields descrip"]
 
 
@@ -386,16 +426,16 @@ def test_lists_and_manifests_that_are_none(out, tmp_path):
     assert faults(out) == ["manifest.json: missing"]
     (out / "SHA256SUMS").write_text(f"{SHA}  ../../etc/passwd\n")
     with pytest.raises(BadInput, match="no release there"):
-        verify(tmp_path)
+        verify_release(tmp_path)
     assert "SHA256SUMS: cannot be read" in faults(out)[0]
-    release.write_sums(out)
+    release.write_checksums(out)
     assert "manifest.json: not in SHA256SUMS, and belongs to every release" in faults(out)
 
 
 def test_a_newer_release_is_told(out):
     edit(out, lambda m: m.update(format=99))
     with pytest.raises(BadInput, match="format 99, this memscan reads 1"):
-        verify(out)
+        verify_release(out)
 
 
 # The datasheet
@@ -403,16 +443,23 @@ def test_a_newer_release_is_told(out):
 
 def test_the_datasheet_answers_what_is_known_and_leaves_the_rest_open(out):
     text = (out / "datasheet.md").read_text()
-    for heading in ("Motivation", "Composition", "Collection process", "Uses", "Distribution",
-                    "Preprocessing, cleaning, labelling", "Maintenance"):  # fmt: skip
+    for heading in (
+        "Motivation",
+        "Composition",
+        "Collection process",
+        "Uses",
+        "Distribution",
+        "Preprocessing, cleaning, labelling",
+        "Maintenance",
+    ):
         assert f"\n## {heading}\n" in text
-    assert text.count(OPEN) == len(ASKED)
+    assert text.count(UNANSWERED) == len(PUBLISHER_QUESTIONS)
     assert "# Datasheet: Knees\\_of \\*Ward\\* 3" in text
     assert "4 volumes were made; 1 were rejected" in text
     assert "30 volumes of 28 people" in text
     value = json.loads((out / "manifest.json").read_text())
-    answers = {name: f"Answer to {name}." for name in ASKED}
-    full = datasheet(value, "Drawn.", ["3 of 6 x 6 x 6"], answers)
-    assert OPEN not in full
-    for name, question in ASKED.items():
+    answers = {name: f"Answer to {name}." for name in PUBLISHER_QUESTIONS}
+    full = compose_datasheet(value, "Drawn.", ["3 of 6 x 6 x 6"], answers)
+    assert UNANSWERED not in full
+    for name, question in PUBLISHER_QUESTIONS.items():
         assert f"**{question}** Answer to {name}." in full

@@ -13,26 +13,27 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.detection.exploration.threshold_curve import curve
+from napari_memscan.detection.exploration.threshold_curve import compute_rarefaction_curve
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.report import alt_text as described
 from napari_memscan.report import charts
 from napari_memscan.report import evidence_tables as other_tables
-from napari_memscan.report.limitations import untested
+from napari_memscan.report.limitations import list_limitations
 from napari_memscan.report.page import write_report
-from napari_memscan.report.printing import write_pdf
+from napari_memscan.report.pdf import write_pdf
 from napari_memscan.report.supplementary import (
-    Attached,
-    Twice,
+    DuplicateSummary,
+    SupplementaryResults,
+    read_duplicate_summary,
     read_evidence,
     read_membership,
-    read_twice,
 )
 
 
 def gaps(result, attached=None, n_read=0):
     return {
-        g.what: f"{g.why} {g.command}" for g in untested(result, attached or Attached(), n_read)
+        g.what: f"{g.why} {g.command}"
+        for g in list_limitations(result, attached or SupplementaryResults(), n_read)
     }
 
 
@@ -55,18 +56,25 @@ def test_of_a_bare_scan_everything_else_is_named_as_untested(judged):
 
 def test_what_was_tested_is_not_among_the_gaps(everything):
     result, more = everything
-    nothing = {"selftest": None, "twice": Twice(0, 0, 0, 0, 30), "nameless": 0}
+    nothing = {"selftest": None, "twice": DuplicateSummary(0, 0, 0, 0, 30), "n_unknown_subjects": 0}
     attached = replace(more["attached"], disagreed=frozenset(), **nothing)
-    found = gaps(replace(result, calibration=replace(result.calibration, least_discoveries=1)),
-                 attached, result.n_synthetic)  # fmt: skip
+    found = gaps(
+        replace(result, calibration=replace(result.calibration, least_discoveries=1)),
+        attached,
+        result.n_synthetic,
+    )
     assert list(found) == ["How many copies the program misses"]
 
 
 def test_a_gap_says_what_is_the_case(judged, self_test):
     result = judged()
     c = result.calibration
-    one = Attached(selftest=self_test(result), generator="folder", nameless=4,
-                   twice=Twice(1, 2, 0, 3, 30))  # fmt: skip
+    one = SupplementaryResults(
+        selftest=self_test(result),
+        generator="folder",
+        n_unknown_subjects=4,
+        twice=DuplicateSummary(1, 2, 0, 3, 30),
+    )
     found = gaps(result, one, 5)
     assert "flip (5 of 10 found)" in found["Copies that this detector misses"]
     assert (
@@ -81,7 +89,7 @@ def test_a_gap_says_what_is_the_case(judged, self_test):
     assert "too few" in gaps(small)["Whether the error rate holds for this model"]
     assert "failed" in gaps(judged(null_at=0.2))["Whether the error rate holds for this model"]
     assert "could call none" in gaps(judged(n_null=20))["Whether any volume is a copy"]
-    stale = Attached(selftest=self_test(result, detector_hash="another"))
+    stale = SupplementaryResults(selftest=self_test(result, detector_hash="another"))
     assert "another detector" in gaps(result, stale)["How many copies this search misses"]
 
 
@@ -98,8 +106,10 @@ def test_undecided_volumes_are_a_gap(judged):
 def test_the_whole_page_has_three_parts_and_all_that_is_known(full_page):
     text = unescape(re.sub(r"<[^>]+>|\s+", " ", full_page.read_text("utf-8")))
     text = re.sub(r" +", " ", text)
-    parts = [text.index(f" {name} ", 1500) for name in (
-        "What program and people said", "Published metrics", "Personal data.")]  # fmt: skip
+    parts = [
+        text.index(f" {name} ", 1500)
+        for name in ("What program and people said", "Published metrics", "Personal data.")
+    ]
     assert parts == sorted(parts)
     for words in (
         "Copies found",
@@ -135,7 +145,7 @@ def test_a_page_that_is_handed_on_names_no_command_and_warns_of_nothing(judged, 
 
 
 def test_the_table_of_program_and_people_adds_up():
-    table = other_tables.read([("copy", "copy"), ("copy", ""), ("novel", "unsure")])
+    table = other_tables.tabulate_decisions([("copy", "copy"), ("copy", ""), ("novel", "unsure")])
     assert table.rows == (
         ("copy", "1", "0", "0", "1", "2"),
         ("novel", "0", "0", "1", "0", "1"),
@@ -148,20 +158,22 @@ def test_the_table_of_program_and_people_adds_up():
 
 def test_every_alt_text_states_its_finding(judged, self_test):
     result = judged()
-    assert "4 synthetic volumes and 0 of the null lie there" in described.histogram(result)
-    text = described.thresholds(result)
+    assert "4 synthetic volumes and 0 of the null lie there" in described.describe_histogram(result)
+    text = described.describe_thresholds(result)
     assert "4 are nearer than every one of the 100 volumes of the null" in text
     assert "it calls 4; 0.0 would be expected" in text
-    assert "no threshold" in described.thresholds(judged(n_null=20))
-    text = described.grown(curve(result))
+    assert "no threshold" in described.describe_thresholds(judged(n_null=20))
+    text = described.describe_rarefaction(compute_rarefaction_curve(result))
     assert "4 of 30 training volumes have a copy" in text
     assert "at least 10 are expected" in text
-    assert "Found least: flip (50 %), elastic (95 %)." in described.planted(self_test(result))
+    assert "Found least: flip (50 %), elastic (95 %)." in described.describe_selftest(
+        self_test(result)
+    )
 
 
 def test_the_sweep_falls_and_agrees_with_the_rule(judged):
     result = judged()
-    swept = charts.sweep(result)
+    swept = charts.compute_threshold_sweep(result)
     assert (np.diff(swept.called) <= 0).all()
     assert (np.diff(swept.error[0]) <= 0).all()
     at = int(np.flatnonzero(swept.thresholds == result.threshold)[0])
@@ -177,19 +189,20 @@ def test_the_sweep_falls_and_agrees_with_the_rule(judged):
 
 @pytest.fixture
 def study(make_study, tmp_path):
-    study = make_study(tmp_path / "study", verification={"enabled": False},
-                       rule={"name": "size-matched"})  # fmt: skip
-    jobs.run(jobs.generate(study, 3))
-    jobs.run(jobs.scan(study))
+    study = make_study(
+        tmp_path / "study", verification={"enabled": False}, rule={"name": "size-matched"}
+    )
+    jobs.run_job(jobs.generate_volumes(study, 3))
+    jobs.run_job(jobs.scan_study(study))
     return study
 
 
 def test_what_the_commands_wrote_is_read_and_shown(study):
     assert read_evidence(study.scan_dir) is read_membership(study.scan_dir) is None
-    bare = jobs.report(study).read_text("utf-8")
+    bare = jobs.report_study(study).read_text("utf-8")
     assert "metrics were not computed" in bare
-    results = jobs.run(jobs.evidence(study, ["authpct", "rarefaction"]))
-    found = jobs.run(jobs.membership(study, "loss"))
+    results = jobs.run_job(jobs.evaluate_metrics(study, ["authpct", "rarefaction"]))
+    found = jobs.run_job(jobs.evaluate_membership(study, "loss"))
     (study.scan_dir / "duplicates.json").write_text(
         json.dumps(
             {"groups": [{"volumes": ["a", "b"]}], "suspected": [], "leaks": [], "n_training": 8}
@@ -200,39 +213,51 @@ def test_what_the_commands_wrote_is_read_and_shown(study):
     assert [m.value for m in evidence.metrics] == [m.value for m in results]
     assert [m.interval for m in evidence.metrics] == [m.interval for m in results]
     assert read_membership(study.scan_dir).to_dict() == found.to_dict()
-    assert read_twice(study.scan_dir) == Twice(1, 2, 0, 0, 8)
+    assert read_duplicate_summary(study.scan_dir) == DuplicateSummary(1, 2, 0, 0, 8)
     store = study.store()
     for reader, decision in (("Ann", "copy"), ("Ben", "not a copy")):
         for row in study.samples():
             store.record(row.sample, decision, reader)
     store.close()
-    page = jobs.report(study).read_text("utf-8")
-    for words in ("[authpct]", "Membership inference", "Ann and Ben", "scan/evidence.json",
-                  "reader: unsure", "Which reader is right (3)",
-                  "generator.path", "monai 1.", "in 1 groups"):  # fmt: skip
+    page = jobs.report_study(study).read_text("utf-8")
+    for words in (
+        "[authpct]",
+        "Membership inference",
+        "Ann and Ben",
+        "scan/evidence.json",
+        "reader: unsure",
+        "Which reader is right (3)",
+        "generator.path",
+        "monai 1.",
+        "in 1 groups",
+    ):
         assert words in page, words
-    jobs.run(jobs.generate(study, 4))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 4))
+    jobs.run_job(jobs.scan_study(study))
     assert read_evidence(study.scan_dir).stale
-    assert "computed for another scan" in jobs.report(study).read_text("utf-8")
+    assert "computed for another scan" in jobs.report_study(study).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["evidence", "membership", "duplicates"])
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"metrics": 3, "attacks": [1], "groups": 1}'])
 def test_a_damaged_file_is_named_with_the_command_that_makes_it(tmp_path, name, text):
     (tmp_path / f"{name}.json").write_text(text)
-    reader = {"evidence": read_evidence, "membership": read_membership, "duplicates": read_twice}
+    reader = {
+        "evidence": read_evidence,
+        "membership": read_membership,
+        "duplicates": read_duplicate_summary,
+    }
     with pytest.raises(BadInput, match=rf"{name}.json: cannot be read .* again") as error:
         reader[name](tmp_path)
     assert f"memscan {'dedup' if name == 'duplicates' else name}" in str(error.value)
 
 
 def test_a_password_in_the_settings_is_not_on_the_page(make_study, tmp_path):
-    from napari_memscan.jobs.release.report import settings
+    from napari_memscan.jobs.release.report import list_settings
 
     where = "postgresql://reader:secret@host/name"
     study = make_study(tmp_path / "study", review={"store": where})
-    found = settings(study)
+    found = list_settings(study)
     assert "secret" not in str(found)
     assert found["review.store"] == "a database"
     assert found["verification.retrieved"] == "3"
@@ -243,13 +268,13 @@ def test_a_password_in_the_settings_is_not_on_the_page(make_study, tmp_path):
 
 def test_the_same_page_gives_the_same_pdf_and_an_older_one_goes(study):
     pytest.importorskip("weasyprint")
-    page = jobs.report(study, pdf=True)
+    page = jobs.report_study(study, pdf=True)
     pdf = page.with_name("report.pdf")
     data = pdf.read_bytes()
     assert data.startswith(b"%PDF")
     assert len(data) > 50_000
     assert write_pdf(page).read_bytes() == data
-    jobs.report(study)
+    jobs.report_study(study)
     assert not pdf.exists()
 
 

@@ -121,11 +121,11 @@ def any_store(where):
 @pytest.fixture
 def tampering(any_store, where):
     """Return a function that changes the database behind the store's back, as its owner can."""
-    from napari_memscan.review.address import address_of
+    from napari_memscan.review.address import parse_store_address
     from napari_memscan.review.database import Database
 
     def tamper(*statements: str) -> None:
-        database = Database(address_of(where))
+        database = Database(parse_store_address(where))
         on = " ON memscan_events" if database.address.shared else ""
         with database.writing() as connection:
             for name in ("update", "delete"):

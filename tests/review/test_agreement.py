@@ -6,10 +6,15 @@ import warnings
 
 import pytest
 
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
-from napari_memscan.review.accuracy import accuracy, called, changes, said
-from napari_memscan.review.agreement import kappa, pairwise
+from napari_memscan.review.accuracy import (
+    binarise_decisions,
+    binarise_verdicts,
+    compute_accuracy,
+    find_decision_changes,
+)
+from napari_memscan.review.agreement import compute_kappa, compute_pairwise_kappas
 from napari_memscan.review.events import Decision
 
 WORDS = {"c": "copy", "n": "not a copy", "u": "unsure"}
@@ -36,7 +41,9 @@ def no_warnings():
 
 def test_cohen_of_a_table_worked_out_by_hand():
     # 20 both copy, 5 and 10 apart, 15 both not: observed 0.7, by chance 0.5.
-    found = kappa(readings(Ann="c" * 25 + "n" * 25, Ben="c" * 20 + "n" * 5 + "c" * 10 + "n" * 15))
+    found = compute_kappa(
+        readings(Ann="c" * 25 + "n" * 25, Ben="c" * 20 + "n" * 5 + "c" * 10 + "n" * 15)
+    )
     assert found.name == "Cohen"
     assert found.value == pytest.approx(0.4)
     assert found.agreed == pytest.approx(0.7)
@@ -48,28 +55,30 @@ def test_cohen_of_a_table_worked_out_by_hand():
 
 def test_fleiss_of_a_table_worked_out_by_hand():
     # 3 cases of 3 readers: all copy, all not, two to one. P = (1 + 1 + 1/3) / 3, Pe = 41/81.
-    found = kappa(readings(Ann="cnc", Ben="cnc", Cem="cnn"))
+    found = compute_kappa(readings(Ann="cnc", Ben="cnc", Cem="cnn"))
     assert found.name == "Fleiss"
     expected = 41 / 81
     assert found.value == pytest.approx((7 / 9 - expected) / (1 - expected))
     assert found.agreed == pytest.approx(7 / 9)
     many = readings(Ann="cnuc" * 10, Ben="cnun" * 10, Cem="cnuc" * 5 + "ncun" * 5)
-    first = kappa(many)
-    assert first.interval == kappa(many).interval
-    assert first.interval != kappa(many, seed=1).interval
+    first = compute_kappa(many)
+    assert first.interval == compute_kappa(many).interval
+    assert first.interval != compute_kappa(many, seed=1).interval
     low, high = first.interval
     assert low < first.value < high
-    assert [one.readers for one in pairwise(many)] == [
-        ("Ann", "Ben"), ("Ann", "Cem"), ("Ben", "Cem"),
-    ]  # fmt: skip
+    assert [one.readers for one in compute_pairwise_kappas(many)] == [
+        ("Ann", "Ben"),
+        ("Ann", "Cem"),
+        ("Ben", "Cem"),
+    ]
 
 
 def test_cases_that_not_all_read_are_left_out_and_named():
-    found = kappa(readings(Ann="cnc.n", Ben="cncn.", Cem="ncncc"))
+    found = compute_kappa(readings(Ann="cnc.n", Ben="cncn.", Cem="ncncc"))
     assert found.n_cases == 3
     assert found.left_out == ("s003", "s004")
     assert "2 left out, not read by all" in str(found)
-    assert kappa(readings(Ann="cn", Ben="cn", Cem="nn"), ["Ann", "Cem"]).name == "Cohen"
+    assert compute_kappa(readings(Ann="cn", Ben="cn", Cem="nn"), ["Ann", "Cem"]).name == "Cohen"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +91,7 @@ def test_cases_that_not_all_read_are_left_out_and_named():
     ],
 )
 def test_what_has_no_kappa_says_why(of, why):
-    found = kappa(readings(**of))
+    found = compute_kappa(readings(**of))
     assert found.value is None
     assert found.interval is None
     assert why in found.note
@@ -90,10 +99,11 @@ def test_what_has_no_kappa_says_why(of, why):
     assert "nan" not in str(found).lower()
 
 
-@pytest.mark.parametrize("of", [{"Ann": "cncn", "Ben": "cncn"},
-                                {"Ann": "cncn", "Ben": "cncn", "Cem": "cncn"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "of", [{"Ann": "cncn", "Ben": "cncn"}, {"Ann": "cncn", "Ben": "cncn", "Cem": "cncn"}]
+)
 def test_full_agreement_has_no_interval_of_width_nought(of):
-    found = kappa(readings(**of))
+    found = compute_kappa(readings(**of))
     assert found.value == pytest.approx(1)
     assert found.interval is None
     assert "No interval" in found.note
@@ -101,18 +111,27 @@ def test_full_agreement_has_no_interval_of_width_nought(of):
 
 def test_who_cannot_be_compared_is_refused():
     with pytest.raises(BadInput, match="two readers"):
-        kappa(readings(Ann="cn"))
+        compute_kappa(readings(Ann="cn"))
     with pytest.raises(BadInput, match="two readers"):
-        kappa(readings(Ann="cn", Ben="cn"), ["Ann", "Ann"])
+        compute_kappa(readings(Ann="cn", Ben="cn"), ["Ann", "Ann"])
     with pytest.raises(BadInput, match="Eve: no such reader"):
-        kappa(readings(Ann="cn", Ben="cn"), ["Ann", "Eve"])
+        compute_kappa(readings(Ann="cn", Ben="cn"), ["Ann", "Eve"])
 
 
 def test_the_program_against_a_reader_who_is_the_reference():
-    verdicts = {"s000": "copy", "s001": "near-duplicate", "s002": "novel", "s003": "undecided",
-                "s004": "novel", "s005": "copy", "s006": "novel"}  # fmt: skip
+    verdicts = {
+        "s000": "copy",
+        "s001": "near-duplicate",
+        "s002": "novel",
+        "s003": "undecided",
+        "s004": "novel",
+        "s005": "copy",
+        "s006": "novel",
+    }
     reader = readings(Ann="cccnnnu")["Ann"]
-    found = accuracy(called(verdicts), said(reader), ("program", "reader Ann"))
+    found = compute_accuracy(
+        binarise_verdicts(verdicts), binarise_decisions(reader), ("program", "reader Ann")
+    )
     assert (found.sensitivity.k, found.sensitivity.n) == (2, 3)
     assert (found.specificity.k, found.specificity.n) == (1, 2)
     assert found.n_left_out == 2
@@ -121,13 +140,13 @@ def test_the_program_against_a_reader_who_is_the_reference():
     text = str(found)
     assert "program against reader Ann (the reference)" in text
     assert "2 left out" in text
-    nothing = accuracy({"s0": None}, {"s0": True})
+    nothing = compute_accuracy({"s0": None}, {"s0": True})
     assert "not known" in str(nothing)
-    assert Rate(0, 0).value is None
+    assert Proportion(0, 0).value is None
 
 
 def test_what_changed_after_the_reveal():
-    found = changes(readings(Ann="ccnu", Ben="cc"), readings(Ann="cnnc.", Cem="c"))
+    found = find_decision_changes(readings(Ann="ccnu", Ben="cc"), readings(Ann="cnnc.", Cem="c"))
     (ann,) = found
     assert (ann.reader, ann.n) == ("Ann", 4)
     assert ann.changed == (("s001", "copy", "not a copy"), ("s003", "unsure", "copy"))

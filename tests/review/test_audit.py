@@ -11,15 +11,16 @@ import pytest
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review import store as store_module
-from napari_memscan.review.audit import audit
-from napari_memscan.review.events import GENESIS, hash_of_event
+from napari_memscan.review.audit import audit_store
+from napari_memscan.review.events import GENESIS_HASH, compute_event_hash
 from napari_memscan.review.store import DecisionStore
 
 
 @pytest.fixture
 def filled(any_store):
-    any_store.record("s0", "copy", "Ann", "wie Müller", {"k": 3, "score": 0.91}, confidence=4,
-                     seconds=3.25)  # fmt: skip
+    any_store.record(
+        "s0", "copy", "Ann", "wie Müller", {"k": 3, "score": 0.91}, confidence=4, seconds=3.25
+    )
     any_store.record("s1", "not a copy", "Ben", stage="blind")
     any_store.undo("Ann")
     any_store.redo("Ann")
@@ -28,20 +29,20 @@ def filled(any_store):
 
 
 def test_an_untouched_store_is_intact(filled, where):
-    found = audit(filled)
+    found = audit_store(filled)
     assert found.intact
     assert (found.n_events, found.n_readers, found.faults, found.doubts) == (5, 2, (), ())
     assert found.head == filled.head()[1] == filled.history()[-1].hash
     assert json.loads(found.to_json())["intact"] is True
     again = DecisionStore(where, read_only=True)
-    assert audit(again).head == found.head
+    assert audit_store(again).head == found.head
     again.close()
 
 
 def test_an_empty_store_is_intact(any_store):
-    found = audit(any_store)
+    found = audit_store(any_store)
     assert found.intact
-    assert found.head == GENESIS
+    assert found.head == GENESIS_HASH
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_an_empty_store_is_intact(any_store):
 )
 def test_every_change_is_found_and_named(filled, tampering, change, event, said):
     tampering.run(change)
-    found = audit(filled)
+    found = audit_store(filled)
     assert not found.intact
     assert found.faults[0].event == event
     assert said in str(found.faults[0])
@@ -72,10 +73,10 @@ def test_every_change_is_found_and_named(filled, tampering, change, event, said)
 def test_a_change_with_its_own_hash_mended_breaks_the_next_link(filled, tampering, any_store):
     row = vars(any_store.history()[0]) | {"decision": "unsure"}
     row["evidence"] = '{"k":3,"score":0.91}'
-    assert hash_of_event(row | {"decision": "copy"}) == row["hash"]
-    forged = hash_of_event(row)
+    assert compute_event_hash(row | {"decision": "copy"}) == row["hash"]
+    forged = compute_event_hash(row)
     tampering.run(f"UPDATE memscan_events SET decision = 'unsure', hash = '{forged}' WHERE id = 1")
-    (fault,) = audit(filled).faults
+    (fault,) = audit_store(filled).faults
     assert fault.event == 2
     assert "does not follow" in fault.what
 
@@ -83,14 +84,14 @@ def test_a_change_with_its_own_hash_mended_breaks_the_next_link(filled, tamperin
 def test_a_cut_end_shows_only_against_a_noted_head(filled, tampering):
     noted = filled.head()[1]
     filled.record("s3", "copy", "Ann")
-    found = audit(filled, noted[:12])
+    found = audit_store(filled, noted[:12])
     assert found.intact
     assert found.since == 1
     assert "1 events since" in str(found)
     tampering.run("DELETE FROM memscan_events WHERE id > 4")
-    assert audit(filled).intact
-    assert "does not show" in str(audit(filled))
-    cut = audit(filled, noted)
+    assert audit_store(filled).intact
+    assert "does not show" in str(audit_store(filled))
+    cut = audit_store(filled, noted)
     assert not cut.intact
     assert "noted head is not in the chain" in str(cut)
 
@@ -98,7 +99,7 @@ def test_a_cut_end_shows_only_against_a_noted_head(filled, tampering):
 @pytest.mark.parametrize("head", ["3f1c", "x" * 64])
 def test_a_head_that_is_none_is_refused(filled, head):
     with pytest.raises(BadInput, match="hexadecimal"):
-        audit(filled, head)
+        audit_store(filled, head)
 
 
 def test_a_clock_that_ran_backwards_is_a_doubt_and_no_fault(any_store, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_clock_that_ran_backwards_is_a_doubt_and_no_fault(any_store, monkeypat
 
     monkeypatch.setattr(store_module, "datetime", Early)
     any_store.record("s1", "copy", "Ann")
-    found = audit(any_store)
+    found = audit_store(any_store)
     assert found.intact
     assert found.doubts[0].event == 2
     assert "clock stood 3600 s before" in found.doubts[0].what
@@ -153,7 +154,7 @@ def test_an_old_store_is_taken_over_without_loss(tmp_path):
     assert events[2].withdraws == 2
     assert store.current().keys() == {"s0"}
     assert store.redo("Ben").decision == "unsure"
-    found = audit(store)
+    found = audit_store(store)
     assert found.intact
     assert found.n_taken_over == 3
     assert "recorded by an earlier version" in str(found)
@@ -162,7 +163,7 @@ def test_an_old_store_is_taken_over_without_loss(tmp_path):
     old_store(path, [(5, "s2", "copy", "Ann", "2026-01-03T10:00:00.000+00:00", "", "{}", None)])
     store = DecisionStore(path)
     assert [e.sample for e in store.history()] == ["s0", "s1", "s1", "s1", "s2"]
-    assert audit(store).intact
+    assert audit_store(store).intact
     store.close()
 
 
@@ -175,7 +176,7 @@ def test_first_records_that_were_changed_are_found(tmp_path):
         old.execute("DELETE FROM decisions WHERE id = 2")
     old.close()
     store = DecisionStore(path, read_only=True)
-    texts = [str(fault) for fault in audit(store).faults]
+    texts = [str(fault) for fault in audit_store(store).faults]
     assert texts == [
         "event 1: differs from decisions 1, its first record",
         "event 2: decisions:2, its first record, is missing",
@@ -192,7 +193,7 @@ def test_a_copy_on_a_medium_that_cannot_be_written_is_audited(tmp_path):
     shutil.copy(tmp_path / "review.sqlite", copy)
     before = copy.read_bytes()
     copied = DecisionStore(copy, read_only=True)
-    assert audit(copied).intact
+    assert audit_store(copied).intact
     copied.close()
     assert copy.read_bytes() == before
     with pytest.raises(BadInput, match="Nobody has decided yet"):

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.audit import audit
-from napari_memscan.review.claims import Claims
+from napari_memscan.review.audit import audit_store
+from napari_memscan.review.claims import ClaimRegistry
 from napari_memscan.review.store import DecisionStore
 
 
 def test_a_claim_keeps_others_away_until_it_is_released(any_store):
-    claims = Claims(any_store)
+    claims = ClaimRegistry(any_store)
     held = claims.claim("s0", "Ann")
     assert held.reader == "Ann"
     assert claims.claim("s0", "Ben") is None
@@ -33,7 +33,7 @@ def test_a_claim_keeps_others_away_until_it_is_released(any_store):
 
 
 def test_on_purpose_two_may_read_one_case(any_store):
-    claims = Claims(any_store)
+    claims = ClaimRegistry(any_store)
     claims.claim("s0", "Ann")
     assert claims.claim("s0", "Ben", share=True) is not None
     assert claims.held_by_others("Ann") == {"s0": "Ben"}
@@ -42,7 +42,7 @@ def test_on_purpose_two_may_read_one_case(any_store):
 
 
 def test_a_claim_that_nobody_renews_ends(any_store):
-    claims = Claims(any_store, minutes=0.3 / 60)
+    claims = ClaimRegistry(any_store, minutes=0.3 / 60)
     claims.claim("s0", "Ann")
     assert claims.claim("s0", "Ben") is None
     time.sleep(0.35)
@@ -53,9 +53,9 @@ def test_a_claim_that_nobody_renews_ends(any_store):
 def test_claims_are_no_part_of_what_is_recorded(any_store):
     any_store.record("s0", "copy", "Ann")
     head = any_store.head()
-    Claims(any_store).claim("s0", "Ann")
+    ClaimRegistry(any_store).claim("s0", "Ann")
     assert any_store.head() == head
-    assert audit(any_store).intact
+    assert audit_store(any_store).intact
 
 
 def test_of_two_at_the_same_time_one_gets_it(where):

@@ -9,19 +9,19 @@ import json
 import pytest
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import Decision
 from napari_memscan.review.export import (
     MODALITIES,
-    events_csv,
-    events_json,
-    imrmc,
-    pseudonyms,
-    renamed,
+    assign_pseudonyms,
+    build_imrmc_file,
+    format_events_csv,
+    format_events_json,
+    replace_reader_names,
 )
-from napari_memscan.review.findings import findings
+from napari_memscan.review.findings import analyse_reader_study
 from napari_memscan.review.store import DecisionStore
-from napari_memscan.review.truth import Truth, truth_of_table, truth_of_verdicts
+from napari_memscan.review.truth import Truth, build_truth_from_verdicts, read_truth_table
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def by_stage(store):
 
 
 def test_csv_holds_every_event_and_runs_nothing(store):
-    rows = list(csv.DictReader(io.StringIO(events_csv(store.history()))))
+    rows = list(csv.DictReader(io.StringIO(format_events_csv(store.history()))))
     assert len(rows) == 7
     assert rows[0]["note"].startswith("'=HYPERLINK")
     assert rows[0]["note"].endswith("\nZeilen")
@@ -56,16 +56,16 @@ def test_csv_holds_every_event_and_runs_nothing(store):
 
 
 def test_json_holds_every_event_as_it_is(store):
-    value = json.loads(events_json(store.history(), study="x"))
+    value = json.loads(format_events_json(store.history(), study="x"))
     assert value["study"] == "x"
     assert [Decision(**event) for event in value["events"]] == store.history()
 
 
 def test_readers_may_be_nameless(store):
     events = store.history()
-    names = pseudonyms(events)
+    names = assign_pseudonyms(events)
     assert names == {"Ann": "R1", "-Ben": "R2"}
-    assert "Ann" not in events_json(renamed(events, names))
+    assert "Ann" not in format_events_json(replace_reader_names(events, names))
 
 
 def parsed(text):
@@ -74,7 +74,9 @@ def parsed(text):
 
 
 def test_imrmc_has_a_truth_for_each_case_and_no_duplicates(store):
-    made = imrmc(by_stage(store), Truth({"s0": 1, "s1": 0, "v0": 0, "s9": 1}, "a, table"), "Knee")
+    made = build_imrmc_file(
+        by_stage(store), Truth({"s0": 1, "s1": 0, "v0": 0, "s9": 1}, "a, table"), "Knee"
+    )
     head, rows = parsed(made.text)
     assert all(len(row) == 4 for row in rows)
     truths = {row[1]: row[3] for row in rows if row[0] == "truth"}
@@ -96,7 +98,7 @@ def test_imrmc_takes_any_reader_for_a_reader(store):
     store.record("s0", "copy", "truth")
     store.record("s0", "copy", "Ann,: x")
     store.record("s0", "copy", "Ann x")
-    _, rows = parsed(imrmc(by_stage(store), Truth({"s0": 1, "v0": 0}, "t")).text)
+    _, rows = parsed(build_imrmc_file(by_stage(store), Truth({"s0": 1, "v0": 0}, "t")).text)
     assert {row[0] for row in rows} == {"truth", "reader truth", "Ann", "-Ben", "Ann x", "Ann x_"}
     assert [row[2] for row in rows if row[0] == "truth"] == ["truth", "truth"]
 
@@ -107,28 +109,30 @@ def test_imrmc_takes_any_reader_for_a_reader(store):
 )
 def test_imrmc_without_both_kinds_is_refused(store, values, why):
     with pytest.raises(BadInput, match=why):
-        imrmc(by_stage(store), Truth(values, "validation volumes"))
+        build_imrmc_file(by_stage(store), Truth(values, "validation volumes"))
 
 
 def test_truth_of_a_table(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("\ufeffsample,truth,by\ns0,1,x\ns1,Not a copy,y\n", encoding="utf-8")
-    truth = truth_of_table(path)
+    truth = read_truth_table(path)
     assert truth.values == {"s0": 1, "s1": 0}
-    both = truth.over(truth_of_verdicts({"s0": "novel", "s2": "copy", "s3": "undecided"}))
+    both = truth.over(build_truth_from_verdicts({"s0": "novel", "s2": "copy", "s3": "undecided"}))
     assert both.values == {"s0": 1, "s1": 0, "s2": 1}
     assert both.source == "the table truth.csv; of all others the program's verdicts"
     path.write_text("sample,truth\ns0,maybe\n")
     with pytest.raises(BadInput, match="line 2: the columns"):
-        truth_of_table(path)
+        read_truth_table(path)
     with pytest.raises(BadInput, match="no readable CSV"):
-        truth_of_table(tmp_path / "none.csv")
+        read_truth_table(tmp_path / "none.csv")
 
 
 def test_findings_say_all_of_it(store):
     store.record("s0", "not a copy", "Ann", stage="revealed")
     truth = Truth({"s0": 1, "v0": 0}, "a table")
-    found = findings(store.standing(), {"s0": "copy", "s1": "novel", "s2": "undecided"}, truth)
+    found = analyse_reader_study(
+        store.standing(), {"s0": "copy", "s1": "novel", "s2": "undecided"}, truth
+    )
     assert [str(reader) for reader in found.readers] == [
         "-Ben: 2 open",
         "Ann: 2 open, 2 blind, 1 revealed, 1 forced-choice",
@@ -143,5 +147,5 @@ def test_findings_say_all_of_it(store):
     assert "Ann (blind) against a table (the reference)" in text
     value = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert value["choices"]["Ann"]["interval"][0] == 0
-    nobody = findings(Standing(()), {}, Truth({}, ""))
+    nobody = analyse_reader_study(CurrentDecisions(()), {}, Truth({}, ""))
     assert str(nobody) == "nobody has decided yet"

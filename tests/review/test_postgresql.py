@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.review.address import address_of
-from napari_memscan.review.audit import audit
-from napari_memscan.review.claims import Claims
+from napari_memscan.review.address import parse_store_address
+from napari_memscan.review.audit import audit_store
+from napari_memscan.review.claims import ClaimRegistry
 from napari_memscan.review.store import DecisionStore
 
 
@@ -59,7 +59,7 @@ def test_a_server_that_is_gone_is_a_message_and_comes_back(url, postgresql):
         postgresql.start()
     store.record("s1", "copy", "Ann")
     assert store.current().keys() == {"s0", "s1"}
-    assert audit(store).intact
+    assert audit_store(store).intact
     store.close()
 
 
@@ -90,9 +90,9 @@ def test_a_reader_needs_the_right_to_add_and_no_more(url):
             connection.exec_driver_sql(statement)
     as_ann = url.replace("postgres@", "ann@")
     store = DecisionStore(as_ann, study="Knee")
-    assert Claims(store).claim("s0", "Ann") is not None
+    assert ClaimRegistry(store).claim("s0", "Ann") is not None
     store.record("s0", "copy", "Ann")
-    assert audit(store).intact
+    assert audit_store(store).intact
     with owner.begin() as connection:
         connection.exec_driver_sql("REVOKE INSERT ON memscan_events FROM ann")
     with pytest.raises(JobFailed, match="rights to SELECT and INSERT"):
@@ -114,19 +114,19 @@ def test_another_study_is_refused(url):
 def test_the_url_takes_the_environment_and_a_password_is_never_shown(monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret:p@ss/word")
     monkeypatch.setenv("WHOLE", "postgres://ann:other-s3cret@db.example:5433/review")
-    address = address_of("postgresql://ann:${SECRET}@db.example/review")
+    address = parse_store_address("postgresql://ann:${SECRET}@db.example/review")
     assert address.url.password == "s3cret:p@ss/word"
     assert address.url.drivername == "postgresql+psycopg"
     assert address.shown == "PostgreSQL database 'review' on db.example"
-    whole = address_of("${WHOLE}")
+    whole = parse_store_address("${WHOLE}")
     assert whole.url.password == "other-s3cret"
     assert whole.shown == "PostgreSQL database 'review' on db.example:5433"
     assert "s3cret" not in f"{address!r} {whole!r}"
     with pytest.raises(BadInput, match="variable MISSING is not set"):
-        address_of("postgresql://ann:${MISSING}@db.example/review")
+        parse_store_address("postgresql://ann:${MISSING}@db.example/review")
     for wrong in ("mysql://ann:s3cret@host/x", "postgresql://ann:s3cret@host:port/x", "://s3cret"):
         with pytest.raises(BadInput) as error:
-            address_of(wrong)
+            parse_store_address(wrong)
         assert "s3cret" not in str(error.value)
 
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
-from napari_memscan.review.queue import Left, ReviewQueue
-from napari_memscan.review.queue_filter import SORTED, Choice, chosen
+from napari_memscan.review.queue import ReadingProgress, ReviewQueue
+from napari_memscan.review.queue_filter import QUEUE_SORT_KEYS, QueueFilter, filter_queue
 from napari_memscan.review.store import DecisionStore
 
 VERDICTS = ("copy", "near-duplicate", "undecided", "novel", "novel", "copy")
@@ -62,33 +62,33 @@ def names(items):
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (Choice(), [0, 1, 2, 3, 4, 5]),
-        (Choice("unread"), [2, 4, 5]),
-        (Choice("flagged"), [0, 1, 3, 5]),
-        (Choice("readers disagree"), [1]),
-        (Choice("program disagrees"), [0, 3]),
-        (Choice(verdict="novel"), [3, 4]),
-        (Choice("unread", "novel"), [4]),
-        (Choice(text="ARTEFACT motion"), [0]),
-        (Choice(text="ben"), [1, 3]),
-        (Choice(text="zweit4"), [4]),
-        (Choice(text="s000002"), [2]),
-        (Choice(text="nothing of it"), []),
+        (QueueFilter(), [0, 1, 2, 3, 4, 5]),
+        (QueueFilter("unread"), [2, 4, 5]),
+        (QueueFilter("flagged"), [0, 1, 3, 5]),
+        (QueueFilter("readers disagree"), [1]),
+        (QueueFilter("program disagrees"), [0, 3]),
+        (QueueFilter(verdict="novel"), [3, 4]),
+        (QueueFilter("unread", "novel"), [4]),
+        (QueueFilter(text="ARTEFACT motion"), [0]),
+        (QueueFilter(text="ben"), [1, 3]),
+        (QueueFilter(text="zweit4"), [4]),
+        (QueueFilter(text="s000002"), [2]),
+        (QueueFilter(text="nothing of it"), []),
     ],
 )
 def test_filters_and_search(store, choice, expected):
-    assert names(chosen(queue_of(store).items, choice)) == expected
+    assert names(filter_queue(queue_of(store).items, choice)) == expected
 
 
 def test_sorting_keeps_what_has_no_value_last(store):
     items = queue_of(store).items
-    assert names(chosen(items, Choice(), "sample", True)) == [5, 4, 3, 2, 1, 0]
-    assert names(chosen(items, Choice(), "p-value")) == [0, 1, 3, 4, 5, 2]
-    assert names(chosen(items, Choice(), "p-value", True)) == [5, 4, 3, 1, 0, 2]
-    assert names(chosen(items, Choice(), "confidence"))[:2] == [1, 0]
-    assert names(chosen(items, Choice(), "verdict"))[:3] == [0, 5, 1]
-    for by in SORTED:
-        assert sorted(names(chosen(items, Choice(), by))) == [0, 1, 2, 3, 4, 5]
+    assert names(filter_queue(items, QueueFilter(), "sample", True)) == [5, 4, 3, 2, 1, 0]
+    assert names(filter_queue(items, QueueFilter(), "p-value")) == [0, 1, 3, 4, 5, 2]
+    assert names(filter_queue(items, QueueFilter(), "p-value", True)) == [5, 4, 3, 1, 0, 2]
+    assert names(filter_queue(items, QueueFilter(), "confidence"))[:2] == [1, 0]
+    assert names(filter_queue(items, QueueFilter(), "verdict"))[:3] == [0, 5, 1]
+    for by in QUEUE_SORT_KEYS:
+        assert sorted(names(filter_queue(items, QueueFilter(), by))) == [0, 1, 2, 3, 4, 5]
 
 
 def test_each_reader_has_an_own_queue_where_all_read_all(store):
@@ -111,9 +111,9 @@ def test_time_left_is_the_median_of_this_readers_last_decisions(store):
     store.record("s000000", "copy", "Ben", seconds=1)
     assert store.standing().seconds("Ann") == 41
     assert str(queue_of(store).left(41)) == "3 of 6, 2 min left"
-    assert str(Left(1, 9, 20.0)) == "1 of 9, less than 1 min left"
-    assert str(Left(1, 900, 7500.0)) == "1 of 900, 2 h 5 min left"
-    assert str(Left(9, 9, 0.0)) == "9 of 9"
+    assert str(ReadingProgress(1, 9, 20.0)) == "1 of 9, less than 1 min left"
+    assert str(ReadingProgress(1, 900, 7500.0)) == "1 of 900, 2 h 5 min left"
+    assert str(ReadingProgress(9, 9, 0.0)) == "9 of 9"
 
 
 def test_five_thousand_samples_are_chosen_at_the_speed_of_typing(tmp_path):
@@ -123,11 +123,11 @@ def test_five_thousand_samples_are_chosen_at_the_speed_of_typing(tmp_path):
             store._add(connection, sample=f"s{i:06d}", decision="copy", reader="Ann", stage="open")
     before = time.perf_counter()
     queue = queue_of(store, 5000, reader="Ann")
-    assert len(chosen(queue.items, Choice(text="ann pat"), "value")) == 2500
+    assert len(filter_queue(queue.items, QueueFilter(text="ann pat"), "value")) == 2500
     opened = time.perf_counter() - before
     before = time.perf_counter()
-    assert chosen(queue.items, Choice("unread", "copy", "pat4999"), "value") == []
-    assert len(chosen(queue.items, Choice("flagged", text="zweit"), "confidence")) > 2500
+    assert filter_queue(queue.items, QueueFilter("unread", "copy", "pat4999"), "value") == []
+    assert len(filter_queue(queue.items, QueueFilter("flagged", text="zweit"), "confidence")) > 2500
     typed = time.perf_counter() - before
     # Far above what is measured (0.3 s and 0.03 s): a query an item would take longer.
     assert opened < 3

@@ -8,7 +8,7 @@ import pytest
 
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.errors import JobFailed
-from napari_memscan.review.session import PAUSE, Session
+from napari_memscan.review.session import CLAIM_PAUSE_SECONDS, ReviewSession
 from napari_memscan.review.store import DecisionStore
 
 SAMPLES = {f"/{i}": f"s{i}" for i in range(5)}
@@ -26,7 +26,7 @@ def sit_down(tmp_path):
     sessions = []
 
     def sit(reader, **more):
-        session = Session(DecisionStore(tmp_path / "r.sqlite"), **more)
+        session = ReviewSession(DecisionStore(tmp_path / "r.sqlite"), **more)
         session.reader = reader
         session.refresh(RESULT, SAMPLES, {})
         sessions.append(session)
@@ -42,17 +42,17 @@ ORDER = list(SAMPLES.values())
 
 def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
     ann = sit_down("Ann")
-    assert ann.following(ORDER) == "s0"
-    assert ann.following(ORDER, "s3") == "s4"
+    assert ann.find_next(ORDER) == "s0"
+    assert ann.find_next(ORDER, "s3") == "s4"
     for sample in ("s4", "s0"):
         ann.decide(sample, "copy", confidence=5, seconds=30.0)
     ann.refresh(RESULT, SAMPLES, {})
-    assert ann.following(ORDER, "s4") == "s1"
+    assert ann.find_next(ORDER, "s4") == "s1"
     assert str(ann.left) == "2 of 5, 2 min left"
     assert ann.items["s0"].own.confidence == 5
     # In another order, and only what is listed.
-    assert ann.following(["s4", "s3", "s2"], "s3") == "s2"
-    assert ann.following(["s4", "s0"]) is None
+    assert ann.find_next(["s4", "s3", "s2"], "s3") == "s2"
+    assert ann.find_next(["s4", "s0"]) is None
     assert ann.undo().withdraws == 2
     ann.refresh(RESULT, SAMPLES, {})
     assert ann.items["s0"].unread
@@ -63,16 +63,16 @@ def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
 def test_two_readers_do_not_get_the_same_case_unless_they_ask(sit_down):
     ann, ben = sit_down("Ann"), sit_down("Ben")
     assert ann.open("s0") == ""
-    assert ben.following(ORDER) == "s1"
+    assert ben.find_next(ORDER) == "s1"
     assert ben.open("s0") == "Ann"
-    assert ben.following(ORDER, share=True) == "s0"
+    assert ben.find_next(ORDER, share=True) == "s0"
     assert ben.open("s0", share=True) == ""
     ann.decide("s0", "copy")
     ben.refresh(RESULT, SAMPLES, {})
     # Read by one of them is read.
-    assert ben.following(ORDER, share=True) == "s1"
+    assert ben.find_next(ORDER, share=True) == "s1"
     each = sit_down("Cid", each=True)
-    assert each.following(ORDER, share=True) == "s0"
+    assert each.find_next(ORDER, share=True) == "s0"
     assert each.items["s0"].decisions[0].reader == "Ann"
 
 
@@ -80,7 +80,7 @@ def test_who_leaves_holds_nothing_any_more(sit_down):
     ann, ben = sit_down("Ann"), sit_down("Ben")
     ann.open("s0")
     ann.close()
-    assert ben.following(ORDER) == "s0"
+    assert ben.find_next(ORDER) == "s0"
 
 
 def test_only_what_is_new_is_read(sit_down, monkeypatch):
@@ -160,7 +160,7 @@ def test_after_a_failure_claims_are_not_asked_for_until_the_store_is_there(sit_d
         with pytest.raises(JobFailed, match="gone"):
             ann.open("s0")
         assert ann.open("s1") == ""
-        assert ann.following(ORDER, "s1") == "s2"
+        assert ann.find_next(ORDER, "s1") == "s2"
         ann.rest()
         assert len(asked) == 1
     assert ann.open("s1") == ""
@@ -172,6 +172,6 @@ def test_after_a_failure_claims_are_not_asked_for_until_the_store_is_there(sit_d
     monkeypatch.setattr(ann._claims, "held_by_others", gone)
     for _ in range(2):
         with pytest.raises(JobFailed, match="gone"):
-            ann.following(ORDER)
-        assert ann.following(ORDER) == "s0"
-        ann._paused_until -= PAUSE
+            ann.find_next(ORDER)
+        assert ann.find_next(ORDER) == "s0"
+        ann._paused_until -= CLAIM_PAUSE_SECONDS

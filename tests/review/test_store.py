@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.review.audit import audit
+from napari_memscan.review.audit import audit_store
 from napari_memscan.review.store import WITHDRAWN, DecisionStore
 
 
@@ -105,7 +105,7 @@ def test_what_no_database_could_keep_is_kept_or_refused(any_store):
     assert any_store.history() == [recorded]
     assert recorded.note == "ab? '; DROP TABLE memscan_events;--"
     assert recorded.evidence == {"p": None}
-    assert audit(any_store).intact
+    assert audit_store(any_store).intact
     with pytest.raises(BadInput, match="JSON"):
         any_store.record("s0", "copy", "Ann", evidence={"a": object()})
     with pytest.raises(BadInput, match="from 1 to 5"):
@@ -126,8 +126,9 @@ def test_two_windows_see_each_others_decisions(store, tmp_path):
     other.close()
 
 
-@pytest.mark.parametrize("statement", ["UPDATE memscan_events SET decision='unsure'",
-                                       "DELETE FROM memscan_events"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement", ["UPDATE memscan_events SET decision='unsure'", "DELETE FROM memscan_events"]
+)
 def test_the_database_refuses_changes(store, tmp_path, statement):
     store.record("s0", "copy", "Ann")
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'review.sqlite'}")
@@ -162,9 +163,9 @@ def test_a_kill_in_the_midst_of_recording_loses_nothing(where, after):
     there = [d.id for d in again.history()]
     # What was said to be recorded is there; at most the one that was under way comes on top.
     assert there in (seen, [*seen, len(seen) + 1])
-    assert audit(again).intact
+    assert audit_store(again).intact
     again.record("after", "unsure", "Ann")
-    assert audit(again).intact
+    assert audit_store(again).intact
     again.close()
 
 
@@ -210,7 +211,7 @@ def test_two_programs_that_write_at_once_lose_nothing_and_never_fork_the_chain(w
     store = DecisionStore(where)
     assert store.current().keys() == {f"{name}{i}" for name in "ab" for i in range(15)}
     assert [d.id for d in store.history()] == list(range(1, 31))
-    found = audit(store)
+    found = audit_store(store)
     assert found.intact
     assert found.n_readers == 2
     store.close()
@@ -289,5 +290,5 @@ def test_a_full_disk_is_a_message_and_the_store_stays_usable(tmp_path):
     assert done.returncode == 0, done.stderr
     store = DecisionStore(path)
     assert len(store.history()) == int(done.stdout)
-    assert audit(store).intact
+    assert audit_store(store).intact
     store.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_memscan.training.augmentation_views import viewed
-from napari_memscan.training.denoising import DenoiserTask
+from napari_memscan.training.augmentation_views import add_views
+from napari_memscan.training.denoiser_task import DenoiserTask
 from napari_memscan.training.settings import DenoiserSettings
 
 SIDES = {"training": ["left", "right"] * 3, "validation": ["right", "left", ""]}
@@ -14,10 +14,10 @@ SIDES = {"training": ["left", "right"] * 3, "validation": ["right", "left", ""]}
 
 def test_versions_of_a_volume_stand_beside_it():
     volumes = torch.rand((3, 1, 8, 8, 8), generator=torch.Generator().manual_seed(0))
-    made = torch.stack(list(viewed(volumes, 4, seed=1)))
+    made = torch.stack(list(add_views(volumes, 4, seed=1)))
     assert made.shape == (15, 1, 8, 8, 8)
     assert torch.equal(made[::5], volumes)
-    assert torch.equal(torch.stack(list(viewed(volumes[:2], 4, seed=1))), made[:10])
+    assert torch.equal(torch.stack(list(add_views(volumes[:2], 4, seed=1))), made[:10])
     for volume, own in zip(volumes, made.split(5), strict=True):
         for view in own[1:]:
             straight = np.corrcoef(view.ravel(), volume.ravel())[0, 1]

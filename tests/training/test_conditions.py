@@ -6,13 +6,13 @@ import torch
 from pydantic import ValidationError
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.training.conditions import dropped, learned
-from napari_memscan.training.denoising import DenoiserTask
-from napari_memscan.training.logs import PICTURES, draw
+from napari_memscan.generators.sample import GeneratedSample
+from napari_memscan.training.conditions import drop_labels, learn_conditioning
+from napari_memscan.training.denoiser_task import DenoiserTask
+from napari_memscan.training.logs import PICTURES, save_slice_figure
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -43,26 +43,26 @@ def changed(**changes):
 def test_too_few_or_too_many_conditions_are_refused(names, n):
     conditions = None if names is None else {"training": names, "validation": ["a"]}
     with pytest.raises(BadInput, match=f"'condition' of cohort.csv has {n} different .* 6 train"):
-        learned(conditions, torch.ones(6), None)
+        learn_conditioning(conditions, torch.ones(6), None)
 
 
 def test_shares_are_those_in_which_volumes_are_drawn():
-    told = learned(SIDES, torch.ones(6), 2.0)
+    told = learn_conditioning(SIDES, torch.ones(6), 2.0)
     assert (told.classes, told.guidance) == (("a", "b"), 2.0)
     assert told.shares == pytest.approx((3 / 6, 2 / 6))
     weights = torch.tensor([5.0, 1, 1, 1, 1, 1])
-    assert learned(SIDES, weights, None).shares == pytest.approx((7 / 10, 2 / 10))
+    assert learn_conditioning(SIDES, weights, None).shares == pytest.approx((7 / 10, 2 / 10))
 
 
 def test_a_share_of_labels_is_dropped_and_the_others_stay():
     labels = torch.arange(1, 5).repeat(1000)
     random = torch.Generator().manual_seed(0)
-    found = dropped(labels, 0.25, random)
+    found = drop_labels(labels, 0.25, random)
     gone = found == 0
     assert float(gone.float().mean()) == pytest.approx(0.25, abs=0.04)
     assert torch.equal(found[~gone], labels[~gone])
-    assert torch.equal(dropped(labels, 0.0, random), labels)
-    assert torch.equal(dropped(labels, 0.25, torch.Generator().manual_seed(0)), found)
+    assert torch.equal(drop_labels(labels, 0.0, random), labels)
+    assert torch.equal(drop_labels(labels, 0.25, torch.Generator().manual_seed(0)), found)
 
 
 def test_settings_that_cannot_be_followed_are_refused():
@@ -107,7 +107,7 @@ def test_a_conditional_training_stops_and_goes_on_to_the_same_weights(
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert a["class_embedding.weight"].shape[0] == 3
     told = read_recipe(whole, "ldm").conditioning
-    assert told == learned(SIDES, torch.ones(6), None)
+    assert told == learn_conditioning(SIDES, torch.ones(6), None)
 
 
 def test_other_conditions_are_another_training(cells, fit, fitted_autoencoder, tmp_path):
@@ -150,7 +150,7 @@ def test_versions_of_a_volume_are_told_what_it_is(cells, fitted_autoencoder):
     task = DenoiserTask(cells, changed(views=2), fitted_autoencoder, torch.device("cpu"), SIDES)
     labels = task.data["training"][:][1].tolist()
     assert labels == [label for label in (1, 2, 1, 2, 0, 1) for _ in range(3)]
-    assert task.conditioning == learned(SIDES, torch.ones(6), None)
+    assert task.conditioning == learn_conditioning(SIDES, torch.ones(6), None)
 
 
 def test_pictures_are_of_each_condition(cells, fit, fitted_autoencoder, tmp_path):
@@ -168,7 +168,9 @@ def test_pictures_are_of_each_condition(cells, fit, fitted_autoencoder, tmp_path
 
 
 def test_a_name_of_any_letters_can_be_drawn(tmp_path):
-    draw(tmp_path / "a.png", {"sampled $\\x_{$ <1/2>": np.zeros((1, 4, 4, 4))}, "title")
+    save_slice_figure(
+        tmp_path / "a.png", {"sampled $\\x_{$ <1/2>": np.zeros((1, 4, 4, 4))}, "title"
+    )
     assert (tmp_path / "a.png").exists()
 
 
@@ -199,7 +201,9 @@ def two_kinds(fit, tmp_path_factory):
 
 def brightness(generator, seeds, conditions=None):
     made = generator.generate(seeds, conditions=conditions)
-    return [(s.condition, float(s.volume.data.mean())) for s in made if isinstance(s, Sample)]
+    return [
+        (s.condition, float(s.volume.data.mean())) for s in made if isinstance(s, GeneratedSample)
+    ]
 
 
 def test_samples_are_of_the_kind_that_was_told(two_kinds):

@@ -10,12 +10,12 @@ import torch
 from lightning.fabric import Fabric
 from torch.optim import Adam
 
-from napari_memscan.checkpoints.latent_model import Codec
+from napari_memscan.checkpoints.latent_model import LatentCodec
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.training import planning
-from napari_memscan.training.autoencoders import AutoencoderTask
+from napari_memscan.training import resources as planning
+from napari_memscan.training.autoencoder_task import AutoencoderTask
 from napari_memscan.training.logs import read_log
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, EmbedderSettings
@@ -124,7 +124,9 @@ def test_no_memory_says_how_to_go_on_with_less(cells, tmp_path, broken_at):
     assert (tmp_path / "recipe.json").exists()
 
 
-@pytest.mark.parametrize("place", [(Codec, "encode_mean"), (Fabric, "setup"), (Adam, "__init__")])
+@pytest.mark.parametrize(
+    "place", [(LatentCodec, "encode_mean"), (Fabric, "setup"), (Adam, "__init__")]
+)
 def test_no_memory_before_the_first_step_is_a_message(
     place, cells, fitted_autoencoder, tmp_path, monkeypatch
 ):
@@ -134,13 +136,22 @@ def test_no_memory_before_the_first_step_is_a_message(
     monkeypatch.setattr(*place, full)
     settings = DenoiserSettings(steps=2, channels=(8, 16), batch=2)
     with pytest.raises(JobFailed, match="cpu ran out of memory before the first step") as caught:
-        next(train("denoiser", cells, tmp_path, settings, preprocessing=RECIPE, device="cpu",
-                   autoencoder=fitted_autoencoder))  # fmt: skip
+        next(
+            train(
+                "denoiser",
+                cells,
+                tmp_path,
+                settings,
+                preprocessing=RECIPE,
+                device="cpu",
+                autoencoder=fitted_autoencoder,
+            )
+        )
     assert "The batch plays no part" in str(caught.value)
 
 
 def test_a_training_that_cannot_fit_is_refused_before_it_starts(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "free_bytes", lambda device: 100_000)
+    monkeypatch.setattr(planning, "get_free_bytes", lambda device: 100_000)
     with pytest.raises(BadInput, match=r"needs 0\.\d GB of memory") as caught:
         next(start(cells, tmp_path))
     assert "--set batch=1 --set accumulate=2" in str(caught.value)
@@ -150,7 +161,9 @@ def test_a_training_that_cannot_fit_is_refused_before_it_starts(cells, tmp_path,
 def test_memory_that_is_planned_grows_with_batch_and_width(cells):
     def need(**changes):
         settings = changed(**changes)
-        return planning.needed_bytes(AutoencoderTask(cells, settings, RECIPE, None), settings)
+        return planning.estimate_needed_bytes(
+            AutoencoderTask(cells, settings, RECIPE, None), settings
+        )
 
     one = need(batch=1)
     # Activations of 8 channels at 16^3 alone are 131 kB each.
@@ -166,7 +179,7 @@ def test_half_precision_is_not_refused_for_what_float32_would_need(cells):
     """What is planned lies below what a forward run under bfloat16 keeps."""
     settings = changed(batch=2, channels=(8, 16))
     task = AutoencoderTask(cells, settings, RECIPE, None)
-    full, half = (planning.needed_bytes(task, settings, half=h) for h in (False, True))
+    full, half = (planning.estimate_needed_bytes(task, settings, half=h) for h in (False, True))
     weights = {p.data_ptr() for p in task.network.parameters()}
     fixed = 16 * sum(p.numel() for p in task.network.parameters())
     kept = {}

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.training import loop
-from napari_memscan.training.fitting import Fitting
-from napari_memscan.training.logs import LOG, PICTURES, TENSORBOARD, draw, read_log
-from napari_memscan.training.planning import Pace, duration
-from napari_memscan.training.run import estimate, train
+from napari_memscan.training.logs import LOG, PICTURES, TENSORBOARD, read_log, save_slice_figure
+from napari_memscan.training.resources import StepTimer, format_duration
+from napari_memscan.training.run import measure_training, train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
+from napari_memscan.training.trainer import ModelTrainer
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 RECIPE = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
@@ -104,7 +104,7 @@ def test_a_picture_has_three_planes_of_each_volume(tmp_path):
 
     volume = np.zeros((2, 8, 9, 10), np.float32)
     volume[0] = 1
-    draw(tmp_path / "a.png", {"first": volume, "second": volume[:1]}, "title")
+    save_slice_figure(tmp_path / "a.png", {"first": volume, "second": volume[:1]}, "title")
     assert matplotlib.image.imread(tmp_path / "a.png").shape[0] == 1010
 
 
@@ -117,7 +117,7 @@ def test_early_end_keeps_the_best_weights(cells, tmp_path, monkeypatch):
         seen.append({k: v.clone() for k, v in self.weights().items()})
         return next(made_up)
 
-    monkeypatch.setattr(Fitting, "mean_loss", mean_loss)
+    monkeypatch.setattr(ModelTrainer, "mean_loss", mean_loss)
     settings = changed(steps=40, patience=2)
     job = start(cells, tmp_path, settings)
     for progress in job:
@@ -147,8 +147,8 @@ def test_without_patience_the_last_weights_are_written(cells, tmp_path):
 
 def test_soon_it_says_what_is_to_come(cells, tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 5))
-    monkeypatch.setattr("napari_memscan.training.planning.time.monotonic", lambda: next(clock))
-    pace = Pace(124, torch.device("cpu"))
+    monkeypatch.setattr("napari_memscan.training.resources.time.monotonic", lambda: next(clock))
+    pace = StepTimer(124, torch.device("cpu"))
     said = []
     for _ in range(8):
         pace.begin()
@@ -156,20 +156,32 @@ def test_soon_it_says_what_is_to_come(cells, tmp_path, monkeypatch):
     assert [bool(text) for text in said] == [False] * 3 + [True] + [False] * 4
     assert said[3].startswith("about 10 min to go, ")
     assert said[3].endswith(" GB of memory")
-    assert (duration(40), duration(700), duration(8000)) == ("40 s", "12 min", "2 h 13 min")
+    assert (format_duration(40), format_duration(700), format_duration(8000)) == (
+        "40 s",
+        "12 min",
+        "2 h 13 min",
+    )
     monkeypatch.undo()
     notes = [p.note for p in start(cells, tmp_path) if p.note]
     assert len(notes) == 1
     assert "to go" in notes[0]
-    assert loop.SHOWN == 4
+    assert loop.N_PICTURED == 4
 
 
 def test_before_it_starts_it_says_what_it_needs(cells, fitted_autoencoder, tmp_path):
     settings = DenoiserSettings(steps=1, channels=(8, 16), batch=2)
     said = list(
-        train("denoiser", cells, tmp_path, settings, preprocessing=RECIPE, device="cpu",
-              autoencoder=fitted_autoencoder, announce=str.upper)
-    )  # fmt: skip
+        train(
+            "denoiser",
+            cells,
+            tmp_path,
+            settings,
+            preprocessing=RECIPE,
+            device="cpu",
+            autoencoder=fitted_autoencoder,
+            announce=str.upper,
+        )
+    )
     assert said[0] == "ENCODES 9 VOLUMES, ONCE"
     assert re.fullmatch(r"NEEDS AT LEAST 0\.\d GB OF MEMORY, \d+\.\d GB ARE FREE", said[1])
     assert said[2].step == 1
@@ -177,7 +189,7 @@ def test_before_it_starts_it_says_what_it_needs(cells, fitted_autoencoder, tmp_p
 
 def test_an_estimate_counts_all_steps_and_writes_nothing(cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    job = estimate("autoencoder", cells, SMALL, preprocessing=RECIPE, device="cpu")
+    job = measure_training("autoencoder", cells, SMALL, preprocessing=RECIPE, device="cpu")
     with pytest.raises(StopIteration) as end:
         next(job)
     found = end.value.value

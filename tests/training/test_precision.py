@@ -9,16 +9,22 @@ from napari_memscan.checkpoints.loading import load_weights
 from napari_memscan.errors import JobFailed
 from napari_memscan.training import run
 from napari_memscan.training import setup as preparing
-from napari_memscan.training.fitting import Fitting
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import AutoencoderSettings
+from napari_memscan.training.trainer import ModelTrainer
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 RECIPE = Preprocessing(shape=(8, 8, 8), intensity=MinMax())
 SMALL = AutoencoderSettings(
-    steps=2, channels=(8, 8), batch=2, precision="bfloat16", adversarial_weight=0.1,
-    adversarial_start=0, critic_channels=4, critic_layers=1,
-)  # fmt: skip
+    steps=2,
+    channels=(8, 8),
+    batch=2,
+    precision="bfloat16",
+    adversarial_weight=0.1,
+    adversarial_start=0,
+    critic_channels=4,
+    critic_layers=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +89,13 @@ def test_float16_leaves_steps_out_until_gradients_fit(cells, tmp_path, float16):
 
 def test_float16_that_no_scale_helps_has_diverged(cells, tmp_path, float16, monkeypatch):
     float16(4.0)
-    change = Fitting._clip
+    change = ModelTrainer._clip
 
     def infinite(self, module, optimizer, step):
         next(module.parameters()).grad.fill_(float("inf"))
         change(self, module, optimizer, step)
 
-    monkeypatch.setattr(Fitting, "_clip", infinite)
+    monkeypatch.setattr(ModelTrainer, "_clip", infinite)
     job = start(cells, tmp_path, SMALL.model_copy(update={"steps": 9}))
     with pytest.raises(JobFailed, match="gradients are not finite at step 3"):
         list(job)
@@ -102,5 +108,5 @@ def test_float16_that_no_scale_helps_has_diverged(cells, tmp_path, float16, monk
 def test_a_gpu_computes_in_what_it_has(native, capability, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert preparing.precision_of(torch.device("cuda"), "auto") == expected
-    assert preparing.precision_of(torch.device("cpu"), "auto") == "32-true"
+    assert preparing.choose_precision(torch.device("cuda"), "auto") == expected
+    assert preparing.choose_precision(torch.device("cpu"), "auto") == "32-true"

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.latent_model import Codec
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.latent_model import LatentCodec
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
-from napari_memscan.embedders.encoder import ContrastiveEncoder
+from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
 from napari_memscan.errors import BadInput
-from napari_memscan.training import planning
-from napari_memscan.training.presets import PRESETS, SHAPES, merged, preset
-from napari_memscan.training.run import estimate
-from napari_memscan.training.settings import settings_of
+from napari_memscan.training import resources as planning
+from napari_memscan.training.presets import PRESET_SHAPES, PRESETS, get_preset, merge_settings
+from napari_memscan.training.run import measure_training
+from napari_memscan.training.settings import get_settings_class
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 
 def settings(name, part, **changes):
-    return settings_of(part).model_validate(merged(preset(name, part), changes))
+    return get_settings_class(part).model_validate(merge_settings(get_preset(name, part), changes))
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,15 @@ def parameters(network):
 )
 def test_networks_of_the_paper_fit_its_volumes(name, latent, weights):
     chosen = settings(name, "autoencoder")
-    recipe = Preprocessing(shape=SHAPES[name], intensity=MinMax())
+    recipe = Preprocessing(shape=PRESET_SHAPES[name], intensity=MinMax())
     with torch.device("meta"):
         network = build_autoencoder(chosen.arguments())
-        codec = Codec(
+        codec = LatentCodec(
             AutoencoderRecipe(autoencoder=chosen.arguments(), preprocessing=recipe), network
         )
-        found = network.encode(torch.zeros(1, 1, *SHAPES[name]))
+        found = network.encode(torch.zeros(1, 1, *PRESET_SHAPES[name]))
         assert tuple(found.shape[1:]) == latent
-        assert codec.network.decode(found).shape[2:] == SHAPES[name]
+        assert codec.network.decode(found).shape[2:] == PRESET_SHAPES[name]
         denoiser = build_denoiser(settings(name, "denoiser").arguments(8))
         made = denoiser(torch.zeros(1, *latent), torch.zeros(1))
     assert tuple(made.shape[1:]) == latent
@@ -54,13 +54,13 @@ def test_networks_of_the_paper_fit_its_volumes(name, latent, weights):
     assert parameters(denoiser) == weights
     embedder = settings(name, "embedder")
     with torch.device("meta"):
-        encoder = ContrastiveEncoder(16, embedder.downsample, SHAPES[name], 32)
-        assert encoder(torch.zeros(2, 1, *SHAPES[name])).shape == (2, 32)
+        encoder = ContrastiveEncoder(16, embedder.downsample, PRESET_SHAPES[name], 32)
+        assert encoder(torch.zeros(2, 1, *PRESET_SHAPES[name])).shape == (2, 32)
 
 
 def test_tiny_is_the_default():
     for part in PRESETS["tiny"]:
-        assert settings("tiny", part) == settings_of(part)()
+        assert settings("tiny", part) == get_settings_class(part)()
 
 
 @pytest.mark.parametrize("name", ["paper-ct", "paper-knee"])
@@ -72,9 +72,13 @@ def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
     assert (chosen.l1_weight, chosen.perceptual_weight, chosen.adversarial_weight) == (4, 4, 1)
     fit("autoencoder", cells, tmp_path / "ae", chosen)
     denoiser = settings(
-        name, "denoiser", **few, channels=(8, 16), scheduler={"num_train_timesteps": 9},
+        name,
+        "denoiser",
+        **few,
+        channels=(8, 16),
+        scheduler={"num_train_timesteps": 9},
         sample_steps=9,
-    )  # fmt: skip
+    )
     fit("denoiser", cells, tmp_path / "d", denoiser, autoencoder=tmp_path / "ae")
     recipe = read_recipe(tmp_path / "d", "ldm")
     assert recipe.denoiser["network"] == "VideoUNet"
@@ -86,7 +90,7 @@ def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
 @pytest.mark.parametrize("name", ["tiny", "paper-ct", "paper-knee"])
 def test_steps_with_all_of_a_presets_settings(name, part, small, fit, tmp_path, monkeypatch):
     """On small volumes; the last steps, where critic and codebook have a say. Nothing is saved."""
-    monkeypatch.setattr(planning, "ROUNDS", 1)
+    monkeypatch.setattr(planning, "TIMED_STEPS", 1)
     more = {}
     if part == "denoiser":
         more["autoencoder"] = tmp_path / "ae"
@@ -97,7 +101,7 @@ def test_steps_with_all_of_a_presets_settings(name, part, small, fit, tmp_path, 
         smaller["working_shape"] = (8, 64, 64)
     chosen = settings(name, part, **smaller)
     recipe = Preprocessing(shape=small["training"].shape[1:], intensity=MinMax())
-    job = estimate(part, small, chosen, preprocessing=recipe, device="cpu", **more)
+    job = measure_training(part, small, chosen, preprocessing=recipe, device="cpu", **more)
     with pytest.raises(StopIteration) as end:
         next(job)
     assert end.value.value.steps == chosen.steps
@@ -105,6 +109,6 @@ def test_steps_with_all_of_a_presets_settings(name, part, small, fit, tmp_path, 
 
 def test_what_there_is_no_preset_for_is_said():
     with pytest.raises(BadInput, match="choose one of tiny, paper-ct, paper-knee"):
-        preset("paper", "denoiser")
+        get_preset("paper", "denoiser")
     with pytest.raises(BadInput, match="paper's own embedder"):
-        preset("paper-ct", "embedder", "structural")
+        get_preset("paper-ct", "embedder", "structural")

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.training.augmentation_views import augmented, degraded, nt_xent
+from napari_memscan.training.augmentation_views import blur_and_add_noise, flip_and_rotate, nt_xent
 from napari_memscan.training.run import STATE, train
 from napari_memscan.training.settings import (
     AutoencoderSettings,
@@ -167,9 +167,9 @@ def test_nt_xent_equals_its_formula():
 
 def test_views_flip_and_rotate_by_at_most_what_is_asked():
     batch = torch.rand(6, 1, 9, 9, 9, generator=torch.Generator().manual_seed(1))
-    still = augmented(batch, torch.Generator().manual_seed(0), (), 0.0)
+    still = flip_and_rotate(batch, torch.Generator().manual_seed(0), (), 0.0)
     torch.testing.assert_close(still, batch, atol=1e-5, rtol=0)
-    flipped = augmented(batch, torch.Generator().manual_seed(0), (0,), 0.0)
+    flipped = flip_and_rotate(batch, torch.Generator().manual_seed(0), (0,), 0.0)
     kinds = set()
     for got, original in zip(flipped, batch, strict=True):
         same = torch.allclose(got, original, atol=1e-5)
@@ -177,22 +177,22 @@ def test_views_flip_and_rotate_by_at_most_what_is_asked():
         assert same or mirrored
         kinds.add(mirrored)
     assert kinds == {True, False}
-    turned = augmented(batch, torch.Generator().manual_seed(0), (), 90.0)
+    turned = flip_and_rotate(batch, torch.Generator().manual_seed(0), (), 90.0)
     assert not torch.allclose(turned, batch, atol=0.05)
 
 
 def test_blur_and_noise_stay_within_what_is_asked():
     batch = torch.zeros(4, 1, 9, 9, 9)
     batch[:, 0, 4, 4, 4] = 1
-    still = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.0)
+    still = blur_and_add_noise(batch, torch.Generator().manual_seed(0), 0.0, 0.0)
     assert torch.equal(still, batch)
-    blurred = degraded(batch, torch.Generator().manual_seed(0), 1.0, 0.0)
+    blurred = blur_and_add_noise(batch, torch.Generator().manual_seed(0), 1.0, 0.0)
     torch.testing.assert_close(blurred.sum((1, 2, 3, 4)), torch.ones(4), atol=1e-4, rtol=0)
     peaks = blurred[:, 0, 4, 4, 4]
     # A Gaussian of one voxel leaves 0.063 of a point; each volume has its own sigma.
     assert (peaks >= 0.06).all()
     assert peaks.unique().numel() > 1
-    noisy = degraded(batch, torch.Generator().manual_seed(0), 0.0, 0.1) - batch
+    noisy = blur_and_add_noise(batch, torch.Generator().manual_seed(0), 0.0, 0.1) - batch
     assert 0 < noisy.flatten(1).std(1).max() < 0.11
 
 
@@ -214,11 +214,17 @@ def test_kill_9_in_the_middle_ends_with_the_same_weights(arrays, tmp_path):
     run("embedder", arrays, tmp_path / "whole", settings)
     np.savez(tmp_path / "arrays.npz", **arrays)
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "arrays.npz"),
-         str(tmp_path / "killed"), settings.model_dump_json()],
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(code),
+            str(tmp_path / "arrays.npz"),
+            str(tmp_path / "killed"),
+            settings.model_dump_json(),
+        ],
         stdout=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     for line in process.stdout:
         if int(line) == 7:
             process.kill()

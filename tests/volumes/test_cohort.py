@@ -12,7 +12,7 @@ import pytest
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.importers import (
-    import_any,
+    import_cohort,
     import_csv,
     import_folder,
     import_mrnet,
@@ -39,30 +39,30 @@ def folder(tmp_path):
 
 
 def test_folders_of_splits_with_a_subject_pattern(folder):
-    cohort = import_any(folder, subject_pattern=r"sub-(\d+)")
+    cohort = import_cohort(folder, subject_pattern=r"sub-(\d+)")
     assert cohort.counts() == {"training": 3, "validation": 2, "synthetic": 0, "unseen": 1}
     assert [r.subject_id for r in cohort.rows("training")] == ["00", "01", "02"]
     cohort.check()
     assert cohort.warnings == []
     with pytest.raises(BadInput, match="finds no subject"):
-        import_any(folder, subject_pattern="patient(.)")
+        import_cohort(folder, subject_pattern="patient(.)")
     with pytest.raises(BadInput, match="regular expression"):
-        import_any(folder, subject_pattern="(")
+        import_cohort(folder, subject_pattern="(")
 
 
 def test_saved_and_loaded_it_is_the_same_and_may_move(folder, tmp_path):
-    cohort = import_any(folder, subject_pattern=r"(?P<subject>sub-\d+)")
+    cohort = import_cohort(folder, subject_pattern=r"(?P<subject>sub-\d+)")
     cohort.save(folder / "cohort.csv")
     assert "train/sub-00_t1.npy" in (folder / "cohort.csv").read_text()
     assert Cohort.load(folder / "cohort.csv").rows() == cohort.rows()
     moved = folder.rename(tmp_path.parent / f"{tmp_path.name}-moved")
-    again = import_any(moved)
+    again = import_cohort(moved)
     assert [r.sha256 for r in again.rows()] == [r.sha256 for r in cohort.rows()]
     again.check()
 
 
 def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
-    cohort = import_any(folder)
+    cohort = import_cohort(folder)
     cohort.save(folder / "cohort.csv")
     header = (folder / "cohort.csv").read_text().splitlines()[0]
     assert header == "path,split,subject_id,session_id,axes,spacing,sha256"
@@ -73,7 +73,7 @@ def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
     Cohort.from_rows(rows).save(folder / "cohort.csv")
     again = Cohort.load(folder / "cohort.csv")
     assert again.rows() == rows
-    assert [row.condition for row in again.joined(again).rows()] == names * 2
+    assert [row.condition for row in again.join_cohorts(again).rows()] == names * 2
 
     # The same as a datalist, where texts may be numbers.
     entries = [
@@ -83,7 +83,7 @@ def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
     del entries[2]["condition"]
     listed = {"training": entries[:3], "validation": entries[3:]}
     (folder / "datalist.json").write_text(json.dumps(listed))
-    found = import_any(folder / "datalist.json")
+    found = import_cohort(folder / "datalist.json")
     assert [row.condition for row in found.rows()] == names
     found.save(folder / "other.csv")
     assert Cohort.load(folder / "other.csv").rows() == found.rows()
@@ -185,7 +185,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path):
 
 def test_a_subject_that_the_pattern_leaves_empty_is_no_subject(folder):
     with pytest.raises(BadInput, match="finds no subject"):
-        import_any(folder, subject_pattern=r"(patient)?.*")
+        import_cohort(folder, subject_pattern=r"(patient)?.*")
 
 
 def test_a_link_keeps_its_own_name(tmp_path):
@@ -214,10 +214,10 @@ def test_files_are_chosen_by_what_they_are(tmp_path):
     volume(tmp_path / "a.npy", 1)
     (tmp_path / "list.csv").write_text("path,split\na.npy,train\n")
     (tmp_path / "d.json").write_text(json.dumps({"training": ["a.npy"]}))
-    assert import_any(tmp_path / "list.csv").counts()["training"] == 1
-    assert import_any(tmp_path / "d.json").counts()["validation"] == 1
+    assert import_cohort(tmp_path / "list.csv").counts()["training"] == 1
+    assert import_cohort(tmp_path / "d.json").counts()["validation"] == 1
     (tmp_path / "cohort.csv").write_text("path,split\na.npy,val\n")
-    assert import_any(tmp_path).counts()["validation"] == 1
+    assert import_cohort(tmp_path).counts()["validation"] == 1
 
 
 def test_decathlon_is_divided_by_subject(tmp_path):
@@ -226,7 +226,7 @@ def test_decathlon_is_divided_by_subject(tmp_path):
         volume(tmp_path / name, i)
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"training": [{"image": f"./{n}", "label": "x"} for n in names]}))
-    cohort = import_any(tmp_path, validation_share=0.3, seed=2)
+    cohort = import_cohort(tmp_path, validation_share=0.3, seed=2)
     assert cohort.counts()["validation"] == 3
     assert import_msd(path, 0.3, 2).rows() == cohort.rows()
     assert import_msd(path, 0.3, 3).rows() != cohort.rows()
@@ -245,7 +245,7 @@ def test_mrnet_has_slices_first(tmp_path):
         path = tmp_path / "train" / "sagittal" / f"{i:04d}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.random.default_rng(i).integers(0, 255, (3, 6, 8), dtype=np.uint8))
-    cohort = import_any(tmp_path)
+    cohort = import_cohort(tmp_path)
     assert cohort.counts()["validation"] == 1
     # Sagittal: slices along X, columns front to back along Y, rows head to feet along Z.
     assert cohort.rows()[0].read().data.shape == (3, 8, 6)
@@ -255,9 +255,9 @@ def test_mrnet_has_slices_first(tmp_path):
 
 def test_nothing_to_import_is_said(tmp_path):
     with pytest.raises(BadInput, match="no such file or folder"):
-        import_any(tmp_path / "x")
+        import_cohort(tmp_path / "x")
     with pytest.raises(BadInput, match=r"no cohort\.csv"):
-        import_any(tmp_path)
+        import_cohort(tmp_path)
     with pytest.raises(BadInput, match="holds no volumes"):
         import_folder(tmp_path, "training")
 
@@ -265,7 +265,7 @@ def test_nothing_to_import_is_said(tmp_path):
 @pytest.mark.hippocampus
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="the real MR volumes are not on this machine")
 def test_real_volumes():
-    cohort = import_any(HIPPOCAMPUS)
+    cohort = import_cohort(HIPPOCAMPUS)
     cohort.check()
     assert cohort.counts() == {"training": 130, "validation": 73, "synthetic": 0, "unseen": 57}
     for row in cohort.rows()[::40]:
@@ -291,20 +291,23 @@ def test_a_monai_datalist_keeps_splits_subjects_and_geometry(tmp_path):
     }
     path = tmp_path / "datalist.json"
     path.write_text(json.dumps(value))
-    cohort = import_any(path, subject_pattern=r"^(\w)\.")
+    cohort = import_cohort(path, subject_pattern=r"^(\w)\.")
     assert {k: n for k, n in cohort.counts().items() if n} == {
-        "training": 2, "validation": 1, "unseen": 1, "synthetic": 1
-    }  # fmt: skip
+        "training": 2,
+        "validation": 1,
+        "unseen": 1,
+        "synthetic": 1,
+    }
     assert [row.subject_id for row in cohort.rows("training")] == ["p1", "b"]
     (held_out,) = cohort.rows("validation")
     assert held_out.read().data.shape == (5, 4, 3)
     assert held_out.read().spacing == (1, 2, 3)
     path.write_text(json.dumps(value | {"validation": [{"label": "x"}]}))
     with pytest.raises(BadInput, match=r'entry 0 of "validation" names no image'):
-        import_any(path)
+        import_cohort(path)
     path.write_text(json.dumps(value | {"validation": ["gone.nii"]}))
     with pytest.raises(BadInput, match=r"gone\.nii: missing"):
-        import_any(path)
+        import_cohort(path)
     path.write_text("[" * 100_000)
     with pytest.raises(BadInput, match="not a readable JSON"):
-        import_any(path)
+        import_cohort(path)

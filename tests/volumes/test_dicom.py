@@ -154,10 +154,18 @@ def test_slices_of_two_sizes_and_colour_are_named(tmp_path):
     write_series(tmp_path / "colour")
     for file in (tmp_path / "colour").iterdir():
         change(
-            file, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0,
-            BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0, PixelData=bytes(90),
-            RescaleSlope=1, RescaleIntercept=0,
-        )  # fmt: skip
+            file,
+            SamplesPerPixel=3,
+            PhotometricInterpretation="RGB",
+            PlanarConfiguration=0,
+            BitsAllocated=8,
+            BitsStored=8,
+            HighBit=7,
+            PixelRepresentation=0,
+            PixelData=bytes(90),
+            RescaleSlope=1,
+            RescaleIntercept=0,
+        )
     with pytest.raises(BadInput, match="colour"):
         read_volume(tmp_path / "colour")
 

@@ -35,8 +35,9 @@ def save(path, array, affine=None, **kwargs):
 def test_every_orientation_comes_out_in_ras(code, data, tmp_path):
     image = nib.Nifti1Image(data, np.diag([1.0, 2.0, 3.0, 1.0]))
     target = nib.orientations.axcodes2ornt(code)
-    turned = image.as_reoriented(nib.orientations.ornt_transform(
-        nib.io_orientation(image.affine), target))  # fmt: skip
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(image.affine), target)
+    )
     assert "".join(nib.aff2axcodes(turned.affine)) == code
     nib.save(turned, tmp_path / "v.nii.gz")
     volume = read_volume(tmp_path / "v.nii.gz")
@@ -99,8 +100,9 @@ def test_damaged_files_say_what_to_do(data, tmp_path):
     (tmp_path / "empty.nii.gz").touch()
     with pytest.raises(BadInput, match="empty"):
         read_volume(tmp_path / "empty.nii.gz")
-    whole = gzip.compress(nib.Nifti1Image(np.random.default_rng(0).random((20, 20, 20)),
-                                          np.eye(4)).to_bytes())  # fmt: skip
+    whole = gzip.compress(
+        nib.Nifti1Image(np.random.default_rng(0).random((20, 20, 20)), np.eye(4)).to_bytes()
+    )
     (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadInput, match="truncated"):
         read_volume(tmp_path / "cut.nii.gz")

@@ -11,7 +11,7 @@ import napari_memscan
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.reader import write_nifti
-from napari_memscan.volumes.sources import Source, refuse_overlap
+from napari_memscan.volumes.sources import VolumeSource, refuse_overlap
 from napari_memscan.volumes.volume import Volume
 
 SIZES = {"training": 24, "validation": 21, "synthetic": 22}
@@ -78,12 +78,12 @@ def test_tables_without_the_split_and_missing_files_are_messages(root):
     path = root / "synthetic_only.csv"
     path.write_text("path,split\nsynthetic/00.nii.gz,synthetic\n")
     with pytest.raises(BadInput, match="no row has the split 'training'"):
-        Source(path, "training")
-    gone = Source([root / "nowhere.nii"], "validation")
+        VolumeSource(path, "training")
+    gone = VolumeSource([root / "nowhere.nii"], "validation")
     with pytest.raises(BadInput, match=r"nowhere.nii \(validation\): missing"):
-        refuse_overlap(Source(root / "training", "training"), gone)
+        refuse_overlap(VolumeSource(root / "training", "training"), gone)
     with pytest.raises(BadInput, match="no such folder"):
-        Source(root / "nowhere", "training")
+        VolumeSource(root / "nowhere", "training")
 
 
 def test_the_same_array_in_training_and_validation_is_named():
@@ -91,7 +91,7 @@ def test_the_same_array_in_training_and_validation_is_named():
     training, validation = random.random((4, 12, 12, 12)), random.random((3, 12, 12, 12))
     validation[2] = training[1]
     with pytest.raises(BadInput, match=r"validation\[2\].*training\[1\].*same volume"):
-        refuse_overlap(Source(training, "training"), Source(validation, "validation"))
+        refuse_overlap(VolumeSource(training, "training"), VolumeSource(validation, "validation"))
 
 
 def test_how_a_table_says_to_read_a_file_is_part_of_the_cached_vector(tmp_path):

@@ -9,14 +9,14 @@ import napari_memscan
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 from napari_memscan.volumes.reader import write_nifti
-from napari_memscan.volumes.spacing import spacing_warnings
+from napari_memscan.volumes.spacing import list_spacing_warnings
 from napari_memscan.volumes.volume import Volume
 
 UNKNOWN = (np.nan,) * 3
 
 
 def of(**splits):
-    return spacing_warnings(
+    return list_spacing_warnings(
         {
             name: ([f"{name}[{i}]" for i in range(len(sizes))], [np.array(s) for s in sizes])
             for name, sizes in splits.items()

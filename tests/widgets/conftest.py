@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.config import GeneratorConfig, RuleConfig, StudyConfig, VerificationConfig
-from napari_memscan.demo.phantoms import phantom
+from napari_memscan.demo.phantoms import draw_phantom
 from napari_memscan.study import Study
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
@@ -31,7 +31,7 @@ def make_cohort(folder: Path) -> Path:
     for split, first, n in (("training", 0, N_TRAINING), ("validation", 100, 20)):
         for i in range(n):
             write_nifti(
-                phantom(first + i, SHAPE), folder / split / f"{split[0].upper()}{i:03d}.nii.gz"
+                draw_phantom(first + i, SHAPE), folder / split / f"{split[0].upper()}{i:03d}.nii.gz"
             )
     return folder
 
@@ -39,7 +39,7 @@ def make_cohort(folder: Path) -> Path:
 def make_volumes(folder: Path) -> Path:
     random = np.random.default_rng(0)
     for i in range(N_MADE):
-        volume = phantom(i if i in COPIES else 200 + i, SHAPE)
+        volume = draw_phantom(i if i in COPIES else 200 + i, SHAPE)
         noise = random.normal(0, 10, SHAPE).astype(np.float32)
         write_nifti(Volume(volume.data + noise, volume.spacing), folder / f"made{i}.nii.gz")
     return folder
@@ -91,7 +91,7 @@ def make_bundle(folder: Path, native: Path, **known: object) -> Path:
     import torch
 
     from napari_memscan.checkpoints.loading import load_weights
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     recipe = read_recipe(native, "ldm")
     nets = "monai.networks.nets"
@@ -125,9 +125,11 @@ def bundles(tmp_path_factory, parts) -> Path:
     make_bundle(root / "bare", parts / "ldm")
     make_bundle(root / "unscaled", parts / "ldm", latent_shape=[2, 8, 8, 8])
     make_bundle(
-        root / "code", parts / "ldm", latent_shape=[2, 8, 8, 8],
+        root / "code",
+        parts / "ldm",
+        latent_shape=[2, 8, 8, 8],
         network_def={"_target_": "scripts.own.Network", "channels": 4},
-    )  # fmt: skip
+    )
     return root
 
 
@@ -164,23 +166,25 @@ def _study(
         embedder="low-resolution",
         **settings,
     )
-    return Study.create(folder, config, import_any(parts / "cohort"))
+    return Study.create(folder, config, import_cohort(parts / "cohort"))
 
 
 @pytest.fixture(scope="session")
 def _scanned(tmp_path_factory, parts) -> Path:
     folder = tmp_path_factory.mktemp("scanned") / "study"
     study = _study(folder, parts, GeneratorConfig(kind="ldm", path=str(parts / "ldm")))
-    jobs.run(jobs.generate(study, 3))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 3))
+    jobs.run_job(jobs.scan_study(study))
     return folder
 
 
 @pytest.fixture(scope="session")
 def _scanned_folder(tmp_path_factory, parts) -> Path:
     folder = tmp_path_factory.mktemp("folder") / "study"
-    jobs.run(
-        jobs.scan(_study(folder, parts, GeneratorConfig(kind="folder", path=str(parts / "made"))))
+    jobs.run_job(
+        jobs.scan_study(
+            _study(folder, parts, GeneratorConfig(kind="folder", path=str(parts / "made")))
+        )
     )
     return folder
 
@@ -189,7 +193,7 @@ def _scanned_folder(tmp_path_factory, parts) -> Path:
 def _verified(tmp_path_factory, parts) -> Path:
     folder = tmp_path_factory.mktemp("verified") / "study"
     made = GeneratorConfig(kind="folder", path=str(parts / "made"))
-    jobs.run(jobs.scan(_study(folder, parts, made, VERIFIED)))
+    jobs.run_job(jobs.scan_study(_study(folder, parts, made, VERIFIED)))
     return folder
 
 
@@ -210,7 +214,7 @@ def ldm_study(tmp_path, _scanned) -> Path:
     """Folder of a study over an LDM with three samples, scanned; a copy that a test may change."""
     folder = Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
     # The scan names files by their place, which is another one now.
-    jobs.run(jobs.scan(Study.open(folder)))
+    jobs.run_job(jobs.scan_study(Study.open(folder)))
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_memscan import jobs
-from napari_memscan.review.audit import audit
+from napari_memscan.review.audit import audit_store
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock.dock import REVIEW, MemscanWidget
 
@@ -100,7 +100,7 @@ def events(folder: Path):
     """What the store holds; it must be whole."""
     store = Study.open(folder).store(read_only=True)
     try:
-        found = audit(store)
+        found = audit_store(store)
         assert found.intact, str(found)
         return store.history()
     finally:
@@ -164,7 +164,7 @@ def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
     ldm_study, reopened, tmp_path, news
 ):
     whole = Path(shutil.copytree(ldm_study, tmp_path / "whole" / "study"))
-    jobs.run(jobs.scan(Study.open(whole)))
+    jobs.run_job(jobs.scan_study(Study.open(whole)))
     told = killed(
         ldm_study, "regenerate", lambda told: sum(line[0] == "news" for line in told) == news
     )
@@ -181,7 +181,9 @@ def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
     assert dock.review_view.message.level in ("ok", "warning"), dock.review_view.message.text
     made = dock.review.items[rejected].replaced_by
     assert made is not None
-    (again,) = jobs.run(jobs.regenerate_all(Study.open(whole), [rejected], **guidance(dock)))
+    (again,) = jobs.run_job(
+        jobs.regenerate_samples(Study.open(whole), [rejected], **guidance(dock))
+    )
     one, other = Study.open(ldm_study), Study.open(whole)
     assert [(r.sample, r.seed, r.parent) for r in one.samples()] == [
         (r.sample, r.seed, r.parent) for r in other.samples()

@@ -88,7 +88,7 @@ def test_the_sample_opens_the_demo_study(qtbot, make_napari_viewer, monkeypatch,
 
 
 def test_the_demo_study_lies_in_the_cache_of_the_user():
-    folder = dock_module.demo_folder()
+    folder = dock_module.get_demo_folder()
     assert folder.is_absolute()
     assert folder.parent.name == "napari-memscan"
 

@@ -7,14 +7,14 @@ from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look, look_of
+from napari_memscan.widgets.common.theme import ThemeColours, get_theme_colours
 from napari_memscan.widgets.dock.step_bar import StepBar
 from napari_memscan.widgets.generate.view import GenerateView
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.statistics.histogram import Histogram, densities
-from napari_memscan.widgets.study.field_status import Choice, Finding
-from napari_memscan.widgets.study.form_state import lacking
-from napari_memscan.widgets.study.model_row import EXAMPLE, ModelRow, example
+from napari_memscan.widgets.statistics.histogram import Histogram, compute_densities
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
+from napari_memscan.widgets.study.form_state import find_missing_fields
+from napari_memscan.widgets.study.model_row import STATEMENT_EXAMPLE, ModelRow, suggest_statement
 from napari_memscan.widgets.study.path_row import PathRow
 from napari_memscan.widgets.study.trust_dialog import TrustDialog
 from napari_memscan.widgets.study.view import StudyView
@@ -33,7 +33,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_text_and_alarm_are_seen_in_both_themes(theme):
-    look = look_of(theme)
+    look = get_theme_colours(theme)
     assert look.dark == (theme == "dark")
     assert contrast(look.text, look.background) > 7
     assert contrast(look.alarm, look.background) > 3
@@ -48,9 +48,9 @@ def test_message_stays_and_is_not_told_by_colour_alone(qtbot):
     assert not message.isHidden()
     assert message.text == "/data/a_very/long/path.nii.gz: missing."
     assert message._symbol.text() == "✖"
-    assert look_of("dark").alarm in message.styleSheet()
-    message.set_look(look_of("light"))
-    assert look_of("light").alarm in message.styleSheet()
+    assert get_theme_colours("dark").alarm in message.styleSheet()
+    message.set_theme(get_theme_colours("light"))
+    assert get_theme_colours("light").alarm in message.styleSheet()
     message.say("")
     assert message.isHidden()
 
@@ -84,7 +84,7 @@ def test_study_view_emits_choices_and_fixes_what_cannot_change(qtbot):
     view.rows["generator"].choose("/models/ldm")
     assert seen == [("generator", "/models/ldm")]
     paths = {"folder": "/s", "cohort": "/s/cohort.csv", "generator": "/m", "embedder": ""}
-    view.set_open("Audit", {field: Choice(path) for field, path in paths.items()})
+    view.set_open("Audit", {field: FieldChoice(path) for field, path in paths.items()})
     assert view.rows["folder"].edit.isReadOnly()
     assert not view.rows["embedder"].edit.isReadOnly()
     assert view.values() == paths
@@ -98,14 +98,14 @@ def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
     qtbot.addWidget(row)
     assert row.statement.isHidden()
     assert row.more_button.isHidden()
-    row.show_finding(Finding("3D LDM", about_model=True))
+    row.show_finding(FieldStatus("3D LDM", about_model=True))
     assert row.statement.isHidden()
     row.more_button.click()
     assert not row.statement.isHidden()
-    row.show_finding(Finding("folder of volumes"))
+    row.show_finding(FieldStatus("folder of volumes"))
     assert row.statement.isHidden()
     assert row.more_button.isHidden()
-    row.show_finding(Finding("a bundle", "missing", missing=MISSING, about_model=True))
+    row.show_finding(FieldStatus("a bundle", "missing", missing=MISSING, about_model=True))
     assert not row.statement.isHidden()
     assert row.statement.placeholderText().endswith("latent_shape=8,36,44,28")
     assert row.feedback._symbol.text() == "?"
@@ -113,7 +113,7 @@ def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
     row.stated.connect(seen.append)
     row.state("latent_shape=8,4,4,4")
     assert seen == ["latent_shape=8,4,4,4"]
-    row.show_finding(Finding("usable", about_model=True))
+    row.show_finding(FieldStatus("usable", about_model=True))
     assert not row.statement.isHidden()  # what was stated stays in sight
     row.choose("/another")
     assert row.statement_text == ""  # it was about the model before
@@ -121,12 +121,12 @@ def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
 
 
 def test_examples_of_what_could_be_stated():
-    assert example(()) == f"for example  {EXAMPLE}"
+    assert suggest_statement(()) == f"for example  {STATEMENT_EXAMPLE}"
     missing = ("downsample: by how much, as 4,4,2 (the largest is 4)", "spacing: voxel size in mm")
-    assert example(missing).endswith("downsample=4,4,2; spacing=…")
-    assert example(MISSING[1:]) == f"for example  {EXAMPLE}"
+    assert suggest_statement(missing).endswith("downsample=4,4,2; spacing=…")
+    assert suggest_statement(MISSING[1:]) == f"for example  {STATEMENT_EXAMPLE}"
     config = ("config: the configuration, as config=configs/inference.json",)
-    assert example(config).endswith("  config=configs/inference.json")
+    assert suggest_statement(config).endswith("  config=configs/inference.json")
 
 
 def test_a_model_can_be_a_file_or_a_folder(qtbot, tmp_path, monkeypatch):
@@ -151,19 +151,22 @@ def test_a_model_can_be_a_file_or_a_folder(qtbot, tmp_path, monkeypatch):
 
 
 def test_what_to_do_next_is_always_said():
-    assert lacking({}, False, None)[1].startswith("open a study")
-    chosen = {"folder": Finding("", value=1)}
-    assert lacking(chosen, False, None) == (
-        "Still to choose: cohort, generator", "choose cohort, generator"
-    )  # fmt: skip
-    missing = {"generator": Finding("a bundle", "missing", missing=MISSING[:1])}
-    assert lacking(missing, True, None)[1] == "state latent_shape below the generator"
-    code = {"embedder": Finding("needs code", "error", code="a plug-in")}
-    assert lacking(code, False, True)[1] == "Trust and run, or choose another embedder"
-    assert lacking({"cohort": Finding("none", "error")}, False, None)[1].endswith("wrong: cohort")
-    assert lacking({}, True, None)[0].startswith("Looking")
-    assert lacking({}, False, True) == ("", "Keep changes")
-    assert lacking({}, False, False) == ("Nothing was changed", "")
+    assert find_missing_fields({}, False, None)[1].startswith("open a study")
+    chosen = {"folder": FieldStatus("", value=1)}
+    assert find_missing_fields(chosen, False, None) == (
+        "Still to choose: cohort, generator",
+        "choose cohort, generator",
+    )
+    missing = {"generator": FieldStatus("a bundle", "missing", missing=MISSING[:1])}
+    assert find_missing_fields(missing, True, None)[1] == "state latent_shape below the generator"
+    code = {"embedder": FieldStatus("needs code", "error", code="a plug-in")}
+    assert find_missing_fields(code, False, True)[1] == "Trust and run, or choose another embedder"
+    assert find_missing_fields({"cohort": FieldStatus("none", "error")}, False, None)[1].endswith(
+        "wrong: cohort"
+    )
+    assert find_missing_fields({}, True, None)[0].startswith("Looking")
+    assert find_missing_fields({}, False, True) == ("", "Keep changes")
+    assert find_missing_fields({}, False, False) == ("Nothing was changed", "")
 
 
 def test_a_trust_button_only_where_code_would_run(qtbot):
@@ -173,11 +176,11 @@ def test_a_trust_button_only_where_code_would_run(qtbot):
     assert button.isHidden()
     seen = []
     view.trust_requested.connect(seen.append)
-    view.set_finding("generator", Finding("needs code", "error", code="it is a program"))
+    view.set_finding("generator", FieldStatus("needs code", "error", code="it is a program"))
     assert not button.isHidden()
     button.click()
     assert seen == ["generator"]
-    view.set_looking("generator")
+    view.set_checking("generator")
     assert button.isHidden()
 
 
@@ -265,10 +268,16 @@ def test_reasons_to_doubt_are_read_without_hovering(qtbot, review):
 
 def test_what_is_hovered_for_is_read_by_keyboard_too(qtbot, review):
     review.show()
-    review.set_summary("N_copies 1 of 3", "", ["few patients", "thick slices"],
-                       [("No power.", "No power. Three are needed.")])  # fmt: skip
-    for message, seen in ((review.warnings, "few patients\n\nthick slices"),
-                          (review.alarms[0], "No power. Three are needed.")):  # fmt: skip
+    review.set_summary(
+        "N_copies 1 of 3",
+        "",
+        ["few patients", "thick slices"],
+        [("No power.", "No power. Three are needed.")],
+    )
+    for message, seen in (
+        (review.warnings, "few patients\n\nthick slices"),
+        (review.alarms[0], "No power. Three are needed."),
+    ):
         assert message.focusPolicy() == Qt.FocusPolicy.TabFocus
         assert seen not in message._text.text()
         qtbot.keyClick(message, Qt.Key.Key_Return)
@@ -292,14 +301,14 @@ def test_tooltips_name_the_keys_that_were_chosen(qtbot):
 
 
 def test_densities_are_percent_on_common_edges():
-    edges, front, behind = densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
+    edges, front, behind = compute_densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
     assert edges[0] == pytest.approx(0.1)
     assert edges[-1] == pytest.approx(0.9)
     assert front.sum() == pytest.approx(100)
     assert behind.sum() == pytest.approx(100)
     assert front[-1] == 50
     for degenerate in ([], [0.5]):
-        edges, front, behind = densities(degenerate, degenerate)
+        edges, front, behind = compute_densities(degenerate, degenerate)
         assert np.all(np.diff(edges) > 0)
         assert front.sum() == pytest.approx(100 * len(degenerate))
 
@@ -313,7 +322,7 @@ def test_histogram_draws_threshold_and_selection_and_says_the_direction(qtbot):
     histogram.set_selected(0.9)
     lines = [line.value() for line in item.items if hasattr(line, "value")]
     assert lines == [0.6, 0.9]
-    histogram.set_look(Look(dark=False))
+    histogram.set_theme(ThemeColours(dark=False))
     assert len([line for line in item.items if hasattr(line, "value")]) == 2
     histogram.clear()
     assert item.items == []
@@ -331,7 +340,7 @@ def test_histogram_of_scores_with_limits_and_without_a_threshold(qtbot):
     histogram.set_values([0.2, 0.9], [0.3], None, measure="score", limits=limits)
     assert item.getAxis("bottom").labelText == "score after registration (larger is nearer)"
     assert lines() == [0.4]
-    histogram.set_look(Look(dark=False))
+    histogram.set_theme(ThemeColours(dark=False))
     assert item.getAxis("bottom").autoSIPrefixScale == 1  # 0.9 is not 900 thousandths
     words = histogram.legend.text().replace("&nbsp;", " ")
     assert "novel up to 0.400" in words

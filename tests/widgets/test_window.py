@@ -7,8 +7,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_memscan import jobs
-from napari_memscan.report.verification import verify
-from napari_memscan.review.audit import audit
+from napari_memscan.report.verification import verify_release
+from napari_memscan.review.audit import audit_store
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock.dock import RELEASE, REVIEW, STUDY, MemscanWidget
 
@@ -133,8 +133,8 @@ def rooms(make_napari_viewer, qtbot):
 def queue_study(ldm_study):
     """Seven samples of an LDM, scanned."""
     study = Study.open(ldm_study)
-    jobs.run(jobs.generate(study, 7))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 7))
+    jobs.run_job(jobs.scan_study(study))
     return ldm_study
 
 
@@ -248,7 +248,7 @@ def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
     assert again.titles() == []
     assert again.dock.step == STUDY
     store = Study.open(queue_study).store(read_only=True)
-    found, blind = audit(store), [e.decision for e in store.history() if e.stage == "blind"]
+    found, blind = audit_store(store), [e.decision for e in store.history() if e.stage == "blind"]
     store.close()
     assert found.intact, str(found)
     assert blind == ["copy", "not a copy", "unsure"]
@@ -285,7 +285,7 @@ def test_what_is_read_is_released(rooms, folder_study):
     room.press(Key.Key_Return, on=step.folder.edit)
     room.click(step.release_button)
     out = folder_study.parent / "handed-out"
-    assert verify(out, step.noted).intact
+    assert verify_release(out, step.noted).intact
     assert len(list(out.glob("volume-*.nii.gz"))) == 5
     assert "under CC0-1.0" in (out / "LICENSE").read_text()
     assert "hand out the folder" in dock.steps.next_text

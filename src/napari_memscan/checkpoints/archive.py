@@ -6,10 +6,10 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from napari_memscan.checkpoints.pickle_scan import LARGEST, check_pickle
+from napari_memscan.checkpoints.pickle_scan import MAX_PICKLE_BYTES, check_pickle
 from napari_memscan.errors import BadInput
 
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 
 
 def check_archive(path: Path) -> None:
@@ -30,7 +30,7 @@ def check_archive(path: Path) -> None:
         raise BadInput(
             f"{path}: a damaged or incomplete archive ({error}). Copy or download it again."
         ) from error
-    if len(entries) > MOST_ENTRIES:
+    if len(entries) > MAX_ENTRIES:
         raise BadInput(f"{path}: an archive of {len(entries)} entries is no weight file.")
     for entry in entries:
         _check_name(path, entry)
@@ -81,14 +81,14 @@ def _check_name(path: Path, entry: zipfile.ZipInfo) -> None:
             f"{path}: its entry {shown} is compressed (to {entry.file_size:,} bytes), which "
             "torch.save never does. If weights are inside, unpack the archive and choose the file."
         )
-    if parts[-1] == "data.pkl" and entry.file_size > LARGEST:
+    if parts[-1] == "data.pkl" and entry.file_size > MAX_PICKLE_BYTES:
         raise BadInput(
             f"{path}: its list of tensors is {entry.file_size:,} bytes; weights need at most "
-            f"{LARGEST:,}. Save model.state_dict() alone."
+            f"{MAX_PICKLE_BYTES:,}. Save model.state_dict() alone."
         )
 
 
-def check_bytes(path: Path) -> None:
+def check_checksums(path: Path) -> None:
     """Compare an archive's data with its checksums; a copy that went wrong is found here.
 
     Raises

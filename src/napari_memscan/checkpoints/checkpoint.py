@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.checkpoints.archive import check_bytes
+from napari_memscan.checkpoints.archive import check_checksums
 from napari_memscan.checkpoints.recipe import Recipe
-from napari_memscan.checkpoints.states import State
-from napari_memscan.checkpoints.weights import reading, sniff
+from napari_memscan.checkpoints.state_dicts import StateDict
+from napari_memscan.checkpoints.weights import detect_container, translate_read_errors
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of, sha256_of
+from napari_memscan.files import hash_file, hash_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ class LoadReport:
     family: str
     title: str
     files: Mapping[str, Path]
-    states: Mapping[str, State] = field(default_factory=dict)
+    states: Mapping[str, StateDict] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class LoadReport:
     @cached_property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each part's file."""
-        return {part: sha256_of(path) for part, path in sorted(self.files.items())}
+        return {part: hash_file(path) for part, path in sorted(self.files.items())}
 
     def lines(self) -> list[str]:
         """Return what people want to know of it, one line each."""
@@ -139,7 +139,7 @@ class Checkpoint:
     @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits over the recipe and the bytes of all weight files."""
-        return hash_of({"recipe": self.recipe.hash, "files": self.report.hashes})
+        return hash_json({"recipe": self.recipe.hash, "files": self.report.hashes})
 
     def weights(self, part: str) -> dict[str, Tensor]:
         """Return one part's tensors as float32.
@@ -154,9 +154,9 @@ class Checkpoint:
         if part not in self.parts:
             raise BadInput(f"{self.path}: names no weights for '{part}'.")
         path = self.report.files.get(part, self.path)
-        with reading(path):
-            if sniff(path) == "zip":
-                check_bytes(path)
+        with translate_read_errors(path):
+            if detect_container(path) == "zip":
+                check_checksums(path)
             # As float32 first: 8-bit floats cannot be asked whether they are finite.
             tensors = {
                 k: v.float() if v.is_floating_point() else v for k, v in self.parts[part].items()

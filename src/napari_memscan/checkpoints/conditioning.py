@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from napari_memscan.checkpoints.recipe_fields import Number, RecipePart, Regions
-from napari_memscan.files import hash_of
+from napari_memscan.checkpoints.recipe_fields import FiniteNumber, RecipePart, Regions
+from napari_memscan.files import hash_json
 
 
 class Conditioning(RecipePart):
@@ -44,7 +44,7 @@ class Conditioning(RecipePart):
 
     _later: ClassVar[frozenset[str]] = frozenset({"classes", "shares"})
 
-    context: tuple[Number, ...] | None = None
+    context: tuple[FiniteNumber, ...] | None = None
     names: tuple[str, ...] = ()
     concatenate: bool = False
     class_label: int | None = Field(None, ge=0)
@@ -52,8 +52,8 @@ class Conditioning(RecipePart):
     shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     spacing: bool = False
     regions: Regions | None = None
-    guidance: Number | None = None
-    fill: Number = -1.0
+    guidance: FiniteNumber | None = None
+    fill: FiniteNumber = -1.0
 
     @model_validator(mode="after")
     def _fits(self) -> Conditioning:
@@ -77,5 +77,5 @@ class Conditioning(RecipePart):
 
     def drawn(self, seed: int) -> str:
         """Return the condition of a seed's sample, by `shares`; empty for none."""
-        place = int(hash_of(["condition", seed]), 16) / 2**64
+        place = int(hash_json(["condition", seed]), 16) / 2**64
         return (*self.classes, "")[bisect(tuple(accumulate(self.shares)), place)]

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from napari_memscan.checkpoints.recipe_fields import (
     FORMAT,
     Axes,
-    Length,
-    Number,
+    FiniteNumber,
+    PositiveNumber,
     RecipePart,
     Shape,
     SliceAxes,
@@ -19,7 +19,7 @@ from napari_memscan.checkpoints.recipe_fields import (
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 
-class EmbedderRecipe(RecipePart):
+class ContrastiveRecipe(RecipePart):
     """A contrastive embedder (Dar et al. 2023, section 2.2).
 
     Attributes
@@ -114,7 +114,7 @@ class BackboneRecipe(RecipePart):
     provenance: dict[str, Any] = Field({})
 
 
-Side = Annotated[int, Field(ge=1, le=4096)]
+SliceSide = Annotated[int, Field(ge=1, le=4096)]
 
 
 class SlicesRecipe(RecipePart):
@@ -146,9 +146,9 @@ class SlicesRecipe(RecipePart):
     kind: Literal["slices"] = "slices"
     network: Literal["ResNet", "ViT"]
     arguments: dict[str, Any]
-    slice_shape: tuple[Side, Side] | None = None
-    mean: tuple[Number, ...]
-    std: tuple[Length, ...]
+    slice_shape: tuple[SliceSide, SliceSide] | None = None
+    mean: tuple[FiniteNumber, ...]
+    std: tuple[PositiveNumber, ...]
     features: Literal["mean", "first"] = "mean"
     slice_axes: SliceAxes = "Z"
     pooling: SlicePooling = "mean+std"
@@ -167,5 +167,5 @@ class SlicesRecipe(RecipePart):
         return None
 
 
-AnyEmbedderRecipe = EmbedderRecipe | StructuralRecipe | BackboneRecipe | SlicesRecipe
+AnyEmbedderRecipe = ContrastiveRecipe | StructuralRecipe | BackboneRecipe | SlicesRecipe
 """Recipes of what maps a volume to a vector."""

@@ -15,10 +15,10 @@ from typing import Any
 
 from napari_memscan.errors import BadInput
 
-REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
+REFERENCE_PATTERN = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
 """A reference as MONAI writes it: ``@key``, ``@key#inner::0``."""
 
-META = frozenset({"_requires_", "_disabled_", "_desc_", "_mode_"})
+META_KEYS = frozenset({"_requires_", "_disabled_", "_desc_", "_mode_"})
 """What MONAI notes beside a component's arguments."""
 
 # Enough for any real configuration, and little enough that none can fill memory or time.
@@ -49,7 +49,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[type, ...]]] = {
 }
 
 
-def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
+def parse_expression(text: str) -> tuple[ast.expr, dict[str, str]]:
     """Parse an expression, each reference in it replaced by a name.
 
     Parameters
@@ -79,13 +79,13 @@ def parse(text: str) -> tuple[ast.expr, dict[str, str]]:
     if len(text) > _MAX_EXPRESSION or _PLACEHOLDER in text:
         raise ValueError(f"longer than {_MAX_EXPRESSION} characters")
     try:
-        source = REFERENCE.sub(named, text.removeprefix("$")).strip()
+        source = REFERENCE_PATTERN.sub(named, text.removeprefix("$")).strip()
         return ast.parse(source, mode="eval").body, names
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError("not an expression") from error
 
 
-class Resolver:
+class ConfigResolver:
     """Values worked out from a parsed configuration, with a count of the steps taken.
 
     Nothing is remembered between two uses of a key: a file that multiplies itself through its
@@ -157,13 +157,13 @@ class Resolver:
         if isinstance(raw, dict):
             if self.plain and "_target_" in raw:
                 raise self.refused("has a component as an argument; numbers and texts may be.")
-            return {key: self.value(item) for key, item in raw.items() if key not in META}
+            return {key: self.value(item) for key, item in raw.items() if key not in META_KEYS}
         return self._checked(raw)
 
     def expression(self, text: str) -> Any:
         """Work out one expression."""
         try:
-            tree, names = parse(text)
+            tree, names = parse_expression(text)
         except ValueError as error:
             raise self._no_code(text) from error
         return self.node(tree, names, text)
@@ -189,7 +189,7 @@ class Resolver:
             return self.expression(raw)
         if not raw.startswith(("@", "%")):
             return raw
-        match = REFERENCE.fullmatch("@" + raw[1:])
+        match = REFERENCE_PATTERN.fullmatch("@" + raw[1:])
         if match is None:
             raise self.refused(
                 f"'{raw[:80]}' is no reference to a key of this configuration, and no other kind "
@@ -232,33 +232,33 @@ class Resolver:
             case ast.Dict(keys=keys, values=values) if all(keys):
                 return {inner(k): inner(v) for k, v in zip(keys, values, strict=True) if k}
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=part):
-                number = _number(inner(part))
+                number = _require_number(inner(part))
                 return -number if isinstance(sign, ast.USub) else number
             case ast.BinOp(left=left, op=sign, right=right):
-                return _combined(type(sign), inner(left), inner(right))
+                return _apply_operator(type(sign), inner(left), inner(right))
             case ast.Subscript(value=part, slice=ast.Slice(lower=a, upper=b, step=c)):
                 edges = [None if edge is None else inner(edge) for edge in (a, b, c)]
-                return _sequence(inner(part))[slice(*edges)]
+                return _require_sequence(inner(part))[slice(*edges)]
             case ast.Subscript(value=part, slice=index):
-                return _sequence(inner(part))[inner(index)]
+                return _require_sequence(inner(part))[inner(index)]
             case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _FUNCTIONS:
-                return _called(name, [inner(part) for part in parts])
+                return _call_function(name, [inner(part) for part in parts])
         raise NotImplementedError(type(node).__name__)
 
 
-def _number(value: Any) -> Any:
+def _require_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("not a number")
     return value
 
 
-def _sequence(value: Any) -> Any:
+def _require_sequence(value: Any) -> Any:
     if not isinstance(value, tuple | list | str | dict):
         raise TypeError("not a sequence")
     return value
 
 
-def _combined(sign: type[ast.operator], left: Any, right: Any) -> Any:
+def _apply_operator(sign: type[ast.operator], left: Any, right: Any) -> Any:
     both = {type(left), type(right)}
     if sign is ast.Add and both in ({str}, {list}, {tuple}):
         if both == {str} and len(left) + len(right) > _MAX_TEXT:
@@ -266,10 +266,10 @@ def _combined(sign: type[ast.operator], left: Any, right: Any) -> Any:
         return left + right
     # Numbers only: a list or a text times a number is how little text fills a memory, and
     # text % value is formatting.
-    return _ARITHMETIC[sign](_number(left), _number(right))
+    return _ARITHMETIC[sign](_require_number(left), _require_number(right))
 
 
-def _called(name: str, values: list[Any]) -> Any:
+def _call_function(name: str, values: list[Any]) -> Any:
     function, kinds = _FUNCTIONS[name]
     if not all(isinstance(value, kinds) for value in values):
         raise TypeError("arguments of other types")

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.families.interface import Candidate
-from napari_memscan.checkpoints.loading import describe, detect, load, unknown
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.families.family import FamilyCandidate
+from napari_memscan.checkpoints.loading import (
+    describe_checkpoint,
+    detect_families,
+    explain_unknown,
+    load_checkpoint,
+)
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.errors import BadInput
 
 
@@ -33,10 +38,10 @@ class Inspection:
     """
 
     path: Path
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[FamilyCandidate, ...]
     checkpoint: Checkpoint | None = None
     problem: str = ""
-    declared: Declared | None = None
+    declared: ModelOverrides | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -52,7 +57,7 @@ class Inspection:
         """Return it for people, one finding a line."""
         lines = []
         if self.checkpoint is not None:
-            lines.append(f"{self.path}: {describe(self.checkpoint)}")
+            lines.append(f"{self.path}: {describe_checkpoint(self.checkpoint)}")
         elif self.candidates:
             lines.append(f"{self.path}: {self.candidates[0].title}")
         for candidate in self.candidates[: 1 if self.checkpoint else 3]:
@@ -77,7 +82,7 @@ class Inspection:
             "what": "checkpoint" if self.candidates else "unknown",
             "usable": checkpoint is not None,
             "ran_code": checkpoint is not None and checkpoint.report.trusted,
-            "description": describe(checkpoint) if checkpoint else None,
+            "description": describe_checkpoint(checkpoint) if checkpoint else None,
             "candidates": [vars(candidate) for candidate in self.candidates],
             "missing": list(self.missing),
             "report": checkpoint.report.as_dict() if checkpoint else None,
@@ -88,8 +93,8 @@ class Inspection:
         }
 
 
-def inspect(
-    path: str | Path, declared: Declared | None = None, kind: str | None = None
+def inspect_checkpoint(
+    path: str | Path, declared: ModelOverrides | None = None, kind: str | None = None
 ) -> Inspection:
     """Look at a path without running anything in it; whatever is wrong is in the answer.
 
@@ -100,15 +105,15 @@ def inspect(
     declared : Declared, optional
         What the user states about it.
     kind : str, optional
-        What is wanted: ``ldm``, ``autoencoder`` or ``embedder``; see `load`.
+        What is wanted: ``ldm``, ``autoencoder`` or ``embedder``; see `load_checkpoint`.
     """
     path = Path(path)
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[FamilyCandidate, ...] = ()
     checkpoint, problem = None, ""
     try:
-        candidates = tuple(detect(path, declared))
+        candidates = tuple(detect_families(path, declared))
         if not candidates:
-            raise BadInput(unknown(Found(path, declared)))
+            raise BadInput(explain_unknown(PathProbe(path, declared)))
         if kind is not None:
             candidates = tuple(sorted(candidates, key=lambda c: c.kind != kind))
         if candidates[0].missing:
@@ -116,7 +121,7 @@ def inspect(
                 f"{path}: {candidates[0].title}; the files do not say everything. State it with "
                 f"--set NAME=VALUE. Missing: {'; '.join(candidates[0].missing)}."
             )
-        checkpoint = load(path, declared, kind)
+        checkpoint = load_checkpoint(path, declared, kind)
     except BadInput as error:
         problem = str(error)
     return Inspection(path, candidates, checkpoint, problem, declared)

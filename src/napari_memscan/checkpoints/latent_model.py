@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, build_loaded
+from napari_memscan.checkpoints.networks import (
+    build_autoencoder,
+    build_denoiser,
+    build_with_weights,
+)
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Conditioning, LDMRecipe
 from napari_memscan.errors import BadInput
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Codec:
+class LatentCodec:
     """An autoencoder, with latents scaled as the denoiser wants them.
 
     Parameters
@@ -49,7 +53,7 @@ class Codec:
         if not isinstance(recipe, LDMRecipe):
             return latent
         if recipe.decode_shape is not None:
-            latent = _cropped(latent, recipe.decode_shape, recipe.decode_start)
+            latent = _crop_latent(latent, recipe.decode_shape, recipe.decode_start)
         if recipe.latent_scaling == "codebook":
             low, high = self.network.codebook_range
             return (latent + 1) / 2 * (high - low) + low
@@ -69,7 +73,7 @@ class Codec:
         return latent
 
 
-def _cropped(
+def _crop_latent(
     latent: Tensor, shape: tuple[int, ...], start: tuple[int, ...] | None = None
 ) -> Tensor:
     """Crop from `start`, or about the centre as MONAI's CenterSpatialCrop does."""
@@ -92,7 +96,7 @@ class LatentModel:
 
     def __init__(self, recipe: LDMRecipe, autoencoder: Any, denoiser: Any) -> None:
         self.recipe = recipe
-        self.codec = Codec(recipe, autoencoder)
+        self.codec = LatentCodec(recipe, autoencoder)
         self.denoiser = denoiser
         self.decode = self.codec.decode
         self.encode_mean = self.codec.encode_mean
@@ -111,7 +115,7 @@ class LatentModel:
         check_shapes(recipe, checkpoint.path)
         networks = []
         for part, build in (("autoencoder", build_autoencoder), ("denoiser", build_denoiser)):
-            network = build_loaded(
+            network = build_with_weights(
                 partial(build, getattr(recipe, part), checkpoint.path),
                 checkpoint.weights(part),
                 checkpoint.report.files[part],
@@ -197,7 +201,7 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
     """
     import torch
 
-    if recipe.hash in _FITTING:
+    if recipe.hash in _CHECKED_RECIPES:
         return
     shape = (1, *recipe.latent_shape)
     with torch.device("meta"), torch.inference_mode():
@@ -207,10 +211,10 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
             build_denoiser(recipe.denoiser, where),
         )
         latent = torch.zeros(shape)
-        predicted = _shape_of(model.denoise, "denoiser", where, recipe, latent, torch.zeros(1))
+        predicted = _infer_shape(model.denoise, "denoiser", where, recipe, latent, torch.zeros(1))
         if recipe.decode_shape is not None:
-            latent = _cropped(latent, recipe.decode_shape, recipe.decode_start)
-        decoded = _shape_of(model.codec.decode_unscaled, "autoencoder", where, recipe, latent)
+            latent = _crop_latent(latent, recipe.decode_shape, recipe.decode_start)
+        decoded = _infer_shape(model.codec.decode_unscaled, "autoencoder", where, recipe, latent)
     if predicted != shape:
         raise BadInput(
             f"{where}: latent_shape is {recipe.latent_shape}, but the denoiser makes "
@@ -221,7 +225,7 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
     if (
         decoded[:2] != (1, 1)
         or prod(decoded) != prod(wanted)
-        or in_ras(decoded[2:], recipe.axes) != tuple(wanted)
+        or to_ras_order(decoded[2:], recipe.axes) != tuple(wanted)
     ):
         raise BadInput(
             f"{where}: a latent of latent_shape {recipe.latent_shape} decodes to {decoded[1:]}"
@@ -229,16 +233,16 @@ def check_shapes(recipe: LDMRecipe, where: str | Path) -> None:
             f"but preprocessing.shape asks for one channel of {wanted}. "
             "Correct the one that is wrong."
         )
-    _FITTING.add(recipe.hash)
+    _CHECKED_RECIPES.add(recipe.hash)
 
 
-_FITTING: set[str] = set()
+_CHECKED_RECIPES: set[str] = set()
 """Recipes that were found to fit: a checkpoint is often looked at before it is used."""
 
 _PAIRS = ("RL", "AP", "SI")
 
 
-def in_ras(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+def to_ras_order(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     """Return the lengths along X, Y, Z of an array whose axes point to `axes`."""
     return tuple(shape[next(i for i, c in enumerate(axes) if c in pair)] for pair in _PAIRS)
 
@@ -248,13 +252,19 @@ def from_ras_order(values: tuple[float, ...], axes: str) -> tuple[float, ...]:
     return tuple(values[next(i for i, pair in enumerate(_PAIRS) if c in pair)] for c in axes)
 
 
-def _shape_of(
+def _infer_shape(
     network: Any, what: str, where: str | Path, recipe: LDMRecipe, *inputs: Tensor
 ) -> tuple[int, ...]:
     try:
         return tuple(network(*inputs).shape)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError,
-            NotImplementedError) as error:  # fmt: skip
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
         raise BadInput(
             f"{where}: latent_shape {recipe.latent_shape} does not fit the {what}: "
             f"{str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"

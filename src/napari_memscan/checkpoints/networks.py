@@ -24,7 +24,7 @@ DENOISERS = {
     "DiffusionModelUNet": "monai.networks.nets",
     "DiffusionModelUNetMaisi": "monai.apps.generation.maisi.networks.diffusion_model_unet_maisi",
     "MedlordUNet": "napari_memscan.checkpoints.nets.medlord_unet",
-    "VideoUNet": "napari_memscan.checkpoints.nets.unet3d",
+    "VideoUNet": "napari_memscan.checkpoints.nets.video_unet",
 }
 
 
@@ -43,12 +43,12 @@ def build_autoencoder(arguments: Mapping[str, Any], where: str | Path = "recipe.
     BadInput
         The network is not known, or an argument does not fit.
     """
-    return _build(AUTOENCODERS, "AutoencoderKL", "autoencoder", arguments, where)
+    return _build_network(AUTOENCODERS, "AutoencoderKL", "autoencoder", arguments, where)
 
 
 def build_denoiser(arguments: Mapping[str, Any], where: str | Path = "recipe.json") -> nn.Module:
     """Build a denoiser in evaluation mode; by default MONAI's DiffusionModelUNet."""
-    return _build(DENOISERS, "DiffusionModelUNet", "denoiser", arguments, where)
+    return _build_network(DENOISERS, "DiffusionModelUNet", "denoiser", arguments, where)
 
 
 def build_scheduler(recipe: SchedulerRecipe | FlowRecipe, sampler: str) -> Any:
@@ -106,7 +106,7 @@ def _set_betas(scheduler: Any, recipe: SchedulerRecipe) -> None:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
 
 
-def _build(
+def _build_network(
     known: Mapping[str, str],
     default: str,
     what: str,
@@ -168,13 +168,13 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     Raises
     ------
     BadInput
-        As `check_fit`.
+        As `check_weights_fit`.
     """
-    check_fit(module, state, where)
+    check_weights_fit(module, state, where)
     module.load_state_dict(dict(state), strict=True)
 
 
-def build_loaded(
+def build_with_weights(
     build: Callable[[], nn.Module], state: Mapping[str, Tensor], where: str | Path
 ) -> nn.Module:
     """Build a network and put `state` into it, compared on PyTorch's meta device first.
@@ -199,13 +199,13 @@ def build_loaded(
     import torch
 
     with torch.device("meta"):
-        check_fit(build(), state, where)
+        check_weights_fit(build(), state, where)
     network = build()
     load_strict(network, state, where)
     return network
 
 
-def check_fit(
+def check_weights_fit(
     module: nn.Module,
     state: Mapping[str, Tensor],
     where: str | Path,

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_memscan.checkpoints.recipe import Axes, Number, Regions, Shape, Spacing
+from napari_memscan.checkpoints.recipe import Axes, FiniteNumber, Regions, Shape, VoxelSize
 from napari_memscan.checkpoints.recipe_fields import SliceAxes, SlicePooling
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
 
-class Declared(BaseModel):
+class ModelOverrides(BaseModel):
     """Facts about a model that its files do not hold; every one may be left out.
 
     Attributes
@@ -57,23 +57,23 @@ class Declared(BaseModel):
     scale_factor_from: str | None = None
     shape: Shape | None = None
     downsample: Shape | None = None
-    spacing: Spacing | None = None
+    spacing: VoxelSize | None = None
     axes: Axes | None = None
     intensity: Annotated[Window | Percentile | MinMax, Field(discriminator="rule")] | None = None
-    decoded_range: tuple[Number, Number] | None = None
+    decoded_range: tuple[FiniteNumber, FiniteNumber] | None = None
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
     sampler: Literal["ddim", "ddpm", "rflow"] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    context: tuple[Number, ...] | None = None
+    context: tuple[FiniteNumber, ...] | None = None
     class_label: Annotated[int, Field(ge=0)] | None = None
-    guidance: Number | None = None
+    guidance: FiniteNumber | None = None
     network: dict[str, Any] | None = None
     regions: Regions | None = None
     slice_axes: SliceAxes | None = None
     pooling: SlicePooling | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | Declared | None) -> Declared:
+    def of(cls, values: Mapping[str, Any] | ModelOverrides | None) -> ModelOverrides:
         """Return it from a mapping, such as ``[generator.set]`` of a study.
 
         Raises
@@ -81,7 +81,7 @@ class Declared(BaseModel):
         BadInput
             Not a known name, or a value that does not fit.
         """
-        if isinstance(values, Declared):
+        if isinstance(values, ModelOverrides):
             return values
         try:
             return cls.model_validate(dict(values or {}))
@@ -95,7 +95,7 @@ class Declared(BaseModel):
             ) from error
 
     @classmethod
-    def parsed(cls, pairs: Iterable[str]) -> Declared:
+    def parsed(cls, pairs: Iterable[str]) -> ModelOverrides:
         """Return it from texts such as ``latent_shape=8,16,16,16``.
 
         Raises
@@ -108,12 +108,12 @@ class Declared(BaseModel):
             name, equals, value = text.partition("=")
             if not equals:
                 raise BadInput(f"--set {text}: NAME=VALUE is expected, such as scale_factor=0.9.")
-            values[name.strip()] = _value(value.strip())
+            values[name.strip()] = _parse_value(value.strip())
         if isinstance(values.get("intensity"), str):
-            values["intensity"] = _intensity(values["intensity"])
+            values["intensity"] = _parse_intensity(values["intensity"])
         return cls.of(values)
 
-    def absolute(self) -> Declared:
+    def absolute(self) -> ModelOverrides:
         """Return it with absolute paths: a study may lie elsewhere than where it is made.
 
         A path that does not lead anywhere from here is one inside the model's folder, and stays.
@@ -130,7 +130,7 @@ class Declared(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     """Read numbers, lists of numbers as 8,16,16, and JSON; anything else is text."""
     for candidate in (text, f"[{text}]" if "," in text else text):
         try:
@@ -140,7 +140,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def _intensity(text: str) -> dict[str, Any]:
+def _parse_intensity(text: str) -> dict[str, Any]:
     """Read window:LOW:HIGH, percentile:LOW:HIGH or minmax, as ``memscan new`` does."""
     rule, *numbers = text.split(":")
     return {"rule": rule, **dict(zip(("low", "high"), numbers, strict=False))}

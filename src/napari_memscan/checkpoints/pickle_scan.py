@@ -15,23 +15,45 @@ from typing import Any
 
 from napari_memscan.errors import BadInput
 
-LARGEST = 16_000_000
+MAX_PICKLE_BYTES = 16_000_000
 """Bytes of instructions that are looked at; 10,000 tensors need about 1.5 MB."""
 
-MOST_PARTS, DEEPEST = 100_000, 200
+MAX_TUPLE_PARTS, MAX_TUPLE_DEPTH = 100_000, 200
 """Of one tuple with all tuples in it: PyTorch hashes tuples, again for each place they stand in."""
 
 _LITERALS = {
-    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
-    "BINUNICODE", "SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET",
-}  # fmt: skip
+    "NONE",
+    "NEWTRUE",
+    "NEWFALSE",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "BINFLOAT",
+    "BINUNICODE",
+    "SHORT_BINSTRING",
+    "EMPTY_LIST",
+    "EMPTY_DICT",
+    "EMPTY_SET",
+}
 _SIZES = {
-    "Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1,
-    "Byte": 1, "Bool": 1, "ComplexFloat": 8, "ComplexDouble": 16, "Untyped": 1,
-}  # fmt: skip
+    "Float": 4,
+    "Double": 8,
+    "Half": 2,
+    "BFloat16": 2,
+    "Long": 8,
+    "Int": 4,
+    "Short": 2,
+    "Char": 1,
+    "Byte": 1,
+    "Bool": 1,
+    "ComplexFloat": 8,
+    "ComplexDouble": 16,
+    "Untyped": 1,
+}
 
 
-class _Value:
+class _StandIn:
     """Stands for what an instruction makes."""
 
     __slots__ = ("depth", "parts", "value")
@@ -40,21 +62,21 @@ class _Value:
         self.value, self.parts, self.depth = value, parts, depth
 
 
-class _Machine:
+class _PickleScanner:
     """Follows the instructions of one pickle."""
 
     def __init__(self, path: Path, records: Mapping[str, int] | None) -> None:
         self.path, self.records = path, records
-        self.stack: list[_Value] = []
-        self.marks: list[list[_Value]] = []
-        self.memo: dict[int, _Value] = {}
+        self.stack: list[_StandIn] = []
+        self.marks: list[list[_StandIn]] = []
+        self.memo: dict[int, _StandIn] = {}
 
     def follow(self, name: str, argument: Any) -> None:
         """Do what one instruction does, with stand-ins."""
         if name in _LITERALS:
-            self.stack.append(_Value(argument))
+            self.stack.append(_StandIn(argument))
         elif name == "GLOBAL":
-            self.stack.append(_Value(str(argument).replace(" ", ".")))
+            self.stack.append(_StandIn(str(argument).replace(" ", ".")))
         elif name == "MARK":
             self.marks.append(self.stack)
             self.stack = []
@@ -71,17 +93,17 @@ class _Machine:
                 self.stack.pop()
         elif name in ("REDUCE", "NEWOBJ"):
             made = self.stack.pop()
-            self.stack[-1] = _Value(None, made.parts, made.depth)
+            self.stack[-1] = _StandIn(None, made.parts, made.depth)
         elif name == "BINPERSID":
             self._storage(self.stack.pop())
-            self.stack.append(_Value())
+            self.stack.append(_StandIn())
         elif name not in ("PROTO", "STOP"):
             raise BadInput(
                 f"{self.path}: holds the instruction {name}, which no weights need; refused. Save "
                 "model.state_dict() instead."
             )
 
-    def _marked(self) -> list[_Value]:
+    def _marked(self) -> list[_StandIn]:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -96,14 +118,14 @@ class _Machine:
             del self.stack[len(self.stack) - n :]
         parts = 1 + sum(item.parts for item in items)
         depth = 1 + max((item.depth for item in items), default=0)
-        if parts > MOST_PARTS or depth > DEEPEST:
+        if parts > MAX_TUPLE_PARTS or depth > MAX_TUPLE_DEPTH:
             raise BadInput(
                 f"{self.path}: nests tuples {depth} deep with {parts:,} parts; no weights do, and "
                 "it would keep the reader busy for ever. Refused."
             )
-        self.stack.append(_Value(tuple(item.value for item in items[:8]), parts, depth))
+        self.stack.append(_StandIn(tuple(item.value for item in items[:8]), parts, depth))
 
-    def _storage(self, named: _Value) -> None:
+    def _storage(self, named: _StandIn) -> None:
         """Compare what a tensor's storage claims with the bytes that the archive has for it."""
         if self.records is None:
             return
@@ -141,7 +163,7 @@ def check_pickle(path: Path, data: bytes, records: Mapping[str, int] | None = No
     stream = io.BytesIO(data)
     try:
         for _ in range(5 if records is None else 1):
-            machine = _Machine(path, records)
+            machine = _PickleScanner(path, records)
             for instruction, argument, _position in pickletools.genops(stream):
                 machine.follow(instruction.name, argument)
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:

@@ -7,22 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.checkpoints.states import State, find_states
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.state_dicts import StateDict, find_states
 from napari_memscan.checkpoints.weights import WeightFile, open_weights
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_memscan.checkpoints.bundle import Config
+    from napari_memscan.checkpoints.bundle_config import BundleConfig
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar")
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
-MOST_FILES = 200
-FOLDERS = ("", "configs", "config", "models", "weights")
+MAX_FOUND_FILES = 200
+WEIGHT_FOLDERS = ("", "configs", "config", "models", "weights")
 """Where bundles and trainings keep what belongs together."""
 
 
-class Found:
+class PathProbe:
     """What lies at a path.
 
     Parameters
@@ -43,14 +43,17 @@ class Found:
         There is no such file or folder.
     """
 
-    def __init__(self, path: str | Path, declared: Declared | None = None) -> None:
+    def __init__(self, path: str | Path, declared: ModelOverrides | None = None) -> None:
         self.path = Path(path)
-        self.declared = declared or Declared()
+        self.declared = declared or ModelOverrides()
         if not self.path.exists():
-            from napari_memscan.checkpoints.trusted.spec import plug_in, refused
+            from napari_memscan.checkpoints.trusted.trust_check import (
+                explain_refusal,
+                parse_plug_in,
+            )
 
-            if plug_in(path) is not None:
-                raise BadInput(refused(path))
+            if parse_plug_in(path) is not None:
+                raise BadInput(explain_refusal(path))
             raise BadInput(f"{self.path}: no such file or folder. Check the path.")
         folder = self.path if self.path.is_dir() else self.path.parent
         # The configuration of a bundle lies one floor below its root.
@@ -70,17 +73,17 @@ class Found:
         return self._files(WEIGHT_SUFFIXES)
 
     @cached_property
-    def configs(self) -> list[Config]:
+    def configs(self) -> list[BundleConfig]:
         """Configurations that can be read: the declared one or folder of them, or the model's."""
-        from napari_memscan.checkpoints.bundle import Config, read_config
+        from napari_memscan.checkpoints.bundle_config import BundleConfig, read_config
 
         stated = self.declared.config
         if stated is not None and not Path(stated).is_dir():
             path = Path(stated)
-            return [Config(read_config(path), path)]
+            return [BundleConfig(read_config(path), path)]
         if stated is not None:
             paths = [p for p in Path(stated).iterdir() if p.suffix.lower() in CONFIG_SUFFIXES]
-            paths = sorted(paths)[:MOST_FILES]
+            paths = sorted(paths)[:MAX_FOUND_FILES]
         elif not self.is_folder:
             return []
         else:
@@ -88,7 +91,7 @@ class Found:
         configs = []
         for path in paths:
             try:
-                configs.append(Config(read_config(path), path))
+                configs.append(BundleConfig(read_config(path), path))
             except BadInput:
                 if path == self.path:
                     raise
@@ -96,22 +99,22 @@ class Found:
 
     def _files(self, suffixes: Sequence[str]) -> list[Path]:
         found: list[Path] = []
-        for name in FOLDERS:
+        for name in WEIGHT_FOLDERS:
             folder = self.root / name
             if folder.is_dir():
                 found += sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes)
-        if len(found) > MOST_FILES:
+        if len(found) > MAX_FOUND_FILES:
             raise BadInput(
-                f"{self.root}: more than {MOST_FILES} weight files or configurations. Choose the "
-                "folder of one model."
+                f"{self.root}: more than {MAX_FOUND_FILES} weight files or configurations. Choose"
+                " the folder of one model."
             )
         return [self.inside(path) for path in found if path.is_file()]
 
     def inside(self, path: Path) -> Path:
         """Return `path` if it lies inside the folder, links followed; BadInput otherwise."""
-        from napari_memscan.checkpoints.bundle import limit
+        from napari_memscan.checkpoints.bundle_config import find_allowed_root
 
-        if not path.resolve().is_relative_to(limit(self.root)):
+        if not path.resolve().is_relative_to(find_allowed_root(self.root)):
             raise BadInput(
                 f"{path}: leads out of {self.root}. Weights and configurations must lie inside."
             )
@@ -123,7 +126,7 @@ class Found:
             self._opened[path] = open_weights(path)
         return self._opened[path]
 
-    def states(self, path: Path) -> list[State]:
+    def states(self, path: Path) -> list[StateDict]:
         """Return all state dicts of a weight file; BadInput where there is none."""
         states = find_states(self.open(path).content)
         if not states:

@@ -10,19 +10,19 @@ from napari_memscan.checkpoints.conditioning import Conditioning
 from napari_memscan.checkpoints.embedder_recipes import (
     AnyEmbedderRecipe,
     BackboneRecipe,
-    EmbedderRecipe,
+    ContrastiveRecipe,
     SlicesRecipe,
     StructuralRecipe,
 )
 from napari_memscan.checkpoints.recipe_fields import (
     FORMAT,
     Axes,
-    Number,
+    CropStart,
+    FiniteNumber,
     RecipePart,
     Regions,
     Shape,
-    Spacing,
-    Start,
+    VoxelSize,
 )
 from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -34,17 +34,17 @@ __all__ = [
     "Axes",
     "BackboneRecipe",
     "Conditioning",
-    "EmbedderRecipe",
+    "ContrastiveRecipe",
+    "FiniteNumber",
     "FlowRecipe",
     "LDMRecipe",
-    "Number",
     "Recipe",
     "Regions",
     "SchedulerRecipe",
     "Shape",
     "SlicesRecipe",
-    "Spacing",
     "StructuralRecipe",
+    "VoxelSize",
 ]
 
 
@@ -116,14 +116,14 @@ class FlowRecipe(RecipePart):
         return "velocity"
 
 
-def _schedule_of(value: Any) -> str:
+def _get_schedule_tag(value: Any) -> str:
     schedule = value.get("schedule") if isinstance(value, dict) else getattr(value, "schedule", "")
     return "flow" if schedule == "rectified_flow" else "noise"
 
 
 AnySchedule = Annotated[
     Annotated[SchedulerRecipe, Tag("noise")] | Annotated[FlowRecipe, Tag("flow")],
-    Discriminator(_schedule_of),
+    Discriminator(_get_schedule_tag),
 ]
 
 
@@ -152,8 +152,8 @@ class AutoencoderRecipe(RecipePart):
     kind: Literal["autoencoder"] = "autoencoder"
     autoencoder: dict[str, Any]
     preprocessing: Preprocessing
-    spacing: Spacing | None = None
-    decoded_range: tuple[Number, Number] | None = (0.0, 1.0)
+    spacing: VoxelSize | None = None
+    decoded_range: tuple[FiniteNumber, FiniteNumber] | None = (0.0, 1.0)
     axes: Axes = "RAS"
     files: dict[str, str] = Field({"autoencoder": "autoencoder.safetensors"})
     provenance: dict[str, Any] = Field({})
@@ -211,15 +211,15 @@ class LDMRecipe(RecipePart):
     latent_scaling: Literal["factor", "codebook"] = "factor"
     scale_factor: float | None = Field(None, gt=0, allow_inf_nan=False)
     decode_shape: Shape | None = None
-    decode_start: tuple[Start, Start, Start] | None = None
+    decode_start: tuple[CropStart, CropStart, CropStart] | None = None
     scheduler: AnySchedule = SchedulerRecipe()
     sampler: Literal["ddim", "ddpm", "rflow"] = "ddim"
     conditioning: Conditioning | None = None
-    decoded_range: tuple[Number, Number] | None = (0.0, 1.0)
+    decoded_range: tuple[FiniteNumber, FiniteNumber] | None = (0.0, 1.0)
     axes: Axes = "RAS"
     steps: int = Field(25, ge=1, le=100_000)
     preprocessing: Preprocessing
-    spacing: Spacing | None = None
+    spacing: VoxelSize | None = None
     files: dict[str, str] = Field(
         {
             "autoencoder": "autoencoder.safetensors",

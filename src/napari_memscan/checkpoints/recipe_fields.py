@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 FORMAT = 2
 """Version of `recipe.json`; a larger number in a file means that a newer memscan wrote it."""
@@ -18,18 +18,18 @@ Shape = tuple[
     Annotated[int, Field(ge=1, le=4096)],
 ]
 
-Start = Annotated[int, Field(ge=0, le=4096)]
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Spacing = tuple[Length, Length, Length]
+CropStart = Annotated[int, Field(ge=0, le=4096)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+VoxelSize = tuple[PositiveNumber, PositiveNumber, PositiveNumber]
 SlicePooling = Literal["mean", "max", "mean+std", "gem"]
 SliceAxes = Literal["X", "Y", "Z", "XY", "XZ", "YZ", "XYZ"]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Region = tuple[Number, Number, Number, Number]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+Region = tuple[FiniteNumber, FiniteNumber, FiniteNumber, FiniteNumber]
 Regions = tuple[Region, Region]
 """Top and bottom body region of MAISI, one-hot: head and neck, chest, abdomen, pelvis and legs."""
 
 
-def _orientation(value: str) -> str:
+def _check_axes(value: str) -> str:
     if len(value) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
         frozenset(pair) for letter in value for pair in ("RL", "AP", "SI") if letter in pair
     }:
@@ -40,7 +40,7 @@ def _orientation(value: str) -> str:
     return value
 
 
-Axes = Annotated[str, AfterValidator(_orientation)]
+Axes = Annotated[str, AfterValidator(_check_axes)]
 """Where the three axes of an array point to, as nibabel's axis codes: RAS, LPS, SRA ..."""
 
 
@@ -65,4 +65,4 @@ class RecipePart(BaseModel):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever the recipe does."""
-        return hash_of(self.model_dump(mode="json"))
+        return hash_json(self.model_dump(mode="json"))

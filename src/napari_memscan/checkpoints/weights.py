@@ -2,7 +2,7 @@
 
 PyTorch's own restricted reader (``weights_only``) does the reading; what it does not know but what
 training programs are known to leave in a file (settings of Lightning, OmegaConf, argparse) becomes
-an inert `Opaque`. There is no fallback to a reader that runs code.
+an inert `OpaqueObject`. There is no fallback to a reader that runs code.
 """
 
 from __future__ import annotations
@@ -19,28 +19,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.archive import check_archive
-from napari_memscan.checkpoints.pickle_scan import LARGEST, check_pickle
+from napari_memscan.checkpoints.pickle_scan import MAX_PICKLE_BYTES, check_pickle
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-StateDict = dict[str, "Tensor"]
+TensorDict = dict[str, "Tensor"]
 
-HARMLESS = (
+HARMLESS_GLOBALS = (
     "argparse.Namespace",
-    "builtins.bool", "builtins.bytes", "builtins.complex", "builtins.dict", "builtins.float",
-    "builtins.frozenset", "builtins.int", "builtins.list", "builtins.object", "builtins.set",
-    "builtins.str", "builtins.tuple", "builtins.type",
-    "collections.defaultdict", "collections.deque",
-    "datetime.", "decimal.Decimal", "enum.", "fractions.Fraction", "pathlib.", "typing.", "uuid.",
-    "numpy.dtype", "numpy.dtypes.", "numpy.ndarray", "numpy.random.",
-    "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
-    "antlr4.", "monai.", "omegaconf.", "yacs.", "easydict.", "ml_collections.",
-    "addict.", "lightning.", "lightning_fabric.", "lightning_utilities.", "pytorch_lightning.",
-    "torch.optim.", "torchmetrics.",
-)  # fmt: skip
+    "builtins.bool",
+    "builtins.bytes",
+    "builtins.complex",
+    "builtins.dict",
+    "builtins.float",
+    "builtins.frozenset",
+    "builtins.int",
+    "builtins.list",
+    "builtins.object",
+    "builtins.set",
+    "builtins.str",
+    "builtins.tuple",
+    "builtins.type",
+    "collections.defaultdict",
+    "collections.deque",
+    "datetime.",
+    "decimal.Decimal",
+    "enum.",
+    "fractions.Fraction",
+    "pathlib.",
+    "typing.",
+    "uuid.",
+    "numpy.dtype",
+    "numpy.dtypes.",
+    "numpy.ndarray",
+    "numpy.random.",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "antlr4.",
+    "monai.",
+    "omegaconf.",
+    "yacs.",
+    "easydict.",
+    "ml_collections.",
+    "addict.",
+    "lightning.",
+    "lightning_fabric.",
+    "lightning_utilities.",
+    "pytorch_lightning.",
+    "torch.optim.",
+    "torchmetrics.",
+)
 """What becomes inert: names, or with a dot at the end everything below. All else is refused."""
 
 _MAGIC = {
@@ -65,12 +97,12 @@ _MAGIC = {
 }
 
 
-class Opaque:
+class OpaqueObject:
     """Stands where a file holds an object that is not needed: keeps what is known, does nothing."""
 
     what = "?"
 
-    def __new__(cls, *args: Any, **_: Any) -> Opaque:
+    def __new__(cls, *args: Any, **_: Any) -> OpaqueObject:
         """Take whatever the real one would be made from."""
         made = super().__new__(cls)
         made.args = args
@@ -101,9 +133,9 @@ class WeightFile:
     container : {"safetensors", "zip", "legacy"}
         How it is packed.
     content : object
-        Dictionaries, lists, numbers, text, tensors and `Opaque`, as the file nests them.
+        Dictionaries, lists, numbers, text, tensors and `OpaqueObject`, as the file nests them.
     foreign : tuple of str
-        Names of classes that were not imported; their objects are `Opaque`.
+        Names of classes that were not imported; their objects are `OpaqueObject`.
     metadata : dict
         Text of a safetensors header.
     """
@@ -115,7 +147,7 @@ class WeightFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def sniff(path: Path) -> str:
+def detect_container(path: Path) -> str:
     """Return how a file is packed, by its first bytes: ``safetensors``, ``zip`` or ``legacy``.
 
     Raises
@@ -159,9 +191,9 @@ def open_weights(path: str | Path) -> WeightFile:
         Not a weight file, damaged, or holding more than tensors, settings and known classes.
     """
     path = Path(path)
-    container = sniff(path)
+    container = detect_container(path)
     if container == "safetensors":
-        return _safetensors(path)
+        return _load_safetensors(path)
     if path.suffix.lower() == ".safetensors":
         raise BadInput(
             f"{path}: its name says safetensors, but it is a pickle as torch.save writes it. "
@@ -171,13 +203,13 @@ def open_weights(path: str | Path) -> WeightFile:
         check_archive(path)
     else:
         with path.open("rb") as file:
-            check_pickle(path, file.read(LARGEST))
-    found = _pickled(path, container)
+            check_pickle(path, file.read(MAX_PICKLE_BYTES))
+    found = _load_pickle(path, container)
     _check_tensors(path, found.content)
     return found
 
 
-def _safetensors(path: Path) -> WeightFile:
+def _load_safetensors(path: Path) -> WeightFile:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -186,21 +218,22 @@ def _safetensors(path: Path) -> WeightFile:
             return WeightFile(path, "safetensors", tensors, (), file.metadata() or {})
     except (SafetensorError, ValueError, OSError, RuntimeError, TypeError, LookupError) as error:
         raise BadInput(
-            f"{path}: not a whole safetensors file ({_short(error)}). Copy or download it again."
+            f"{path}: not a whole safetensors file ({_summarise_error(error)}). Copy or download it"
+            " again."
         ) from error
 
 
 _LOCK = threading.Lock()  # PyTorch keeps the list of what is safe for the whole process.
 
 
-def _pickled(path: Path, container: str) -> WeightFile:
+def _load_pickle(path: Path, container: str) -> WeightFile:
     import torch
 
     try:
         with _LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            names = _foreign(path) if container == "zip" else []
-            with torch.serialization.safe_globals([_stub(name) for name in names]):
+            names = _find_foreign_classes(path) if container == "zip" else []
+            with torch.serialization.safe_globals([_make_stub(name) for name in names]):
                 content = torch.load(
                     path, map_location="cpu", weights_only=True, mmap=container == "zip"
                 )
@@ -223,23 +256,26 @@ def _pickled(path: Path, container: str) -> WeightFile:
         MemoryError,
     ) as error:
         raise BadInput(
-            f"{path}: cannot be read as weights ({_short(error)}). Either it is damaged, or it "
-            "holds more than tensors, which could run code and is refused; save "
-            "model.state_dict() instead."
+            f"{path}: cannot be read as weights ({_summarise_error(error)}). Either it is damaged,"
+            " or it holds more than tensors, which could run code and is refused; save"
+            " model.state_dict() instead."
         ) from error
     return WeightFile(path, container, content, tuple(names), {})
 
 
-def _foreign(path: Path) -> list[str]:
+def _find_foreign_classes(path: Path) -> list[str]:
     """Return names the file asks for that PyTorch does not know; BadInput for a strange one."""
     import torch
 
     names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     strange = [
-        name for name in names if not any(
-            name == known or (known.endswith(".") and name.startswith(known)) for known in HARMLESS
+        name
+        for name in names
+        if not any(
+            name == known or (known.endswith(".") and name.startswith(known))
+            for known in HARMLESS_GLOBALS
         )
-    ]  # fmt: skip
+    ]
     if strange:
         shown = ", ".join(name[:60] for name in strange[:3]) + (", ..." if strange[3:] else "")
         raise BadInput(
@@ -249,21 +285,21 @@ def _foreign(path: Path) -> list[str]:
     return names
 
 
-def _stub(name: str) -> Any:
+def _make_stub(name: str) -> Any:
     if name in ("collections.defaultdict", "collections.deque"):
-        return (_plain_dict if name.endswith("dict") else _plain_list, name)
-    return (type("Opaque", (Opaque,), {"what": name}), name)
+        return (_make_plain_dict if name.endswith("dict") else _make_plain_list, name)
+    return (type("Opaque", (OpaqueObject,), {"what": name}), name)
 
 
-def _plain_dict(*_: Any) -> dict[Any, Any]:
+def _make_plain_dict(*_: Any) -> dict[Any, Any]:
     return {}
 
 
-def _plain_list(*_: Any) -> list[Any]:
+def _make_plain_list(*_: Any) -> list[Any]:
     return []
 
 
-def _short(error: BaseException) -> str:
+def _summarise_error(error: BaseException) -> str:
     """Return the cause in one line, without PyTorch's advice to load the file unsafely."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     text = text.partition(" was not an allowed global")[0]
@@ -272,7 +308,7 @@ def _short(error: BaseException) -> str:
     return text.splitlines()[0][:160]
 
 
-def tensors_in(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+def iter_tensors(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """Yield all tensors in nested dictionaries and lists, with dotted names."""
     import torch
 
@@ -280,10 +316,10 @@ def tensors_in(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple
         yield prefix, content
     elif depth < 12 and isinstance(content, dict):
         for key, value in content.items():
-            yield from tensors_in(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+            yield from iter_tensors(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
     elif depth < 12 and isinstance(content, list | tuple):
         for key, value in enumerate(content):
-            yield from tensors_in(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
+            yield from iter_tensors(value, f"{prefix}.{key}" if prefix else str(key), depth + 1)
 
 
 def _check_tensors(path: Path, content: Any) -> None:
@@ -291,7 +327,7 @@ def _check_tensors(path: Path, content: Any) -> None:
     import torch
 
     declared = 0
-    for name, tensor in tensors_in(content):
+    for name, tensor in iter_tensors(content):
         plain = (
             tensor.layout == torch.strided
             and not tensor.is_quantized
@@ -310,7 +346,7 @@ def _check_tensors(path: Path, content: Any) -> None:
                 f"holds only {tensor.untyped_storage().nbytes():,} bytes for it; refused."
             )
     # Weights may share storage (tied layers, averaged copies), but not many times over.
-    if declared > 4 * path.stat().st_size + LARGEST:
+    if declared > 4 * path.stat().st_size + MAX_PICKLE_BYTES:
         raise BadInput(
             f"{path}: claims {declared:,} bytes of tensors, but has {path.stat().st_size:,}; "
             "refused."
@@ -318,9 +354,9 @@ def _check_tensors(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def translate_read_errors(path: Path) -> Iterator[None]:
     """Turn what a damaged or vanished file does while tensors are touched into BadInput."""
     try:
         yield
     except (OSError, RuntimeError, MemoryError) as error:
-        raise BadInput(f"{path}: cannot be read to its end ({_short(error)}).") from error
+        raise BadInput(f"{path}: cannot be read to its end ({_summarise_error(error)}).") from error

@@ -28,11 +28,11 @@ from napari_memscan.cli import (
     release,
     selftest,
 )
-from napari_memscan.cli.console import Commands, say
+from napari_memscan.cli.console import CommandGroup, say
 
 app = typer.Typer(
     name="memscan",
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         from napari_memscan import __version__
 
@@ -53,7 +53,9 @@ def _version(wanted: bool) -> None:
 def memscan(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Find the patients that a 3D latent diffusion model copied into its synthetic volumes.

@@ -38,14 +38,14 @@ def audit(
       memscan audit audit
       memscan audit audit --expect 3f1c09a2b7de
     """
-    from napari_memscan.jobs.readers.blind_study import FOLDER
-    from napari_memscan.review.audit import audit as verify
+    from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
+    from napari_memscan.review.audit import audit_store as verify
     from napari_memscan.study import Study
 
     opened = Study.open(study)
     store = opened.store(read_only=True)
     try:
-        found = verify(store, expect, opened.folder / FOLDER)
+        found = verify(store, expect, opened.folder / BLIND_FOLDER)
     finally:
         store.close()
     say(found.to_json() if json else str(found))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.errors import BadInput
 
 REVEALS = {"each": "case", "end": "end"}
@@ -55,11 +55,11 @@ def blind(
     if reveal not in REVEALS:
         raise BadInput(f"--reveal {reveal}: 'each' or 'end' is expected.")
     opened = Study.open(study)
-    there = blinding.latest(opened, reader, forced_choice)
-    options: dict[str, Any] = blinding.counts(cases, forced_choice)
+    there = blinding.find_latest_plan(opened, reader, forced_choice)
+    options: dict[str, Any] = blinding.split_case_count(cases, forced_choice)
     with redirect_stdout(sys.stderr):
-        made = follow(
-            blinding.blind(
+        made = run_with_progress(
+            blinding.prepare_blind_plan(
                 opened,
                 reader,
                 again=again,

@@ -38,15 +38,15 @@ def check(
       memscan check bundle/ --study audit --json
       memscan check scan.nii.gz --study audit
     """
-    from napari_memscan.checkpoints.overrides import Declared
-    from napari_memscan.cli.checks import Report, check_path
+    from napari_memscan.checkpoints.overrides import ModelOverrides
+    from napari_memscan.cli.path_report import PathReport, check_path
 
-    declared = Declared.parsed(set_ or [])
+    declared = ModelOverrides.parsed(set_ or [])
     if not as_json:
         for line in check_path(path, study, declared=declared, trust=trust):
             say(line)
         return
-    report = Report()
+    report = PathReport()
     failure: BadInput | JobFailed | None = None
     # Libraries that print would spoil the JSON.
     with redirect_stdout(sys.stderr):
@@ -85,15 +85,17 @@ def convert(
       memscan convert results/model-60.pt ldm --set downsample=4,4,4 --set shape=256,256,32
     """
     from napari_memscan import jobs
-    from napari_memscan.checkpoints.loading import describe
-    from napari_memscan.checkpoints.overrides import Declared
-    from napari_memscan.cli.console import follow
+    from napari_memscan.checkpoints.loading import describe_checkpoint
+    from napari_memscan.checkpoints.overrides import ModelOverrides
+    from napari_memscan.cli.console import run_with_progress
     from napari_memscan.study import Study
 
     opened = None if study is None else Study.open(study)
-    declared = Declared.parsed(set_ or [])
-    made = follow(jobs.convert(path, out, declared, study=opened, half=half), "convert")
-    say(f"{out}: {describe(out)}")
+    declared = ModelOverrides.parsed(set_ or [])
+    made = run_with_progress(
+        jobs.convert_checkpoint(path, out, declared, study=opened, half=half), "convert"
+    )
+    say(f"{out}: {describe_checkpoint(out)}")
     for line in made.report.lines():
         say(f"            {line}")
     for warning in made.report.warnings:

@@ -31,7 +31,7 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands that turns what can go wrong into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -56,7 +56,7 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def follow(job: Generator[Any, None, Any], what: str, total: int | None = None) -> Any:
+def run_with_progress(job: Generator[Any, None, Any], what: str, total: int | None = None) -> Any:
     """Run a job to its end, show its progress on standard error, return what it returns.
 
     Parameters
@@ -68,13 +68,13 @@ def follow(job: Generator[Any, None, Any], what: str, total: int | None = None) 
     total : int, optional
         Volumes asked for, for jobs that yield single denoising steps.
     """
-    with _shown(what) as show:
+    with _show_progress(what) as show:
         try:
             while True:
                 news = next(job)
                 if text := getattr(news, "note", ""):
                     note(f"{what}: {text}")
-                show(*_measured(news, total))
+                show(*_measure_progress(news, total))
         except StopIteration as end:
             return end.value
         finally:
@@ -82,7 +82,7 @@ def follow(job: Generator[Any, None, Any], what: str, total: int | None = None) 
             job.close()
 
 
-def _measured(news: Any, total: int | None) -> tuple[float, float, str]:
+def _measure_progress(news: Any, total: int | None) -> tuple[float, float, str]:
     """Return units done, units in all, and words, from whatever a job yields."""
     if hasattr(news, "what"):
         return news.done, news.total, news.what
@@ -97,16 +97,16 @@ def _measured(news: Any, total: int | None) -> tuple[float, float, str]:
 
 
 @contextmanager
-def _shown(what: str) -> Iterator[Any]:
+def _show_progress(what: str) -> Iterator[Any]:
     if sys.stderr.isatty():
-        with _bar(what) as show:
+        with _show_bar(what) as show:
             yield show
     else:
-        yield _Log(what)
+        yield _ProgressLines(what)
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Any]:
+def _show_bar(what: str) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -133,7 +133,7 @@ def _bar(what: str) -> Iterator[Any]:
         yield show
 
 
-class _Log:
+class _ProgressLines:
     """Prints the last line of progress, and others at most every `QUIET_SECONDS`."""
 
     def __init__(self, what: str) -> None:

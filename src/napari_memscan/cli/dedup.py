@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.duplicates.groups import Group
+    from napari_memscan.detection.duplicates.groups import DuplicateGroup
     from napari_memscan.jobs.scan.deduplicate import CohortDuplicates
     from napari_memscan.study import Study
     from napari_memscan.volumes.cohort import CohortRow
@@ -58,14 +58,14 @@ def dedup(
     from napari_memscan import jobs
 
     # Libraries that print would spoil the JSON.
-    with redirect_stdout(sys.stderr), _opened(study, planted) as opened:
-        result = follow(jobs.deduplicate(opened), "dedup")
+    with redirect_stdout(sys.stderr), _open_study(study, planted) as opened:
+        result = run_with_progress(jobs.deduplicate_cohort(opened), "dedup")
     if json:
         import json as to
 
         say(to.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
-        say(_told(result))
+        say(_format_duplicates(result))
     if write is not None:
         beside = result.write(write, suspected)
         note(f"{write}: {len(result.reasons(suspected))} volumes left out, named in {beside}")
@@ -73,10 +73,10 @@ def dedup(
 
 
 @contextmanager
-def _opened(path: Path, planted: int | None) -> Iterator[Study]:
+def _open_study(path: Path, planted: int | None) -> Iterator[Study]:
     """Give the study, or one over a cohort that is gone afterwards."""
     from napari_memscan.cli.new import read_cohort
-    from napari_memscan.config import StudyConfig, VerificationConfig, suggested_preprocessing
+    from napari_memscan.config import StudyConfig, VerificationConfig, suggest_preprocessing
     from napari_memscan.errors import BadInput
     from napari_memscan.study import Study
 
@@ -89,14 +89,14 @@ def _opened(path: Path, planted: int | None) -> Iterator[Study]:
     cohort.check()
     config = StudyConfig(
         name=f"Duplicates of {path.resolve().name}",
-        preprocessing=suggested_preprocessing(cohort),
+        preprocessing=suggest_preprocessing(cohort),
         verification=VerificationConfig(**({} if planted is None else {"planted": planted})),
     )
     with tempfile.TemporaryDirectory(prefix="memscan-") as folder:
         yield Study.create(folder, config, cohort)
 
 
-def _told(result: CohortDuplicates) -> str:
+def _format_duplicates(result: CohortDuplicates) -> str:
     """Return what was found, for people."""
     found, rows, unseen = result.found, result.training, result.validation
     n = len(found.groups)
@@ -106,15 +106,15 @@ def _told(result: CohortDuplicates) -> str:
         f"expected to be wrong; null of {found.n_null} validation subjects."
     ]
     for number, group in enumerate(found.groups, 1):
-        lines += ["", f"Group {number}", *_group(result, group)]
+        lines += ["", f"Group {number}", *_format_group(result, group)]
     if found.suspected:
         lines += ["", f"Suspected, {len(found.suspected)}: too few to be called. Look at them."]
         for group in found.suspected:
-            lines += ["", *_group(result, group), f"  {group.pairs[0].reason}"]
+            lines += ["", *_format_group(result, group), f"  {group.pairs[0].reason}"]
     if found.leaks:
         lines += ["", "Validation volumes that are near a training volume of another subject:"]
         lines += [
-            f"  {p.score:.3f}  {_name(unseen[p.first])}  =  {_name(rows[p.second])}"
+            f"  {p.score:.3f}  {_format_row(unseen[p.first])}  =  {_format_row(rows[p.second])}"
             for p in found.leaks
         ]
         lines.append("  Take them out of the cohort: as part of the null they hide copies.")
@@ -128,14 +128,16 @@ def _told(result: CohortDuplicates) -> str:
     return "\n".join(lines)
 
 
-def _group(result: CohortDuplicates, group: Group) -> list[str]:
+def _format_group(result: CohortDuplicates, group: DuplicateGroup) -> list[str]:
     rows = result.training
     lines = []
     for i in group.members:
         score = max(p.score for p in group.pairs if i in (p.first, p.second))
-        lines.append(f"  {'keep' if i == group.keep else 'drop'}  {score:.3f}  {_name(rows[i])}")
+        lines.append(
+            f"  {'keep' if i == group.keep else 'drop'}  {score:.3f}  {_format_row(rows[i])}"
+        )
     return lines
 
 
-def _name(row: CohortRow) -> str:
+def _format_row(row: CohortRow) -> str:
     return f"{row.path} ({row.subject_id or 'subject unknown'})"

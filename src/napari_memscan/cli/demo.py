@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.errors import JobFailed
 
 
@@ -40,10 +40,10 @@ def demo(
     study = create_demo_study(folder)
     counts = study.cohort.counts()
     note(f"{counts['training']} training, {counts['validation']} validation phantoms")
-    follow(jobs.generate(study, n), "generate", n)
-    result = follow(jobs.scan(study), "scan")
+    run_with_progress(jobs.generate_volumes(study, n), "generate", n)
+    result = run_with_progress(jobs.scan_study(study), "scan")
     say(str(result))
-    page = jobs.report(study)
+    page = jobs.report_study(study)
     pictures = _take_screenshots(study.folder) if screenshots else []
     say()
     say(f"study       {study.folder}")

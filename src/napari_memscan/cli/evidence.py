@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def evidence(
       memscan evidence audit --all --json > evidence.json
     """
     from napari_memscan import jobs
-    from napari_memscan.detection.evidence import METRICS, metric_of
+    from napari_memscan.detection.evidence import METRICS, get_metric
     from napari_memscan.study import Study
 
     if all_ and metrics:
@@ -57,28 +57,30 @@ def evidence(
     # Libraries that print would spoil the JSON.
     with redirect_stdout(sys.stderr):
         opened = Study.open(study)
-        results = follow(jobs.evidence(opened, keys), "evidence")
+        results = run_with_progress(jobs.evaluate_metrics(opened, keys), "evidence")
     if json:
         say((opened.scan_dir / "evidence.json").read_text(encoding="utf-8").rstrip())
         return
-    say("\n\n".join(_told(metric_of(result.key), result) for result in results))
+    say("\n\n".join(_format_metric(get_metric(result.key), result) for result in results))
     if keys is None:
         note(f"{len(METRICS) - len(results)} more: memscan evidence {study} --all")
 
 
-def _told(metric: Metric, result: MetricResult) -> str:
+def _format_metric(metric: Metric, result: MetricResult) -> str:
     """Return what there is to say of one metric, in a few lines."""
-    value = "not computed" if result.value is None else _number(result.value, metric.unit)
+    value = "not computed" if result.value is None else _format_number(result.value, metric.unit)
     lines = [f"{metric.key:14}  {value:>12}  {metric.title}"]
     if result.interval:
-        low, high = (_number(limit, metric.unit) for limit in result.interval)
+        low, high = (_format_number(limit, metric.unit) for limit in result.interval)
         lines.append(f"95 % interval {low} to {high} ({result.rule})")
     if result.expected is not None:
-        expected = _number(result.expected, metric.unit)
+        expected = _format_number(result.expected, metric.unit)
         lines.append(f"if nothing were memorised, about {expected}")
     if result.value is not None:
         lines.append(metric.direction)
-        lines.append(", ".join(f"{k} {_plain(v)}" for k, v in _shown(metric, result).items()))
+        lines.append(
+            ", ".join(f"{k} {_format_value(v)}" for k, v in _select_values(metric, result).items())
+        )
     lines += [result.note, f"Careful: {metric.misleads}"]
     return "\n".join(
         [lines[0]]
@@ -90,7 +92,7 @@ def _told(metric: Metric, result: MetricResult) -> str:
     )
 
 
-def _shown(metric: Metric, result: MetricResult) -> dict[str, Any]:
+def _select_values(metric: Metric, result: MetricResult) -> dict[str, Any]:
     """Return what else was measured; of a curve its end points."""
     values = dict(result.values)
     if metric.key == "rarefaction":
@@ -102,15 +104,15 @@ def _shown(metric: Metric, result: MetricResult) -> dict[str, Any]:
     return values | {f"{name} volumes": n for name, n in result.n.items()}
 
 
-def _number(value: float, unit: str) -> str:
+def _format_number(value: float, unit: str) -> str:
     if unit == "share":
         return f"{value:.1%}"
     return f"{value:.1f}" if unit == "volumes" else f"{value:.4g}"
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
-        return " / ".join(f"{k} {_plain(v)}" for k, v in value.items())
+        return " / ".join(f"{k} {_format_value(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return " / ".join(_plain(v) for v in value)
+        return " / ".join(_format_value(v) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

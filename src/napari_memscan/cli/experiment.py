@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
-from napari_memscan.cli.options import settings_from
+from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import parse_settings
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.experiment import Estimate, Plan
+    from napari_memscan.jobs.experiment import ExperimentPlan, RunEstimate
     from napari_memscan.study import Study
 
 
@@ -84,25 +84,25 @@ def experiment(
     """
     from napari_memscan.jobs import distributed as processes
     from napari_memscan.jobs import experiment as jobs
-    from napari_memscan.jobs import run as run_silently
+    from napari_memscan.jobs import run_job as run_silently
     from napari_memscan.study import Study
 
-    first = processes.place()[0] == 0
+    first = processes.get_rank_and_size()[0] == 0
     with redirect_stdout(sys.stderr):
         opened = Study.open(study)
         folder = (out or opened.folder / "experiment").resolve()
-        plan = _plan(opened, folder, factor, n, set_, full)
+        plan = _choose_plan(opened, folder, factor, n, set_, full)
         if list_:
-            estimates = jobs.estimate(opened, folder, plan)
+            estimates = jobs.estimate_runs(opened, folder, plan)
         else:
-            job = jobs.experiment(
+            job = jobs.run_experiment(
                 opened, folder, plan, only=run, autoencoder=autoencoder, device=device
             )
-            found = follow(job, "experiment") if first else run_silently(job)
+            found = run_with_progress(job, "experiment") if first else run_silently(job)
     if not first:
         return
     if list_:
-        say(_listed(estimates))
+        say(_format_estimates(estimates))
         return
     if as_json:
         answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
@@ -112,26 +112,26 @@ def experiment(
     note(f"{folder}: table.csv, answers.json, figures/, and a study for each run in runs/")
 
 
-def _plan(
+def _choose_plan(
     study: Study,
     folder: Path,
     factors: list[str] | None,
     n: int | None,
     pairs: list[str] | None,
     full: bool,
-) -> Plan:
+) -> ExperimentPlan:
     """Return what is asked for; what the folder holds, where nothing is."""
-    from napari_memscan.jobs.experiment import planned, read_plan
+    from napari_memscan.jobs.experiment import plan_experiment, read_plan
 
     if not factors and n is None and not pairs and not full:
         kept = read_plan(folder)
         if kept is not None:
             return kept
-    settings = settings_from(pairs or ())
-    return planned(study, factors or (), settings=settings, n=n or 64, full=full)
+    settings = parse_settings(pairs or ())
+    return plan_experiment(study, factors or (), settings=settings, n=n or 64, full=full)
 
 
-def _listed(estimates: list[Estimate]) -> str:
+def _format_estimates(estimates: list[RunEstimate]) -> str:
     width = max(len(one.run.name) for one in estimates) + 2
     lines = [f"{'':>4}  {'run':{width}}{'training':>9}{'steps':>8}{'hours':>8}"]
     for one in estimates:

@@ -69,11 +69,11 @@ def report(
       memscan report audit --pdf
     """
     from napari_memscan import jobs
-    from napari_memscan.report.printing import PDF
+    from napari_memscan.report.pdf import PDF_NAME
     from napari_memscan.study import Study
 
-    page = jobs.report(Study.open(study), pdf=pdf)
+    page = jobs.report_study(Study.open(study), pdf=pdf)
     say(str(page))
     if pdf:
-        say(str(page.with_name(PDF)))
+        say(str(page.with_name(PDF_NAME)))
     note("Open it in a browser; it holds its pictures and needs no network.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.errors import BadInput
 
@@ -110,7 +110,9 @@ def generate(
     asked |= settings | {"guidance": guidance, "condition": condition}
     if until_clean is not None:
         with redirect_stdout(sys.stderr):
-            found = follow(jobs.until_clean(opened, until_clean, most=at_most, **asked), "generate")
+            found = run_with_progress(
+                jobs.generate_until_clean(opened, until_clean, most=at_most, **asked), "generate"
+            )
         say(str(found))
         if not found.enough:
             note("Too few passed. More volumes: --at-most; away from training: --guidance 2.")
@@ -118,9 +120,9 @@ def generate(
         return
     if at_most is not None:
         raise BadInput("--at-most: is for --until-clean.")
-    job = jobs.generate(opened, n, **asked)
-    with _first_speaks() as first:
-        made = follow(job, "generate", n) if first else jobs.run(job)
+    job = jobs.generate_volumes(opened, n, **asked)
+    with _detect_first_process() as first:
+        made = run_with_progress(job, "generate", n) if first else jobs.run_job(job)
     if first:
         say(f"{opened.synthetic_dir}: {len(made)} new volumes, {len(opened.samples())} in all")
         note(f"Next: memscan scan {study}")
@@ -143,23 +145,23 @@ def embed(
     from napari_memscan.study import Study
 
     opened = Study.open(study)
-    job = jobs.embed(opened)
-    with _first_speaks() as first:
-        n = follow(job, "embed") if first else jobs.run(job)
+    job = jobs.embed_cohort(opened)
+    with _detect_first_process() as first:
+        n = run_with_progress(job, "embed") if first else jobs.run_job(job)
     if first:
         say(f"{opened.cache_dir}: vectors of {n} volumes")
         note(f"Next: memscan scan {study}")
 
 
 @contextmanager
-def _first_speaks() -> Iterator[bool]:
+def _detect_first_process() -> Iterator[bool]:
     """Say whether this is the first process of a job; let a failure be told once, by its own."""
     from napari_memscan.jobs import distributed as processes
 
-    rank, _ = processes.place()
+    rank, _ = processes.get_rank_and_size()
     try:
         yield rank == 0
-    except processes.OtherFailed as error:
+    except processes.PeerFailed as error:
         if rank == 0:
             raise
         raise typer.Exit(1) from error
@@ -230,15 +232,15 @@ def scan(
     with redirect_stdout(sys.stderr):
         if study is not None:
             opened = Study.open(study)
-            result = follow(jobs.scan(opened), "scan")
+            result = run_with_progress(jobs.scan_study(opened), "scan")
         else:
             assert training is not None
             assert validation is not None
             assert synthetic is not None
-            with _study_over(
+            with _open_folder_study(
                 training, validation, synthetic, out, embedder, set_ or [], trust
             ) as opened:
-                result = follow(jobs.scan(opened), "scan")
+                result = run_with_progress(jobs.scan_study(opened), "scan")
     if json:
         say(result.to_json())
         return
@@ -248,7 +250,7 @@ def scan(
 
 
 @contextmanager
-def _study_over(
+def _open_folder_study(
     training: Path,
     validation: Path,
     synthetic: Path,
@@ -258,23 +260,25 @@ def _study_over(
     trust: bool,
 ) -> Iterator[Study]:
     """Give a study over three folders: at `out`, or one that is gone afterwards."""
-    from napari_memscan.checkpoints.overrides import Declared
-    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.checkpoints.overrides import ModelOverrides
+    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
     from napari_memscan.config import GeneratorConfig, StudyConfig
-    from napari_memscan.detection.scan import default_preprocessing
+    from napari_memscan.detection.scan import choose_preprocessing
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.study import Study
     from napari_memscan.volumes.importers import import_folder
     from napari_memscan.volumes.reader import list_volumes
 
     list_volumes(synthetic)  # A wrong folder is found before the large ones are read.
-    cohort = import_folder(training, "training").joined(import_folder(validation, "validation"))
+    cohort = import_folder(training, "training").join_cohorts(
+        import_folder(validation, "validation")
+    )
     cohort.check()
     trained = embedder != "low-resolution"
-    model = resolved(embedder, Path.cwd()) if trained else embedder
-    declared = Declared.parsed(pairs).absolute()
+    model = resolve_model_path(embedder, Path.cwd()) if trained else embedder
+    declared = ModelOverrides.parsed(pairs).absolute()
     loaded = load_embedder(model, declared=declared, trust=trust)
-    preprocessing = default_preprocessing(loaded, training)
+    preprocessing = choose_preprocessing(loaded, training)
     config = StudyConfig(
         name=f"Scan of {synthetic.resolve().name}",
         generator=GeneratorConfig(kind="folder", path=str(synthetic.resolve())),

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 
 
-class Attack(StrEnum):
+class AttackName(StrEnum):
     """How volumes are scored."""
 
     LOSS = "loss"
@@ -25,8 +25,8 @@ class Attack(StrEnum):
 def membership(
     study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
     attack: Annotated[
-        Attack, typer.Option(help="Training loss, SecMI, PIA (with PIAN), or all of them.")
-    ] = Attack.ALL,
+        AttackName, typer.Option(help="Training loss, SecMI, PIA (with PIAN), or all of them.")
+    ] = AttackName.ALL,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of noise and intervals. Default: the study's.")
     ] = None,
@@ -60,8 +60,10 @@ def membership(
     # Libraries that print would spoil the JSON.
     with redirect_stdout(sys.stderr):
         opened = Study.open(study)
-        job = jobs.membership(opened, str(attack), seed=seed, same_condition=same_condition)
-        result = follow(job, "membership")
+        job = jobs.evaluate_membership(
+            opened, str(attack), seed=seed, same_condition=same_condition
+        )
+        result = run_with_progress(job, "membership")
     if json:
         say(result.to_json())
         return

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 
 
 def mitigation(
@@ -41,14 +41,16 @@ def mitigation(
       memscan mitigation audit -n 128 --guidance 3
     """
     from napari_memscan import jobs
-    from napari_memscan.report.mitigation import mitigation_text
+    from napari_memscan.report.mitigation import format_mitigation
     from napari_memscan.study import Study
 
     opened = Study.open(study)
     with redirect_stdout(sys.stderr):
-        found = follow(jobs.mitigation(opened, n, guidance=guidance, most=at_most), "mitigation", n)
+        found = run_with_progress(
+            jobs.evaluate_mitigation(opened, n, guidance=guidance, most=at_most), "mitigation", n
+        )
     if json:
         say(to_json.dumps(found.to_dict(), sort_keys=True))
         return
-    say(mitigation_text(found))
+    say(format_mitigation(found))
     note(f"{opened.folder / 'mitigation' / 'index.html'}: the same as a page")

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
-from napari_memscan.cli.options import settings_from
+from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import parse_settings
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.training.monitor import MonitorSettings
     from napari_memscan.study import Study
-    from napari_memscan.training.settings import Settings
+    from napari_memscan.training.settings import TrainingSettings
 
 
-class Part(StrEnum):
+class ModelPart(StrEnum):
     """What can be trained."""
 
     AUTOENCODER = "autoencoder"
@@ -28,7 +28,7 @@ class Part(StrEnum):
     EMBEDDER = "embedder"
 
 
-class Preset(StrEnum):
+class PresetName(StrEnum):
     """Settings by name; see `training.presets`."""
 
     TINY = "tiny"
@@ -36,7 +36,7 @@ class Preset(StrEnum):
     PAPER_KNEE = "paper-knee"
 
 
-class Kind(StrEnum):
+class EmbedderKind(StrEnum):
     """Which embedder is trained."""
 
     CONTRASTIVE = "contrastive"
@@ -44,14 +44,14 @@ class Kind(StrEnum):
 
 
 def train(
-    part: Annotated[Part, typer.Argument(help="Which network.", show_default=False)],
+    part: Annotated[ModelPart, typer.Argument(help="Which network.", show_default=False)],
     study: Annotated[Path, typer.Argument(help="Its cohort is learned.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the checkpoint. Default: models/PART in the study."),
     ] = None,
     kind: Annotated[
-        Kind | None,
+        EmbedderKind | None,
         typer.Option(
             help="For the embedder: contrastive (Dar et al. 2023), or structural, which has seen "
             f"all changes that leave a copy a copy. Default: {DEFAULT_EMBEDDER}.",
@@ -66,7 +66,7 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        Preset | None,
+        PresetName | None,
         typer.Option(
             help="Settings by name: tiny (the defaults), paper-ct (64 x 64 x 64) or paper-knee "
             "(32 x 256 x 256), as far as the paper's are known. --set goes before it.",
@@ -156,30 +156,31 @@ def train(
       memscan train denoiser audit --monitor 200 --monitor-samples 8 --stop-above 0.2
       memscan train denoiser audit --monitor 200 --keep-below 0.1
     """
-    from napari_memscan.checkpoints.loading import describe
-    from napari_memscan.jobs import run
-    from napari_memscan.jobs import train as job
+    from napari_memscan.checkpoints.loading import describe_checkpoint
+    from napari_memscan.jobs import run_job
+    from napari_memscan.jobs import train_model as job
     from napari_memscan.jobs.training.train import estimate_training
     from napari_memscan.study import Study
-    from napari_memscan.training.devices import is_first
+    from napari_memscan.training.process_rank import is_first_process
 
     opened = Study.open(study)
-    settings = _settings(part, kind, opened, preset, steps, epochs, pictures, set_ or [])
-    first = devices * nodes == 1 or is_first()
+    settings = _make_settings(part, kind, opened, preset, steps, epochs, pictures, set_ or [])
+    first = devices * nodes == 1 or is_first_process()
     models = opened.folder / "models"
     out = (out or models / part).resolve()
     if not estimate and (out / "recipe.json").exists():
         raise BadInput(
-            f"{out}: holds a finished checkpoint: {describe(out)}. Name another folder with --out."
+            f"{out}: holds a finished checkpoint: {describe_checkpoint(out)}. Name another folder"
+            " with --out."
         )
-    if part is Part.DENOISER and autoencoder is None:
+    if part is ModelPart.DENOISER and autoencoder is None:
         autoencoder = models / "autoencoder"
         if not (autoencoder / "recipe.json").exists():
             raise BadInput(
                 f"{autoencoder}: no trained autoencoder there, and a denoiser needs one. Run "
                 f"'memscan train autoencoder {study}' first, or name one with --autoencoder."
             )
-    watched = _monitor(part, monitor, monitor_samples, stop_above, keep_below)
+    watched = _make_monitor_settings(part, monitor, monitor_samples, stop_above, keep_below)
     how: dict[str, Any] = {
         "device": device,
         "autoencoder": autoencoder,
@@ -193,26 +194,28 @@ def train(
     else:
         work = job(opened, part.value, out, settings, monitor=watched, **how)
     if not first:  # Another process speaks.
-        run(work)
+        run_job(work)
         return
-    made = follow(work, part)
+    made = run_with_progress(work, part)
     if estimate:
         say(f"{part}: {made}{'; looks of --monitor are not counted' if watched else ''}.")
         return
     if watched is not None:
-        from napari_memscan.jobs.training.monitor import BEST, LOG, read_log
+        from napari_memscan.jobs.training.monitor import BEST_FOLDER, LOG_FILE, read_log
 
-        row = read_log(out / LOG)[-1]
+        row = read_log(out / LOG_FILE)[-1]
         ended = "" if made == out else f" ended at step {row.step} of {settings.steps}:"
-        kept = f", kept: {out / BEST}" if made == out and (out / BEST).exists() else ""
-        note(f"{part}:{ended} {row}. All looks: {out / LOG}{kept}")
-    say(f"{made}: {describe(made)}")
+        kept = (
+            f", kept: {out / BEST_FOLDER}" if made == out and (out / BEST_FOLDER).exists() else ""
+        )
+        note(f"{part}:{ended} {row}. All looks: {out / LOG_FILE}{kept}")
+    say(f"{made}: {describe_checkpoint(made)}")
     if use:
-        _use(opened, part, made)
+        _use_in_study(opened, part, made)
 
 
-def _monitor(
-    part: Part,
+def _make_monitor_settings(
+    part: ModelPart,
     every: int | None,
     samples: int,
     stop_above: float | None,
@@ -225,41 +228,41 @@ def _monitor(
             if share is not None:
                 raise BadInput(f"--{name}: needs --monitor STEPS, which says when to look.")
         return None
-    if part is not Part.DENOISER:
+    if part is not ModelPart.DENOISER:
         raise BadInput(f"--monitor: is for a denoiser; an {part} samples no volumes.")
     return MonitorSettings(every, samples, stop_above, keep_below)
 
 
-def _use(study: Study, part: Part, out: Path) -> None:
-    if part is Part.DENOISER and study.config.generator is None:
+def _use_in_study(study: Study, part: ModelPart, out: Path) -> None:
+    if part is ModelPart.DENOISER and study.config.generator is None:
         study.update(generator={"kind": "ldm", "path": str(out)})
         note(f"{study.folder}: generates with it now.")
-    elif part is Part.EMBEDDER and study.config.embedder == "low-resolution":
+    elif part is ModelPart.EMBEDDER and study.config.embedder == "low-resolution":
         study.update(embedder=str(out))
         note(f"{study.folder}: embeds with it now.")
 
 
-def _settings(
-    part: Part,
-    kind: Kind | None,
+def _make_settings(
+    part: ModelPart,
+    kind: EmbedderKind | None,
     study: Study,
-    preset: Preset | None,
+    preset: PresetName | None,
     steps: int | None,
     epochs: float | None,
     pictures: int,
     pairs: list[str],
-) -> Settings:
+) -> TrainingSettings:
     from pydantic import ValidationError
 
-    from napari_memscan.config import explained
-    from napari_memscan.training.presets import merged
-    from napari_memscan.training.settings import settings_of
+    from napari_memscan.config import describe_validation_error
+    from napari_memscan.training.presets import merge_settings
+    from napari_memscan.training.settings import get_settings_class
 
-    chosen = settings_of(part.value, kind.value if kind else None)
-    values = settings_from(pairs)
-    if part is not Part.EMBEDDER:
+    chosen = get_settings_class(part.value, kind.value if kind else None)
+    values = parse_settings(pairs)
+    if part is not ModelPart.EMBEDDER:
         values.setdefault("pictures_every", pictures)
-    values = merged(_preset(preset, part, kind, study), values)
+    values = merge_settings(_load_preset(preset, part, kind, study), values)
     if steps is not None and epochs is not None:
         raise BadInput("--steps and --epochs: one of the two.")
     if steps is not None:
@@ -272,18 +275,21 @@ def _settings(
             settings = chosen.model_validate(values)
     except ValidationError as error:
         raise BadInput(
-            f"--set: {explained(error)}. Settings of {part}: {', '.join(chosen.model_fields)}."
+            f"--set: {describe_validation_error(error)}. Settings of {part}:"
+            f" {', '.join(chosen.model_fields)}."
         ) from error
     return settings
 
 
-def _preset(name: Preset | None, part: Part, kind: Kind | None, study: Study) -> dict[str, Any]:
-    from napari_memscan.training.presets import SHAPES, preset
+def _load_preset(
+    name: PresetName | None, part: ModelPart, kind: EmbedderKind | None, study: Study
+) -> dict[str, Any]:
+    from napari_memscan.training.presets import PRESET_SHAPES, get_preset
 
     if name is None:
         return {}
-    values = preset(name.value, part.value, kind.value if kind else None)
+    values = get_preset(name.value, part.value, kind.value if kind else None)
     shape = study.config.preprocessing.shape
-    if (fitting := SHAPES.get(name.value, shape)) != shape:
+    if (fitting := PRESET_SHAPES.get(name.value, shape)) != shape:
         note(f"--preset {name}: is for volumes of {fitting}; this study's are {shape}.")
     return values

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.errors import BadInput
 
@@ -82,24 +82,24 @@ def new(
       memscan new audit --cohort ct.csv --shape 64,64,64 --intensity window:-300:900
     """
     from napari_memscan import jobs
-    from napari_memscan.checkpoints.overrides import Declared
-    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.checkpoints.overrides import ModelOverrides
+    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
     from napari_memscan.config import GeneratorConfig
 
     if ldm is not None and synthetic is not None:
         raise BadInput("--ldm and --synthetic: one of the two. Make a study for each.")
     volumes = read_cohort(cohort, subject, rename or [])
     stated = {
-        "shape": None if shape is None else _three(shape, "--shape", int),
-        "spacing": None if spacing is None else _three(spacing, "--spacing", float),
-        "intensity": None if intensity is None else _intensity(intensity),
+        "shape": None if shape is None else _parse_three(shape, "--shape", int),
+        "spacing": None if spacing is None else _parse_three(spacing, "--spacing", float),
+        "intensity": None if intensity is None else _parse_intensity(intensity),
     }
     generator = None
     if ldm is not None:
         generator = GeneratorConfig(
             kind="ldm",
-            path=resolved(ldm, Path.cwd()),
-            declared=Declared.parsed(set_ or []).given(),
+            path=resolve_model_path(ldm, Path.cwd()),
+            declared=ModelOverrides.parsed(set_ or []).given(),
             trust=trust,
         )
     elif synthetic is not None and synthetic.is_file():
@@ -107,23 +107,25 @@ def new(
         made = read_cohort(synthetic, None, [])
         if len(made.rows("synthetic")) < len(made.rows()):
             raise BadInput(f"{synthetic}: every row must have the split 'synthetic'.")
-        volumes = volumes.joined(made)
+        volumes = volumes.join_cohorts(made)
     elif synthetic is not None:
         generator = GeneratorConfig(kind="folder", path=str(synthetic.resolve()))
-    job = jobs.create(
+    job = jobs.create_study(
         study,
         volumes,
         name=name or study.resolve().name,
         generator=generator,
-        embedder=embedder if embedder == "low-resolution" else resolved(embedder, Path.cwd()),
-        embedder_declared=Declared.parsed(embedder_set or []).given(),
+        embedder=embedder
+        if embedder == "low-resolution"
+        else resolve_model_path(embedder, Path.cwd()),
+        embedder_declared=ModelOverrides.parsed(embedder_set or []).given(),
         embedder_trust=trust and embedder != "low-resolution",
         **stated,
     )
-    opened = follow(job, "new")
+    opened = run_with_progress(job, "new")
     say(f"{opened.folder}: a new study")
-    say(f"cohort      {counted(volumes)}")
-    for line in models_of(opened):
+    say(f"cohort      {format_counts(volumes)}")
+    for line in describe_models(opened):
         say(line)
     say(f"volumes     {opened.config.preprocessing}")
     for warning in opened.config.warnings:
@@ -134,9 +136,9 @@ def new(
     say(f"Next: memscan {following.format(study)}")
 
 
-def models_of(study: Study) -> Iterator[str]:
+def describe_models(study: Study) -> Iterator[str]:
     """Say what a study generates and embeds with."""
-    from napari_memscan.checkpoints.loading import describe, load
+    from napari_memscan.checkpoints.loading import describe_checkpoint, load_checkpoint
 
     config = study.config.generator
     if config is None:
@@ -146,8 +148,8 @@ def models_of(study: Study) -> Iterator[str]:
     elif config.trust:
         yield f"generator   trusted, runs code in a process of its own: {config.path}"
     else:
-        checkpoint = load(study.resolve(config.path), config.declared, "ldm")
-        yield f"generator   {describe(checkpoint)}"
+        checkpoint = load_checkpoint(study.resolve(config.path), config.declared, "ldm")
+        yield f"generator   {describe_checkpoint(checkpoint)}"
         yield from (f"            {fact}" for fact in checkpoint.report.lines())
         yield from (f"            warning: {text}" for text in checkpoint.report.warnings)
     yield f"embedder    {study.embedder().name}"
@@ -155,7 +157,7 @@ def models_of(study: Study) -> Iterator[str]:
 
 def read_cohort(path: Path, subject: str | None, renames: list[str]) -> Cohort:
     """Import a cohort with the options that fit what `path` is."""
-    from napari_memscan.volumes.importers import import_any
+    from napari_memscan.volumes.importers import import_cohort
 
     table = path.suffix.lower() != ".json" if path.is_file() else (path / "cohort.csv").is_file()
     options: dict[str, Any] = {}
@@ -172,15 +174,15 @@ def read_cohort(path: Path, subject: str | None, renames: list[str]) -> Cohort:
         if not all(old and new for old, _, new in pairs):
             raise BadInput(f"--rename {renames[0]}: OLD=NEW is expected, as unseen=synthetic.")
         options["splits"] = {old: new for old, _, new in pairs}
-    return import_any(path, **options)
+    return import_cohort(path, **options)
 
 
-def counted(cohort: Cohort) -> str:
+def format_counts(cohort: Cohort) -> str:
     """Say how many volumes of which split there are."""
     return ", ".join(f"{n} {split}" for split, n in cohort.counts().items() if n)
 
 
-def _three(text: str, option: str, number: type) -> Any:
+def _parse_three(text: str, option: str, number: type) -> Any:
     try:
         x, y, z = (number(part) for part in text.split(","))
     except ValueError as error:
@@ -189,10 +191,10 @@ def _three(text: str, option: str, number: type) -> Any:
     return x, y, z
 
 
-def _intensity(text: str) -> Window | Percentile | MinMax:
+def _parse_intensity(text: str) -> Window | Percentile | MinMax:
     from pydantic import ValidationError
 
-    from napari_memscan.config import explained
+    from napari_memscan.config import describe_validation_error
     from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
     rule, *numbers = text.split(":")
@@ -203,7 +205,7 @@ def _intensity(text: str) -> Window | Percentile | MinMax:
             low, high = map(float, numbers)
             return (Window if rule == "window" else Percentile)(low=low, high=high)
     except ValidationError as error:
-        raise BadInput(f"--intensity {text}: {explained(error)}.") from error
+        raise BadInput(f"--intensity {text}: {describe_validation_error(error)}.") from error
     except ValueError:
         pass
     raise BadInput(

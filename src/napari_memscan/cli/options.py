@@ -27,7 +27,7 @@ TrustOption = Annotated[
 ]
 
 
-def settings_from(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """Return what ``--set KEY=VALUE`` says of a training; ``a.b=1`` reaches into a group.
 
     A value is read as JSON where it is a number, a list or true/false, else as text.

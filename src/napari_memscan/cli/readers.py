@@ -47,10 +47,10 @@ def readers(
       memscan readers audit --imrmc study.imrmc --truth truth.csv
     """
     from napari_memscan.files import write_text
-    from napari_memscan.jobs.readers.agreement import compared, told
+    from napari_memscan.jobs.readers.agreement import compare_readers, describe_imrmc
     from napari_memscan.study import Study
 
-    made = compared(Study.open(study), truth, anonymous=anonymous)
+    made = compare_readers(Study.open(study), truth, anonymous=anonymous)
     n = len(made.standing.events)
     if csv is not None:
         write_text(csv, made.csv())
@@ -61,7 +61,7 @@ def readers(
     if imrmc is not None:
         scores = made.imrmc()
         write_text(imrmc, scores.text)
-        said = told(scores, made.known)
+        said = describe_imrmc(scores, made.known)
         note(f"{scores.n_scores} scores of {scores.n_cases} cases: {imrmc}. {said}")
     lines = str(made.found).splitlines()
     say("\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines))

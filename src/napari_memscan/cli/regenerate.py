@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def regenerate(
             "that readers decided to be copies, or --called for those the program calls."
         )
     if flagged or called:
-        chosen = jobs.flagged(opened, decided=flagged, called=called)
+        chosen = jobs.list_flagged(opened, decided=flagged, called=called)
         names += [name for name in chosen if name not in names]
     with redirect_stdout(sys.stderr):
-        made = follow(
-            jobs.regenerate_all(
+        made = run_with_progress(
+            jobs.regenerate_samples(
                 opened, names, tries=tries, guidance=guidance, batch=batch, decode=decode
             ),
             "regenerate",
@@ -86,7 +86,7 @@ def regenerate(
         say(json_format.dumps({"replacements": values}, sort_keys=True))
     else:
         for one in made:
-            say(told(one))
+            say(format_replacement(one))
         if not made:
             say("Nothing to regenerate.")
     failed = [one for one in made if one.gave_up]
@@ -98,7 +98,7 @@ def regenerate(
         raise typer.Exit(1)
 
 
-def told(one: Replacement) -> str:
+def format_replacement(one: Replacement) -> str:
     """Return a line for what became of a sample, and one for each attempt."""
     n = len(one.attempts)
     times = "1 attempt" if n == 1 else f"{n} attempts"

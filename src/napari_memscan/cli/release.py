@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, note, say
+from napari_memscan.cli.console import note, run_with_progress, say
 
 
 def release(
@@ -67,14 +67,14 @@ def release(
       memscan release audit knees --license CC-BY-4.0 --dicom
     """
     from napari_memscan import jobs
-    from napari_memscan.report.datasheet import ASKED
+    from napari_memscan.report.datasheet import PUBLISHER_QUESTIONS
     from napari_memscan.study import Study
 
     opened = Study.open(study)
-    job = jobs.release(
+    job = jobs.release_volumes(
         opened, out, license=license, n=n, bids=bids, dicom=dicom, names=names, expect=expect
     )
-    made = follow(job, "release")
+    made = run_with_progress(job, "release")
     for warning in made.warnings:
         note(f"careful: {warning}")
     if json:
@@ -85,7 +85,7 @@ def release(
         return
     say(f"{made.folder}: {made.selection}")
     say(f"fingerprint  {made.fingerprint}")
-    if len(opened.config.release.answers) < len(ASKED):
+    if len(opened.config.release.answers) < len(PUBLISHER_QUESTIONS):
         note(
             f"{made.folder}/datasheet.md has open questions. Answer them in study.toml, below "
             "[release.answers], and release again: a file that is changed no longer fits its hash."
@@ -124,7 +124,7 @@ def verify(
       memscan verify knees
       memscan verify knees --expect 3f1c09a2b7de
     """
-    from napari_memscan.report.verification import verify as verified
+    from napari_memscan.report.verification import verify_release as verified
 
     found = verified(folder, expect)
     say(found.to_json() if json else str(found))

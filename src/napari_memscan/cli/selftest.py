@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import follow, say
+from napari_memscan.cli.console import run_with_progress, say
 
 
 def selftest(
@@ -48,5 +48,7 @@ def selftest(
     from napari_memscan.study import Study
 
     with redirect_stdout(sys.stderr):
-        result = follow(jobs.selftest(Study.open(study), n, level, strength), "selftest")
+        result = run_with_progress(
+            jobs.run_selftest(Study.open(study), n, level, strength), "selftest"
+        )
     say(json_format.dumps(result.to_dict(), sort_keys=True) if json else str(result))

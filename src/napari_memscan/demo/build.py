@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.loading import checkpoint_hash, load_weights
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
-from napari_memscan.demo.phantoms import SPACING_MM, write_cohort
-from napari_memscan.demo.study import preprocessing
+from napari_memscan.checkpoints.loading import compute_checkpoint_hash, load_weights
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
+from napari_memscan.demo.phantoms import SPACING_MM, write_phantom_cohort
+from napari_memscan.demo.study import make_demo_preprocessing
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import (
     AutoencoderSettings,
     DenoiserSettings,
     EmbedderSettings,
-    Settings,
+    TrainingSettings,
 )
 from napari_memscan.volumes.cohort import Cohort
 
@@ -33,11 +33,11 @@ DENOISER = DenoiserSettings(steps=2500, duplicated=12, times=8)
 EMBEDDER = EmbedderSettings(working_shape=(16, 16, 16))
 
 
-def build(folder: Path) -> None:
+def build_checkpoints(folder: Path) -> None:
     """Train all three parts below `folder`; goes on where it was stopped."""
-    cohort = write_cohort(folder / "phantoms")
-    arrays = load(cohort)
-    trainings: list[tuple[str, Settings]] = [
+    cohort = write_phantom_cohort(folder / "phantoms")
+    arrays = load_arrays(cohort)
+    trainings: list[tuple[str, TrainingSettings]] = [
         ("autoencoder", AUTOENCODER),
         ("denoiser", DENOISER),
         ("embedder", EMBEDDER),
@@ -51,7 +51,7 @@ def build(folder: Path) -> None:
                 arrays,
                 out,
                 settings,
-                preprocessing=preprocessing(),
+                preprocessing=make_demo_preprocessing(),
                 spacing=(SPACING_MM,) * 3,
                 autoencoder=folder / "autoencoder",
             ):
@@ -66,12 +66,15 @@ def build(folder: Path) -> None:
         recipe = read_recipe(folder / part)
         weights = {key: load_weights(folder / part, key) for key in recipe.files}
         save_checkpoint(folder / "checkpoints" / name, recipe, weights, half=True)
-        print(f"{folder / 'checkpoints' / name}: {checkpoint_hash(folder / 'checkpoints' / name)}")
+        print(
+            f"{folder / 'checkpoints' / name}:"
+            f" {compute_checkpoint_hash(folder / 'checkpoints' / name)}"
+        )
 
 
-def load(cohort: Cohort) -> dict[str, NDArray[np.float32]]:
+def load_arrays(cohort: Cohort) -> dict[str, NDArray[np.float32]]:
     """Return the preprocessed training and validation volumes of a cohort."""
-    recipe = preprocessing()
+    recipe = make_demo_preprocessing()
     return {
         split: np.stack([recipe.apply(row.read()) for row in cohort.rows(split)])
         for split in ("training", "validation")
@@ -79,4 +82,4 @@ def load(cohort: Cohort) -> dict[str, NDArray[np.float32]]:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1] if len(sys.argv) > 1 else "memscan-demo-training"))
+    build_checkpoints(Path(sys.argv[1] if len(sys.argv) > 1 else "memscan-demo-training"))

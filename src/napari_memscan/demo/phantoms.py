@@ -29,7 +29,7 @@ HU_WINDOW = (-300.0, 900.0)
 """Intensity window of the demo study in HU."""
 
 
-def phantom(seed: int | tuple[int, ...], shape: tuple[int, int, int] = (48, 48, 48)) -> Volume:
+def draw_phantom(seed: int | tuple[int, ...], shape: tuple[int, int, int] = (48, 48, 48)) -> Volume:
     """Draw one phantom.
 
     Parameters
@@ -57,7 +57,7 @@ def phantom(seed: int | tuple[int, ...], shape: tuple[int, int, int] = (48, 48, 
     return Volume(np.round(image).astype(np.float32), (SPACING_MM,) * 3)
 
 
-def _direction(random: Random) -> Array:
+def _draw_direction(random: Random) -> Array:
     vector = random.normal(size=3)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
@@ -66,7 +66,7 @@ def _add_lung(image: Array, grid: Array, random: Random) -> None:
     """Cut the far side of a gently curved surface out as lung."""
     if random.random() < 0.2:
         return
-    normal, offset = _direction(random), random.uniform(0.5, 1.0)
+    normal, offset = _draw_direction(random), random.uniform(0.5, 1.0)
     bend = random.uniform(-0.35, 0.35)
     across = np.linalg.norm(grid - (grid @ normal)[..., None] * normal, axis=-1)
     image[grid @ normal + bend * across**2 > offset] = LUNG
@@ -74,7 +74,7 @@ def _add_lung(image: Array, grid: Array, random: Random) -> None:
 
 def _add_chamber(image: Array, grid: Array, random: Random) -> None:
     """Place an ellipsoid of blood in a shell of muscle towards a random side."""
-    centre = _direction(random) * random.uniform(0.45, 1.15)
+    centre = _draw_direction(random) * random.uniform(0.45, 1.15)
     rotation = np.linalg.qr(random.normal(size=(3, 3)))[0].astype(np.float32)
     radii = random.uniform(0.4, 0.9, 3).astype(np.float32)
     local = (grid - centre) @ rotation
@@ -84,14 +84,14 @@ def _add_chamber(image: Array, grid: Array, random: Random) -> None:
     image[distance < 1] = CHAMBER + random.uniform(-90, 90)
 
 
-def _curve(random: Random) -> Array:
+def _draw_course(random: Random) -> Array:
     """Return points (n, 3) along a smooth course from one side of the crop to another."""
-    start = _direction(random) * 1.1
-    turn = _direction(random)
+    start = _draw_direction(random) * 1.1
+    turn = _draw_direction(random)
     end = -start + 0.9 * turn
     middle = random.uniform(-0.65, 0.65, 3)
     t = np.linspace(0, 1, 140)[:, None]
-    wiggle = _direction(random) * random.uniform(0.05, 0.2) * np.sin(t * random.uniform(4, 9))
+    wiggle = _draw_direction(random) * random.uniform(0.05, 0.2) * np.sin(t * random.uniform(4, 9))
     return ((1 - t) ** 2 * start + 2 * t * (1 - t) * middle * 1.6 + t**2 * end + wiggle).astype(
         np.float32
     )
@@ -120,7 +120,7 @@ def _carve(image: Array, points: Array, radii: Array, value: float, where: Array
 
 def _add_vessel(image: Array, grid: Array, random: Random) -> None:
     """Draw a tapering vessel with its wall, perhaps a branch, and plaques along it."""
-    course = _curve(random)
+    course = _draw_course(random)
     radius = random.uniform(0.13, 0.24)
     radii = np.linspace(radius, radius * random.uniform(0.55, 0.9), len(course)).astype(np.float32)
     branches = [(course, radii)]
@@ -128,7 +128,7 @@ def _add_vessel(image: Array, grid: Array, random: Random) -> None:
         at = int(random.integers(40, 100))
         reach = random.uniform(0.7, 1.3)
         t = np.linspace(0, 1, 80, dtype=np.float32)[:, None]
-        away, bow = _direction(random), _direction(random)
+        away, bow = _draw_direction(random), _draw_direction(random)
         branches.append(
             (
                 course[at] + t * reach * away + 0.35 * t * (1 - t) * bow,
@@ -143,7 +143,7 @@ def _add_vessel(image: Array, grid: Array, random: Random) -> None:
     for _ in range(int(random.integers(1, 4))):
         points, r = branches[int(random.integers(len(branches)))]
         at = int(random.integers(8, len(points) - 8))
-        side = _direction(random) * r[at]
+        side = _draw_direction(random) * r[at]
         calcified = random.random() < 0.6
         extent = r[at] * (random.uniform(0.45, 0.8) if calcified else random.uniform(0.7, 1.0))
         length = int(random.integers(4, 16))
@@ -151,7 +151,7 @@ def _add_vessel(image: Array, grid: Array, random: Random) -> None:
         _carve(image, piece, np.full(len(piece), extent), CALCIUM if calcified else SOFT, None)
 
 
-def write_cohort(
+def write_phantom_cohort(
     folder: str | Path,
     n_training: int = 64,
     n_validation: int = 48,
@@ -184,9 +184,9 @@ def write_cohort(
         for i in range(n):
             path = folder / split / f"{split[0].upper()}{i:03d}.nii.gz"
             if not path.exists():
-                write_nifti(phantom((seed, number, i), shape), path)
+                write_nifti(draw_phantom((seed, number, i), shape), path)
         if n:
             parts.append(import_folder(folder / split, split, r"([A-Z]\d+)"))
-    cohort = parts[0].joined(*parts[1:])
+    cohort = parts[0].join_cohorts(*parts[1:])
     cohort.save(folder / "cohort.csv")
     return cohort

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from napari_memscan.demo.phantoms import HU_WINDOW, write_cohort
+from napari_memscan.demo.phantoms import HU_WINDOW, write_phantom_cohort
 from napari_memscan.study import GeneratorConfig, Study, StudyConfig
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
@@ -14,7 +14,7 @@ N_SAMPLES = 16
 """Volumes the demo generates unless told otherwise."""
 
 
-def checkpoint_path(name: str) -> Path:
+def get_demo_checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint that comes with the package.
 
     Parameters
@@ -25,7 +25,7 @@ def checkpoint_path(name: str) -> Path:
     return Path(str(resources.files("napari_memscan.demo") / "checkpoints" / name))
 
 
-def preprocessing() -> Preprocessing:
+def make_demo_preprocessing() -> Preprocessing:
     """Return the demo's preprocessing: no resampling, a CT window in HU."""
     return Preprocessing(shape=SHAPE, intensity=Window(low=HU_WINDOW[0], high=HU_WINDOW[1]))
 
@@ -48,8 +48,8 @@ def create_demo_study(folder: str | Path) -> Study:
         return Study.open(folder)
     config = StudyConfig(
         name="Phantom demo",
-        generator=GeneratorConfig(kind="ldm", path=str(checkpoint_path("ldm"))),
-        embedder=str(checkpoint_path("embedder")),
-        preprocessing=preprocessing(),
+        generator=GeneratorConfig(kind="ldm", path=str(get_demo_checkpoint("ldm"))),
+        embedder=str(get_demo_checkpoint("embedder")),
+        preprocessing=make_demo_preprocessing(),
     )
-    return Study.create(folder, config, write_cohort(folder / "phantoms"))
+    return Study.create(folder, config, write_phantom_cohort(folder / "phantoms"))

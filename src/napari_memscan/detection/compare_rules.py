@@ -10,33 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.conformal import BatchDecision, ConformalRule
-from napari_memscan.detection.decision.thresholds import PaperRule, SizeMatchedRule, null_floor
+from napari_memscan.detection.decision.thresholds import (
+    PaperRule,
+    SizeMatchedRule,
+    compute_null_floor,
+)
 from napari_memscan.detection.results.calibration_record import RuleResult
-from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardised
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardise_vectors
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.detector import Judgement
+    from napari_memscan.detection.detector import BatchVerdicts
 
 Vectors = NDArray[np.float32]
 RuleName = Literal["conformal", "size-matched", "dar2024"]
 
-LEAST_VALIDATION = 20
+MIN_VALIDATION = 20
 """With fewer volumes nothing above a tau is called, only ordered: a 95th percentile of the
 similarity to fewer than twenty volumes says next to nothing about a new patient."""
 
 
-def too_few(n_validation: int) -> str:
+def explain_too_few(n_validation: int) -> str:
     """Return why a rule with a tau calls nothing; empty where there are enough volumes."""
-    if n_validation >= LEAST_VALIDATION:
+    if n_validation >= MIN_VALIDATION:
         return ""
     return (
         f"no power at this validation size: {n_validation} validation volumes, at least "
-        f"{LEAST_VALIDATION} are needed to call a copy"
+        f"{MIN_VALIDATION} are needed to call a copy"
     )
 
 
-class Similarities:
+class EmbeddingSimilarities:
     """What all rules on embeddings need, computed once.
 
     Parameters
@@ -65,7 +69,7 @@ class Similarities:
 
     @cached_property
     def _unit(self) -> tuple[Vectors, Vectors]:
-        return standardised(self.training), standardised(self.synthetic)
+        return standardise_vectors(self.training), standardise_vectors(self.synthetic)
 
     def between(self, training: int, synthetic: int) -> float:
         """Return the similarity of one pair, as `NeighbourIndex` computes it."""
@@ -73,15 +77,15 @@ class Similarities:
         return float(np.float32(np.clip((one.astype(np.float64) * other).sum(), -1, 1)))
 
 
-def side_by_side(
-    similarities: Similarities,
+def apply_rules(
+    similarities: EmbeddingSimilarities,
     *,
     decides: RuleName,
     quantile: float,
     q: float,
     subjects: Sequence[str] | None = None,
     training_subjects: Sequence[str] | None = None,
-    judgement: Judgement | None = None,
+    judgement: BatchVerdicts | None = None,
     seed: int = 0,
 ) -> tuple[tuple[RuleResult, ...], PaperRule, BatchDecision]:
     """Apply every rule.
@@ -121,8 +125,8 @@ def side_by_side(
     else:
         decision = judgement.decision
     m, n, v = len(s.synthetic), len(s.training), len(s.validation)
-    floor, floor_mem = null_floor(n, v, quantile), null_floor(m, v, quantile)
-    powerless = too_few(v)
+    floor, floor_mem = compute_null_floor(n, v, quantile), compute_null_floor(m, v, quantile)
+    powerless = explain_too_few(v)
 
     def called(k: int) -> tuple[int, tuple[float, float]]:
         return k, clopper_pearson(k, m)
@@ -137,7 +141,7 @@ def side_by_side(
                 None,
                 *called(int(decision.rejected.sum())),
                 f"at most {q:.0%} of the called, on average",
-                mem_of_decision(similarities, decision, judgement) / n,
+                count_memorised(similarities, decision, judgement) / n,
                 "training volumes that a called volume was found near",
                 decision.power_note,
             ),
@@ -171,8 +175,8 @@ def side_by_side(
     )
 
 
-def mem_of_decision(
-    similarities: Similarities, decision: BatchDecision, judgement: Judgement | None
+def count_memorised(
+    similarities: EmbeddingSimilarities, decision: BatchDecision, judgement: BatchVerdicts | None
 ) -> int:
     """Return how many training volumes are as near to a called volume as the decision asks."""
     if decision.threshold is None:

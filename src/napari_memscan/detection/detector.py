@@ -11,15 +11,27 @@ from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.decision.conformal import BatchDecision, ConformalRule
-from napari_memscan.detection.decision.exchangeability import AssumptionTest, exchangeability_test
-from napari_memscan.detection.decision.sharpness import sharpness
-from napari_memscan.detection.decision.verdicts import verdicts
-from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
-from napari_memscan.detection.results.calibration_record import Calibration
+from napari_memscan.detection.decision.exchangeability import (
+    ExchangeabilityTest,
+    run_exchangeability_test,
+)
+from napari_memscan.detection.decision.sharpness import compute_sharpness
+from napari_memscan.detection.decision.verdicts import assign_verdicts
+from napari_memscan.detection.planting.plants import (
+    LIMIT_KINDS,
+    PlantedVolume,
+    draw_planted_volumes,
+)
+from napari_memscan.detection.results.calibration_record import CalibrationRecord
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
-from napari_memscan.detection.retrieval.search import Found, Query, Search, VolumeSequence
+from napari_memscan.detection.retrieval.search import (
+    Search,
+    SearchQuery,
+    SearchResult,
+    VolumeSequence,
+)
 from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
-from napari_memscan.detection.statistics.validation import subject_numbers
+from napari_memscan.detection.statistics.validation import number_subjects
 from napari_memscan.errors import BadInput
 
 Array = NDArray[np.float32]
@@ -28,7 +40,7 @@ Embed = Callable[[Array], Vectors]
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class BatchVerdicts:
     """What the chain says of a batch of synthetic volumes.
 
     Attributes
@@ -51,12 +63,12 @@ class Judgement:
     decision: BatchDecision
     verdicts: list[tuple[str, str]]
     limits: ClassLimits
-    assumption: AssumptionTest
-    found: tuple[Found, ...] = field(default=())
+    assumption: ExchangeabilityTest
+    found: tuple[SearchResult, ...] = field(default=())
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
+class NullDistribution:
     """Validation volumes that went through the search: what unrelated volumes score.
 
     Attributes
@@ -66,24 +78,27 @@ class Null:
     subjects : sequence of str or None
         Whose volume each is; '' where nobody said it.
     sharpness : array (n,) or None
-        See `sharpness.sharpness`.
+        See `sharpness.compute_sharpness`.
     """
 
     scores: NDArray[np.float64]
     subjects: Sequence[str] | None = None
     sharpness: NDArray[np.float64] | None = None
 
-    def one_each(self) -> Null:
+    def nearest_per_subject(self) -> NullDistribution:
         """Return only the nearest volume of each subject: two scans are not two new patients."""
-        numbers = subject_numbers(self.subjects, len(self.scores))
+        numbers = number_subjects(self.subjects, len(self.scores))
         order = np.lexsort((-self.scores, numbers))
         first = order[np.unique(numbers[order], return_index=True)[1]]
         sharp = None if self.sharpness is None else self.sharpness[first]
-        return Null(self.scores[first], None, sharp)
+        return NullDistribution(self.scores[first], None, sharp)
 
 
-def learnt(
-    null: Null, plants: Sequence[Plant], found: Sequence[Found], seed: int = 0
+def fit_class_limits(
+    null: NullDistribution,
+    plants: Sequence[PlantedVolume],
+    found: Sequence[SearchResult],
+    seed: int = 0,
 ) -> ClassLimits:
     """Learn class limits from planted volumes.
 
@@ -111,22 +126,22 @@ def learnt(
 
     near, copy = "near-duplicate", "copy"
     return ClassLimits(seed=seed).fit(
-        null.one_each().scores,
+        null.nearest_per_subject().scores,
         scores(near),
         scores(copy),
         (displacements(near), displacements(copy)),
     )
 
 
-def judge(
+def decide(
     scores: NDArray[np.float64],
-    null: Null,
+    null: NullDistribution,
     limits: ClassLimits,
     *,
     q: float = 0.1,
     sharpness: NDArray[np.float64] | None = None,
-    found: Sequence[Found] = (),
-) -> Judgement:
+    found: Sequence[SearchResult] = (),
+) -> BatchVerdicts:
     """Decide on a batch of scores.
 
     Parameters
@@ -149,16 +164,16 @@ def judge(
     BadInput
         No scores, or one that is not finite.
     """
-    each = null.one_each()
+    each = null.nearest_per_subject()
     decision = ConformalRule(q).fit(each.scores).decide(scores, limits.novel_limit_)
     displacements = [what.displacement for what in found] if len(found) else None
     both = sharpness is not None and each.sharpness is not None
-    return Judgement(
+    return BatchVerdicts(
         scores,
         decision,
-        verdicts(scores, decision, limits, displacements),
+        assign_verdicts(scores, decision, limits, displacements),
         limits,
-        exchangeability_test(
+        run_exchangeability_test(
             scores,
             each.scores,
             rejected=decision.rejected,
@@ -253,7 +268,7 @@ class CopyDetector:
             training volumes of its own subject.
         names : sequence of str, optional
             Of training volumes, such as hashes of their content: which are planted depends on
-            them; see `planting.plant`.
+            them; see `plants.draw_planted_volumes`.
 
         Raises
         ------
@@ -284,34 +299,34 @@ class CopyDetector:
                 tuple(i for i, other in enumerate(subjects[0]) if other and other == own)
                 for own in subjects[1]
             ]
-        loads = [self._made(partial(_item, validation, i)) for i in range(len(validation))]
+        loads = [self._made(partial(_read_volume, validation, i)) for i in range(len(validation))]
         known = None if vectors is None or self.decode is not None else vectors[1]
         found = self._find(loads, excluded, known)
-        self.null_ = Null(
+        self.null_ = NullDistribution(
             np.array([f.score for f in found]),
             None if subjects is None else list(subjects[1]),
-            np.array([sharpness(load()) for load in loads]),
+            np.array([compute_sharpness(load()) for load in loads]),
         )
         shape = tuple(training[0].shape)
-        self.plants_: list[Plant] = [
+        self.plants_: list[PlantedVolume] = [
             one
             for kinds in LIMIT_KINDS.values()
-            for one in plant(
+            for one in draw_planted_volumes(
                 kinds, self.n_planted, range(len(training)), shape, (self.seed, 1), None, names
             )
         ]
         self.planted_ = self._find(
             [
                 self._made(
-                    partial(p.load, partial(_item, training, p.source), self.search_.spacing)
+                    partial(p.load, partial(_read_volume, training, p.source), self.search_.spacing)
                 )
                 for p in self.plants_
             ]
         )
-        self.limits_ = learnt(self.null_, self.plants_, self.planted_, self.seed)
+        self.limits_ = fit_class_limits(self.null_, self.plants_, self.planted_, self.seed)
         return self
 
-    def predict(self, volumes: VolumeSequence, vectors: Vectors | None = None) -> Judgement:
+    def predict(self, volumes: VolumeSequence, vectors: Vectors | None = None) -> BatchVerdicts:
         """Judge a batch of synthetic volumes; each verdict depends on the whole batch.
 
         Parameters
@@ -322,20 +337,20 @@ class CopyDetector:
         """
         if not len(volumes):
             raise BadInput("there are no synthetic volumes to judge.")
-        loads = [partial(_item, volumes, i) for i in range(len(volumes))]
+        loads = [partial(_read_volume, volumes, i) for i in range(len(volumes))]
         found = self._find(loads, vectors=vectors)
-        return judge(
+        return decide(
             np.array([f.score for f in found]),
             self.null_,
             self.limits_,
             q=self.q,
-            sharpness=np.array([sharpness(volumes[i]) for i in range(len(volumes))]),
+            sharpness=np.array([compute_sharpness(volumes[i]) for i in range(len(volumes))]),
             found=found,
         )
 
-    def calibration(self, judgement: Judgement) -> Calibration:
+    def calibration(self, judgement: BatchVerdicts) -> CalibrationRecord:
         """Return what stands behind a judgement, for the record."""
-        return Calibration.of(
+        return CalibrationRecord.of(
             judgement,
             n_planted=len(self.plants_) // len(LIMIT_KINDS),
             retrieved=self.search_.retrieved,
@@ -347,7 +362,7 @@ class CopyDetector:
         )
 
     def _made(self, load: Callable[[], Array]) -> Callable[[], Array]:
-        return load if self.decode is None else partial(_decoded, self.decode, load)
+        return load if self.decode is None else partial(_decode_volume, self.decode, load)
 
     def _vectors(self, volumes: VolumeSequence) -> Vectors:
         assert self.embed is not None
@@ -358,7 +373,7 @@ class CopyDetector:
         loads: Sequence[Callable[[], Array]],
         excluded: Sequence[tuple[int, ...]] | None = None,
         vectors: Vectors | None = None,
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         proposed: Sequence[tuple[int, ...]] = [()] * len(loads)
         if self.embed is not None and self.index_ is not None:
             if vectors is None:
@@ -366,15 +381,15 @@ class CopyDetector:
             _, rows = self.index_.kneighbors(vectors, self.proposed)
             proposed = [tuple(int(i) for i in row) for row in rows]
         queries = [
-            Query(load, tuple(i for i in near if i not in out), tuple(out))
+            SearchQuery(load, tuple(i for i in near if i not in out), tuple(out))
             for load, near, out in zip(loads, proposed, excluded or [()] * len(loads), strict=True)
         ]
         return list(self.search_.find_all(queries, self.workers))
 
 
-def _item(volumes: VolumeSequence, i: int) -> Array:
+def _read_volume(volumes: VolumeSequence, i: int) -> Array:
     return volumes[i]
 
 
-def _decoded(decode: Callable[[Array], Array], load: Callable[[], Array]) -> Array:
+def _decode_volume(decode: Callable[[Array], Array], load: Callable[[], Array]) -> Array:
     return decode(load())

@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_memscan.detection.statistics.differences import Difference
+from napari_memscan.detection.statistics.differences import ProportionDifference
 from napari_memscan.detection.statistics.intervals import clopper_pearson
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 
-QUALITY = ("precision", "recall", "density", "coverage", "ms_ssim")
+QUALITY_METRICS = ("precision", "recall", "density", "coverage", "ms_ssim")
 """Metrics of `detection.evidence` that stand beside the gain."""
-UNSEEN = "coverage of validation"
+UNSEEN_COVERAGE = "coverage of validation"
 """As coverage, of patients that the model has not seen: copying does not raise it."""
-MOST_LOSS = 0.1
+MAX_COVERAGE_LOSS = 0.1
 """Share of the coverage that may be lost."""
 
-Value = tuple[float | None, tuple[float, float] | None]
+ValueWithInterval = tuple[float | None, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
-class Measure:
+class MitigationMeasure:
     """The volumes that one measure leaves.
 
     Attributes
@@ -48,13 +48,13 @@ class Measure:
     near: int
     undecided: int
     others: Mapping[str, int]
-    quality: Mapping[str, Value]
+    quality: Mapping[str, ValueWithInterval]
     missed: str = ""
 
     @property
-    def rate(self) -> Rate:
+    def rate(self) -> Proportion:
         """N_copies: verified copies among those left."""
-        return Rate(self.copies, self.n)
+        return Proportion(self.copies, self.n)
 
     @property
     def limit(self) -> float:
@@ -68,7 +68,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Retrained:
+class RetrainingComparison:
     """Copies without and with a measure that needs another training.
 
     Attributes
@@ -92,20 +92,20 @@ class Retrained:
     name: str
     change: str
     counted: str
-    before: Rate
-    after: Rate
+    before: Proportion
+    after: Proportion
     answer: str
     source: str = ""
     note: str = ""
 
     @property
-    def difference(self) -> Difference:
+    def difference(self) -> ProportionDifference:
         """Share after minus share before."""
-        return Difference(self.before.k, self.before.n, self.after.k, self.after.n)
+        return ProportionDifference(self.before.k, self.before.n, self.after.k, self.after.n)
 
 
 @dataclass(frozen=True)
-class Mitigation:
+class MitigationComparison:
     """Measures against copying for one model, side by side.
 
     Attributes
@@ -136,22 +136,22 @@ class Mitigation:
     wanted: int
     strength: float
     sizes: Mapping[str, int]
-    measures: tuple[Measure, ...]
+    measures: tuple[MitigationMeasure, ...]
     elsewhere: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    retrained: tuple[Retrained, ...] = ()
+    retrained: tuple[RetrainingComparison, ...] = ()
 
-    def loss(self, measure: Measure, key: str = "coverage") -> float | None:
+    def loss(self, measure: MitigationMeasure, key: str = "coverage") -> float | None:
         """Return the share of a metric that is lost against plain sampling; negative is a gain."""
         before, after = self.measures[0].quality[key][0], measure.quality[key][0]
         if not before or after is None:
             return None
         return 1 - after / before
 
-    def passes(self, measure: Measure) -> bool:
-        """Return whether no verified copy is left and at most `MOST_LOSS` of coverage is lost."""
+    def passes(self, measure: MitigationMeasure) -> bool:
+        """Return whether no verified copy is left; coverage loses at most `MAX_COVERAGE_LOSS`."""
         loss = self.loss(measure)
-        return measure.below and loss is not None and loss <= MOST_LOSS
+        return measure.below and loss is not None and loss <= MAX_COVERAGE_LOSS
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""

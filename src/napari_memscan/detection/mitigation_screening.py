@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_memscan.detection.statistics.intervals import clopper_pearson
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Missed:
+class MissedCopies:
     """Copies that may be among volumes that were not called.
 
     Of all copies the detector finds the share s, its sensitivity. Where it called c volumes and
@@ -26,7 +26,7 @@ class Missed:
 
     called: int
     passed: int
-    sensitivity: Rate
+    sensitivity: Proportion
 
     def __post_init__(self) -> None:
         if self.called < 0 or self.passed < 0:

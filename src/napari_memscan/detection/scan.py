@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
-from napari_memscan.volumes.sources import Source, Volumes, refuse_overlap
-from napari_memscan.volumes.spacing import known_spacing, median_spacing, spacing_warnings
+from napari_memscan.volumes.sources import VolumesLike, VolumeSource, refuse_overlap
+from napari_memscan.volumes.spacing import (
+    compute_median_spacing,
+    get_known_spacing,
+    list_spacing_warnings,
+)
 
 if TYPE_CHECKING:
     from napari_memscan.detection.compare_rules import RuleName
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 
 
-class Preprocessed:
+class PreprocessedVolumes:
     """Volumes of a source as arrays (X, Y, Z) in [0, 1], read when asked for.
 
     Parameters
@@ -34,7 +38,7 @@ class Preprocessed:
     preprocessing : Preprocessing
     """
 
-    def __init__(self, source: Source, preprocessing: Preprocessing) -> None:
+    def __init__(self, source: VolumeSource, preprocessing: Preprocessing) -> None:
         self.source, self.preprocessing = source, preprocessing
 
     def __len__(self) -> int:
@@ -45,9 +49,9 @@ class Preprocessed:
 
 
 def scan(
-    training: Volumes,
-    validation: Volumes,
-    synthetic: Volumes,
+    training: VolumesLike,
+    validation: VolumesLike,
+    synthetic: VolumesLike,
     *,
     embedder: Embedder | str | Path | None = None,
     k: int = 5,
@@ -108,7 +112,7 @@ def scan(
     """
     from napari_memscan.detection.detector import CopyDetector
     from napari_memscan.detection.retrieval.search import Search
-    from napari_memscan.embedders.interface import tell
+    from napari_memscan.embedders.interface import notify_preprocessing
     from napari_memscan.embedders.loading import load_embedder
 
     embed: Embedder = (
@@ -117,25 +121,27 @@ def scan(
         else embedder
     )
     splits = {
-        "training": Source(training, "training"),
-        "validation": Source(validation, "validation"),
-        "synthetic": Source(synthetic, "synthetic"),
+        "training": VolumeSource(training, "training"),
+        "validation": VolumeSource(validation, "validation"),
+        "synthetic": VolumeSource(synthetic, "synthetic"),
     }
     refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
-        preprocessing = default_preprocessing(embed, splits["training"])
-    tell(embed, preprocessing)
+        preprocessing = choose_preprocessing(embed, splits["training"])
+    notify_preprocessing(embed, preprocessing)
     of, sizes = {}, {}
     for name, source in splits.items():
-        every = [_embed(embed, preprocessing, source, i, cache) for i in range(len(source))]
+        every = [_embed_volume(embed, preprocessing, source, i, cache) for i in range(len(source))]
         empty = np.empty((0, embed.dim), np.float32)
         of[name] = np.stack([vector for vector, _ in every]) if every else empty
         sizes[name] = (source.names, [size for _, size in every])
     chain: dict[str, Any] = {}
     if verify and all(len(source) for source in splits.values()):
-        volumes = {name: Preprocessed(source, preprocessing) for name, source in splits.items()}
+        volumes = {
+            name: PreprocessedVolumes(source, preprocessing) for name, source in splits.items()
+        }
         detector = CopyDetector(
-            Search(spacing=preprocessing.spacing or median_spacing(sizes["training"][1])),
+            Search(spacing=preprocessing.spacing or compute_median_spacing(sizes["training"][1])),
             q=q,
             embed=embed.embed,
             seed=seed,
@@ -154,7 +160,7 @@ def scan(
         chain = {
             "judgement": judgement,
             "calibration": detector.calibration(judgement),
-            "null_scores": detector.null_.one_each().scores.tolist(),
+            "null_scores": detector.null_.nearest_per_subject().scores.tolist(),
         }
     return scan_vectors(
         of["training"],
@@ -172,25 +178,25 @@ def scan(
         training_subjects=splits["training"].subjects,
         preprocessing=preprocessing,
         warnings=[
-            *_unknown_subjects(splits["training"], splits["validation"]),
-            *standing_warnings(embed, *(len(source) for source in splits.values())),
-            *(spacing_warnings(sizes) if preprocessing.spacing is None else []),
+            *_list_subject_warnings(splits["training"], splits["validation"]),
+            *list_scan_warnings(embed, *(len(source) for source in splits.values())),
+            *(list_spacing_warnings(sizes) if preprocessing.spacing is None else []),
         ],
         **chain,
     )
 
 
-def default_preprocessing(embedder: Embedder, training: Volumes | Source) -> Preprocessing:
+def choose_preprocessing(embedder: Embedder, training: VolumesLike | VolumeSource) -> Preprocessing:
     """Return what volumes go through where nobody said it; see `scan`."""
     own: Preprocessing | None = getattr(embedder, "preprocessing", None)
     if own is not None and embedder.input_shape is not None:
         return own
-    source = training if isinstance(training, Source) else Source(training, "training")
+    source = training if isinstance(training, VolumeSource) else VolumeSource(training, "training")
     intensity = own.intensity if own is not None else Percentile()
-    return Preprocessing(shape=_median_shape(source), intensity=intensity)
+    return Preprocessing(shape=_compute_median_shape(source), intensity=intensity)
 
 
-def standing_warnings(
+def list_scan_warnings(
     embedder: Embedder, n_training: int, n_validation: int, n_synthetic: int = 0
 ) -> list[str]:
     """Return what every reader of a scan with these sizes and this embedder must know."""
@@ -212,7 +218,7 @@ def standing_warnings(
     return warnings
 
 
-def _unknown_subjects(*sources: Source) -> list[str]:
+def _list_subject_warnings(*sources: VolumeSource) -> list[str]:
     unknown = sum(not subject for source in sources for subject in source.subjects)
     if not unknown:
         return []
@@ -222,10 +228,10 @@ def _unknown_subjects(*sources: Source) -> list[str]:
     ]
 
 
-def _embed(
+def _embed_volume(
     embedder: Embedder,
     preprocessing: Preprocessing,
-    source: Source,
+    source: VolumeSource,
     i: int,
     cache: ArrayCache | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -239,20 +245,20 @@ def _embed(
         return embedder.embed(preprocessing.apply(read())[None, None])[0]
 
     if cache is None or not source.files:
-        return compute(), known_spacing(read())
+        return compute(), get_known_spacing(read())
     content = source.digest(i)
     if source.reading(i):
-        content = hash_of([content, source.reading(i)])
-    vector = cache.get(embedding_key(content, preprocessing, embedder), compute)
-    return vector, cache.get(hash_of(["voxel", content]), lambda: known_spacing(read()))
+        content = hash_json([content, source.reading(i)])
+    vector = cache.get(compute_embedding_key(content, preprocessing, embedder), compute)
+    return vector, cache.get(hash_json(["voxel", content]), lambda: get_known_spacing(read()))
 
 
-def embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:
+def compute_embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:
     """Return the cache key of a file's vector: its bytes, what it went through, what embedded."""
-    return hash_of([sha256, preprocessing.hash, embedder.hash])
+    return hash_json([sha256, preprocessing.hash, embedder.hash])
 
 
-def _median_shape(source: Source) -> tuple[int, int, int]:
+def _compute_median_shape(source: VolumeSource) -> tuple[int, int, int]:
     shapes = np.array([source.read(i).data.shape for i in range(len(source))] or [(4, 4, 4)])
     x, y, z = (max(4, round(float(n))) for n in np.median(shapes, axis=0))
     return (x, y, z)

@@ -9,23 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.compare_rules import (
+    EmbeddingSimilarities,
     RuleName,
-    Similarities,
-    mem_of_decision,
-    side_by_side,
+    apply_rules,
+    count_memorised,
 )
-from napari_memscan.detection.decision.thresholds import null_floor
-from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.decision.thresholds import compute_null_floor
+from napari_memscan.detection.decision.verdicts import assign_verdicts
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
-from napari_memscan.detection.retrieval.neighbours import standardised
-from napari_memscan.detection.statistics.equality import alike_warnings, refuse_equal_vectors
+from napari_memscan.detection.retrieval.neighbours import standardise_vectors
+from napari_memscan.detection.statistics.equality import (
+    list_equality_warnings,
+    refuse_equal_vectors,
+)
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.conformal import BatchDecision
-    from napari_memscan.detection.detector import Judgement
-    from napari_memscan.detection.results.calibration_record import Calibration, RuleResult
+    from napari_memscan.detection.detector import BatchVerdicts
+    from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -47,8 +50,8 @@ def scan_vectors(
     q: float = 0.1,
     subjects: Sequence[str] | None = None,
     training_subjects: Sequence[str] | None = None,
-    judgement: Judgement | None = None,
-    calibration: Calibration | None = None,
+    judgement: BatchVerdicts | None = None,
+    calibration: CalibrationRecord | None = None,
     null_scores: Sequence[float] = (),
     preprocessing: Preprocessing | None = None,
     warnings: Iterable[str] = (),
@@ -103,9 +106,9 @@ def scan_vectors(
     By the paper's rule N_copies counts synthetic volumes whose nearest training volume is above
     tau, N_mem training volumes whose nearest synthetic volume is (Dar et al. 2023, section 2.3).
 
-    Below `rules.LEAST_VALIDATION` validation volumes the two rules with a tau count all the same,
-    since that is the rule, but no sample is called: every verdict is ``undecided``. The conformal
-    rule knows its own power.
+    Below `compare_rules.MIN_VALIDATION` validation volumes the two rules with a tau count all the
+    same, since that is the rule, but no sample is called: every verdict is ``undecided``. The
+    conformal rule knows its own power.
     """
     if len(training) < 2 or len(validation) < 1:
         raise BadInput(
@@ -114,13 +117,13 @@ def scan_vectors(
         )
     if len(synthetic) < 1:
         raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
-    standardised(training, "training", training_paths)
-    standardised(validation, "validation", validation_paths)
-    standardised(synthetic, "synthetic", synthetic_paths)
+    standardise_vectors(training, "training", training_paths)
+    standardise_vectors(validation, "validation", validation_paths)
+    standardise_vectors(synthetic, "synthetic", synthetic_paths)
     refuse_equal_vectors(training, "training")
     refuse_equal_vectors(validation, "validation")
-    similarities = Similarities(training, validation, synthetic, k)
-    rules, paper, decision = side_by_side(
+    similarities = EmbeddingSimilarities(training, validation, synthetic, k)
+    rules, paper, decision = apply_rules(
         similarities,
         decides=rule,
         quantile=quantile,
@@ -130,12 +133,14 @@ def scan_vectors(
         judgement=judgement,
     )
     deciding = next(r for r in rules if r.decides)
-    said, undecided = _verdicts(rule, deciding, similarities, decision, judgement)
-    samples = _samples(similarities, judgement, said, decision, training_paths, synthetic_paths)
+    said, undecided = _call_verdicts(rule, deciding, similarities, decision, judgement)
+    samples = _build_samples(
+        similarities, judgement, said, decision, training_paths, synthetic_paths
+    )
     scored = deciding.measure == "score"
     if rule == "conformal":
         n_copies = sum(verdict == "copy" for verdict, _ in said)
-        n_mem = mem_of_decision(similarities, decision, judgement)
+        n_mem = count_memorised(similarities, decision, judgement)
         null = tuple(null_scores) if scored else tuple(float(v) for v in similarities.null)
     else:
         n_copies = deciding.n_copies
@@ -144,8 +149,8 @@ def scan_vectors(
         null = tuple(float(v) for v in (paper.null_ if rule == "dar2024" else similarities.null))
     floors = (
         (
-            null_floor(len(training), len(validation), quantile),
-            null_floor(len(synthetic), len(validation), quantile),
+            compute_null_floor(len(training), len(validation), quantile),
+            compute_null_floor(len(synthetic), len(validation), quantile),
         )
         if rule == "dar2024"
         else (None, None)
@@ -175,23 +180,23 @@ def scan_vectors(
         calibration=calibration,
         warnings=(
             *warnings,
-            *alike_warnings(training, training_paths, synthetic),
+            *list_equality_warnings(training, training_paths, synthetic),
             *([undecided + "."] if undecided else []),
         ),
     )
 
 
-def _verdicts(
+def _call_verdicts(
     rule: RuleName,
     deciding: RuleResult,
-    similarities: Similarities,
+    similarities: EmbeddingSimilarities,
     decision: BatchDecision,
-    judgement: Judgement | None,
+    judgement: BatchVerdicts | None,
 ) -> tuple[list[tuple[str, str]], str]:
     """Return verdict and reason of each sample, and why none could be called at all."""
     nearest = similarities.nearest[:, 0]
     if rule == "conformal":
-        said = judgement.verdicts if judgement is not None else verdicts(nearest, decision)
+        said = judgement.verdicts if judgement is not None else assign_verdicts(nearest, decision)
         return said, decision.power_note
     if deciding.note:
         return [("undecided", deciding.note)] * len(nearest), deciding.note
@@ -199,9 +204,9 @@ def _verdicts(
     return [("copy" if copy else "novel", "") for copy in above], ""
 
 
-def _samples(
-    similarities: Similarities,
-    judgement: Judgement | None,
+def _build_samples(
+    similarities: EmbeddingSimilarities,
+    judgement: BatchVerdicts | None,
     said: list[tuple[str, str]],
     decision: BatchDecision,
     training_paths: Sequence[str],

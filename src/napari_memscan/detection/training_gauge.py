@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.decision.thresholds import PaperRule, null_floor
-from napari_memscan.detection.evidence.distances import RATIO, neighbour_ratio
+from napari_memscan.detection.decision.thresholds import PaperRule, compute_null_floor
+from napari_memscan.detection.evidence.distances import RATIO_LIMIT, compute_neighbour_ratio
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.detection.retrieval.search import VolumeSequence
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[NDArray[np.float32]], Vectors]
 
-FINEST = 12
+MAX_CELLS = 12
 """Cells along an axis that volumes are averaged to, at most."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class MemorisationMeasurement:
     """What a few generated volumes say of a model.
 
     Attributes
@@ -37,12 +37,12 @@ class Reading:
         Volumes with d1/d2 below 1/3.
     """
 
-    copies: Rate
+    copies: Proportion
     median_ratio: float | None
-    memorised: Rate
+    memorised: Proportion
 
 
-class MemorisationGauge:
+class MemorisationMonitor:
     """Compares generated volumes with training volumes, as they lie and at low resolution.
 
     For watching a training, not for an audit: copies that are flipped, turned or shifted are
@@ -68,7 +68,7 @@ class MemorisationGauge:
         self.embed = embed
         self.quantile = quantile
 
-    def fit(self, training: VolumeSequence, validation: VolumeSequence) -> MemorisationGauge:
+    def fit(self, training: VolumeSequence, validation: VolumeSequence) -> MemorisationMonitor:
         """Learn training volumes and tau; volumes (X, Y, Z) of one shape, preprocessed alike.
 
         Raises
@@ -82,17 +82,17 @@ class MemorisationGauge:
                 "and 1 are needed to watch for copies."
             )
         self.shape_ = tuple(np.shape(training[0]))
-        self._embed = self.embed or _low_resolution(self.shape_)
+        self._embed = self.embed or _make_low_resolution_embed(self.shape_)
         real, unseen = self._vectors(training), self._vectors(validation)
         rule = PaperRule(self.quantile).fit(real, unseen)
         self.threshold_ = rule.threshold_
-        self.floor_ = null_floor(len(real), len(unseen), self.quantile)
+        self.floor_ = compute_null_floor(len(real), len(unseen), self.quantile)
         self._index = NeighbourIndex().fit(real)
         # A volume that is twice in training would make every ratio 1 or undefined.
         self._distinct = np.unique(real, axis=0)
         return self
 
-    def measure(self, volumes: VolumeSequence) -> Reading:
+    def measure(self, volumes: VolumeSequence) -> MemorisationMeasurement:
         """Return how near generated volumes are; a constant one is near to nobody.
 
         Raises
@@ -118,23 +118,25 @@ class MemorisationGauge:
             if len(self._distinct) > 1:
                 # A model that makes one volume only is measured by that one.
                 made, which = np.unique(vectors, axis=0, return_inverse=True)
-                ratios = neighbour_ratio(self._distinct, made)[which.ravel()]
-        return Reading(
-            Rate(n_copies, n),
+                ratios = compute_neighbour_ratio(self._distinct, made)[which.ravel()]
+        return MemorisationMeasurement(
+            Proportion(n_copies, n),
             float(np.median(ratios)) if len(ratios) else None,
-            Rate(int((ratios < RATIO).sum()), n),
+            Proportion(int((ratios < RATIO_LIMIT).sum()), n),
         )
 
     def _vectors(self, volumes: VolumeSequence) -> Vectors:
-        rows = [self._embed(np.asarray(volumes[i], np.float32)[None, None])[0]
-                for i in range(len(volumes))]  # fmt: skip
+        rows = [
+            self._embed(np.asarray(volumes[i], np.float32)[None, None])[0]
+            for i in range(len(volumes))
+        ]
         return np.stack(rows).astype(np.float32)
 
 
-def _low_resolution(shape: tuple[int, ...]) -> Embed:
-    from napari_memscan.embedders.lowres import LowResolutionEmbedder
+def _make_low_resolution_embed(shape: tuple[int, ...]) -> Embed:
+    from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
 
     if len(shape) != 3:
         raise BadInput(f"volumes of shape {shape}; (X, Y, Z) is expected.")
-    x, y, z = (min(FINEST, n) for n in shape)
+    x, y, z = (min(MAX_CELLS, n) for n in shape)
     return LowResolutionEmbedder((x, y, z)).embed

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.latent_model import Codec
-from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import build_autoencoder, build_loaded
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.latent_model import LatentCodec
+from napari_memscan.checkpoints.loading import load_checkpoint
+from napari_memscan.checkpoints.networks import build_autoencoder, build_with_weights
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
-from napari_memscan.embedders.lowres import checked
+from napari_memscan.embedders.low_resolution import check_batch
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.volumes.orientation import from_ras
 
-CELLS = 4
+MAX_CELLS = 4
 """Latents are averaged to at most this many cells along each axis."""
 
 
@@ -45,23 +45,23 @@ class AutoencoderEmbedder:
         self,
         folder: str | Path,
         device: str = "auto",
-        declared: Mapping[str, Any] | Declared | None = None,
+        declared: Mapping[str, Any] | ModelOverrides | None = None,
     ) -> None:
-        checkpoint = load(folder, declared, kind="autoencoder")
+        checkpoint = load_checkpoint(folder, declared, kind="autoencoder")
         recipe = checkpoint.recipe
         assert isinstance(recipe, LDMRecipe | AutoencoderRecipe)
-        network = build_loaded(
+        network = build_with_weights(
             partial(build_autoencoder, recipe.autoencoder, folder),
             checkpoint.weights("autoencoder"),
             folder,
         )
         self.device = choose_device(device)
-        self._codec = Codec(recipe, network.to(self.device).eval())
+        self._codec = LatentCodec(recipe, network.to(self.device).eval())
         self._axes, self._range = recipe.axes, recipe.decoded_range
         self.preprocessing = recipe.preprocessing
         self.input_shape = recipe.preprocessing.shape
         self.name = "autoencoder of the LDM"
-        self.hash = hash_of(
+        self.hash = hash_json(
             {"embedder": "autoencoder", "version": 1, "checkpoint": checkpoint.hash}
         )
         try:
@@ -74,7 +74,7 @@ class AutoencoderEmbedder:
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
-        batch = checked(batch, self.input_shape)
+        batch = check_batch(batch, self.input_shape)
         # One at a time: convolutions round differently at other batch sizes.
         vectors = [self._vector(volume) for volume in batch]
         return np.array(vectors, np.float32).reshape(-1, self.dim)
@@ -89,7 +89,7 @@ class AutoencoderEmbedder:
                 x = x * (self._range[1] - self._range[0]) + self._range[0]
             # The mean, not a sample: encode_stage_2_inputs would draw one.
             mean = self._codec.encode_mean(x)
-            x_cells, y_cells, z_cells = (min(CELLS, n) for n in mean.shape[2:])
+            x_cells, y_cells, z_cells = (min(MAX_CELLS, n) for n in mean.shape[2:])
             pooled = adaptive_avg_pool3d(mean, (x_cells, y_cells, z_cells))
             vector: NDArray[np.float32] = pooled.flatten().float().cpu().numpy()
             return vector

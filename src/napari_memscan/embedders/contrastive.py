@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import build_loaded
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.checkpoints.recipe import EmbedderRecipe
-from napari_memscan.embedders.lowres import checked
+from napari_memscan.checkpoints.loading import load_checkpoint
+from napari_memscan.checkpoints.networks import build_with_weights
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.recipe import ContrastiveRecipe
+from napari_memscan.embedders.low_resolution import check_batch
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.volumes.orientation import from_ras
 
 
@@ -44,13 +44,13 @@ class ContrastiveEmbedder:
         self,
         folder: str | Path,
         device: str = "auto",
-        declared: Mapping[str, Any] | Declared | None = None,
+        declared: Mapping[str, Any] | ModelOverrides | None = None,
     ) -> None:
-        from napari_memscan.embedders.encoder import ContrastiveEncoder
+        from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder
 
-        checkpoint = load(folder, declared, kind="embedder")
+        checkpoint = load_checkpoint(folder, declared, kind="embedder")
         recipe = checkpoint.recipe
-        if not isinstance(recipe, EmbedderRecipe):
+        if not isinstance(recipe, ContrastiveRecipe):
             raise BadInput(f"{folder}: this is an embedder of another kind, not a contrastive one.")
         weights = checkpoint.weights("embedder")
         build = partial(
@@ -61,7 +61,7 @@ class ContrastiveEmbedder:
             recipe.dim,
         )
         try:
-            network = build_loaded(build, weights, folder)
+            network = build_with_weights(build, weights, folder)
         except BadInput:
             raise
         except (ValueError, RuntimeError, TypeError, OverflowError) as error:
@@ -72,7 +72,7 @@ class ContrastiveEmbedder:
         self.name = f"contrastive, {recipe.dim} numbers"
         self.input_shape = recipe.input_shape
         self.dim = recipe.dim
-        self.hash = hash_of(
+        self.hash = hash_json(
             {"embedder": "contrastive", "version": 1, "checkpoint": checkpoint.hash}
         )
         self.device = choose_device(device)
@@ -82,15 +82,15 @@ class ContrastiveEmbedder:
         """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
         import torch
 
-        from napari_memscan.embedders.encoder import scale_to_unit, shrink
+        from napari_memscan.embedders.contrastive_encoder import average_to_shape, scale_to_unit
 
-        batch = checked(batch, self.input_shape)
+        batch = check_batch(batch, self.input_shape)
         vectors = []
         with torch.inference_mode():
             # One at a time: convolutions round differently at other batch sizes.
             for volume in batch:
                 x = torch.from_numpy(from_ras(volume[0], self.recipe.axes))[None, None]
                 x = x.to(self.device)
-                x = shrink(scale_to_unit(x), self.recipe.working_shape)
+                x = average_to_shape(scale_to_unit(x), self.recipe.working_shape)
                 vectors.append(self._network(x)[0].float().cpu().numpy())
         return np.array(vectors, np.float32).reshape(-1, self.dim)

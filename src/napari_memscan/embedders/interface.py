@@ -46,7 +46,7 @@ class Embedder(Protocol):
         ...
 
 
-def tell(embedder: Embedder, preprocessing: Preprocessing) -> None:
+def notify_preprocessing(embedder: Embedder, preprocessing: Preprocessing) -> None:
     """Let an embedder know what volumes went through, if it wants to: see `BackboneEmbedder`."""
     told = getattr(embedder, "told", None)
     if told is not None:

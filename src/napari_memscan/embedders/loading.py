@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.loading import load_checkpoint
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import (
     BackboneRecipe,
-    EmbedderRecipe,
+    ContrastiveRecipe,
     SlicesRecipe,
     StructuralRecipe,
 )
-from napari_memscan.checkpoints.trusted.opening import trusted_embedder
+from napari_memscan.checkpoints.trusted.open_model import open_trusted_embedder
 from napari_memscan.embedders.interface import Embedder
 
 LOW_RESOLUTION = "low-resolution"
@@ -24,7 +24,7 @@ LOW_RESOLUTION = "low-resolution"
 def load_embedder(
     spec: str | Path | None = None,
     device: str = "auto",
-    declared: Mapping[str, Any] | Declared | None = None,
+    declared: Mapping[str, Any] | ModelOverrides | None = None,
     trust: bool = False,
 ) -> Embedder:
     """Load an embedder.
@@ -47,16 +47,16 @@ def load_embedder(
         No family knows the checkpoint, or recipe and weights do not fit.
     """
     if spec is None or str(spec) == LOW_RESOLUTION:
-        from napari_memscan.embedders.lowres import LowResolutionEmbedder
+        from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
 
         return LowResolutionEmbedder()
-    vectors = trusted_embedder(spec, declared, trust=trust, device=device)
+    vectors = open_trusted_embedder(spec, declared, trust=trust, device=device)
     if vectors is not None:
-        from napari_memscan.embedders.trusted import TrustedEmbedder
+        from napari_memscan.embedders.trusted_embedder import TrustedEmbedder
 
         return TrustedEmbedder(vectors)
-    recipe = load(spec, declared).recipe
-    if isinstance(recipe, EmbedderRecipe):
+    recipe = load_checkpoint(spec, declared).recipe
+    if isinstance(recipe, ContrastiveRecipe):
         from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 
         return ContrastiveEmbedder(spec, device, declared)
@@ -65,7 +65,7 @@ def load_embedder(
 
         return StructuralEmbedder(spec, device, declared)
     if isinstance(recipe, BackboneRecipe):
-        from napari_memscan.embedders.backbone import BackboneEmbedder
+        from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
 
         return BackboneEmbedder(spec, device, declared)
     if isinstance(recipe, SlicesRecipe):

@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.loading import load
-from napari_memscan.checkpoints.networks import check_fit, load_strict
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.loading import load_checkpoint
+from napari_memscan.checkpoints.networks import check_weights_fit, load_strict
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import SlicesRecipe
-from napari_memscan.embedders.lowres import checked
+from napari_memscan.embedders.low_resolution import check_batch
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAMES = {"ResNet": "2D ResNet", "ViT": "2D vision transformer"}
-PIXELS = 2**19
+NETWORK_TITLES = {"ResNet": "2D ResNet", "ViT": "2D vision transformer"}
+MAX_PIXELS = 2**19
 """Of the slices that go through the network at a time: 2 of 512 x 512, 10 of 224 x 224. Fixed,
 because convolutions round differently at other batch sizes."""
-MOST_SLICES = 64
-EXPONENT, SMALLEST = 3, 1e-6
+MAX_SLICES = 64
+GEM_EXPONENT, GEM_MINIMUM = 3, 1e-6
 """Of the generalised mean (Radenovic et al. 2019, section 3.2)."""
 
 
@@ -55,28 +55,28 @@ class SlicesEmbedder:
         self,
         path: str | Path,
         device: str = "auto",
-        declared: Mapping[str, Any] | Declared | None = None,
+        declared: Mapping[str, Any] | ModelOverrides | None = None,
     ) -> None:
         import torch
 
-        from napari_memscan.checkpoints.backbones import (
+        from napari_memscan.checkpoints.backbone_networks import (
             build_backbone,
-            features_of,
-            sketch_backbone,
+            build_meta_backbone,
+            count_features,
         )
 
-        checkpoint = load(path, declared, kind="embedder")
+        checkpoint = load_checkpoint(path, declared, kind="embedder")
         recipe = checkpoint.recipe
         if not isinstance(recipe, SlicesRecipe):
             raise BadInput(f"{path}: this is an embedder of another kind, not one of slices.")
         channels = len(recipe.mean)
-        sketch = sketch_backbone(
+        sketch = build_meta_backbone(
             recipe.network, recipe.arguments, path, channels=channels, dimensions=2
         )
-        features = features_of(sketch, recipe.slice_shape or (64, 64), path, channels)
+        features = count_features(sketch, recipe.slice_shape or (64, 64), path, channels)
         weights = checkpoint.weights("backbone")
         # On the sketch first: a recipe may ask for more memory than there is.
-        check_fit(sketch, weights, path)
+        check_weights_fit(sketch, weights, path)
         network = build_backbone(
             recipe.network, recipe.arguments, path, channels=channels, dimensions=2
         )
@@ -85,11 +85,11 @@ class SlicesEmbedder:
         axes, parts = len(recipe.slice_axes), 2 if recipe.pooling == "mean+std" else 1
         self.dim = features * axes * parts
         self.name = (
-            f"{NAMES[recipe.network]} over slices along {', '.join(recipe.slice_axes)}, "
+            f"{NETWORK_TITLES[recipe.network]} over slices along {', '.join(recipe.slice_axes)}, "
             f"{recipe.pooling}, {self.dim} features"
         )
         self.input_shape: tuple[int, int, int] | None = None
-        self.hash = hash_of({"embedder": "slices", "version": 1, "checkpoint": checkpoint.hash})
+        self.hash = hash_json({"embedder": "slices", "version": 1, "checkpoint": checkpoint.hash})
         self.device = choose_device(device)
         self._network: Any = network.to(self.device).eval()
         self._mean = torch.tensor(recipe.mean)[:, None, None]
@@ -99,14 +99,16 @@ class SlicesEmbedder:
         """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
         import torch
 
-        batch = checked(batch, None)
+        batch = check_batch(batch, None)
         if 0 in batch.shape[2:]:
             raise BadInput(f"a volume to embed has no slices: its shape is {batch.shape[2:]}.")
         vectors = []
         with torch.inference_mode():
             for volume in batch:
                 parts = [
-                    pooled_slices(self._features(slices_of(volume[0], axis)), self.recipe.pooling)
+                    pool_slices(
+                        self._features(extract_slices(volume[0], axis)), self.recipe.pooling
+                    )
                     for axis in self.recipe.slice_axes
                 ]
                 vectors.append(torch.cat(parts).float().numpy())
@@ -117,11 +119,11 @@ class SlicesEmbedder:
         import torch
         from torch.nn.functional import interpolate
 
-        from napari_memscan.checkpoints.backbones import pooled
+        from napari_memscan.checkpoints.backbone_networks import pool_features
 
         shape = self.recipe.slice_shape
         rows, columns = shape or slices.shape[1:]
-        number = min(max(1, PIXELS // (rows * columns)), MOST_SLICES)
+        number = min(max(1, MAX_PIXELS // (rows * columns)), MAX_SLICES)
         features = []
         for start in range(0, len(slices), number):
             x = torch.from_numpy(np.ascontiguousarray(slices[start : start + number]))[:, None]
@@ -129,11 +131,11 @@ class SlicesEmbedder:
                 # Where slices shrink, every pixel of them counts.
                 x = interpolate(x, shape, mode="bilinear", align_corners=False, antialias=True)
             x = ((x - self._mean) / self._std).to(self.device)
-            features.append(pooled(self._network(x), self.recipe.features).float().cpu())
+            features.append(pool_features(self._network(x), self.recipe.features).float().cpu())
         return torch.cat(features)
 
 
-def slices_of(volume: NDArray[np.float32], axis: str) -> NDArray[np.float32]:
+def extract_slices(volume: NDArray[np.float32], axis: str) -> NDArray[np.float32]:
     """Return a volume's slices perpendicular to an axis, as radiologists view them.
 
     Parameters
@@ -153,7 +155,7 @@ def slices_of(volume: NDArray[np.float32], axis: str) -> NDArray[np.float32]:
     return across[:, ::-1, ::-1].transpose(0, 2, 1)
 
 
-def pooled_slices(features: Tensor, pooling: str) -> Tensor:
+def pool_slices(features: Tensor, pooling: str) -> Tensor:
     """Reduce the features of slices to one vector, in double precision.
 
     Parameters
@@ -184,6 +186,6 @@ def pooled_slices(features: Tensor, pooling: str) -> Tensor:
     if pooling == "mean+std":
         return torch.cat([features.mean(0), features.std(0, correction=0)])
     if pooling == "gem":
-        powers = features.clamp(min=SMALLEST) ** EXPONENT
-        return powers.mean(0) ** (1 / EXPONENT)
+        powers = features.clamp(min=GEM_MINIMUM) ** GEM_EXPONENT
+        return powers.mean(0) ** (1 / GEM_EXPONENT)
     raise BadInput(f"pooling '{pooling}': choose mean, max, mean+std or gem.")

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from napari_memscan.checkpoints.latent_model import LatentModel
 
-Window = tuple[int, int, int]
+WindowShape = tuple[int, int, int]
 
-OVERLAP = 0.5
+WINDOW_OVERLAP = 0.5
 """Of two windows along an axis; blended with a Gaussian, as MONAI's bundles decode."""
 
-LEAST = 8
+MIN_WINDOW = 8
 """No window is made smaller than so many latent cells along an axis."""
 
 
-def decode(model: LatentModel, latent: Tensor, way: str = "whole") -> Tensor:
+def decode_latent(model: LatentModel, latent: Tensor, way: str = "whole") -> Tensor:
     """Map one latent to a volume.
 
     Windows differ from the whole where the autoencoder looks far: its normalisation and
@@ -36,14 +36,14 @@ def decode(model: LatentModel, latent: Tensor, way: str = "whole") -> Tensor:
     latent : tensor (1, C, x, y, z)
         As the denoiser makes it.
     way : str
-        ``whole``, or a window as `parse` reads it.
+        ``whole``, or a window as `parse_window` reads it.
 
     Returns
     -------
     tensor (1, 1, X, Y, Z)
         float32.
     """
-    window = parse(way)
+    window = parse_window(way)
     if window is None:
         return model.decode(latent).float()
     from monai.inferers import sliding_window_inference
@@ -60,7 +60,7 @@ def decode(model: LatentModel, latent: Tensor, way: str = "whole") -> Tensor:
     return volume
 
 
-def parse(way: str) -> tuple[Window, float] | None:
+def parse_window(way: str) -> tuple[WindowShape, float] | None:
     """Return window and overlap of ``window:24x24x16:0.5``; None for ``whole``.
 
     Raises
@@ -83,7 +83,7 @@ def parse(way: str) -> tuple[Window, float] | None:
     )
 
 
-def choose(model: LatentModel, device: torch.device, wish: str = "auto") -> str:
+def choose_decoding(model: LatentModel, device: torch.device, wish: str = "auto") -> str:
     """Return how to decode: ``whole``, or a window that fits the free memory.
 
     Whole where ``need * WORKSPACE <= USABLE * free``, with what one decode needs counted on the
@@ -104,12 +104,12 @@ def choose(model: LatentModel, device: torch.device, wish: str = "auto") -> str:
         A wish that is none of these.
     """
     if wish not in ("auto", "window"):
-        parse(wish)
+        parse_window(wish)
         return wish
-    room = needs.USABLE * needs.free_bytes(device)
-    latent = _on_meta((1, *model.recipe.latent_shape))
-    whole = needs.need(model.decode, latent).bytes
-    if wish == "auto" and whole * needs.WORKSPACE <= room:
+    room = needs.USABLE_SHARE * needs.get_free_bytes(device)
+    latent = _make_meta_tensor((1, *model.recipe.latent_shape))
+    whole = needs.estimate_need(model.decode, latent).bytes
+    if wish == "auto" and whole * needs.WORKSPACE_FACTOR <= room:
         return "whole"
     recipe = model.recipe
     # Beside a window stand the volume that is put together, in float32, and its voxels' weights.
@@ -117,21 +117,21 @@ def choose(model: LatentModel, device: torch.device, wish: str = "auto") -> str:
     crop = recipe.decode_shape or recipe.latent_shape[1:]
     window = [min(pair) for pair in zip(recipe.latent_shape[1:], crop, strict=True)]
     while True:
-        window = _halved(window)
-        part = _on_meta((1, recipe.latent_shape[0], *window))
-        need = needs.need(model.codec.decode_unscaled, part).bytes
-        if need * needs.WORKSPACE + canvas <= room or max(window) <= LEAST:
-            return f"window:{'x'.join(map(str, window))}:{OVERLAP}"
+        window = _halve_window(window)
+        part = _make_meta_tensor((1, recipe.latent_shape[0], *window))
+        need = needs.estimate_need(model.codec.decode_unscaled, part).bytes
+        if need * needs.WORKSPACE_FACTOR + canvas <= room or max(window) <= MIN_WINDOW:
+            return f"window:{'x'.join(map(str, window))}:{WINDOW_OVERLAP}"
 
 
-def _halved(window: list[int]) -> list[int]:
-    """Halve the longest axis, and others equally long, but not below `LEAST`."""
+def _halve_window(window: list[int]) -> list[int]:
+    """Halve the longest axis, and others equally long, but not below `MIN_WINDOW`."""
     longest = max(window)
-    half = max(-(-longest // 2), LEAST)
-    return [half if n == longest and n > LEAST else n for n in window]
+    half = max(-(-longest // 2), MIN_WINDOW)
+    return [half if n == longest and n > MIN_WINDOW else n for n in window]
 
 
-def _on_meta(shape: tuple[int, ...]) -> Any:
+def _make_meta_tensor(shape: tuple[int, ...]) -> Any:
     import torch
 
     return torch.zeros(shape, device="meta")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from napari_memscan.generators.interface import Sample
+from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.reader import list_volumes, read_volume
 
 
@@ -41,11 +41,11 @@ class FolderGenerator:
         steps: int | None = None,
         sampler: str | None = None,
         start: int = 0,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[GeneratedSample]:
         """Yield one sample a file from the `start`-th on.
 
         `seeds`, `steps` and `sampler` mean nothing here; they are taken so that any generator
         can stand where another did.
         """
         for index, path in enumerate(self.files[start:], start):
-            yield Sample(index, None, read_volume(path))
+            yield GeneratedSample(index, None, read_volume(path))

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_memscan.generators.ldm import LDMGenerator
-    from napari_memscan.generators.schedule import Schedule
+    from napari_memscan.generators.schedule import SamplingSchedule
 
     Array = NDArray[np.float32]
 
-QUANTILE = 0.95
+LIMIT_QUANTILE = 0.95
 """Of the null: so many validation volumes are less similar to every training volume."""
 
-LARGEST = 100.0
+MAX_STRENGTH = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ class Guidance:
         strength : float
             See the class.
         training, validation : tensor (n, C, x, y, z), float32
-            Latents, as `encoded` makes them. Validation volumes are the null: the limit is the
-            similarity that the share `QUANTILE` of them does not reach.
+            Latents, as `encode_volume` makes them. Validation volumes are the null: the limit is
+            the similarity that the share `LIMIT_QUANTILE` of them does not reach.
         key : str
             Hash of what the latents were made of.
 
@@ -95,10 +95,10 @@ class Guidance:
         if len(training) < 2 or not len(validation):
             raise BadInput("guidance: needs at least two training volumes and a validation volume.")
         mean = training.flatten(1).mean(0)
-        units = _normalised(training.flatten(1) - mean)
+        units = _normalise_rows(training.flatten(1) - mean)
         guidance = cls(strength, mean, units, tuple(training.shape[1:]), 1.0, key)
         nearest = guidance.similarities(validation).max(1).values
-        return replace(guidance, limit=round(float(torch.quantile(nearest, QUANTILE)), 6))
+        return replace(guidance, limit=round(float(torch.quantile(nearest, LIMIT_QUANTILE)), 6))
 
     def __str__(self) -> str:
         """Return all that a sample depends on; empty for strength 0, which changes no byte."""
@@ -108,7 +108,7 @@ class Guidance:
 
     def similarities(self, latents: Tensor) -> Tensor:
         """Return similarities (m, n) of latents (m, C, x, y, z) to those of training volumes."""
-        return _normalised(latents.float().flatten(1) - self.mean) @ self.units.T
+        return _normalise_rows(latents.float().flatten(1) - self.mean) @ self.units.T
 
     def threshold(self, level: float) -> float:
         """Return lambda_t: a parabola from 1 at pure noise (level 1) to the limit at none (0).
@@ -138,7 +138,7 @@ class Guidance:
         import torch
 
         own = clean.flatten(1) - self.mean
-        unit = _normalised(own)
+        unit = _normalise_rows(own)
         similar = (unit @ self.units.T)[0]
         nearest = int(similar.argmax())
         sigma = float(similar[nearest])
@@ -148,7 +148,9 @@ class Guidance:
         gradient = (self.units[nearest] - sigma * unit[0]) / max(length, 1e-6)
         return (self.strength * own.numel() * noise * gradient).reshape(clean.shape)
 
-    def guided(self, schedule: Schedule, index: int, prediction: Tensor, latent: Tensor) -> Tensor:
+    def guided(
+        self, schedule: SamplingSchedule, index: int, prediction: Tensor, latent: Tensor
+    ) -> Tensor:
         """Return the denoiser's prediction for one latent, moved away where it must be.
 
         Parameters
@@ -165,7 +167,7 @@ class Guidance:
         return prediction if shift is None else schedule.moved(index, prediction, shift)
 
 
-def _normalised(rows: Tensor) -> Tensor:
+def _normalise_rows(rows: Tensor) -> Tensor:
     import torch
 
     unit: Tensor = torch.nn.functional.normalize(rows, dim=1)
@@ -173,9 +175,9 @@ def _normalised(rows: Tensor) -> Tensor:
 
 
 def check_strength(strength: float) -> None:
-    """Refuse a strength that is no number from 0 to `LARGEST`."""
-    if not 0 <= strength <= LARGEST:
-        raise BadInput(f"guidance {strength:g}: choose a strength from 0 to {LARGEST:g}.")
+    """Refuse a strength that is no number from 0 to `MAX_STRENGTH`."""
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise BadInput(f"guidance {strength:g}: choose a strength from 0 to {MAX_STRENGTH:g}.")
 
 
 def check_guidance(generator: LDMGenerator, guidance: Guidance | None = None) -> None:
@@ -211,7 +213,7 @@ def check_guidance(generator: LDMGenerator, guidance: Guidance | None = None) ->
         )
 
 
-def encoded(generator: LDMGenerator, volume: Array) -> Array:
+def encode_volume(generator: LDMGenerator, volume: Array) -> Array:
     """Return a volume's latent (C, x, y, z), scaled as the denoiser knows it; nothing is drawn.
 
     Parameters
@@ -236,7 +238,7 @@ def encoded(generator: LDMGenerator, volume: Array) -> Array:
     array = np.ascontiguousarray(from_ras(volume, recipe.axes))
     with torch.inference_mode():
         x = torch.from_numpy(array)[None, None].to(generator.device)
-        latent = _scaled(generator, generator.model.encode_mean(x * (high - low) + low))
+        latent = _scale_latent(generator, generator.model.encode_mean(x * (high - low) + low))
         values: Array = latent.float().cpu().numpy()[0]
     if values.shape != tuple(recipe.latent_shape):
         raise BadInput(
@@ -251,7 +253,7 @@ def encoded(generator: LDMGenerator, volume: Array) -> Array:
     return values
 
 
-def _scaled(generator: LDMGenerator, latent: Any) -> Any:
+def _scale_latent(generator: LDMGenerator, latent: Any) -> Any:
     """Scale a latent as the denoiser wants it: what `Codec.unscaled` undoes."""
     recipe = generator.recipe
     if recipe.latent_scaling == "codebook":

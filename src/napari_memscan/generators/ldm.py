@@ -17,19 +17,24 @@ import numpy as np
 
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import LatentModel
-from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.loading import load_checkpoint
 from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
-from napari_memscan.checkpoints.trusted.model import as_it_is
-from napari_memscan.checkpoints.trusted.opening import trusted_checkpoint
-from napari_memscan.errors import BadInput, JobFailed, out_of_memory
+from napari_memscan.checkpoints.trusted.child_model import check_child_settings
+from napari_memscan.checkpoints.trusted.open_model import open_trusted_checkpoint
+from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
 from napari_memscan.generators.guidance import Guidance, check_guidance
-from napari_memscan.generators.interface import LESS_MEMORY, Sample, Settings, Step
-from napari_memscan.generators.schedule import Schedule
+from napari_memscan.generators.sample import (
+    MEMORY_ADVICE,
+    DenoisingStep,
+    GeneratedSample,
+    SamplingSettings,
+)
+from napari_memscan.generators.schedule import SamplingSchedule
 from napari_memscan.volumes.orientation import to_ras
 from napari_memscan.volumes.preprocessing import Window
 from napari_memscan.volumes.volume import Volume
@@ -73,12 +78,12 @@ class LDMGenerator:
         self,
         path: str | Path,
         device: str = "auto",
-        declared: Mapping[str, Any] | Declared | None = None,
+        declared: Mapping[str, Any] | ModelOverrides | None = None,
         trust: bool = False,
     ) -> None:
         self.device = choose_device(device)
-        trusted = trusted_checkpoint(path, declared, trust=trust, device=str(self.device))
-        checkpoint = trusted or load(path, declared, kind="ldm")
+        trusted = open_trusted_checkpoint(path, declared, trust=trust, device=str(self.device))
+        checkpoint = trusted or load_checkpoint(path, declared, kind="ldm")
         assert isinstance(checkpoint.recipe, LDMRecipe)
         self.path = path
         self.recipe = checkpoint.recipe
@@ -98,7 +103,7 @@ class LDMGenerator:
         guidance: Guidance | str | None = None,
         conditions: Sequence[str] | None = None,
         **settings: Any,
-    ) -> Iterator[Step | Sample]:
+    ) -> Iterator[DenoisingStep | GeneratedSample]:
         """Draw one volume for each seed.
 
         All noise of a sample is drawn from its own seed, on the CPU. Convolutions round
@@ -119,7 +124,7 @@ class LDMGenerator:
             Index of the first sample.
         guidance : Guidance, optional
             Away from training volumes. One of strength 0 changes no byte, nor does ``""``, which
-            `Settings` say where there was none.
+            `SamplingSettings` say where there was none.
         conditions : sequence of str, optional
             One a sample; see `condition`.
         **settings
@@ -141,7 +146,7 @@ class LDMGenerator:
             The decoded volume is not finite, or memory does not suffice.
         """
         steps = self.recipe.steps if steps is None else steps
-        schedule = Schedule(
+        schedule = SamplingSchedule(
             self.recipe.scheduler,
             sampler or self.recipe.sampler,
             steps,
@@ -197,21 +202,21 @@ class LDMGenerator:
         memory: str = "auto",
         threads: int | str = "auto",
         decode: str = "auto",
-    ) -> Settings:
+    ) -> SamplingSettings:
         """Choose how to run the networks: what is ``auto``, by asking the machine.
 
         Parameters
         ----------
         batch : int or "auto"
-            Samples denoised at once; see `machine.batch`.
+            Samples denoised at once; see `runtime.choose_batch_size`.
         precision : {"auto", "float32", "bfloat16", "float16"}
-            See `machine.precision`.
+            See `runtime.choose_precision`.
         memory : {"auto", "contiguous", "channels_last"}
-            See `machine.memory`.
+            See `runtime.choose_memory_format`.
         threads : int or "auto"
             Of the processor; ``auto`` takes PyTorch's number. 0 on a GPU.
         decode : str
-            ``auto``, ``whole``, ``window``, or a given window; see `decoding.choose`.
+            ``auto``, ``whole``, ``window``, or a given window; see `decoding.choose_decoding`.
 
         Raises
         ------
@@ -221,20 +226,22 @@ class LDMGenerator:
         import torch
 
         if self.report.trusted:
-            batch, precision, memory, decode = as_it_is(batch, precision, memory, decode)
+            batch, precision, memory, decode = check_child_settings(
+                batch, precision, memory, decode
+            )
         on_cpu = self.device.type == "cpu"
         if threads == "auto":
             threads = torch.get_num_threads()
-        n = machine.number("threads", threads) if on_cpu and threads != 0 else 0
-        named = machine.precision(self.device, n, precision)
-        return Settings(
-            machine.batch(self._need_of_a_step, self.device)
+        n = machine.parse_number("threads", threads) if on_cpu and threads != 0 else 0
+        named = machine.choose_precision(self.device, n, precision)
+        return SamplingSettings(
+            machine.choose_batch_size(self._need_of_a_step, self.device)
             if batch == "auto"
-            else machine.number("batch", batch),
+            else machine.parse_number("batch", batch),
             named,
-            machine.memory(self.device, n, named, memory),
+            machine.choose_memory_format(self.device, n, named, memory),
             n,
-            decoding.choose(self._on_meta, self.device, decode),
+            decoding.choose_decoding(self._on_meta, self.device, decode),
         )
 
     @cached_property
@@ -243,29 +250,29 @@ class LDMGenerator:
         import torch
 
         if self.report.trusted:
-            return self.model  # There is no other; `as_it_is` asks it for nothing.
+            return self.model  # There is no other; `check_child_settings` asks it for nothing.
         recipe = self.recipe
         with torch.device("meta"):
             networks = build_autoencoder(recipe.autoencoder), build_denoiser(recipe.denoiser)
             return LatentModel(recipe, *networks)
 
     @cached_property
-    def _need_of_a_step(self) -> needs.Need:
+    def _need_of_a_step(self) -> needs.MemoryNeed:
         import torch
 
         with torch.device("meta"):
             latent, level = torch.zeros((1, *self.recipe.latent_shape)), torch.zeros(1)
-            return needs.need(self._on_meta.denoise, latent, level)
+            return needs.estimate_need(self._on_meta.denoise, latent, level)
 
     def _run(
         self,
         seeds: Sequence[int],
         conditions: Sequence[str],
-        schedule: Schedule,
+        schedule: SamplingSchedule,
         start: int,
-        settings: Settings,
+        settings: SamplingSettings,
         guidance: Guidance | None = None,
-    ) -> Iterator[Step | Sample]:
+    ) -> Iterator[DenoisingStep | GeneratedSample]:
         import torch
 
         total = len(schedule.timesteps)
@@ -282,12 +289,12 @@ class LDMGenerator:
                     latent = self._denoise(
                         latent, labels, step, schedule, randoms, settings, guidance
                     )
-                yield Step(start + first, step + 1, total)
+                yield DenoisingStep(start + first, step + 1, total)
             for place, seed in enumerate(own):
                 with self._computing(settings):
                     volume = self._decode(latent[place : place + 1], seed, settings)
                 made = (self.recipe_hash, self.checkpoint_hash, str(settings))
-                yield Sample(start + first + place, seed, volume, *made, told[place])
+                yield GeneratedSample(start + first + place, seed, volume, *made, told[place])
 
     def _labels(self, conditions: Sequence[str]) -> Tensor | None:
         import torch
@@ -298,21 +305,21 @@ class LDMGenerator:
         return torch.tensor([told.label(name) for name in conditions], device=self.device)
 
     @contextmanager
-    def _computing(self, settings: Settings) -> Iterator[None]:
+    def _computing(self, settings: SamplingSettings) -> Iterator[None]:
         """Have all as `settings` say, for one step: between two, others may compute as well."""
         import torch
 
         if self._memory != settings.memory:
-            machine.arranged(self.model.denoiser, settings.memory)
-            machine.arranged(self.model.codec.network, settings.memory)
+            machine.to_memory_format(self.model.denoiser, settings.memory)
+            machine.to_memory_format(self.model.codec.network, settings.memory)
             self._memory = settings.memory
         try:
-            with machine.threads_set(settings.threads), torch.inference_mode():
+            with machine.use_threads(settings.threads), torch.inference_mode():
                 yield
         except (RuntimeError, MemoryError) as error:
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise JobFailed(
-                    f"{self.device}: memory does not suffice with {settings}. {LESS_MEMORY} What "
+                    f"{self.device}: memory does not suffice with {settings}. {MEMORY_ADVICE} What "
                     "was finished is kept."
                 ) from error
             raise
@@ -322,16 +329,16 @@ class LDMGenerator:
         latent: Tensor,
         labels: Tensor | None,
         step: int,
-        schedule: Schedule,
+        schedule: SamplingSchedule,
         randoms: Sequence[Any],
-        settings: Settings,
+        settings: SamplingSettings,
         guidance: Guidance | None,
     ) -> Tensor:
         import torch
 
         level = torch.full((len(latent),), schedule.timesteps[step], device=self.device)
-        with machine.computing_in(settings.precision, self.device):
-            arranged = machine.arranged(latent, settings.memory)
+        with machine.use_precision(settings.precision, self.device):
+            arranged = machine.to_memory_format(latent, settings.memory)
             prediction = self.model.denoise(arranged, level, labels)
         prediction, latent = prediction.float().cpu(), latent.cpu()
         latents = []
@@ -343,10 +350,10 @@ class LDMGenerator:
             latents.append(schedule.step(step, own, before, random))
         return torch.cat(latents).to(self.device)
 
-    def _decode(self, latent: Tensor, seed: int, settings: Settings) -> Volume:
-        with machine.computing_in(settings.precision, self.device):
-            latent = machine.arranged(latent, settings.memory)
-            image = decoding.decode(self.model, latent, settings.decode)
+    def _decode(self, latent: Tensor, seed: int, settings: SamplingSettings) -> Volume:
+        with machine.use_precision(settings.precision, self.device):
+            latent = machine.to_memory_format(latent, settings.memory)
+            image = decoding.decode_latent(self.model, latent, settings.decode)
         data = image[0, 0].float().cpu().contiguous().numpy()
         if not np.isfinite(data).all():
             raise JobFailed(

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-WORKSPACE = 1.5
+WORKSPACE_FACTOR = 1.5
 """Convolutions need room beside their activations; what was measured lies below this factor."""
 
-USABLE = 0.8
+USABLE_SHARE = 0.8
 """Share of the free memory that is planned with; other programs need some, too."""
 
-SMALL = 20_480
+MAX_SMALL_INPUT = 20_480
 """PyTorch convolves a single sample whose input has at most so many values, over all axes but the
 last, with its own slower code instead of oneDNN's (`use_mkldnn` in ATen's Convolution.cpp)."""
 
 
-def free_bytes(device: torch.device) -> int:
+def get_free_bytes(device: torch.device) -> int:
     """Return the memory that can be had: of the GPU, or of this process's share of the host.
 
     Limits of a container or a batch job (cgroup v2) count; processes on one host share evenly.
@@ -37,14 +37,15 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + kept
     import psutil
 
-    left = [int(psutil.virtual_memory().available), *_cgroup_room()]
+    left = [int(psutil.virtual_memory().available), *_read_cgroup_room()]
     names = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
     here = next((os.environ[n] for n in names if os.environ.get(n, "").isdecimal()), "1")
     return min(left) // max(int(here), 1)
 
 
-def _cgroup_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-                 ) -> list[int]:  # fmt: skip
+def _read_cgroup_room(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[int]:
     """Return what is left below each limit that this process is under."""
     try:
         line = next(text for text in own.read_text().splitlines() if text.startswith("0::"))
@@ -62,7 +63,7 @@ def _cgroup_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """What one run of a network takes.
 
     Attributes
@@ -71,14 +72,14 @@ class Need:
         Most memory that its activations take at one time, inputs included.
     small : float
         Share of the convolutions' arithmetic that a single sample would do in PyTorch's own slow
-        code, see `SMALL`.
+        code, see `MAX_SMALL_INPUT`.
     """
 
     bytes: int
     small: float
 
 
-def need(run: Callable[..., Any], *inputs: Any) -> Need:
+def estimate_need(run: Callable[..., Any], *inputs: Any) -> MemoryNeed:
     """Run something on the meta device and count what it would take.
 
     Parameters
@@ -104,7 +105,9 @@ def need(run: Callable[..., Any], *inputs: Any) -> Need:
             result = func(*args, **(kwargs or {}))
             if "convolution" in func.__name__ and args[0].dim() == 5:
                 data, weight = args[:2]
-                few = data.numel() // data.shape[-1] <= SMALL and max(weight.shape[2:]) <= 3
+                few = (
+                    data.numel() // data.shape[-1] <= MAX_SMALL_INPUT and max(weight.shape[2:]) <= 3
+                )
                 work[few] += result.numel() * weight[0].numel()
             for value in result if isinstance(result, tuple | list) else (result,):
                 if isinstance(value, torch.Tensor):
@@ -125,4 +128,4 @@ def need(run: Callable[..., Any], *inputs: Any) -> Need:
 
     with torch.no_grad(), Count():  # type: ignore[no-untyped-call]
         run(*inputs)
-    return Need(live["peak"], work[True] / max(work[True] + work[False], 1))
+    return MemoryNeed(live["peak"], work[True] / max(work[True] + work[False], 1))

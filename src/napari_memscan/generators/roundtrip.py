@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import JobFailed
-from napari_memscan.generators.decoding import parse
+from napari_memscan.generators.decoding import parse_window
 from napari_memscan.volumes.orientation import from_ras, to_ras
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 
-def roundtrip(generator: LDMGenerator, volume: Array, decode: str = "whole") -> Array:
+def reconstruct_volume(generator: LDMGenerator, volume: Array, decode: str = "whole") -> Array:
     """Encode a volume and decode it again.
 
     Whatever the denoiser has learnt by heart, it comes out through the decoder: a perfect copy of a
@@ -30,7 +30,7 @@ def roundtrip(generator: LDMGenerator, volume: Array, decode: str = "whole") -> 
     volume : array (X, Y, Z), float32
         In [0, 1], RAS, of the recipe's preprocessing.
     decode : str
-        ``whole``, or windows as `decoding.parse` reads them.
+        ``whole``, or windows as `decoding.parse_window` reads them.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def roundtrip(generator: LDMGenerator, volume: Array, decode: str = "whole") -> 
 
     recipe, model = generator.recipe, generator.model
     low, high = recipe.decoded_range or (0.0, 1.0)
-    window = parse(decode)
+    window = parse_window(decode)
     array = np.ascontiguousarray(from_ras(volume, recipe.axes))
     with torch.inference_mode():
         x = torch.from_numpy(array)[None, None].to(generator.device)

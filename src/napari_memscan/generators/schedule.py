@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-class Schedule:
+class SamplingSchedule:
     """A MONAI scheduler set to a number of steps.
 
     DDIM is MONAI's as it is. So is DDPM over all noise levels; over fewer, MONAI's step removes

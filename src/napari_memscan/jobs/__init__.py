@@ -4,45 +4,49 @@ Whoever runs a job sees its progress in what it yields and stops it by not askin
 finished is on disk; the same call goes on from there and gives the same bytes.
 """
 
-from napari_memscan.jobs.mitigation.mitigation import mitigation
-from napari_memscan.jobs.models.convert import convert
-from napari_memscan.jobs.models.create_study import create
-from napari_memscan.jobs.progress import Progress, run
-from napari_memscan.jobs.release.release import Preview, preview, release
-from napari_memscan.jobs.release.report import report
-from napari_memscan.jobs.replacement.regenerate import flagged, regenerate, regenerate_all
-from napari_memscan.jobs.replacement.until_clean import screened, until_clean
-from napari_memscan.jobs.sampling.generate import generate
-from napari_memscan.jobs.scan.deduplicate import deduplicate
-from napari_memscan.jobs.scan.embed import embed
-from napari_memscan.jobs.scan.membership import membership
-from napari_memscan.jobs.scan.metrics import evidence
-from napari_memscan.jobs.scan.scan import scan, vector
-from napari_memscan.jobs.scan.selftest import selftest
-from napari_memscan.jobs.training.train import train
+from napari_memscan.jobs.mitigation.mitigation import evaluate_mitigation
+from napari_memscan.jobs.models.convert import convert_checkpoint
+from napari_memscan.jobs.models.new_study import create_study
+from napari_memscan.jobs.progress import Progress, run_job
+from napari_memscan.jobs.release.release import ReleasePreview, preview_release, release_volumes
+from napari_memscan.jobs.release.report import report_study
+from napari_memscan.jobs.replacement.regenerate import (
+    list_flagged,
+    regenerate_sample,
+    regenerate_samples,
+)
+from napari_memscan.jobs.replacement.until_clean import generate_until_clean, screen_samples
+from napari_memscan.jobs.sampling.generate import generate_volumes
+from napari_memscan.jobs.scan.deduplicate import deduplicate_cohort
+from napari_memscan.jobs.scan.embed import embed_cohort
+from napari_memscan.jobs.scan.membership import evaluate_membership
+from napari_memscan.jobs.scan.metrics import evaluate_metrics
+from napari_memscan.jobs.scan.scan import embed_volume, scan_study
+from napari_memscan.jobs.scan.selftest import run_selftest
+from napari_memscan.jobs.training.train import train_model
 
 __all__ = [
-    "Preview",
     "Progress",
-    "convert",
-    "create",
-    "deduplicate",
-    "embed",
-    "evidence",
-    "flagged",
-    "generate",
-    "membership",
-    "mitigation",
-    "preview",
-    "regenerate",
-    "regenerate_all",
-    "release",
-    "report",
-    "run",
-    "scan",
-    "screened",
-    "selftest",
-    "train",
-    "until_clean",
-    "vector",
+    "ReleasePreview",
+    "convert_checkpoint",
+    "create_study",
+    "deduplicate_cohort",
+    "embed_cohort",
+    "embed_volume",
+    "evaluate_membership",
+    "evaluate_metrics",
+    "evaluate_mitigation",
+    "generate_until_clean",
+    "generate_volumes",
+    "list_flagged",
+    "preview_release",
+    "regenerate_sample",
+    "regenerate_samples",
+    "release_volumes",
+    "report_study",
+    "run_job",
+    "run_selftest",
+    "scan_study",
+    "screen_samples",
+    "train_model",
 ]

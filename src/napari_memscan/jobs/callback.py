@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import Callback
 
-from napari_memscan.detection.training_gauge import Embed, MemorisationGauge
+from napari_memscan.detection.training_gauge import Embed, MemorisationMonitor
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.training.monitor import Row, write_log
+from napari_memscan.jobs.training.monitor import MonitorRecord, write_log
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -90,8 +90,8 @@ class MemorisationCallback(Callback):
         self.sample, self.every, self.unit = sample, every, unit
         self.limit, self.stop, self.folder = limit, stop, folder
         self.losses, self.seed = losses, seed
-        self.gauge = MemorisationGauge(embed).fit(training, validation)
-        self.rows: list[Row] = []
+        self.gauge = MemorisationMonitor(embed).fit(training, validation)
+        self.rows: list[MonitorRecord] = []
 
     def on_train_batch_end(
         self,
@@ -120,7 +120,7 @@ class MemorisationCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the looks of a checkpoint."""
-        self.rows = [Row(**values) for values in state_dict["rows"]]
+        self.rows = [MonitorRecord(**values) for values in state_dict["rows"]]
 
     def _look(self, trainer: Trainer, module: LightningModule, at: int) -> None:
         row = self._row(trainer, module, at) if trainer.is_global_zero else None
@@ -140,7 +140,7 @@ class MemorisationCallback(Callback):
         elif self.stop:
             trainer.should_stop = True
 
-    def _row(self, trainer: Trainer, module: LightningModule, at: int) -> Row:
+    def _row(self, trainer: Trainer, module: LightningModule, at: int) -> MonitorRecord:
         import torch
         from lightning.pytorch.utilities.seed import isolate_rng
 
@@ -157,7 +157,7 @@ class MemorisationCallback(Callback):
             for part, training in modes:
                 part.training = training
         seen, unseen = (trainer.callback_metrics.get(name) for name in self.losses)
-        return Row.of(
+        return MonitorRecord.of(
             at,
             reading,
             self.gauge,

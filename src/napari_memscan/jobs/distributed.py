@@ -22,24 +22,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=7)
+PEER_TIMEOUT = timedelta(days=7)
 """Processes wait for each other so long; one that dies ends the others at once."""
 
-STARTED = (
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID",
-    "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_LOCALID",
-)  # fmt: skip
+RANK_VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "TORCHELASTIC_RUN_ID",
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_NTASKS",
+    "SLURM_LOCALID",
+)
 """Variables by which torchrun and ``srun`` say that a process is one of several."""
 
-LOOK = 0.2
+POLL_INTERVAL = 0.2
 """Seconds between two looks at how far the others are."""
 
 
-class OtherFailed(JobFailed):
+class PeerFailed(JobFailed):
     """Another process of this job failed, and says itself why."""
 
 
-def place() -> tuple[int, int]:
+def get_rank_and_size() -> tuple[int, int]:
     """Return rank and number of processes, as torchrun or ``srun`` says; (0, 1) for one alone."""
     for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
         if os.environ.get(rank, "").isdecimal() and os.environ.get(size, "").isdecimal():
@@ -48,23 +55,23 @@ def place() -> tuple[int, int]:
 
 
 @contextmanager
-def apart() -> Iterator[tuple[int, int]]:
+def isolate_process() -> Iterator[tuple[int, int]]:
     """Give rank and number of processes; what runs in the block is of this process alone.
 
     For jobs that are shared as wholes, not volume by volume. Lightning, too, asks these variables.
     """
-    found = place()
+    found = get_rank_and_size()
     on_host = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
-    hidden = {name: os.environ.pop(name) for name in STARTED if name in os.environ}
+    hidden = {name: os.environ.pop(name) for name in RANK_VARIABLES if name in os.environ}
     if found[1] > 1:
-        _take_gpu(on_host)
+        _select_gpu(on_host)
     try:
         yield found
     finally:
         os.environ.update(hidden)
 
 
-def _take_gpu(on_host: int) -> None:
+def _select_gpu(on_host: int) -> None:
     """Make "cuda" without a number that of this process."""
     import torch
 
@@ -72,7 +79,7 @@ def _take_gpu(on_host: int) -> None:
         torch.cuda.set_device(on_host % torch.cuda.device_count())
 
 
-class Processes:
+class ProcessGroup:
     """The processes that work on one job; by default one alone.
 
     Attributes
@@ -112,12 +119,12 @@ class Processes:
                 answer = (True, make())
             except MemscanError as error:
                 answer, failure = (False, str(error)), error
-        with _together():
+        with _explain_lost_peer():
             fine, value = self._fabric.broadcast(answer)
         if failure is not None:
             raise failure
         if not fine:
-            raise OtherFailed(str(value))
+            raise PeerFailed(str(value))
         return value
 
     @contextmanager
@@ -135,9 +142,9 @@ class Processes:
             try:
                 self.share(lambda: stack.enter_context(study.lock(what)))
                 yield
-                with _together():
+                with _explain_lost_peer():
                     self._fabric.barrier()
-            except OtherFailed:
+            except PeerFailed:
                 raise
             except BaseException:
                 with suppress(RuntimeError):
@@ -149,7 +156,7 @@ class Processes:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         host = os.environ["MASTER_ADDR"]
-        with _together():
+        with _explain_lost_peer():
             mine = TCPStore(host, 0, is_master=True) if self.first else None
             port = self._fabric.broadcast(mine.port if mine else 0)
             return mine or TCPStore(host, port, is_master=False)
@@ -158,7 +165,7 @@ class Processes:
         """Tell the others that one more unit is done."""
         self._finished += 1
         if self._store is not None:
-            with _together():
+            with _explain_lost_peer():
                 self._store.add("done", 1)
 
     def count(self) -> int:
@@ -171,9 +178,9 @@ class Processes:
         """
         if self._store is None:
             return self._finished
-        with _together():
+        with _explain_lost_peer():
             if self._store.add("failed", 0):
-                raise OtherFailed("another process of this job has failed; see its message.")
+                raise PeerFailed("another process of this job has failed; see its message.")
             return int(self._store.add("done", 0))
 
     def rest(self, total: int) -> Iterator[int]:
@@ -185,19 +192,19 @@ class Processes:
                 yield last
             before = last
             if last < total:
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
 
 
-def current() -> Processes:
+def join_process_group() -> ProcessGroup:
     """Return the processes this one was started with."""
-    rank, size = place()
+    rank, size = get_rank_and_size()
     if size == 1:
-        return Processes()
-    return Processes(rank, size, _fabric(rank, size))
+        return ProcessGroup()
+    return ProcessGroup(rank, size, _launch_fabric(rank, size))
 
 
 @lru_cache
-def _fabric(rank: int, size: int) -> Any:
+def _launch_fabric(rank: int, size: int) -> Any:
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning.fabric.strategies import DDPStrategy
@@ -205,22 +212,22 @@ def _fabric(rank: int, size: int) -> Any:
     # Of no use to who only wants volumes.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    here = _on_this_host(size)
-    with _together():
+    here = _count_local_processes(size)
+    with _explain_lost_peer():
         by = TorchElasticEnvironment() if "RANK" in os.environ else SLURMEnvironment(False)
         fabric = Fabric(
             accelerator="cpu",
-            strategy=DDPStrategy(process_group_backend="gloo", timeout=PATIENCE),
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=PEER_TIMEOUT),
             devices=here,
             num_nodes=size // here,
             plugins=[by],
         )
         fabric.launch()  # The processes are there already: this only makes them meet.
-    _take_gpu(fabric.local_rank)
+    _select_gpu(fabric.local_rank)
     return fabric
 
 
-def _on_this_host(size: int) -> int:
+def _count_local_processes(size: int) -> int:
     """Return how many processes each host has."""
     if "RANK" in os.environ:
         return int(os.environ.get("LOCAL_WORLD_SIZE") or size)
@@ -228,14 +235,14 @@ def _on_this_host(size: int) -> int:
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def _explain_lost_peer() -> Iterator[None]:
     """Say what it means when the others cannot be reached."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         if isinstance(error, MemscanError):
             raise
-        raise OtherFailed(
+        raise PeerFailed(
             f"another process of this job has ended or cannot be reached ({error}). See its "
             "message; the same command goes on where this one stopped."
         ) from error

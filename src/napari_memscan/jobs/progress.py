@@ -29,7 +29,7 @@ class Progress:
     note: str = ""
 
 
-def run(job: Generator[Any, None, R]) -> R:
+def run_job(job: Generator[Any, None, R]) -> R:
     """Run a job to its end and return what it returns."""
     while True:
         try:

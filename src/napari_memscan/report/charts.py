@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.exploration.threshold_curve import Curve, Explored, explore, reaching
-from napari_memscan.report.conclusion import level_word
-from napari_memscan.report.figures import png_of
+from napari_memscan.detection.exploration.threshold_curve import (
+    RarefactionCurve,
+    ThresholdCounts,
+    count_above_threshold,
+    is_threshold_inclusive,
+)
+from napari_memscan.report.conclusion import name_threshold
+from napari_memscan.report.figures import render_png
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+    from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
     from napari_memscan.detection.results.scan_result import ScanResult
 
-POINTS = 160
+N_SWEEP_POINTS = 160
 """Thresholds of a sweep."""
 DARK, MIDDLE, LIGHT = "#1c1f23", "#7b8794", "#d0d6dd"
-MARKS = {"copy": "o", "near-duplicate": "s", "novel": "^"}
+LABEL_MARKERS = {"copy": "o", "near-duplicate": "s", "novel": "^"}
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class ThresholdSweep:
     """What every threshold would call.
 
     Attributes
@@ -33,7 +38,7 @@ class Sweep:
         Thresholds in rising order.
     """
 
-    at: tuple[Explored, ...]
+    at: tuple[ThresholdCounts, ...]
 
     @property
     def thresholds(self) -> Floats:
@@ -57,18 +62,20 @@ class Sweep:
         return self.error * self.at[0].n
 
 
-def sweep(result: ScanResult) -> Sweep:
+def compute_threshold_sweep(result: ScanResult) -> ThresholdSweep:
     """Return what every threshold from the lowest to the highest value would call."""
     values, null = [result.value(s) for s in result.samples], result.null
     every = [*values, *null]
-    grid = np.linspace(min(every), max(every), POINTS)
+    grid = np.linspace(min(every), max(every), N_SWEEP_POINTS)
     if result.threshold is not None and grid[0] < result.threshold < grid[-1]:
         grid = np.sort(np.append(grid, result.threshold))
-    at_or_above = reaching(result)
-    return Sweep(tuple(explore(values, null, float(t), reaching=at_or_above) for t in grid))
+    at_or_above = is_threshold_inclusive(result)
+    return ThresholdSweep(
+        tuple(count_above_threshold(values, null, float(t), reaching=at_or_above) for t in grid)
+    )
 
 
-def thresholds(result: ScanResult, found: Sweep) -> bytes:
+def draw_threshold_sweep(result: ScanResult, found: ThresholdSweep) -> bytes:
     """Draw how many volumes every threshold calls, and how many of them by chance."""
     from matplotlib.figure import Figure
 
@@ -77,10 +84,23 @@ def thresholds(result: ScanResult, found: Sweep) -> bytes:
     upper: Any
     lower: Any
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    upper.plot(x, found.called, color=DARK, linewidth=2.2, label="synthetic volumes called",
-               drawstyle="steps-post")  # fmt: skip
-    upper.plot(x, chance, color=MIDDLE, linewidth=1.8, linestyle=":", drawstyle="steps-post",
-               label="expected if nothing were memorised")  # fmt: skip
+    upper.plot(
+        x,
+        found.called,
+        color=DARK,
+        linewidth=2.2,
+        label="synthetic volumes called",
+        drawstyle="steps-post",
+    )
+    upper.plot(
+        x,
+        chance,
+        color=MIDDLE,
+        linewidth=1.8,
+        linestyle=":",
+        drawstyle="steps-post",
+        label="expected if nothing were memorised",
+    )
     upper.fill_between(
         x, low, high, color=LIGHT, label="95 % interval of that", step="post", zorder=1
     )
@@ -104,14 +124,14 @@ def thresholds(result: ScanResult, found: Sweep) -> bytes:
                 color="black",
                 linestyle="--",
                 linewidth=1.6,
-                label=f"the rule's: {level_word(result)} {result.threshold:.{digits}f}",
+                label=f"the rule's: {name_threshold(result)} {result.threshold:.{digits}f}",
             )
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside upper left", ncols=2)
-    return png_of(figure)
+    return render_png(figure)
 
 
-def grown(curve: Curve) -> bytes:
+def draw_rarefaction(curve: RarefactionCurve) -> bytes:
     """Draw how many training volumes have a copy over the number of synthetic volumes."""
     from matplotlib.figure import Figure
 
@@ -133,10 +153,10 @@ def grown(curve: Curve) -> bytes:
     axes.set_xlabel("synthetic volumes")
     axes.set_ylabel("training volumes with a copy")
     figure.legend(fontsize=8, loc="outside upper left", ncols=3)
-    return png_of(figure)
+    return render_png(figure)
 
 
-def planted(test: SelfTest) -> bytes:
+def draw_selftest(test: SelfTest) -> bytes:
     """Draw which share of each kind of planted volume was called, with 95 % intervals."""
     from matplotlib.figure import Figure
 
@@ -149,7 +169,7 @@ def planted(test: SelfTest) -> bytes:
             share,
             place,
             xerr=[[max(share - 100 * low, 0)], [max(100 * high - share, 0)]],
-            fmt=MARKS[row.label],
+            fmt=LABEL_MARKERS[row.label],
             color=DARK,
             markerfacecolor={"copy": DARK, "near-duplicate": "white", "novel": LIGHT}[row.label],
             markersize=6,
@@ -157,7 +177,7 @@ def planted(test: SelfTest) -> bytes:
             linewidth=1.2,
         )
     axes.axvline(100 * test.level, color=MIDDLE, linestyle="--", linewidth=1.4)
-    axes.set_yticks(range(len(rows)), [kind_name(row) for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [format_kind(row) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
@@ -171,10 +191,10 @@ def planted(test: SelfTest) -> bytes:
         fontsize=9,
         loc="left",
     )
-    return png_of(figure)
+    return render_png(figure)
 
 
-def kind_name(row: KindResult) -> str:
+def format_kind(row: PerturbationResult) -> str:
     """Return what a kind of planted volume is called beside others."""
     if row.label == "novel":
         return f"unrelated, {row.kind}"

@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from napari_memscan.detection.results.calibration_record import RuleResult
     from napari_memscan.detection.results.scan_result import ScanResult
 
-UNPROVEN = (
+NO_PROOF = (
     "That is no proof that none is a copy: the search sees only what it was made to see, and a "
     "self-test says how much that is."
 )
 
 
-def deciding(result: ScanResult) -> RuleResult:
+def find_deciding_rule(result: ScanResult) -> RuleResult:
     """Return the rule whose verdicts a scan gives."""
     return next(rule for rule in result.rules if rule.decides)
 
 
-def level_word(result: ScanResult) -> str:
+def name_threshold(result: ScanResult) -> str:
     """Return what the threshold of the deciding rule is called."""
     return "called from" if result.rule == "conformal" else "tau"
 
 
-def class_limits(result: ScanResult) -> dict[str, float]:
+def get_class_limits(result: ScanResult) -> dict[str, float]:
     """Return the class limits on scores that are known, by what they are called."""
     c = result.calibration
     if c is None or result.measure != "score":
@@ -33,24 +33,24 @@ def class_limits(result: ScanResult) -> dict[str, float]:
     return {} if c.novel_limit is None else {"novel up to": c.novel_limit}
 
 
-def no_power(result: ScanResult) -> str:
+def explain_no_power(result: ScanResult) -> str:
     """Return why nothing could be called however near it is; empty where something could."""
-    told = deciding(result).note or next(
+    told = find_deciding_rule(result).note or next(
         (text for text in result.warnings if text.startswith("no power")), ""
     )
     return told.rstrip(".")
 
 
-def by_chance(result: ScanResult) -> float | None:
+def get_chance_share(result: ScanResult) -> float | None:
     """Return the share that the deciding rule calls if nothing is memorised; None if none."""
     if result.rule == "size-matched":
         return 1 - result.quantile
     return result.null_floor_copies
 
 
-def promise(result: ScanResult) -> str:
+def describe_error_guarantee(result: ScanResult) -> str:
     """Say, as a sentence, what the deciding rule holds its mistakes to."""
-    chance = deciding(result).by_chance
+    chance = find_deciding_rule(result).by_chance
     if result.rule != "conformal":
         return f"By chance it calls {chance}."
     return (
@@ -61,7 +61,7 @@ def promise(result: ScanResult) -> str:
     )
 
 
-def stale(result: ScanResult, selftest: SelfTest | None) -> bool:
+def is_selftest_stale(result: ScanResult, selftest: SelfTest | None) -> bool:
     """Return whether a self-test measured another detector than the one that scanned.
 
     Of one that an older version measured, or of such a scan, nobody can tell; of a scan without
@@ -73,7 +73,7 @@ def stale(result: ScanResult, selftest: SelfTest | None) -> bool:
     return c is None or not c.detector_hash or c.detector_hash != selftest.detector_hash
 
 
-def stricter(result: ScanResult, selftest: SelfTest) -> str:
+def compare_with_selftest(result: ScanResult, selftest: SelfTest) -> str:
     """Say how much more a scan asks of a volume than its self-test does; empty where it does not.
 
     A self-test judges one volume at a time. The procedure of Benjamini and Hochberg compares the
@@ -100,17 +100,17 @@ def stricter(result: ScanResult, selftest: SelfTest) -> str:
     return text + "."
 
 
-def headline(result: ScanResult) -> str:
+def compose_headline(result: ScanResult) -> str:
     """Say in a few words what a scan found: the first line of a report."""
     called = result.n_copies + result.n_near
-    if no_power(result) and not any(
+    if explain_no_power(result) and not any(
         s.verdict in ("copy", "near-duplicate") for s in result.samples
     ):
         return "No answer"
     if not called:
         undecided = result.count("undecided")
         return "No copies called" + (f", {undecided} undecided" if undecided else "")
-    c, floor = result.calibration, by_chance(result) or 0.0
+    c, floor = result.calibration, get_chance_share(result) or 0.0
     if c is not None and c.assumption_shifted:
         return "Possible copies, of unknown error rate"
     if result.rule != "conformal" and result.copies_interval[0] <= floor:
@@ -118,19 +118,21 @@ def headline(result: ScanResult) -> str:
     return "Copies found"
 
 
-def answer(result: ScanResult) -> str:
+def compose_conclusion(result: ScanResult) -> str:
     """Say in plain words what the numbers do and do not show."""
-    stopped = no_power(result)
+    stopped = explain_no_power(result)
     decided = any(s.verdict in ("copy", "near-duplicate") for s in result.samples)
     if stopped and not decided:
         return (
             f"No answer: {stopped}. The list below is in order of nearness all the same; look at "
             "its first pairs."
         )
-    return _bounded(result) if result.rule == "conformal" else _thresholded(result)
+    return (
+        _conclude_conformal(result) if result.rule == "conformal" else _conclude_threshold(result)
+    )
 
 
-def _bounded(result: ScanResult) -> str:
+def _conclude_conformal(result: ScanResult) -> str:
     undecided, called = result.count("undecided"), result.n_copies + result.n_near
     low, high = result.copies_interval
     n = result.n_synthetic
@@ -142,8 +144,8 @@ def _bounded(result: ScanResult) -> str:
     if undecided:
         found += " That is not novel: a person should read them too."
     if not called:
-        return f"{found} {UNPROVEN}"
-    text = f"{found} {promise(result)}"
+        return f"{found} {NO_PROOF}"
+    text = f"{found} {describe_error_guarantee(result)}"
     calibration = result.calibration
     if calibration is not None and calibration.assumption_shifted:
         return (
@@ -157,7 +159,7 @@ def _bounded(result: ScanResult) -> str:
     )
 
 
-def _thresholded(result: ScanResult) -> str:
+def _conclude_threshold(result: ScanResult) -> str:
     k, n = result.n_copies, result.n_synthetic
     low, high = result.copies_interval
     found = (
@@ -165,8 +167,8 @@ def _thresholded(result: ScanResult) -> str:
         "called copies."
     )
     if not k:
-        return f"{found} {UNPROVEN}"
-    floor = by_chance(result) or 0.0
+        return f"{found} {NO_PROOF}"
+    floor = get_chance_share(result) or 0.0
     if result.copies_interval[0] > floor:
         return (
             f"{found} That is more than the {floor:.0%} this rule calls by chance: this model has "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OPEN = "*To be filled in by the publisher.*"
+UNANSWERED = "*To be filled in by the publisher.*"
 
-ASKED = {
+PUBLISHER_QUESTIONS = {
     "purpose": "For what purpose was the dataset created?",
     "creators": "Who created it, and on behalf of whom?",
     "funding": "Who funded it?",
@@ -25,10 +25,10 @@ ASKED = {
 """What only the publisher knows: answered in ``study.toml``, since a file that is changed after
 the release no longer fits its hash."""
 
-Questions = Sequence[tuple[str, str]]
+AnsweredQuestions = Sequence[tuple[str, str]]
 
 
-def datasheet(
+def compose_datasheet(
     manifest: Mapping[str, Any],
     generator: str,
     shapes: Sequence[str],
@@ -45,7 +45,7 @@ def datasheet(
     shapes : sequence of str
         Which shapes and voxel sizes occur, and how often.
     answers : mapping, optional
-        Of the publisher, by the names in `ASKED`; Markdown.
+        Of the publisher, by the names in `PUBLISHER_QUESTIONS`; Markdown.
 
     Returns
     -------
@@ -53,18 +53,20 @@ def datasheet(
         What the study does not know stands there as open.
     """
     parts = [
-        f"# Datasheet: {_plain(manifest['title'])}",
+        f"# Datasheet: {_escape_markdown(manifest['title'])}",
         "After Gebru et al., *Datasheets for Datasets* (2018, arXiv 1803.09010). Written by "
         f"napari-memscan {manifest['memscan']} from what the study knows.",
     ]
     given = answers or {}
 
-    def asked(*names: str) -> Questions:
-        return [(ASKED[name], given.get(name, "").strip() or OPEN) for name in names]
+    def asked(*names: str) -> AnsweredQuestions:
+        return [
+            (PUBLISHER_QUESTIONS[name], given.get(name, "").strip() or UNANSWERED) for name in names
+        ]
 
     for heading, questions in (
         ("Motivation", asked("purpose", "creators", "funding")),
-        ("Composition", [*_composition(manifest, shapes), *asked("people")]),
+        ("Composition", [*_answer_composition(manifest, shapes), *asked("people")]),
         (
             "Collection process",
             [
@@ -72,9 +74,9 @@ def datasheet(
                 *asked("model", "period", "ethics", "consent"),
             ],
         ),
-        ("Preprocessing, cleaning, labelling", _cleaning(manifest)),
-        ("Uses", [*asked("uses"), *_uses()]),
-        ("Distribution", [*asked("distribution"), *_distribution(manifest)]),
+        ("Preprocessing, cleaning, labelling", _answer_cleaning(manifest)),
+        ("Uses", [*asked("uses"), *_answer_uses()]),
+        ("Distribution", [*asked("distribution"), *_answer_distribution(manifest)]),
         ("Maintenance", asked("maintainer", "updates", "contact")),
     ):
         parts.append(f"## {heading}")
@@ -82,7 +84,7 @@ def datasheet(
     return "\n\n".join(parts) + "\n"
 
 
-def _composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> Questions:
+def _answer_composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> AnsweredQuestions:
     selection, scan = manifest["selection"], manifest["scan"]
     return (
         (
@@ -92,10 +94,13 @@ def _composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> Question
         ("How many are there?", f"{selection['released']}: {'; '.join(shapes)}."),
         (
             "Is it a sample from a larger set?",
-            f"Yes, and not a random one. {selection['generated']} volumes were made; "
-            f"{sum(selection['rejected'].values())} were rejected ({_reasons(selection)}) and "
-            f"{selection['left_out']} passed but were not wanted. Rejecting volumes that are near "
-            "to a training volume thins out what the training data have most of.",
+            (
+                f"Yes, and not a random one. {selection['generated']} volumes were made;"
+                f" {sum(selection['rejected'].values())} were rejected"
+                f" ({_format_reasons(selection)}) and {selection['left_out']} passed but were not"
+                " wanted. Rejecting volumes that are near to a training volume thins out what the"
+                " training data have most of."
+            ),
         ),
         (
             "What data does each consist of?",
@@ -111,8 +116,10 @@ def _composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> Question
         ("Are there recommended splits?", "No."),
         (
             "Are there errors, noise or redundancies?",
-            "Not searched for. Volumes were not compared with one another, and nobody has judged "
-            "here whether their anatomy is right.",
+            (
+                "Not searched for. Volumes were not compared with one another, and nobody has"
+                " judged here whether their anatomy is right."
+            ),
         ),
         (
             "Does it hold data that might be confidential, or identify individuals?",
@@ -124,7 +131,7 @@ def _composition(manifest: Mapping[str, Any], shapes: Sequence[str]) -> Question
     )
 
 
-def _cleaning(manifest: Mapping[str, Any]) -> Questions:
+def _answer_cleaning(manifest: Mapping[str, Any]) -> AnsweredQuestions:
     scan, policy = manifest["scan"], manifest["policy"]
     decisions, test, assumption = (
         manifest["decisions"],
@@ -170,7 +177,7 @@ def _cleaning(manifest: Mapping[str, Any]) -> Questions:
     )
 
 
-def _uses() -> Questions:
+def _answer_uses() -> AnsweredQuestions:
     return (
         (
             "What could go wrong in its use?",
@@ -185,9 +192,12 @@ def _uses() -> Questions:
     )
 
 
-def _distribution(manifest: Mapping[str, Any]) -> Questions:
+def _answer_distribution(manifest: Mapping[str, Any]) -> AnsweredQuestions:
     return (
-        ("Under which licence?", _plain(manifest["license"].strip().splitlines()[0]) + "."),
+        (
+            "Under which licence?",
+            _escape_markdown(manifest["license"].strip().splitlines()[0]) + ".",
+        ),
         (
             "How can it be verified?",
             "`memscan verify FOLDER`, or `sha256sum -c SHA256SUMS` inside the folder.",
@@ -195,10 +205,10 @@ def _distribution(manifest: Mapping[str, Any]) -> Questions:
     )
 
 
-def _reasons(selection: Mapping[str, Any]) -> str:
+def _format_reasons(selection: Mapping[str, Any]) -> str:
     return ", ".join(f"{why}: {k}" for why, k in selection["rejected"].items()) or "no reason"
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Return a text without what Markdown or HTML would take for its own."""
     return " ".join("".join(f"\\{c}" if c in "\\`*_[]<>#|" else c for c in text).split())

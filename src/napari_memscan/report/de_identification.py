@@ -12,10 +12,10 @@ from napari_memscan.review.events import Decision
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.report.supplementary import Attached
+    from napari_memscan.report.supplementary import SupplementaryResults
 
 
-def disclosed(result: ScanResult, names: Mapping[str, str], scrub: Scrubber) -> ScanResult:
+def deidentify_scan(result: ScanResult, names: Mapping[str, str], scrub: Scrubber) -> ScanResult:
     """Return a scan without paths, names of training volumes and poses; all numbers stay.
 
     Parameters
@@ -59,7 +59,7 @@ def disclosed(result: ScanResult, names: Mapping[str, str], scrub: Scrubber) -> 
     )
 
 
-def disclosed_selftest(selftest: SelfTest | None, scrub: Scrubber) -> SelfTest | None:
+def deidentify_selftest(selftest: SelfTest | None, scrub: Scrubber) -> SelfTest | None:
     """Return a self-test whose texts name nobody."""
     if selftest is None:
         return None
@@ -68,9 +68,9 @@ def disclosed_selftest(selftest: SelfTest | None, scrub: Scrubber) -> SelfTest |
     )
 
 
-def disclosed_attached(
-    attached: Attached, names: Mapping[str, str], scrub: Scrubber, named: bool
-) -> Attached:
+def deidentify_supplementary(
+    attached: SupplementaryResults, names: Mapping[str, str], scrub: Scrubber, named: bool
+) -> SupplementaryResults:
     """Return what stands beside a scan without names, and without what each volume scored.
 
     Parameters
@@ -107,7 +107,7 @@ def disclosed_attached(
         )
     return replace(
         attached,
-        selftest=disclosed_selftest(attached.selftest, scrub),
+        selftest=deidentify_selftest(attached.selftest, scrub),
         evidence=evidence,
         membership=membership,
         readers=readers,
@@ -115,7 +115,7 @@ def disclosed_attached(
     )
 
 
-def disclosed_decision(decision: Decision, reader: str, named: bool) -> Decision:
+def deidentify_decision(decision: Decision, reader: str, named: bool) -> Decision:
     """Return a decision without note and evidence; without its time, too, unless readers are named.
 
     Parameters

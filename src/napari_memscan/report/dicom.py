@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_memscan.files import replacing
+from napari_memscan.files import write_atomically
 from napari_memscan.volumes.reader import read_volume
 
 if TYPE_CHECKING:
     from napari_memscan.volumes.volume import Volume
 
-DICOM = "dicom"
+DICOM_FOLDER = "dicom"
 """Folder of the series in a release; one below it for each volume."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-LARGEST = 2**16 - 1
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+MAX_STORED_VALUE = 2**16 - 1
 
 
-def series_folder(file: str) -> str:
+def get_series_folder(file: str) -> str:
     """Return the folder of a volume's series, by the volume's file in the release."""
-    return f"{DICOM}/{PurePosixPath(file).name.removesuffix('.nii.gz')}"
+    return f"{DICOM_FOLDER}/{PurePosixPath(file).name.removesuffix('.nii.gz')}"
 
 
 def write_series(folder: Path, file: str) -> None:
@@ -38,12 +38,12 @@ def write_series(folder: Path, file: str) -> None:
     file : str
         The volume in it.
     """
-    for name, data in series(folder, file):
-        with replacing(folder / name) as part:
+    for name, data in encode_series(folder, file):
+        with write_atomically(folder / name) as part:
             part.write_bytes(data)
 
 
-def differing(folder: Path, file: str, sums: dict[str, str]) -> Iterator[str]:
+def find_differing_slices(folder: Path, file: str, sums: dict[str, str]) -> Iterator[str]:
     """Yield files of a series that are not what `write_series` writes of the volume beside it.
 
     Parameters
@@ -53,7 +53,7 @@ def differing(folder: Path, file: str, sums: dict[str, str]) -> Iterator[str]:
     sums : dict of str to str
         All files of the release with their SHA-256; those of the series are taken out.
     """
-    for name, data in series(folder, file):
+    for name, data in encode_series(folder, file):
         digest = sums.pop(name, None)
         if digest is None:
             yield f"{name}: missing"
@@ -61,7 +61,7 @@ def differing(folder: Path, file: str, sums: dict[str, str]) -> Iterator[str]:
             yield f"{name}: holds something else than {file} and its voxel size"
 
 
-def series(folder: Path, file: str) -> Iterator[tuple[str, bytes]]:
+def encode_series(folder: Path, file: str) -> Iterator[tuple[str, bytes]]:
     """Yield the slices of a volume of a release: path in the release, and bytes.
 
     Voxels are whole numbers from 0 to 65535 with one slope and intercept a volume (the value is
@@ -70,27 +70,29 @@ def series(folder: Path, file: str) -> Iterator[tuple[str, bytes]]:
     """
     volume = read_volume(folder / file)
     key = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-    slope, intercept = _scale(volume)
+    slope, intercept = _compute_rescale(volume)
     stored = np.rint((volume.data.astype(np.float64) - float(intercept)) / float(slope))
-    pixels = stored.clip(0, LARGEST).astype("<u2")[::-1, ::-1]
-    name = series_folder(file)
+    pixels = stored.clip(0, MAX_STORED_VALUE).astype("<u2")[::-1, ::-1]
+    name = get_series_folder(file)
     for z in range(pixels.shape[2]):
-        data = _slice(volume, pixels[:, :, z].T, z, key, name.split("/")[-1], slope, intercept)
+        data = _encode_slice(
+            volume, pixels[:, :, z].T, z, key, name.split("/")[-1], slope, intercept
+        )
         yield f"{name}/slice-{z + 1:04d}.dcm", data
 
 
-def _scale(volume: Volume) -> tuple[str, str]:
+def _compute_rescale(volume: Volume) -> tuple[str, str]:
     """Return slope and intercept as they are written: texts of at most 16 characters."""
     low, high = float(volume.data.min()), float(volume.data.max())
-    whole = high - low <= LARGEST and bool(np.all(volume.data == np.rint(volume.data)))
+    whole = high - low <= MAX_STORED_VALUE and bool(np.all(volume.data == np.rint(volume.data)))
     if whole:
         return "1", f"{low:.0f}"
     # A little more than needed, so that rounding the text cuts nothing off.
-    step = max((high - low) / (LARGEST - 1), np.finfo(np.float32).tiny)
+    step = max((high - low) / (MAX_STORED_VALUE - 1), np.finfo(np.float32).tiny)
     return f"{step:.9e}", f"{low:.8e}"
 
 
-def _slice(
+def _encode_slice(
     volume: Volume, pixels: np.ndarray, z: int, key: str, name: str, slope: str, intercept: str
 ) -> bytes:
     from pydicom.dataset import FileDataset, FileMetaDataset
@@ -102,15 +104,22 @@ def _slice(
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SECONDARY_CAPTURE
     meta.MediaStorageSOPInstanceUID = uid("slice", z)
-    meta.TransferSyntaxUID = EXPLICIT_LITTLE
+    meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
     meta.ImplementationClassUID = "2.25.253270929733215129428246838253746125411"
     meta.ImplementationVersionName = "MEMSCAN"
     x, y, depth = (float(f"{size:.9g}") for size in volume.spacing or (1.0, 1.0, 1.0))
     said = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
     said.ImageType = ["DERIVED", "SECONDARY"]
     said.SOPClassUID, said.SOPInstanceUID = SECONDARY_CAPTURE, meta.MediaStorageSOPInstanceUID
-    for empty in ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
-                  "PatientBirthDate", "PatientSex", "StudyID"):  # fmt: skip
+    for empty in (
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyID",
+    ):
         setattr(said, empty, "")
     said.Modality, said.ConversionType = "OT", "SYN"
     said.SeriesDescription = "Synthetic volume: no person"

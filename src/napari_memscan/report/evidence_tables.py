@@ -8,47 +8,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_memscan.detection.evidence import metric_of
-from napari_memscan.detection.exploration.threshold_curve import explore, reaching
+from napari_memscan.detection.evidence import get_metric
+from napari_memscan.detection.exploration.threshold_curve import (
+    count_above_threshold,
+    is_threshold_inclusive,
+)
 from napari_memscan.errors import BadInput
-from napari_memscan.report.tables import Table, between, percent, rate
+from napari_memscan.report.tables import TextTable, format_interval, format_percent, format_rate
 from napari_memscan.review.events import DECISIONS
 
 if TYPE_CHECKING:
     from napari_memscan.detection.evidence import Metric, MetricResult
     from napari_memscan.detection.membership.result import MembershipResult
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.report.supplementary import Evidence
-    from napari_memscan.review.findings import Findings
+    from napari_memscan.report.supplementary import PublishedMetrics
+    from napari_memscan.review.findings import ReaderStudyFindings
 
-UNREAD, DISAGREE = "not read", "readers disagree"
-WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
+NOT_READ, READERS_DISAGREE = "not read", "readers disagree"
+VERDICTS_WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
 
 
-def read(pairs: Iterable[tuple[str, str]]) -> Table:
+def tabulate_decisions(pairs: Iterable[tuple[str, str]]) -> TextTable:
     """Return what people said of the program's verdicts.
 
     Parameters
     ----------
     pairs : iterable of (str, str)
-        Verdict and decision of each volume, or `DISAGREE`; an empty decision is not read.
+        Verdict and decision of each volume, or `READERS_DISAGREE`; an empty decision is not read.
     """
-    counts = Counter((verdict, decision or UNREAD) for verdict, decision in pairs)
-    disagree = any(decision == DISAGREE for _, decision in counts)
-    columns = (*DECISIONS, *((DISAGREE,) if disagree else ()), UNREAD)
+    counts = Counter((verdict, decision or NOT_READ) for verdict, decision in pairs)
+    disagree = any(decision == READERS_DISAGREE for _, decision in counts)
+    columns = (*DECISIONS, *((READERS_DISAGREE,) if disagree else ()), NOT_READ)
     rows = []
-    for verdict in WORST_FIRST:
+    for verdict in VERDICTS_WORST_FIRST:
         row = [counts[verdict, column] for column in columns]
         if sum(row):
             rows.append((verdict, *map(str, row), str(sum(row))))
-    sums = [sum(counts[v, column] for v in WORST_FIRST) for column in columns]
+    sums = [sum(counts[v, column] for v in VERDICTS_WORST_FIRST) for column in columns]
     rows.append(("all", *map(str, sums), str(sum(sums))))
     named = (f"reader: {column}" if column in DECISIONS else column for column in columns)
     head = ("Program's verdict", *named, "all")
-    return Table(head, tuple(rows), tuple(range(1, len(head))), (len(rows) - 1,))
+    return TextTable(head, tuple(rows), tuple(range(1, len(head))), (len(rows) - 1,))
 
 
-def thresholds(result: ScanResult) -> Table:
+def tabulate_thresholds(result: ScanResult) -> TextTable:
     """Return what the rule's threshold and some of the null's own would call."""
     values, null = [result.value(s) for s in result.samples], np.asarray(result.null, float)
     marks: list[tuple[str, float]] = []
@@ -62,7 +65,7 @@ def thresholds(result: ScanResult) -> Table:
     digits = 4 if result.measure == "score" else max(4, result.digits)
     rows = []
     for name, level in marks:
-        at = explore(values, null, level, reaching=reaching(result))
+        at = count_above_threshold(values, null, level, reaching=is_threshold_inclusive(result))
         share = at.error_rate or 0.0
         low, high = at.interval
         rows.append(
@@ -72,7 +75,7 @@ def thresholds(result: ScanResult) -> Table:
                 f"{at.above} of {at.n}",
                 f"{at.n * share:.1f}",
                 f"{at.null_above} of {at.n_null}",
-                f"{percent(share)} ({percent(low)} to {percent(high)})",
+                f"{format_percent(share)} ({format_percent(low)} to {format_percent(high)})",
             )
         )
     head = (
@@ -83,19 +86,21 @@ def thresholds(result: ScanResult) -> Table:
         "Of the null",
         "Error rate (95 % interval)",
     )
-    return Table(head, tuple(rows), (1, 2, 3, 4, 5), (0,) if result.threshold is not None else ())
+    return TextTable(
+        head, tuple(rows), (1, 2, 3, 4, 5), (0,) if result.threshold is not None else ()
+    )
 
 
-def metrics(evidence: Evidence) -> Table:
+def tabulate_metrics(evidence: PublishedMetrics) -> TextTable:
     """Return published metrics with intervals, what they mean, and when they mislead."""
     rows = []
-    for metric, found in _known(evidence):
-        value = "not computed" if found.value is None else _number(found.value, metric.unit)
+    for metric, found in _iterate_known_metrics(evidence):
+        value = "not computed" if found.value is None else _format_number(found.value, metric.unit)
         interval = ""
         if found.interval is not None:
-            low, high = (_number(limit, metric.unit) for limit in found.interval)
+            low, high = (_format_number(limit, metric.unit) for limit in found.interval)
             interval = f"{low} to {high}"
-        expected = "" if found.expected is None else _number(found.expected, metric.unit)
+        expected = "" if found.expected is None else _format_number(found.expected, metric.unit)
         note = f"{found.note} " if found.note else ""
         rows.append(
             (
@@ -107,10 +112,10 @@ def metrics(evidence: Evidence) -> Table:
             )
         )
     head = ("Metric", "Value", "95 % interval", "If nothing were memorised", "How to read it")
-    return Table(head, tuple(rows), (1, 2, 3))
+    return TextTable(head, tuple(rows), (1, 2, 3))
 
 
-def formulas(evidence: Evidence) -> list[tuple[str, str]]:
+def list_formulas(evidence: PublishedMetrics) -> list[tuple[str, str]]:
     """Return formula, source and kind of interval of each metric."""
     return [
         (
@@ -119,26 +124,30 @@ def formulas(evidence: Evidence) -> list[tuple[str, str]]:
             + (f" Interval: {found.rule}." if found.rule else "")
             + (f" Seed {found.seed}." if found.seed is not None else ""),
         )
-        for metric, found in _known(evidence)
+        for metric, found in _iterate_known_metrics(evidence)
     ]
 
 
-def _known(evidence: Evidence) -> Iterator[tuple[Metric, MetricResult]]:
+def _iterate_known_metrics(evidence: PublishedMetrics) -> Iterator[tuple[Metric, MetricResult]]:
     for found in evidence.metrics:
         try:
-            yield metric_of(found.key), found
+            yield get_metric(found.key), found
         except BadInput:  # A study of another version of the program.
             continue
 
 
-def membership(found: MembershipResult) -> Table:
+def tabulate_membership(found: MembershipResult) -> TextTable:
     """Return what each attack found, and the latents alone as its control."""
     rows = []
     for attack in (*found.attacks, found.control):
         s = attack.separation
         rates = "; ".join(
-            f"at {percent(r.fpr)} false: "
-            + (r.reason if r.tpr is None else f"{percent(r.tpr)} ({_shares(r.interval)})")
+            f"at {format_percent(r.fpr)} false: "
+            + (
+                r.reason
+                if r.tpr is None
+                else f"{format_percent(r.tpr)} ({_format_share_interval(r.interval)})"
+            )
             for r in s.rates
         )
         control = attack is found.control
@@ -146,9 +155,9 @@ def membership(found: MembershipResult) -> Table:
             (
                 "control: latents alone" if control else attack.attack,
                 f"{s.auc:.3f}",
-                between(s.interval),
+                format_interval(s.interval),
                 f"{s.p_value:.4f}",
-                f"{percent(s.success_rate)} ({percent(s.success_rate_by_chance)})",
+                f"{format_percent(s.success_rate)} ({format_percent(s.success_rate_by_chance)})",
                 "" if control else rates,
             )
         )
@@ -160,19 +169,19 @@ def membership(found: MembershipResult) -> Table:
         "Success (by chance)",
         "Training volumes recognised",
     )
-    return Table(head, tuple(rows), (1, 2, 3, 4))
+    return TextTable(head, tuple(rows), (1, 2, 3, 4))
 
 
-def attacks(found: MembershipResult) -> list[tuple[str, str]]:
+def list_attacks(found: MembershipResult) -> list[tuple[str, str]]:
     """Return what each attack computes, with its settings."""
     rows = []
     for attack in (*found.attacks, found.control):
-        settings = ", ".join(f"{k} {_plain(v)}" for k, v in attack.settings.items())
+        settings = ", ".join(f"{k} {_format_setting(v)}" for k, v in attack.settings.items())
         rows.append((attack.attack, f"{attack.rule}{f'; {settings}' if settings else ''}"))
     return rows
 
 
-def readers(found: Findings) -> Table:
+def tabulate_readers(found: ReaderStudyFindings) -> TextTable:
     """Return how much each reader did."""
     stages = sorted({stage for reader in found.readers for stage in reader.decisions})
     rows = tuple(
@@ -184,10 +193,10 @@ def readers(found: Findings) -> Table:
         for reader in found.readers
     )
     head = ("Reader", *(f"{stage} decisions" for stage in stages), "Seconds each (median)")
-    return Table(head, rows, tuple(range(1, len(head))))
+    return TextTable(head, rows, tuple(range(1, len(head))))
 
 
-def agreement(found: Findings) -> Table | None:
+def tabulate_agreement(found: ReaderStudyFindings) -> TextTable | None:
     """Return every kappa with its interval; None where fewer than two readers decided."""
     rows = tuple(
         (
@@ -195,8 +204,8 @@ def agreement(found: Findings) -> Table | None:
             stage,
             f"{one.name}'s kappa",
             "not defined" if one.value is None else f"{one.value:.2f}",
-            between(one.interval, 2),
-            "" if one.agreed is None else percent(one.agreed, 0),
+            format_interval(one.interval, 2),
+            "" if one.agreed is None else format_percent(one.agreed, 0),
             str(one.n_cases),
             one.note + (f" {len(one.left_out)} left out, not read by all." if one.left_out else ""),
         )
@@ -206,17 +215,17 @@ def agreement(found: Findings) -> Table | None:
     if not rows:
         return None
     head = ("Readers", "Stage", "Measure", "Value", "95 % interval", "Agree", "Cases", "Note")
-    return Table(head, rows, (3, 4, 5, 6))
+    return TextTable(head, rows, (3, 4, 5, 6))
 
 
-def against(found: Findings) -> Table | None:
+def tabulate_accuracy(found: ReaderStudyFindings) -> TextTable | None:
     """Return the program against each reader, and all against what is known."""
     rows = tuple(
         (
             one.judge,
             one.reference,
-            _rate(one.sensitivity),
-            _rate(one.specificity),
+            _format_accuracy_rate(one.sensitivity),
+            _format_accuracy_rate(one.specificity),
             str(one.n_left_out),
         )
         for one in (*found.against_program, *found.against_truth)
@@ -224,22 +233,26 @@ def against(found: Findings) -> Table | None:
     if not rows:
         return None
     head = ("Judge", "Reference", "Sensitivity", "Specificity", "Left out: unsure, undecided")
-    return Table(head, rows, (2, 3, 4))
+    return TextTable(head, rows, (2, 3, 4))
 
 
-def _rate(value: Any) -> str:
-    return "not known (0 of 0)" if not value.n else f"{rate(value)}, {value.k} of {value.n}"
+def _format_accuracy_rate(value: Any) -> str:
+    return "not known (0 of 0)" if not value.n else f"{format_rate(value)}, {value.k} of {value.n}"
 
 
-def _shares(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+def _format_share_interval(interval: tuple[float, float] | None) -> str:
+    return (
+        ""
+        if interval is None
+        else f"{format_percent(interval[0])} to {format_percent(interval[1])}"
+    )
 
 
-def _number(value: float, unit: str) -> str:
+def _format_number(value: float, unit: str) -> str:
     if unit == "share":
-        return percent(value)
+        return format_percent(value)
     return f"{value:.1f}" if unit == "volumes" else f"{value:.4g}"
 
 
-def _plain(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from napari_memscan.detection.statistics.differences import ALONE
+from napari_memscan.detection.statistics.differences import SINGLE_TRAINING_NOTE
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 MARKERS = ("o", "s", "^", "D", "v")
 
 
-class _Factor(Protocol):
+class _FactorLike(Protocol):
     @property
     def name(self) -> str: ...
     @property
@@ -22,7 +22,7 @@ class _Factor(Protocol):
     def expected(self) -> str: ...
 
 
-class _Answer(Protocol):
+class _AnswerLike(Protocol):
     @property
     def factor(self) -> str: ...
     @property
@@ -43,7 +43,9 @@ class _Answer(Protocol):
     def note(self) -> str: ...
 
 
-def table(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> list[list[Any]]:
+def build_run_table(
+    rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]
+) -> list[list[Any]]:
     """Return one row a run, after a row of names; numbers as the scan gives them.
 
     Parameters
@@ -63,21 +65,25 @@ def table(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> list
     for row in rows:
         line = [row["run"], *(row["values"][name] for name in factors)]
         line += [row["steps"], row["n_training"], row["n"], row["verdicts"]["copy"]]
-        line += [*map(_rounded, row["copies_interval"])]
+        line += [*map(_round_number, row["copies_interval"])]
         line += [row["verdicts"]["near-duplicate"], row["verdicts"]["undecided"], row["n_mem"]]
-        line += [*map(_rounded, row["mem_interval"])]
+        line += [*map(_round_number, row["mem_interval"])]
         for rule in row["rules"]:
-            line += [rule["n"], *map(_rounded, rule["interval"]), _rounded(rule["mem_share"])]
+            line += [
+                rule["n"],
+                *map(_round_number, rule["interval"]),
+                _round_number(rule["mem_share"]),
+            ]
         line += [row["duplicated"], row["called_of_duplicated"], row["validation_loss"]]
         lines.append(line)
     return lines
 
 
-def _rounded(value: float | None) -> float | str:
+def _round_number(value: float | None) -> float | str:
     return "" if value is None else round(value, 6)
 
 
-def table_text(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> str:
+def format_run_table(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) -> str:
     """Return the runs for a terminal."""
     if not rows:
         return "no run is finished yet"
@@ -89,8 +95,9 @@ def table_text(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) ->
     lines = [head]
     for row in rows:
         lines.append(
-            f"{row['run']:{width}}{row['n_training']:9}{row['n']:8}{row['verdicts']['copy']:8}  "
-            f"{_range(row['copies_interval']):18}{row['n_mem']:6}  {_range(row['mem_interval']):18}"
+            f"{row['run']:{width}}{row['n_training']:9}{row['n']:8}{row['verdicts']['copy']:8} "
+            f" {_format_range(row['copies_interval']):18}{row['n_mem']:6} "
+            f" {_format_range(row['mem_interval']):18}"
             + "".join(f"{rule['n']:{wide}}" for rule in row["rules"])
         )
     notes = {
@@ -100,12 +107,12 @@ def table_text(rows: Sequence[Mapping[str, Any]], factors: Mapping[str, Any]) ->
     return "\n".join([*lines, *sorted(notes)])
 
 
-def _range(interval: Sequence[float]) -> str:
+def _format_range(interval: Sequence[float]) -> str:
     low, high = interval
     return f"{low:.1%} to {high:.1%}"
 
 
-def answers_text(answers: Sequence[_Answer], deciding: str) -> str:
+def format_answers(answers: Sequence[_AnswerLike], deciding: str) -> str:
     """Return what others found beside what was found here."""
     lines = ["What others found, and whether it holds here"]
     for answer in answers:
@@ -122,19 +129,23 @@ def answers_text(answers: Sequence[_Answer], deciding: str) -> str:
         )
         lines.append(
             textwrap.fill(
-                text + (f"; {answer.note}" if answer.note not in ("", ALONE) else ""),
+                text
+                + (f"; {answer.note}" if answer.note not in ("", SINGLE_TRAINING_NOTE) else ""),
                 96,
                 initial_indent="  ",
                 subsequent_indent="    ",
             )
         )
-    if any(answer.note == ALONE for answer in answers):
-        lines.append(f"\n{ALONE[0].upper()}{ALONE[1:]}. Vary the seed as well: --factor seed.")
+    if any(answer.note == SINGLE_TRAINING_NOTE for answer in answers):
+        lines.append(
+            f"\n{SINGLE_TRAINING_NOTE[0].upper()}{SINGLE_TRAINING_NOTE[1:]}. Vary the seed as well:"
+            " --factor seed."
+        )
     return "\n".join(lines)
 
 
-def figure(
-    factor: _Factor,
+def draw_factor_effect(
+    factor: _FactorLike,
     values: Sequence[str],
     counts: Mapping[str, Sequence[tuple[int, int]]],
     deciding: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.report.conclusion import class_limits, level_word
+from napari_memscan.report.conclusion import get_class_limits, name_threshold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DPI = 130
 
 
-def png_of(figure: Figure) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """Return a figure as PNG bytes."""
     buffer = io.BytesIO()
     # Without the writer's name and version the same scan gives the same bytes.
@@ -27,7 +27,7 @@ def png_of(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def histogram(result: ScanResult) -> bytes:
+def draw_histogram(result: ScanResult) -> bytes:
     """Draw what verdicts rest on over its null, with threshold and class limits marked."""
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def histogram(result: ScanResult) -> bytes:
     values = np.array([result.value(s) for s in result.samples])
     null = np.array(result.null)
     lines = [] if result.threshold is None else [result.threshold]
-    limits = class_limits(result)
+    limits = get_class_limits(result)
     low = min(values.min(), null.min(), *lines, *limits.values())
     edges = np.linspace(low - 0.01, 1.0, 41)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
@@ -54,7 +54,7 @@ def histogram(result: ScanResult) -> bytes:
         **style,
     )
     for value in lines:
-        label = f"{level_word(result)} {value:.{digits}f}"
+        label = f"{name_threshold(result)} {value:.{digits}f}"
         axes.axvline(value, color="black", linestyle="--", linewidth=2, label=label)
     for (name, value), dashes in zip(limits.items(), ("-.", ":"), strict=False):
         axes.axvline(
@@ -64,10 +64,10 @@ def histogram(result: ScanResult) -> bytes:
     axes.set_xlabel(f"{what} of the nearest volume (larger is nearer)")
     axes.set_ylabel("density")
     figure.legend(fontsize=8, loc="outside upper left", ncols=2)
-    return png_of(figure)
+    return render_png(figure)
 
 
-def pair(
+def draw_pair(
     synthetic: NDArray[np.float32],
     training: NDArray[np.float32],
     difference: NDArray[np.float32] | None = None,
@@ -94,7 +94,7 @@ def pair(
     figure = Figure(figsize=(5.4, 1.85 * len(shown)), layout="constrained")
     rows: Any = figure.subplots(len(shown), 3)
     for axes, (name, volume, style) in zip(rows, shown, strict=True):
-        for ax, (plane, image) in zip(axes, planes(volume), strict=True):
+        for ax, (plane, image) in zip(axes, get_middle_planes(volume), strict=True):
             ax.patch.set(facecolor="white", edgecolor="#7b8794", hatch="////")
             ax.imshow(image, interpolation="nearest", **style)
             ax.set_xticks([])
@@ -102,10 +102,10 @@ def pair(
             if name == "synthetic":
                 ax.set_title(plane, fontsize=8)
         axes[0].set_ylabel(name, fontsize=8)
-    return png_of(figure)
+    return render_png(figure)
 
 
-def planes(volume: NDArray[np.float32]) -> Sequence[tuple[str, NDArray[np.float32]]]:
+def get_middle_planes(volume: NDArray[np.float32]) -> Sequence[tuple[str, NDArray[np.float32]]]:
     """Return the middle axial, coronal and sagittal plane of a RAS volume as it is looked at.
 
     Up is anterior in the axial plane and superior in the others; x grows to the right of the

@@ -7,20 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.report.conclusion import answer, deciding, stale
-from napari_memscan.report.policy import Policy
-from napari_memscan.review.events import DECISIONS, program_version
+from napari_memscan.report.conclusion import (
+    compose_conclusion,
+    find_deciding_rule,
+    is_selftest_stale,
+)
+from napari_memscan.report.policy import ReleasePolicy
+from napari_memscan.review.events import DECISIONS, get_program_version
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
-    from napari_memscan.detection.statistics.proportions import Rate
+    from napari_memscan.detection.statistics.proportions import Proportion
 
-FORMAT = 1
+MANIFEST_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Selection:
+class ReleaseSelection:
     """How many volumes there were, and what became of them.
 
     Attributes
@@ -46,14 +50,14 @@ class Selection:
         return text + (f", {self.left_out} passed and not wanted" if self.left_out else "")
 
 
-def decisions_of(said: Mapping[str, str], named: bool) -> dict[str, Any]:
+def summarise_decisions(said: Mapping[str, str], named: bool) -> dict[str, Any]:
     """Return how many readers decided what; with their names if they are to be told."""
     counts = Counter(said.values())
     summary: dict[str, Any] = {decision: counts[decision] for decision in DECISIONS}
     return summary | ({"by": dict(sorted(said.items()))} if named else {})
 
 
-def entry(
+def build_manifest_entry(
     file: str,
     sha256: str,
     made: Mapping[str, str],
@@ -72,7 +76,7 @@ def entry(
     sample : SampleResult
         What the scan says of it, already without names.
     decisions : mapping
-        Of `decisions_of`.
+        Of `summarise_decisions`.
     why : str
         What let it pass.
     """
@@ -91,14 +95,14 @@ def entry(
     }
 
 
-def manifest(
+def build_manifest(
     *,
     title: str,
     license: str,
     layout: str,
-    policy: Policy,
+    policy: ReleasePolicy,
     stated_rule: Sequence[str],
-    selection: Selection,
+    selection: ReleaseSelection,
     result: ScanResult,
     no_power: str,
     selftest: SelfTest | None,
@@ -109,22 +113,22 @@ def manifest(
     """Return the whole manifest as JSON-ready values; `result` is already without names."""
     c = result.calibration
     return {
-        "format": FORMAT,
-        "memscan": program_version(),
+        "format": MANIFEST_FORMAT,
+        "memscan": get_program_version(),
         "title": title,
         "license": license,
         "layout": layout,
         "policy": asdict(policy) | {"rule": list(policy.rule), "stated_rule": list(stated_rule)},
         "selection": asdict(selection),
         "scan": {
-            "answer": answer(result),
+            "answer": compose_conclusion(result),
             "rule": result.rule,
             "measure": result.measure,
             "threshold": result.threshold,
             "quantile": result.quantile,
             "q": c.q if c is not None else None,
             "n_null": c.n_null if c is not None else len(result.null),
-            "by_chance": deciding(result).by_chance,
+            "by_chance": find_deciding_rule(result).by_chance,
             "no_power": no_power,
             "n_training": result.n_training,
             "n_training_subjects": n_subjects,
@@ -143,23 +147,25 @@ def manifest(
         "assumption": None
         if c is None
         else {"failed": c.assumption_shifted, "p_value": c.assumption_p, "text": c.assumption},
-        "selftest": None if selftest is None else _tested(selftest, stale(result, selftest)),
+        "selftest": None
+        if selftest is None
+        else _summarise_selftest(selftest, is_selftest_stale(result, selftest)),
         "decisions": dict(decisions),
         "volumes": list(volumes),
     }
 
 
-def _tested(selftest: SelfTest, old: bool) -> dict[str, Any]:
+def _summarise_selftest(selftest: SelfTest, old: bool) -> dict[str, Any]:
     return {
         "out_of_date": old,
         "level": selftest.level,
-        "sensitivity": _rate(selftest.sensitivity),
-        "near_duplicates": _rate(selftest.sum("near-duplicate").found),
-        "specificity": _rate(selftest.specificity),
+        "sensitivity": _rate_to_dict(selftest.sensitivity),
+        "near_duplicates": _rate_to_dict(selftest.sum("near-duplicate").found),
+        "specificity": _rate_to_dict(selftest.specificity),
         "notes": list(selftest.notes),
     }
 
 
-def _rate(rate: Rate) -> dict[str, Any]:
+def _rate_to_dict(rate: Proportion) -> dict[str, Any]:
     low, high = rate.interval if rate.n else (None, None)
     return {"k": rate.k, "n": rate.n, "interval": [low, high]}

@@ -7,45 +7,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_memscan.detection.mitigation import (
-    MOST_LOSS,
-    QUALITY,
-    UNSEEN,
-    Measure,
-    Mitigation,
-    Retrained,
+    MAX_COVERAGE_LOSS,
+    QUALITY_METRICS,
+    UNSEEN_COVERAGE,
+    MitigationComparison,
+    MitigationMeasure,
+    RetrainingComparison,
 )
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.files import write_text
 
-READ = {
+METRIC_MEANINGS = {
     "precision": "larger: more like the patients",
     "recall": "larger: more diverse",
     "density": "larger: more like the patients",
     "coverage": "larger: more of the training volumes have a synthetic one nearby",
     "ms_ssim": "larger: less diverse",
-    UNSEEN: "larger: more of the patients that the model has not seen have one nearby",
+    UNSEEN_COVERAGE: "larger: more of the patients that the model has not seen have one nearby",
 }
-CONSTRUCTION = (
+SCREENING_NOTE = (
     "Screening leaves no called volume by construction: the same detector counts what it has left "
     "out. What it missed is said beside it, and what the other rules call, which left nothing out."
 )
-RULER = "All volumes were scanned in one batch, so one level holds for all measures."
-PRAISE = (
+BATCH_NOTE = "All volumes were scanned in one batch, so one level holds for all measures."
+QUALITY_NOTE = (
     "Coverage, precision and recall praise copies, so that some loss is expected where copies go; "
     "coverage of validation is not raised by copying."
 )
 
-ANOTHER = (
+RETRAINING_NOTE = (
     "Of measures that need another training, each row compares two trainings that differ in it; "
     "the interval of the difference (Newcombe) knows how many volumes were sampled, not how far "
     "two trainings differ by chance."
 )
 
 
-def answer(found: Mitigation) -> str:
+def compose_mitigation_answer(found: MitigationComparison) -> str:
     """Return in one sentence what the measures together bring."""
     first, last = found.measures[0], found.measures[-1]
-    text = f"Verified copies: {_share(first)} as the model samples, {_share(last)} with {last.name}"
+    text = (
+        f"Verified copies: {_format_share(first)} as the model samples, {_format_share(last)} with"
+        f" {last.name}"
+    )
     loss = found.loss(last)
     if loss is not None:
         text += f"; coverage {'lost' if loss >= 0 else 'gained'} {abs(loss):.0%}"
@@ -54,9 +57,9 @@ def answer(found: Mitigation) -> str:
     return text + "."
 
 
-def mitigation_text(found: Mitigation) -> str:
+def format_mitigation(found: MitigationComparison) -> str:
     """Return all of it for a terminal."""
-    lines = [answer(found), ""]
+    lines = [compose_mitigation_answer(found), ""]
     lines.append(
         f"{'measure':24}{'drawn':>7}{'left':>6}{'copies':>8}  {'95 % interval':17}{'near':>5}"
         f"{'undec.':>8}" + "".join(f"{name:>14}" for name in found.measures[0].others)
@@ -68,10 +71,10 @@ def mitigation_text(found: Mitigation) -> str:
             f"{one.name:24}{one.drawn:7}{one.n:6}{one.copies:8}  {interval:17}{one.near:5}"
             f"{one.undecided:8}" + "".join(f"{k:14}" for k in one.others.values())
         )
-    keys = (*QUALITY, UNSEEN)
-    lines += ["", f"{'quality':24}" + "".join(f"{_short(key):>16}" for key in keys)]
+    keys = (*QUALITY_METRICS, UNSEEN_COVERAGE)
+    lines += ["", f"{'quality':24}" + "".join(f"{_shorten_key(key):>16}" for key in keys)]
     lines += [
-        f"{one.name:24}" + "".join(f"{_number(one.quality[key][0]):>16}" for key in keys)
+        f"{one.name:24}" + "".join(f"{_format_number(one.quality[key][0]):>16}" for key in keys)
         for one in found.measures
     ]
     lines.append(f"{'':24}each on {found.sizes['quality']} volumes")
@@ -79,25 +82,32 @@ def mitigation_text(found: Mitigation) -> str:
     lines += [f"{one.name}: copies that may be left: {one.missed}" for one in found.measures]
     lines += ["", *(f"{name}: {text}" for name, text in found.elsewhere.items()), ""]
     if found.retrained:
-        lines += [retrained_text(found.retrained), "", ANOTHER]
-    lines += [RULER, CONSTRUCTION, PRAISE, *(f"warning: {text}" for text in found.warnings)]
-    return "\n".join(textwrap.fill(x, 110, subsequent_indent="  ") if ": " in x else x
-                     for x in lines)  # fmt: skip
+        lines += [format_retrained_table(found.retrained), "", RETRAINING_NOTE]
+    lines += [
+        BATCH_NOTE,
+        SCREENING_NOTE,
+        QUALITY_NOTE,
+        *(f"warning: {text}" for text in found.warnings),
+    ]
+    return "\n".join(
+        textwrap.fill(x, 110, subsequent_indent="  ") if ": " in x else x for x in lines
+    )
 
 
-def retrained_text(rows: Sequence[Retrained]) -> str:
+def format_retrained_table(rows: Sequence[RetrainingComparison]) -> str:
     """Return measures that need another training as a table for a terminal."""
     head = ("measure", "change", "counted", "before", "after", "difference", "fewer?", "source")
-    table = [head, *(tuple(_retrained(one).values())[:-1] for one in rows)]
+    table = [head, *(tuple(_make_retrained_row(one).values())[:-1] for one in rows)]
     widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
-    lines = ["".join(f"{x:{w}}" for x, w in zip(row, widths, strict=True)).rstrip()
-             for row in table]  # fmt: skip
+    lines = [
+        "".join(f"{x:{w}}" for x, w in zip(row, widths, strict=True)).rstrip() for row in table
+    ]
     notes = dict.fromkeys(f"{one.name}: {one.note}" for one in rows if one.note)
     return "\n".join([*lines, *notes])
 
 
-def _retrained(one: Retrained) -> dict[str, str]:
-    def share(rate: Rate) -> str:
+def _make_retrained_row(one: RetrainingComparison) -> dict[str, str]:
+    def share(rate: Proportion) -> str:
         low, high = rate.interval
         return f"{rate.k} of {rate.n} ({low:.1%} to {high:.1%})"
 
@@ -115,62 +125,72 @@ def _retrained(one: Retrained) -> dict[str, str]:
     }
 
 
-def write_page(path: str | Path, found: Mitigation) -> None:
+def write_mitigation_page(path: str | Path, found: MitigationComparison) -> None:
     """Write the page; it opens offline, prints, and asks nothing of anybody else."""
     from jinja2 import Environment
 
-    keys = (*QUALITY, UNSEEN)
+    keys = (*QUALITY_METRICS, UNSEEN_COVERAGE)
     rows = [
         {
             "name": one.name,
             "cells": [
-                one.drawn, one.n, _share(one), one.near, one.undecided, *one.others.values(),
+                one.drawn,
+                one.n,
+                _format_share(one),
+                one.near,
+                one.undecided,
+                *one.others.values(),
             ],
-            "quality": [_whole(one, key) for key in keys],
-            "lost": _lost(found, one),
+            "quality": [_format_quality(one, key) for key in keys],
+            "lost": _format_loss(found, one),
             "missed": one.missed,
         }
         for one in found.measures
-    ]  # fmt: skip
+    ]
     text = (
         Environment(autoescape=True)
         .from_string(TEMPLATE)
         .render(
             found=found,
-            answer=answer(found),
+            answer=compose_mitigation_answer(found),
             good=found.measures[-1].below,
             rows=rows,
             others=list(found.measures[0].others),
-            keys=[(key, READ[key]) for key in keys],
-            retrained=[_retrained(one) for one in found.retrained],
-            notes=[RULER, CONSTRUCTION, PRAISE, *([ANOTHER] if found.retrained else [])],
-            most_loss=f"{MOST_LOSS:.0%}",
+            keys=[(key, METRIC_MEANINGS[key]) for key in keys],
+            retrained=[_make_retrained_row(one) for one in found.retrained],
+            notes=[
+                BATCH_NOTE,
+                SCREENING_NOTE,
+                QUALITY_NOTE,
+                *([RETRAINING_NOTE] if found.retrained else []),
+            ],
+            most_loss=f"{MAX_COVERAGE_LOSS:.0%}",
         )
     )
     write_text(path, text)
 
 
-def _share(one: Measure) -> str:
+def _format_share(one: MitigationMeasure) -> str:
     if not one.n:
         return "none left"
     low, high = one.rate.interval
     return f"{one.copies} of {one.n} = {one.copies / one.n:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _lost(found: Mitigation, one: Measure) -> str:
+def _format_loss(found: MitigationComparison, one: MitigationMeasure) -> str:
     loss = found.loss(one)
     return "not known" if loss is None else f"{loss:+.0%}"
 
 
-def _short(key: str) -> str:
-    return {UNSEEN: "cov. unseen"}.get(key, key)
+def _shorten_key(key: str) -> str:
+    return {UNSEEN_COVERAGE: "cov. unseen"}.get(key, key)
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _whole(one: Measure, key: str) -> str:
+def _format_quality(one: MitigationMeasure, key: str) -> str:
     value, interval = one.quality[key]
     if value is None:
         return "too few volumes"

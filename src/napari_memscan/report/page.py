@@ -16,19 +16,26 @@ from napari_memscan.files import write_text
 from napari_memscan.report import alt_text as described
 from napari_memscan.report import charts, tables
 from napari_memscan.report import evidence_tables as other_tables
-from napari_memscan.report.conclusion import answer, headline, no_power, promise, stale, stricter
-from napari_memscan.report.figures import histogram, pair
-from napari_memscan.report.limitations import NEVER, untested
-from napari_memscan.report.supplementary import Attached
+from napari_memscan.report.conclusion import (
+    compare_with_selftest,
+    compose_conclusion,
+    compose_headline,
+    describe_error_guarantee,
+    explain_no_power,
+    is_selftest_stale,
+)
+from napari_memscan.report.figures import draw_histogram, draw_pair
+from napari_memscan.report.limitations import UNTESTABLE, list_limitations
+from napari_memscan.report.supplementary import SupplementaryResults
 from napari_memscan.review.store import Decision
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
-    from napari_memscan.review.findings import Findings
+    from napari_memscan.review.findings import ReaderStudyFindings
 
-Pictures = Callable[[str], NDArray[np.float32]]
+VolumeLoader = Callable[[str], NDArray[np.float32]]
 Triple = tuple[float, float, float]
-PAGE, STYLE = "page.html", "page.css"
+TEMPLATE_FILE, STYLE_FILE = "page.html", "page.css"
 
 
 def write_report(
@@ -37,9 +44,9 @@ def write_report(
     *,
     title: str,
     decisions: Mapping[str, Decision] | None = None,
-    pictures: Pictures | None = None,
+    pictures: VolumeLoader | None = None,
     spacing: Triple | None = None,
-    attached: Attached | None = None,
+    attached: SupplementaryResults | None = None,
     provenance: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
@@ -78,72 +85,74 @@ def write_report(
     """
     from jinja2 import Environment
 
-    decisions, attached = decisions or {}, attached or Attached()
-    rows = [_row(result, sample, decisions.get(sample.path)) for sample in result.samples]
+    decisions, attached = decisions or {}, attached or SupplementaryResults()
+    rows = [_make_row(result, sample, decisions.get(sample.path)) for sample in result.samples]
     for row, sample in zip(rows, result.samples, strict=True):
         row["disagreed"] = sample.path in attached.disagreed
     pairs = []
     if pictures is not None:
         for row, sample in zip(rows[:n_pairs], result.samples, strict=False):
-            png, registered = _pair(sample, pictures, spacing)
+            png, registered = _draw_pair(sample, pictures, spacing)
             names = (row["sample"], row["neighbour"])
-            alt = described.pair(result, sample, names, registered)
-            pairs.append({**row, "png": _text(png), "alt": alt})
-    said = [(row["verdict"], _said(row)) for row in rows]
+            alt = described.describe_pair(result, sample, names, registered)
+            pairs.append({**row, "png": _encode_png(png), "alt": alt})
+    said = [(row["verdict"], _get_decision_text(row)) for row in rows]
     c = result.calibration
     value = {
         "title": title,
         "result": result,
         "attached": attached,
         "outside": outside,
-        "headline": headline(result),
-        "answer": answer(result),
+        "headline": compose_headline(result),
+        "answer": compose_conclusion(result),
         "alarm": bool(result.count("copy") + result.n_near),
-        "no_power": no_power(result),
-        "promise": promise(result),
+        "no_power": explain_no_power(result),
+        "promise": describe_error_guarantee(result),
         "scored": result.measure == "score",
-        "read": other_tables.read(said),
-        "gaps": untested(result, attached, len(decisions)),
-        "never": NEVER,
-        "shares": tables.shares(result),
-        "rules": tables.rules(result),
-        "thresholds": other_tables.thresholds(result),
+        "read": other_tables.tabulate_decisions(said),
+        "gaps": list_limitations(result, attached, len(decisions)),
+        "never": UNTESTABLE,
+        "shares": tables.tabulate_shares(result),
+        "rules": tables.tabulate_rules(result),
+        "thresholds": other_tables.tabulate_thresholds(result),
         "calibration": c,
-        "limits": tables.limits(c) if c is not None else None,
+        "limits": tables.tabulate_limits(c) if c is not None else None,
         "pairs": pairs,
         "rows": rows,
-        "methods": tables.methods(
+        "methods": tables.list_methods(
             result,
             {"decisions": f"{len(decisions)} of {result.n_synthetic} volumes read"}
             | dict(provenance or {}),
         ),
         "settings": list((settings or {}).items()),
         "files": list((files or {}).items()),
-        **_scan_charts(result),
-        **_tested(result, attached.selftest),
-        **_beside(attached),
+        **_draw_scan_charts(result),
+        **_render_selftest(result, attached.selftest),
+        **_make_evidence_tables(attached),
     }
     source = resources.files("napari_memscan.report")
-    page, css = (source.joinpath(name).read_text("utf-8") for name in (PAGE, STYLE))
-    text = Environment(autoescape=True).from_string(page).render(value, css=_style(css))
+    page, css = (source.joinpath(name).read_text("utf-8") for name in (TEMPLATE_FILE, STYLE_FILE))
+    text = Environment(autoescape=True).from_string(page).render(value, css=_mark_safe(css))
     path = Path(folder) / "index.html"
     write_text(path, text)
     return path
 
 
-def _style(css: str) -> Any:
+def _mark_safe(css: str) -> Any:
     """Return the sheet as it is: quotes in it are not to be escaped."""
     from markupsafe import Markup
 
     return Markup(css)
 
 
-def _row(result: ScanResult, sample: SampleResult, decision: Decision | None) -> dict[str, Any]:
+def _make_row(
+    result: ScanResult, sample: SampleResult, decision: Decision | None
+) -> dict[str, Any]:
     digits = max(4, result.digits)
     near = sample.neighbours[0]
     return {
-        "sample": _short(sample.path),
-        "neighbour": _short(sample.neighbour),
+        "sample": _shorten_name(sample.path),
+        "neighbour": _shorten_name(sample.neighbour),
         "score": "" if sample.score is None else f"{sample.score:.4f}",
         "displacement": "" if near.displacement is None else f"{near.displacement:.2f}",
         "p_value": "" if sample.p_value is None else f"{sample.p_value:.4f}",
@@ -154,93 +163,104 @@ def _row(result: ScanResult, sample: SampleResult, decision: Decision | None) ->
     }
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _get_decision_text(row: Mapping[str, Any]) -> str:
     """Return what people say of a volume, as one word for the table."""
     if row["disagreed"]:
-        return other_tables.DISAGREE
+        return other_tables.READERS_DISAGREE
     return row["decision"].decision if row["decision"] else ""
 
 
-def _pair(sample: SampleResult, pictures: Pictures, spacing: Triple | None) -> tuple[bytes, bool]:
+def _draw_pair(
+    sample: SampleResult, pictures: VolumeLoader, spacing: Triple | None
+) -> tuple[bytes, bool]:
     """Draw a sample beside its neighbour, registered where it was; return also whether it was."""
     synthetic, training = pictures(sample.path), pictures(sample.neighbour)
     pose = sample.neighbours[0].transform
     if pose is None or spacing is None:
-        return pair(synthetic, training), False
+        return draw_pair(synthetic, training), False
     from napari_memscan.detection.registration.verifier import Verifier
 
-    aligned = Verifier(spacing=spacing).aligned(
+    aligned = Verifier(spacing=spacing).align(
         synthetic, training, np.asarray(pose, np.float64).reshape(4, 4)
     )
-    return pair(synthetic, aligned, synthetic - aligned), True
+    return draw_pair(synthetic, aligned, synthetic - aligned), True
 
 
-def _scan_charts(result: ScanResult) -> dict[str, Any]:
+def _draw_scan_charts(result: ScanResult) -> dict[str, Any]:
     """Return the charts of a scan, each with what it shows in words."""
-    from napari_memscan.detection.exploration.threshold_curve import copies_of_each, curve
+    from napari_memscan.detection.exploration.threshold_curve import (
+        compute_rarefaction_curve,
+        count_scan_copies,
+    )
 
-    swept = charts.sweep(result)
+    swept = charts.compute_threshold_sweep(result)
     grown = None
-    if copies_of_each(result).any():
-        found = curve(result)
-        grown = _chart(charts.grown(found), described.grown(found))
+    if count_scan_copies(result).any():
+        found = compute_rarefaction_curve(result)
+        grown = _embed_chart(charts.draw_rarefaction(found), described.describe_rarefaction(found))
     return {
-        "histogram": _chart(histogram(result), described.histogram(result)),
-        "sweep": _chart(charts.thresholds(result, swept), described.thresholds(result)),
+        "histogram": _embed_chart(draw_histogram(result), described.describe_histogram(result)),
+        "sweep": _embed_chart(
+            charts.draw_threshold_sweep(result, swept), described.describe_thresholds(result)
+        ),
         "grown": grown,
     }
 
 
-def _tested(result: ScanResult, selftest: SelfTest | None) -> dict[str, Any]:
+def _render_selftest(result: ScanResult, selftest: SelfTest | None) -> dict[str, Any]:
     if selftest is None:
         return {"selftest": None, "stale": False}
     return {
         "selftest": selftest,
-        "stale": stale(result, selftest),
-        "stricter": stricter(result, selftest),
-        "planted": _chart(charts.planted(selftest), described.planted(selftest)),
+        "stale": is_selftest_stale(result, selftest),
+        "stricter": compare_with_selftest(result, selftest),
+        "planted": _embed_chart(
+            charts.draw_selftest(selftest), described.describe_selftest(selftest)
+        ),
         "selftest_tables": {
-            "copies": tables.rate(selftest.sensitivity),
-            "near": tables.rate(selftest.sum("near-duplicate").found),
-            "specificity": tables.rate(selftest.specificity),
-            "kinds": tables.kinds(selftest),
-            "confusion": tables.confusion(selftest),
+            "copies": tables.format_rate(selftest.sensitivity),
+            "near": tables.format_rate(selftest.sum("near-duplicate").found),
+            "specificity": tables.format_rate(selftest.specificity),
+            "kinds": tables.tabulate_kinds(selftest),
+            "confusion": tables.tabulate_confusion(selftest),
         },
     }
 
 
-def _beside(attached: Attached) -> dict[str, Any]:
+def _make_evidence_tables(attached: SupplementaryResults) -> dict[str, Any]:
     """Return the tables of metrics, membership and readers, where there are any."""
     evidence, membership, readers = attached.evidence, attached.membership, attached.readers
     return {
-        "metrics": other_tables.metrics(evidence) if evidence is not None else None,
-        "formulas": other_tables.formulas(evidence) if evidence is not None else (),
-        "membership": other_tables.membership(membership) if membership is not None else None,
-        "attacks": other_tables.attacks(membership) if membership is not None else (),
-        "people": _people(readers) if readers is not None else None,
+        "metrics": other_tables.tabulate_metrics(evidence) if evidence is not None else None,
+        "formulas": other_tables.list_formulas(evidence) if evidence is not None else (),
+        "membership": other_tables.tabulate_membership(membership)
+        if membership is not None
+        else None,
+        "attacks": other_tables.list_attacks(membership) if membership is not None else (),
+        "people": _make_reader_tables(readers) if readers is not None else None,
     }
 
 
-def _people(found: Findings) -> dict[str, Any]:
+def _make_reader_tables(found: ReaderStudyFindings) -> dict[str, Any]:
     return {
-        "readers": other_tables.readers(found),
-        "agreement": other_tables.agreement(found),
-        "against": other_tables.against(found),
+        "readers": other_tables.tabulate_readers(found),
+        "agreement": other_tables.tabulate_agreement(found),
+        "against": other_tables.tabulate_accuracy(found),
         "choices": [
-            f"{reader} recognised the synthetic volume of a pair in {tables.rate(share)}; chance "
-            "is 50 %."
+            f"{reader} recognised the synthetic volume of a pair in {tables.format_rate(share)};"
+            " chance is 50 %."
             for reader, share in found.choices.items()
         ],
     }
 
 
-def _chart(png: bytes, alt: str) -> dict[str, str]:
-    return {"png": _text(png), "alt": alt}
+def _embed_chart(png: bytes, alt: str) -> dict[str, str]:
+    return {"png": _encode_png(png), "alt": alt}
 
 
-def _short(path: str) -> str:
+def _shorten_name(path: str) -> str:
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
 
 
-def _text(png: bytes) -> str:
+def _encode_png(png: bytes) -> str:
     return b64encode(png).decode("ascii")

@@ -8,14 +8,14 @@ from typing import Literal
 
 PASSED, REJECTED, UNREAD = "passed", "rejected", "unread"
 
-REPLACED = "replaced by another sample"
-COPY = "a reader decided copy"
-UNSURE = "no reader was sure"
-DISAGREE = "readers disagree"
+SAMPLE_REPLACED = "replaced by another sample"
+READER_DECIDED_COPY = "a reader decided copy"
+READERS_UNSURE = "no reader was sure"
+READERS_DISAGREE = "readers disagree"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PolicyOutcome:
     """What a policy says of one volume.
 
     Attributes
@@ -31,7 +31,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Policy:
+class ReleasePolicy:
     """Which volumes may be released.
 
     Attributes
@@ -48,7 +48,9 @@ class Policy:
     readers: Literal["called", "all", "none"] = "called"
     wanted: int = 1
 
-    def outcome(self, verdict: str, said: Sequence[str] = (), replaced: bool = False) -> Outcome:
+    def outcome(
+        self, verdict: str, said: Sequence[str] = (), replaced: bool = False
+    ) -> PolicyOutcome:
         """Judge one volume.
 
         Parameters
@@ -66,18 +68,18 @@ class Policy:
         program calls, unless nobody is asked to read.
         """
         if replaced:
-            return Outcome(REJECTED, REPLACED)
+            return PolicyOutcome(REJECTED, SAMPLE_REPLACED)
         if len(set(said)) > 1:
-            return Outcome(REJECTED, DISAGREE)
+            return PolicyOutcome(REJECTED, READERS_DISAGREE)
         if "copy" in said:
-            return Outcome(REJECTED, COPY)
+            return PolicyOutcome(REJECTED, READER_DECIDED_COPY)
         if "unsure" in said:
-            return Outcome(REJECTED, UNSURE)
+            return PolicyOutcome(REJECTED, READERS_UNSURE)
         by_rule = verdict in self.rule
         if self.readers == "none":
-            return Outcome(PASSED if by_rule else REJECTED, f"the program says {verdict}")
+            return PolicyOutcome(PASSED if by_rule else REJECTED, f"the program says {verdict}")
         if by_rule and self.readers != "all":
-            return Outcome(PASSED, f"the program says {verdict}")
+            return PolicyOutcome(PASSED, f"the program says {verdict}")
         if len(said) < self.wanted:
-            return Outcome(UNREAD, f"the program says {verdict}")
-        return Outcome(PASSED, "a reader decided not a copy")
+            return PolicyOutcome(UNREAD, f"the program says {verdict}")
+        return PolicyOutcome(PASSED, "a reader decided not a copy")

@@ -12,19 +12,19 @@ from pathlib import Path
 from uuid import uuid4
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.files import sha256_of, write_json, write_text
-from napari_memscan.report.dicom import DICOM
-from napari_memscan.review.events import program_version
+from napari_memscan.files import hash_file, write_json, write_text
+from napari_memscan.report.dicom import DICOM_FOLDER
+from napari_memscan.review.events import get_program_version
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 
-SUMS, MANIFEST, DATASHEET = "SHA256SUMS", "manifest.json", "datasheet.md"
+CHECKSUMS, MANIFEST, DATASHEET = "SHA256SUMS", "manifest.json", "datasheet.md"
 LICENSE, REPORT = "LICENSE", "report/index.html"
 BIDS_VERSION = "1.10.0"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ReleaseLayout:
     """Where volumes lie in a release.
 
     Attributes
@@ -46,7 +46,7 @@ class Layout:
         return f"volume-{name}.nii.gz"
 
 
-def shuffled(samples: Iterable[str], seed: int) -> list[str]:
+def shuffle_samples(samples: Iterable[str], seed: int) -> list[str]:
     """Return samples in an order that says nothing of them; the same for the same seed.
 
     Each has a place of its own by a hash, so that one more leaves the order of the others.
@@ -54,33 +54,33 @@ def shuffled(samples: Iterable[str], seed: int) -> list[str]:
     return sorted(samples, key=lambda s: hashlib.sha256(f"release {seed} {s}".encode()).digest())
 
 
-def write_clean(volume: Volume, folder: Path, name: str) -> str:
+def write_clean_volume(volume: Volume, folder: Path, name: str) -> str:
     """Write a volume with nothing but voxels and voxel size in its file; return its SHA-256."""
     path = folder / name
     write_nifti(Volume(volume.data, volume.spacing), path)
-    return sha256_of(path)
+    return hash_file(path)
 
 
-def files_of(folder: Path) -> list[str]:
+def list_release_files(folder: Path) -> list[str]:
     """Return all files below a folder but the list of hashes, hidden ones too, sorted."""
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if (path.is_symlink() or not path.is_dir()) and path != folder / SUMS
+        if (path.is_symlink() or not path.is_dir()) and path != folder / CHECKSUMS
     )
 
 
-def write_sums(folder: Path) -> str:
+def write_checksums(folder: Path) -> str:
     """Write ``SHA256SUMS``, as ``sha256sum -c`` reads it; return its own SHA-256.
 
     That one number stands for the whole release.
     """
-    text = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files_of(folder))
-    write_text(folder / SUMS, text)
-    return sha256_of(folder / SUMS)
+    text = "".join(f"{hash_file(folder / name)}  {name}\n" for name in list_release_files(folder))
+    write_text(folder / CHECKSUMS, text)
+    return hash_file(folder / CHECKSUMS)
 
 
-def read_sums(text: str) -> dict[str, str]:
+def parse_checksums(text: str) -> dict[str, str]:
     """Return file to hash.
 
     Raises
@@ -100,7 +100,7 @@ def read_sums(text: str) -> dict[str, str]:
     return found
 
 
-def license_text(license: str) -> str:
+def compose_license(license: str) -> str:
     """Return what the file ``LICENSE`` says: where an SPDX licence stands, or the text given."""
     if " " in license.strip() or "\n" in license.strip():
         return license.strip() + "\n"
@@ -112,7 +112,7 @@ def license_text(license: str) -> str:
     )
 
 
-def write_bids(folder: Path, title: str, license: str, files: Sequence[str]) -> None:
+def write_bids_files(folder: Path, title: str, license: str, files: Sequence[str]) -> None:
     """Write what BIDS asks for beside the volumes."""
     write_json(
         folder / "dataset_description.json",
@@ -124,7 +124,7 @@ def write_bids(folder: Path, title: str, license: str, files: Sequence[str]) -> 
             "GeneratedBy": [
                 {
                     "Name": "napari-memscan",
-                    "Version": program_version(),
+                    "Version": get_program_version(),
                     "Description": "synthetic volumes, screened for copies of training volumes",
                 }
             ],
@@ -141,11 +141,11 @@ def write_bids(folder: Path, title: str, license: str, files: Sequence[str]) -> 
         f"{title}\n\nSynthetic volumes: no participant is a person. What they are and how they "
         f"were screened: {DATASHEET}, {MANIFEST}, {REPORT}.\n",
     )
-    own = (MANIFEST, DATASHEET, SUMS, "report/", f"{DICOM}/")
+    own = (MANIFEST, DATASHEET, CHECKSUMS, "report/", f"{DICOM_FOLDER}/")
     write_text(folder / ".bidsignore", "".join(f"{name}\n" for name in own))
 
 
-def check_target(out: Path, used: Mapping[str, Path]) -> None:
+def check_release_target(out: Path, used: Mapping[str, Path]) -> None:
     """Refuse a target that holds anything but an earlier release, or lies among what is used.
 
     Parameters
@@ -164,11 +164,11 @@ def check_target(out: Path, used: Mapping[str, Path]) -> None:
         return
     if not out.is_dir() or out.is_symlink():
         raise BadInput(f"{out}: is there already and no folder. Choose another name.")
-    there = files_of(out)
-    if not there and not (out / SUMS).exists():
+    there = list_release_files(out)
+    if not there and not (out / CHECKSUMS).exists():
         return
     try:
-        known = read_sums((out / SUMS).read_text(encoding="utf-8"))
+        known = parse_checksums((out / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{out}: holds files and is no earlier release. Choose a new folder."
@@ -180,7 +180,7 @@ def check_target(out: Path, used: Mapping[str, Path]) -> None:
         for name in there
         if name in known
         and not name.endswith((".nii.gz", ".dcm"))
-        and sha256_of(out / name) != known[name]
+        and hash_file(out / name) != known[name]
     ]
     if MANIFEST not in known or others:
         raise BadInput(
@@ -190,7 +190,7 @@ def check_target(out: Path, used: Mapping[str, Path]) -> None:
 
 
 @contextmanager
-def building(out: Path) -> Iterator[Path]:
+def build_release_folder(out: Path) -> Iterator[Path]:
     """Give a temporary folder beside `out`; it becomes `out` when the block ends well.
 
     Whatever stood there is replaced in one step and untouched until then.
@@ -213,13 +213,13 @@ def building(out: Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(out)
             raise
-        _synced(out.parent)
+        _sync_folder(out.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _synced(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make a renamed folder survive a power cut, where the system can."""
     if os.name != "posix":
         return

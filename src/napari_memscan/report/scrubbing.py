@@ -9,10 +9,10 @@ from typing import Any
 
 WITHHELD = "[withheld]"
 # An absolute path; not the end of a URL, and not a lone slash between words.
-PATHS = re.compile(r"(?<![\w:/\\])(?:[A-Za-z]:\\|/|~/)[^\s'\",;()<>]+")
+PATH_PATTERN = re.compile(r"(?<![\w:/\\])(?:[A-Za-z]:\\|/|~/)[^\s'\",;()<>]+")
 # What an importer passed over is in no cohort, and its name may be a patient's all the same.
-FILES = re.compile(r"[^\s'\",;()<>]+\.(?:nii|nii\.gz|npy|npz|dcm|csv|tsv)\b", re.IGNORECASE)
-LEAST_DIGITS = 4
+FILE_PATTERN = re.compile(r"[^\s'\",;()<>]+\.(?:nii|nii\.gz|npy|npz|dcm|csv|tsv)\b", re.IGNORECASE)
+MIN_DIGITS = 4
 """Shorter numbers are not searched for: in "12 volumes" nobody can tell them from a subject."""
 
 
@@ -32,7 +32,7 @@ class Scrubber:
         for path in paths:
             name = PurePath(path).name
             words |= {path, name, name.split(".")[0]}
-        self.words = {word for word in words if _telling(word)}
+        self.words = {word for word in words if _is_identifying(word)}
         # The longest first: a path goes before the name in it.
         every = sorted(self.words, key=lambda word: (-len(word), word))
         self._any = re.compile(
@@ -43,7 +43,7 @@ class Scrubber:
         """Return a text without them, and without any absolute path or volume file."""
         if self.words:
             text = self._any.sub(WITHHELD, text)
-        return FILES.sub(WITHHELD, PATHS.sub(WITHHELD, text))
+        return FILE_PATTERN.sub(WITHHELD, PATH_PATTERN.sub(WITHHELD, text))
 
     def value(self, value: Any) -> Any:
         """Return JSON-ready values with all texts in them scrubbed; names of fields stay."""
@@ -56,7 +56,7 @@ class Scrubber:
         return value
 
 
-def _telling(word: str) -> bool:
+def _is_identifying(word: str) -> bool:
     if word.isdigit():
-        return len(word) >= LEAST_DIGITS
+        return len(word) >= MIN_DIGITS
     return len(word) >= 2

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_memscan.detection.evidence.result import MetricResult
 from napari_memscan.detection.membership.result import AttackResult, MembershipResult
 from napari_memscan.detection.planting.selftest import SelfTest
-from napari_memscan.detection.statistics.roc import RateAt, Separation
+from napari_memscan.detection.statistics.roc import RocAnalysis, TprAtFpr
 from napari_memscan.errors import BadInput
-from napari_memscan.files import sha256_of
+from napari_memscan.files import hash_file
 
 if TYPE_CHECKING:
-    from napari_memscan.review.findings import Findings
+    from napari_memscan.review.findings import ReaderStudyFindings
 
-EVIDENCE, MEMBERSHIP, DUPLICATES = "evidence.json", "membership.json", "duplicates.json"
-Read = TypeVar("Read")
+EVIDENCE_FILE, MEMBERSHIP_FILE, DUPLICATES_FILE = (
+    "evidence.json",
+    "membership.json",
+    "duplicates.json",
+)
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PublishedMetrics:
     """Published metrics, as ``memscan evidence`` kept them.
 
     Attributes
@@ -44,7 +48,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Twice:
+class DuplicateSummary:
     """How much is twice in a cohort, as ``memscan dedup`` found it.
 
     Attributes
@@ -67,7 +71,7 @@ class Twice:
 
 
 @dataclass(frozen=True)
-class Attached:
+class SupplementaryResults:
     """What a report shows beside a scan; None for what nobody has computed.
 
     Attributes
@@ -81,23 +85,23 @@ class Attached:
     disagreed : frozenset of str
         Paths of synthetic volumes of which readers say different things.
     twice : Twice or None
-    nameless : int
+    n_unknown_subjects : int
         Training and validation volumes whose subject nobody said.
     generator : str
         ``ldm``, ``folder`` or nothing.
     """
 
     selftest: SelfTest | None = None
-    evidence: Evidence | None = None
+    evidence: PublishedMetrics | None = None
     membership: MembershipResult | None = None
-    readers: Findings | None = None
+    readers: ReaderStudyFindings | None = None
     disagreed: frozenset[str] = frozenset()
-    twice: Twice | None = None
-    nameless: int = 0
+    twice: DuplicateSummary | None = None
+    n_unknown_subjects: int = 0
     generator: str = ""
 
 
-def read_evidence(folder: Path) -> Evidence | None:
+def read_evidence(folder: Path) -> PublishedMetrics | None:
     """Read ``evidence.json`` of a study's ``scan``; None where there is none.
 
     Raises
@@ -106,21 +110,22 @@ def read_evidence(folder: Path) -> Evidence | None:
         It is damaged or of another version, as with the other files below.
     """
 
-    def parsed(value: Mapping[str, Any]) -> Evidence:
+    def parsed(value: Mapping[str, Any]) -> PublishedMetrics:
         metrics = tuple(
-            MetricResult(**{**row, "interval": _pair(row["interval"])}) for row in value["metrics"]
+            MetricResult(**{**row, "interval": _parse_interval(row["interval"])})
+            for row in value["metrics"]
         )
         scan = folder / "summary.json"
-        return Evidence(
+        return PublishedMetrics(
             metrics,
             value["embedder"],
             value["embedder_hash"],
             value["rule"],
             float(value["quantile"]),
-            stale=not scan.exists() or value["scan"] != sha256_of(scan),
+            stale=not scan.exists() or value["scan"] != hash_file(scan),
         )
 
-    return _read(folder / EVIDENCE, parsed, "memscan evidence")
+    return _read_json(folder / EVIDENCE_FILE, parsed, "memscan evidence")
 
 
 def read_membership(folder: Path) -> MembershipResult | None:
@@ -130,13 +135,14 @@ def read_membership(folder: Path) -> MembershipResult | None:
         found = dict(value["separation"])
         found["interval"] = tuple(found["interval"])
         found["rates"] = tuple(
-            RateAt(**{**rate, "interval": _pair(rate["interval"])}) for rate in found["rates"]
+            TprAtFpr(**{**rate, "interval": _parse_interval(rate["interval"])})
+            for rate in found["rates"]
         )
         return AttackResult(
             value["attack"],
             value["rule"],
             dict(value["settings"]),
-            Separation(**found),
+            RocAnalysis(**found),
             tuple(value["training"]),
             tuple(value["validation"]),
         )
@@ -147,14 +153,14 @@ def read_membership(folder: Path) -> MembershipResult | None:
         rest["control"] = attack(value["control"])
         return MembershipResult(**rest)
 
-    return _read(folder / MEMBERSHIP, parsed, "memscan membership")
+    return _read_json(folder / MEMBERSHIP_FILE, parsed, "memscan membership")
 
 
-def read_twice(folder: Path) -> Twice | None:
+def read_duplicate_summary(folder: Path) -> DuplicateSummary | None:
     """Read ``duplicates.json`` of a study's ``scan``; None where there is none."""
 
-    def parsed(value: Mapping[str, Any]) -> Twice:
-        return Twice(
+    def parsed(value: Mapping[str, Any]) -> DuplicateSummary:
+        return DuplicateSummary(
             groups=len(value["groups"]),
             volumes=sum(len(group["volumes"]) for group in value["groups"]),
             suspected=len(value["suspected"]),
@@ -162,14 +168,16 @@ def read_twice(folder: Path) -> Twice | None:
             n_training=int(value["n_training"]),
         )
 
-    return _read(folder / DUPLICATES, parsed, "memscan dedup")
+    return _read_json(folder / DUPLICATES_FILE, parsed, "memscan dedup")
 
 
-def _pair(value: Any) -> tuple[float, float] | None:
+def _parse_interval(value: Any) -> tuple[float, float] | None:
     return None if value is None else (float(value[0]), float(value[1]))
 
 
-def _read(path: Path, parsed: Callable[[Mapping[str, Any]], Read], command: str) -> Read | None:
+def _read_json(
+    path: Path, parsed: Callable[[Mapping[str, Any]], Parsed], command: str
+) -> Parsed | None:
     try:
         return parsed(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -9,31 +9,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.errors import BadInput, MemscanError, printable
-from napari_memscan.files import read_small, sha256_of
-from napari_memscan.report.dicom import differing, series_folder
-from napari_memscan.report.headers import unclean
-from napari_memscan.report.manifest import FORMAT, Selection
-from napari_memscan.report.policy import PASSED, Policy
+from napari_memscan.errors import BadInput, MemscanError, make_printable
+from napari_memscan.files import hash_file, read_small_file
+from napari_memscan.report.dicom import find_differing_slices, get_series_folder
+from napari_memscan.report.manifest import MANIFEST_FORMAT, ReleaseSelection
+from napari_memscan.report.nifti_header import find_extra_content
+from napari_memscan.report.policy import PASSED, ReleasePolicy
 from napari_memscan.report.release import (
+    CHECKSUMS,
     DATASHEET,
     LICENSE,
     MANIFEST,
     REPORT,
-    SUMS,
-    files_of,
-    read_sums,
+    list_release_files,
+    parse_checksums,
 )
 from napari_memscan.review.events import DECISIONS
 
-SHORTEST = 12
+MIN_FINGERPRINT_DIGITS = 12
 """Hexadecimal digits of a noted fingerprint that are enough to recognise it."""
-LARGEST = 500_000_000
+MAX_MANIFEST_BYTES = 500_000_000
 """Bytes of the largest manifest that is read."""
 
 
 @dataclass(frozen=True)
-class Verified:
+class ReleaseVerification:
     """What the verification of a release found.
 
     Attributes
@@ -74,7 +74,7 @@ class Verified:
         return "\n".join([*lines, f"fingerprint  {self.fingerprint}"])
 
 
-def verify(folder: str | Path, expect: str = "") -> Verified:
+def verify_release(folder: str | Path, expect: str = "") -> ReleaseVerification:
     """Verify a release; needs nothing but its folder.
 
     Parameters
@@ -82,8 +82,8 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
     folder : path
         Of the release.
     expect : str
-        Its fingerprint as noted elsewhere, or the first digits of it (`SHORTEST` at least). Without
-        it, a release that was made anew as a whole does not show.
+        Its fingerprint as noted elsewhere, or the first digits of it (`MIN_FINGERPRINT_DIGITS` at
+        least). Without it, a release that was made anew as a whole does not show.
 
     Raises
     ------
@@ -92,35 +92,36 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
     """
     folder = Path(folder).resolve()
     expect = expect.strip().lower()
-    if expect and (len(expect) < SHORTEST or set(expect) - set("0123456789abcdef")):
+    if expect and (len(expect) < MIN_FINGERPRINT_DIGITS or set(expect) - set("0123456789abcdef")):
         raise BadInput(
-            f"fingerprint '{expect}': at least {SHORTEST} hexadecimal digits are expected."
+            f"fingerprint '{expect}': at least {MIN_FINGERPRINT_DIGITS} hexadecimal digits are"
+            " expected."
         )
-    if not (folder / SUMS).is_file() and not (folder / MANIFEST).is_file():
-        raise BadInput(f"{folder}: no release there: neither {SUMS} nor {MANIFEST}.")
+    if not (folder / CHECKSUMS).is_file() and not (folder / MANIFEST).is_file():
+        raise BadInput(f"{folder}: no release there: neither {CHECKSUMS} nor {MANIFEST}.")
     faults: list[str] = []
     sums: dict[str, str] = {}
     fingerprint = ""
     try:
-        text = read_small(folder / SUMS, LARGEST)
+        text = read_small_file(folder / CHECKSUMS, MAX_MANIFEST_BYTES)
         fingerprint = hashlib.sha256(text).hexdigest()
-        sums = read_sums(text.decode())
+        sums = parse_checksums(text.decode())
     except (OSError, ValueError) as error:
-        faults.append(f"{SUMS}: cannot be read ({error})")
+        faults.append(f"{CHECKSUMS}: cannot be read ({error})")
     if expect and not fingerprint.startswith(expect):
-        faults.append(f"{SUMS}: not the one whose fingerprint was noted")
+        faults.append(f"{CHECKSUMS}: not the one whose fingerprint was noted")
     if sums:
-        faults += _files(folder, sums)
+        faults += _check_files(folder, sums)
     claims: tuple[str, ...] = ()
     try:
-        manifest = json.loads(read_small(folder / MANIFEST, LARGEST))
-        if manifest["format"] != FORMAT:
+        manifest = json.loads(read_small_file(folder / MANIFEST, MAX_MANIFEST_BYTES))
+        if manifest["format"] != MANIFEST_FORMAT:
             raise BadInput(
-                f"{folder / MANIFEST}: format {manifest['format']}, this memscan reads {FORMAT}. "
-                "Update napari-memscan."
+                f"{folder / MANIFEST}: format {manifest['format']}, this memscan reads"
+                f" {MANIFEST_FORMAT}. Update napari-memscan."
             )
-        faults += _contradictions(manifest, sums)
-        claims = claims_of(manifest)
+        faults += _check_manifest(manifest, sums)
+        claims = list_claims(manifest)
     except BadInput:
         raise
     except FileNotFoundError:
@@ -128,20 +129,20 @@ def verify(folder: str | Path, expect: str = "") -> Verified:
             faults.append(f"{MANIFEST}: missing")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         faults.append(f"{MANIFEST}: cannot be understood ({type(error).__name__}: {error})")
-    return Verified(
+    return ReleaseVerification(
         str(folder),
         fingerprint,
         len(sums),
-        tuple(map(printable, faults)),  # Names of files are the work of whoever made them.
-        tuple(map(printable, claims)),
+        tuple(map(make_printable, faults)),  # Names of files are the work of whoever made them.
+        tuple(map(make_printable, claims)),
     )
 
 
-def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
+def _check_files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
     """Yield what is missing, added or changed, and headers that hold too much."""
-    there = files_of(folder)
+    there = list_release_files(folder)
     for name in sorted({MANIFEST, DATASHEET, LICENSE, REPORT} - set(sums)):
-        yield f"{name}: not in {SUMS}, and belongs to every release"
+        yield f"{name}: not in {CHECKSUMS}, and belongs to every release"
     for name in sorted(set(there) - set(sums)):
         yield f"{name}: added"
     clean: list[str] = []
@@ -153,41 +154,41 @@ def _files(folder: Path, sums: Mapping[str, str]) -> Iterator[str]:
         path = folder / name
         if name not in there:
             yield f"{name}: missing"
-        elif not path.is_file() or _linked(path, folder):
+        elif not path.is_file() or _is_linked(path, folder):
             yield f"{name}: a link or device in place of a file"
-        elif sha256_of(path) != digest:
+        elif hash_file(path) != digest:
             yield f"{name}: changed"
         elif name.endswith((".nii", ".nii.gz")):
-            found = unclean(path)
+            found = find_extra_content(path)
             if found:
                 yield f"{name}: {found}"
             else:
                 clean.append(name)
-    yield from _series(folder, sums, clean)
+    yield from _check_series(folder, sums, clean)
 
 
-def _series(folder: Path, sums: Mapping[str, str], clean: Sequence[str]) -> Iterator[str]:
+def _check_series(folder: Path, sums: Mapping[str, str], clean: Sequence[str]) -> Iterator[str]:
     """Yield DICOM slices that are anything but the volume that they belong to."""
     slices = {name: digest for name, digest in sums.items() if name.endswith(".dcm")}
     written = {name.rpartition("/")[0] for name in slices}
     for name in clean:
-        if series_folder(name) in written:
+        if get_series_folder(name) in written:
             try:
-                yield from differing(folder, name, slices)
+                yield from find_differing_slices(folder, name, slices)
             except MemscanError as error:
                 yield f"{name}: cannot be compared with its DICOM series ({error})"
     for name in sorted(slices):
         yield f"{name}: of no volume of this release that could be read"
 
 
-def _linked(path: Path, folder: Path) -> bool:
+def _is_linked(path: Path, folder: Path) -> bool:
     return path.resolve() != path or not path.resolve().is_relative_to(folder)
 
 
-def _contradictions(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Iterator[str]:
+def _check_manifest(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Iterator[str]:
     """Yield where a manifest contradicts the files, itself, or the policy it states."""
-    volumes, selection = manifest["volumes"], Selection(**manifest["selection"])
-    policy = Policy(
+    volumes, selection = manifest["volumes"], ReleaseSelection(**manifest["selection"])
+    policy = ReleasePolicy(
         tuple(manifest["policy"]["rule"]),
         manifest["policy"]["readers"],
         int(manifest["policy"]["wanted"]),
@@ -201,7 +202,7 @@ def _contradictions(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Ite
     written = {name.rpartition("/")[0] for name in sums if name.endswith(".dcm")}
     for volume in volumes:
         name = volume["file"]
-        if sums and "DICOM" in manifest["layout"] and series_folder(name) not in written:
+        if sums and "DICOM" in manifest["layout"] and get_series_folder(name) not in written:
             yield f"{name}: its DICOM series is missing"
         if sums and sums.get(name) != volume["sha256"]:
             yield f"{name}: not the volume of which {MANIFEST} speaks"
@@ -218,14 +219,14 @@ def _contradictions(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Ite
         yield f"{MANIFEST}: volumes passed by verdicts of a detector without power"
 
 
-def claims_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def list_claims(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a release says of itself."""
     scan, policy, decisions = manifest["scan"], manifest["policy"], manifest["decisions"]
     test, assumption = manifest["selftest"], manifest["assumption"]
     level = f", q {scan['q']:g}" if scan["q"] is not None else ""
     claims = [
         f"{manifest['title']}; licence: {manifest['license'].strip().splitlines()[0]}",
-        str(Selection(**manifest["selection"])),
+        str(ReleaseSelection(**manifest["selection"])),
         f"screened by {scan['rule']} on the {scan['measure']}{level}, a null of {scan['n_null']}, "
         f"{scan['n_training']} training volumes; memscan {manifest['memscan']}",
         f"policy: readers '{policy['readers']}', passing without a reader: "

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from napari_memscan.detection.statistics.proportions import Rate
-from napari_memscan.review.agreement import Readings
+from napari_memscan.detection.statistics.proportions import Proportion
+from napari_memscan.review.agreement import DecisionsByReader
 from napari_memscan.review.events import Decision
-from napari_memscan.review.queue import CALLED
+from napari_memscan.review.queue import CALLED_VERDICTS
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Accuracy:
 
     judge: str
     reference: str
-    sensitivity: Rate
-    specificity: Rate
+    sensitivity: Proportion
+    specificity: Proportion
     n_left_out: int
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class Accuracy:
         )
 
 
-def accuracy(
+def compute_accuracy(
     judge: Mapping[str, bool | None],
     reference: Mapping[str, bool | None],
     names: tuple[str, str] = ("judge", "reference"),
@@ -64,25 +64,25 @@ def accuracy(
     return Accuracy(
         judge=names[0],
         reference=names[1],
-        sensitivity=Rate(pairs[True, True], pairs[True, True] + pairs[True, False]),
-        specificity=Rate(pairs[False, False], pairs[False, False] + pairs[False, True]),
+        sensitivity=Proportion(pairs[True, True], pairs[True, True] + pairs[True, False]),
+        specificity=Proportion(pairs[False, False], pairs[False, False] + pairs[False, True]),
         n_left_out=len([c for c in judge if c in reference]) - len(both),
     )
 
 
-def said(decisions: Mapping[str, Decision]) -> dict[str, bool | None]:
+def binarise_decisions(decisions: Mapping[str, Decision]) -> dict[str, bool | None]:
     """Return what a reader says as yes, no, or None for unsure."""
     answers = {"copy": True, "not a copy": False}
     return {case: answers.get(d.decision) for case, d in decisions.items()}
 
 
-def called(verdicts: Mapping[str, str]) -> dict[str, bool | None]:
+def binarise_verdicts(verdicts: Mapping[str, str]) -> dict[str, bool | None]:
     """Return what the program says: yes for copy and near-duplicate, None for undecided."""
-    return {c: None if v == "undecided" else v in CALLED for c, v in verdicts.items()}
+    return {c: None if v == "undecided" else v in CALLED_VERDICTS for c, v in verdicts.items()}
 
 
 @dataclass(frozen=True)
-class Changes:
+class DecisionChanges:
     """What a reader decided anew when the truth was in sight.
 
     Attributes
@@ -105,11 +105,13 @@ class Changes:
         return text + "".join(f"; {n} from {way}" for way, n in sorted(ways.items()))
 
 
-def changes(blind: Readings, revealed: Readings) -> list[Changes]:
+def find_decision_changes(
+    blind: DecisionsByReader, revealed: DecisionsByReader
+) -> list[DecisionChanges]:
     """Return for each reader with both stages how many decisions changed, by name."""
     found = []
     for reader in sorted(set(blind) & set(revealed)):
         cases = sorted(set(blind[reader]) & set(revealed[reader]))
         pairs = [(c, blind[reader][c].decision, revealed[reader][c].decision) for c in cases]
-        found.append(Changes(reader, len(cases), tuple(p for p in pairs if p[1] != p[2])))
+        found.append(DecisionChanges(reader, len(cases), tuple(p for p in pairs if p[1] != p[2])))
     return found

@@ -13,11 +13,11 @@ from sqlalchemy.exc import ArgumentError
 from napari_memscan.errors import BadInput
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+_POSTGRESQL_DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 @dataclass(frozen=True)
-class Address:
+class StoreAddress:
     """Where a store is.
 
     Attributes
@@ -49,7 +49,7 @@ class Address:
         return text
 
 
-def address_of(where: str | Path) -> Address:
+def parse_store_address(where: str | Path) -> StoreAddress:
     """Return where a store is.
 
     Parameters
@@ -67,10 +67,10 @@ def address_of(where: str | Path) -> Address:
     text = str(where)
     whole = _VARIABLE.fullmatch(text.strip())
     if whole:
-        text = _value(whole.group(1))
+        text = _read_variable(whole.group(1))
     if "://" not in text:
         # Not put together as text: a folder's name may hold '?' or '%'.
-        return Address(URL.create("sqlite", database=text), text)
+        return StoreAddress(URL.create("sqlite", database=text), text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -82,24 +82,27 @@ def address_of(where: str | Path) -> Address:
         ) from None
     url = URL.create(
         url.drivername,
-        username=_filled(url.username),
-        password=_filled(url.password if url.password is None else str(url.password)),
-        host=_filled(url.host),
+        username=_fill_variables(url.username),
+        password=_fill_variables(url.password if url.password is None else str(url.password)),
+        host=_fill_variables(url.host),
         port=url.port,
-        database=_filled(url.database),
-        query={k: _VARIABLE.sub(_of, v) if isinstance(v, str) else v for k, v in url.query.items()},
+        database=_fill_variables(url.database),
+        query={
+            k: _VARIABLE.sub(_substitute_variable, v) if isinstance(v, str) else v
+            for k, v in url.query.items()
+        },
     )
-    if url.drivername in _POSTGRESQL:
+    if url.drivername in _POSTGRESQL_DRIVERS:
         url = url.set(drivername="postgresql+psycopg")
     elif url.drivername != "sqlite":
         raise BadInput(
             f"the store of decisions: {url.drivername} is no database that decisions are kept in. "
             "Use a file, or postgresql://..."
         )
-    return Address(url, _shown(url))
+    return StoreAddress(url, _describe_url(url))
 
 
-def _shown(url: URL) -> str:
+def _describe_url(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     # Not only the password: what else a URL says of a hospital's server stays out of messages.
@@ -108,15 +111,15 @@ def _shown(url: URL) -> str:
     return f"PostgreSQL database '{url.database}' on {host}{port}"
 
 
-def _filled(part: str | None) -> str | None:
-    return part if part is None else _VARIABLE.sub(_of, part)
+def _fill_variables(part: str | None) -> str | None:
+    return part if part is None else _VARIABLE.sub(_substitute_variable, part)
 
 
-def _of(match: re.Match[str]) -> str:
-    return _value(match.group(1))
+def _substitute_variable(match: re.Match[str]) -> str:
+    return _read_variable(match.group(1))
 
 
-def _value(name: str) -> str:
+def _read_variable(name: str) -> str:
     value = os.environ.get(name)
     if not value:
         raise BadInput(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from napari_memscan.errors import BadInput
 from napari_memscan.review.events import DECISIONS, Decision
 
-Readings = Mapping[str, Mapping[str, Decision]]
+DecisionsByReader = Mapping[str, Mapping[str, Decision]]
 """Reader to case to standing decision; see `Standing.by_reader`."""
-DRAWS = 2000
+N_BOOTSTRAP = 2000
 """Of the bootstrap over cases."""
 
 
@@ -68,7 +68,9 @@ class Kappa:
         return f"{text}. {self.note}".strip()
 
 
-def kappa(readings: Readings, readers: Sequence[str] | None = None, seed: int = 0) -> Kappa:
+def compute_kappa(
+    readings: DecisionsByReader, readers: Sequence[str] | None = None, seed: int = 0
+) -> Kappa:
     """Return Cohen's kappa of two readers, or Fleiss' of more.
 
     All three decisions are categories: unsure is an opinion. Only cases that every reader read
@@ -101,20 +103,22 @@ def kappa(readings: Readings, readers: Sequence[str] | None = None, seed: int = 
         [[DECISIONS.index(readings[name][case].decision) for name in names] for case in cases],
         dtype=np.int64,
     ).reshape(len(cases), len(names))
-    value, interval, agreed, note = (_cohen if len(names) == 2 else _fleiss)(codes, seed)
+    value, interval, agreed, note = (
+        _compute_cohen_kappa if len(names) == 2 else _compute_fleiss_kappa
+    )(codes, seed)
     name = "Cohen" if len(names) == 2 else "Fleiss"
     return Kappa(name, names, value, interval, agreed, len(cases), left_out, note)
 
 
-def pairwise(readings: Readings) -> list[Kappa]:
+def compute_pairwise_kappas(readings: DecisionsByReader) -> list[Kappa]:
     """Return Cohen's kappa of every two readers, by name."""
-    return [kappa(readings, pair) for pair in combinations(sorted(readings), 2)]
+    return [compute_kappa(readings, pair) for pair in combinations(sorted(readings), 2)]
 
 
-_Found = tuple[float | None, tuple[float, float] | None, float | None, str]
+_KappaEstimate = tuple[float | None, tuple[float, float] | None, float | None, str]
 
 
-def _undefined(codes: NDArray[np.int64]) -> str:
+def _explain_undefined(codes: NDArray[np.int64]) -> str:
     if len(codes) < 2:
         return f"{len(codes)} cases were read by all of them; at least 2 are needed."
     if len(np.unique(codes)) == 1:
@@ -123,11 +127,11 @@ def _undefined(codes: NDArray[np.int64]) -> str:
     return ""
 
 
-def _cohen(codes: NDArray[np.int64], _seed: int) -> _Found:
+def _compute_cohen_kappa(codes: NDArray[np.int64], _seed: int) -> _KappaEstimate:
     from statsmodels.stats.inter_rater import cohens_kappa
 
     agreed = float((codes[:, 0] == codes[:, 1]).mean()) if len(codes) else None
-    note = _undefined(codes)
+    note = _explain_undefined(codes)
     if note:
         return None, None, agreed, note
     table = np.zeros((len(DECISIONS), len(DECISIONS)))
@@ -143,28 +147,32 @@ def _cohen(codes: NDArray[np.int64], _seed: int) -> _Found:
     return float(found.kappa), (low, high), agreed, few
 
 
-def _fleiss(codes: NDArray[np.int64], seed: int) -> _Found:
+def _compute_fleiss_kappa(codes: NDArray[np.int64], seed: int) -> _KappaEstimate:
     from statsmodels.stats.inter_rater import fleiss_kappa
 
     counts = np.stack([(codes == i).sum(1) for i in range(len(DECISIONS))], axis=1)
     n = codes.shape[1]
     agreed = float((counts * (counts - 1)).sum(1).mean() / (n * (n - 1))) if len(codes) else None
-    note = _undefined(codes)
+    note = _explain_undefined(codes)
     if note:
         return None, None, agreed, note
     random = np.random.default_rng(seed)
     drawn = []
-    for _ in range(DRAWS):
+    for _ in range(N_BOOTSTRAP):
         sample = counts[random.integers(len(counts), size=len(counts))]
         # A draw in which everybody says the same of everything has no kappa.
         if np.count_nonzero(sample.sum(0)) > 1:
             drawn.append(float(fleiss_kappa(sample)))
     value = float(fleiss_kappa(counts))
-    if len(drawn) < DRAWS / 2:
+    if len(drawn) < N_BOOTSTRAP / 2:
         return value, None, agreed, "No interval: too few cases differ from each other."
     low, high = np.percentile(drawn, [2.5, 97.5])
     if low == high:
         return value, None, agreed, "No interval: these decisions show no variation."
-    lost = DRAWS - len(drawn)
-    said = f"{lost} of {DRAWS} draws had no kappa and are left out of the interval." if lost else ""
+    lost = N_BOOTSTRAP - len(drawn)
+    said = (
+        f"{lost} of {N_BOOTSTRAP} draws had no kappa and are left out of the interval."
+        if lost
+        else ""
+    )
     return value, (float(low), float(high)), agreed, said

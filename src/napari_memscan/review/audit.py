@@ -12,29 +12,29 @@ from typing import Any
 from sqlalchemy import select
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.database import EVENTS, OLD, TRIGGERS
+from napari_memscan.review.database import APPEND_ONLY_TRIGGERS, EVENTS_TABLE, LEGACY_TABLE
 from napari_memscan.review.events import (
-    CHOICES,
     DECISIONS,
-    GENESIS,
+    FORCED_CHOICES,
+    GENESIS_HASH,
+    REVEALED,
     STAGES,
-    UNVEILED,
     WITHDRAWN,
     Decision,
-    hash_of_event,
+    compute_event_hash,
 )
-from napari_memscan.review.plans import checked_against
+from napari_memscan.review.plan_files import find_plan_mismatches
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.review.takeover import OLD_COLUMNS, old_rows, origin
 
-SHORTEST = 12
+MIN_HEAD_DIGITS = 12
 """Hexadecimal digits of a noted head that are enough to recognise it."""
-TOLERANCE = 1.0
+CLOCK_TOLERANCE_SECONDS = 1.0
 """Seconds that the clocks of two readers may differ unsaid."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class AuditFault:
     """Something that does not fit.
 
     Attributes
@@ -53,7 +53,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditReport:
     """What an audit found.
 
     Attributes
@@ -85,8 +85,8 @@ class Audit:
     head: str
     expected: str
     since: int | None
-    faults: tuple[Fault, ...]
-    doubts: tuple[Fault, ...]
+    faults: tuple[AuditFault, ...]
+    doubts: tuple[AuditFault, ...]
 
     @property
     def intact(self) -> bool:
@@ -116,7 +116,9 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(store: DecisionStore, expect: str = "", plans: str | Path | None = None) -> Audit:
+def audit_store(
+    store: DecisionStore, expect: str = "", plans: str | Path | None = None
+) -> AuditReport:
     """Verify every event of a store.
 
     Parameters
@@ -124,7 +126,8 @@ def audit(store: DecisionStore, expect: str = "", plans: str | Path | None = Non
     store : DecisionStore
         Best opened with ``read_only=True``.
     expect : str
-        A head noted earlier, or its first digits (`SHORTEST` at least): it must be in the chain.
+        A head noted earlier, or its first digits (`MIN_HEAD_DIGITS` at least): it must be in the
+        chain.
     plans : path, optional
         Folder of the plans of blind studies: each must be the one that was answered.
 
@@ -134,35 +137,39 @@ def audit(store: DecisionStore, expect: str = "", plans: str | Path | None = Non
         `expect` is no hash.
     """
     expect = expect.strip().lower()
-    if expect and (len(expect) < SHORTEST or set(expect) - set("0123456789abcdef")):
-        raise BadInput(f"head '{expect}': at least {SHORTEST} hexadecimal digits are expected.")
+    if expect and (len(expect) < MIN_HEAD_DIGITS or set(expect) - set("0123456789abcdef")):
+        raise BadInput(
+            f"head '{expect}': at least {MIN_HEAD_DIGITS} hexadecimal digits are expected."
+        )
     database = store.database
     with database.reading() as connection:
-        query = select(EVENTS).order_by(EVENTS.c.id)
+        query = select(EVENTS_TABLE).order_by(EVENTS_TABLE.c.id)
         rows = [dict(row) for row in connection.execute(query).mappings()]
-        lost = TRIGGERS - database.triggers(connection)
+        lost = APPEND_ONLY_TRIGGERS - database.triggers(connection)
         tables = set() if database.address.shared else database.tables(connection)
-        old = old_rows(connection) if OLD in tables else {}
-    faults, doubts = verified(rows)
+        old = old_rows(connection) if LEGACY_TABLE in tables else {}
+    faults, doubts = verify_chain(rows)
     if old:
-        faults += _changed(rows, old)
+        faults += _check_legacy_events(rows, old)
     if plans is not None and not faults:  # What is broken may not even be JSON.
-        wrong = checked_against(plans, map(Decision.of, rows))
-        faults += [Fault(event, text) for event, text in wrong]
+        wrong = find_plan_mismatches(plans, map(Decision.of, rows))
+        faults += [AuditFault(event, text) for event, text in wrong]
     if lost:
-        doubts.append(Fault(0, "the database no longer refuses changes: its triggers are gone"))
-    since = _since(rows, expect)
+        doubts.append(
+            AuditFault(0, "the database no longer refuses changes: its triggers are gone")
+        )
+    since = _count_since(rows, expect)
     if expect and since is None:
         text = "the noted head is not in the chain: events were cut off, or written anew"
-        faults.append(Fault(0, text))
-    return Audit(
+        faults.append(AuditFault(0, text))
+    return AuditReport(
         where=store.where,
         n_events=len(rows),
         n_taken_over=sum(row["origin"] != "" for row in rows),
         n_readers=len({row["reader"] for row in rows}),
         first=rows[0]["time"] if rows else "",
         last=rows[-1]["time"] if rows else "",
-        head=rows[-1]["hash"] if rows else GENESIS,
+        head=rows[-1]["hash"] if rows else GENESIS_HASH,
         expected=expect,
         since=since,
         faults=tuple(faults),
@@ -170,7 +177,7 @@ def audit(store: DecisionStore, expect: str = "", plans: str | Path | None = Non
     )
 
 
-def verified(rows: Sequence[dict[str, Any]]) -> tuple[list[Fault], list[Fault]]:
+def verify_chain(rows: Sequence[dict[str, Any]]) -> tuple[list[AuditFault], list[AuditFault]]:
     """Return what breaks a chain, and what is to be explained.
 
     Parameters
@@ -178,41 +185,47 @@ def verified(rows: Sequence[dict[str, Any]]) -> tuple[list[Fault], list[Fault]]:
     rows : sequence of dict
         As the database holds them, by number.
     """
-    faults: list[Fault] = []
-    doubts: list[Fault] = []
-    number, previous, latest = 0, GENESIS, None
+    faults: list[AuditFault] = []
+    doubts: list[AuditFault] = []
+    number, previous, latest = 0, GENESIS_HASH, None
     by_id: dict[int, dict[str, Any]] = {}
     for row in rows:
         at = int(row["id"])
         if at != number + 1:
             gone = f"{number + 1} to {at - 1}" if at > number + 2 else f"{at - 1}"
             missing = at > number + 1
-            faults.append(Fault(at, f"{gone} missing before it" if missing else "number too low"))
+            faults.append(
+                AuditFault(at, f"{gone} missing before it" if missing else "number too low")
+            )
         if row["previous"] != previous:
-            faults.append(Fault(at, "does not follow on the event before it"))
-        if row["hash"] != hash_of_event(row):
-            faults.append(Fault(at, f"was changed after it was recorded ({_named(row)})"))
-        faults += [Fault(at, text) for text in _senseless(row, by_id)]
-        moment = _moment(row["time"])
+            faults.append(AuditFault(at, "does not follow on the event before it"))
+        if row["hash"] != compute_event_hash(row):
+            faults.append(
+                AuditFault(at, f"was changed after it was recorded ({_describe_event(row)})")
+            )
+        faults += [AuditFault(at, text) for text in _check_event(row, by_id)]
+        moment = _parse_time(row["time"])
         # Times that an earlier version wrote were not in the chain when they were made.
         if row["origin"] == "":
             if moment is None:
-                faults.append(Fault(at, f"'{row['time']}' is no time"))
-            elif latest is not None and moment < latest - TOLERANCE:
+                faults.append(AuditFault(at, f"'{row['time']}' is no time"))
+            elif latest is not None and moment < latest - CLOCK_TOLERANCE_SECONDS:
                 back = latest - moment
-                doubts.append(Fault(at, f"the clock stood {back:.0f} s before the event before"))
+                doubts.append(
+                    AuditFault(at, f"the clock stood {back:.0f} s before the event before")
+                )
             latest = moment if moment is not None else latest
         number, previous = at, row["hash"]
         by_id[at] = row
     return faults, doubts
 
 
-def _senseless(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list[str]:
+def _check_event(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list[str]:
     """Return what a store of this program would never have recorded."""
     faults = []
     if row["stage"] not in STAGES:
         faults.append(f"stage '{row['stage']}' is unknown")
-    if row["decision"] not in (*DECISIONS, *CHOICES, WITHDRAWN, UNVEILED):
+    if row["decision"] not in (*DECISIONS, *FORCED_CHOICES, WITHDRAWN, REVEALED):
         faults.append(f"decision '{row['decision']}' is unknown")
     for name in ("withdraws", "restores"):
         if row[name] is not None:
@@ -225,7 +238,9 @@ def _senseless(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list[s
     return faults
 
 
-def _changed(rows: Sequence[dict[str, Any]], old: dict[int, dict[str, Any]]) -> list[Fault]:
+def _check_legacy_events(
+    rows: Sequence[dict[str, Any]], old: dict[int, dict[str, Any]]
+) -> list[AuditFault]:
     """Compare taken-over events with the table they came from, which is still there."""
     by_origin = {row["origin"]: row for row in rows if row["origin"]}
     faults = []
@@ -235,17 +250,21 @@ def _changed(rows: Sequence[dict[str, Any]], old: dict[int, dict[str, Any]]) -> 
             continue  # Written since by an earlier version: taken over at the next opening.
         names = [name for name in OLD_COLUMNS if name != "withdraws"]
         if any(row[name] != values[name] for name in names):
-            faults.append(Fault(int(row["id"]), f"differs from {OLD} {number}, its first record"))
+            faults.append(
+                AuditFault(
+                    int(row["id"]), f"differs from {LEGACY_TABLE} {number}, its first record"
+                )
+            )
     return faults + [
-        Fault(int(row["id"]), f"{source}, its first record, is missing")
+        AuditFault(int(row["id"]), f"{source}, its first record, is missing")
         for source, row in by_origin.items()
     ]
 
 
-def _since(rows: Sequence[dict[str, Any]], expect: str) -> int | None:
+def _count_since(rows: Sequence[dict[str, Any]], expect: str) -> int | None:
     if not expect:
         return None
-    if GENESIS.startswith(expect):
+    if GENESIS_HASH.startswith(expect):
         return len(rows)
     for back, row in enumerate(reversed(rows)):
         if str(row["hash"]).startswith(expect):
@@ -253,11 +272,11 @@ def _since(rows: Sequence[dict[str, Any]], expect: str) -> int | None:
     return None
 
 
-def _named(row: dict[str, Any]) -> str:
+def _describe_event(row: dict[str, Any]) -> str:
     return f"{row['sample']}, {row['decision']}, {row['reader']}, {row['time']}"
 
 
-def _moment(text: str) -> float | None:
+def _parse_time(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):

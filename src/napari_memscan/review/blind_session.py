@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_memscan.errors import BadInput, JobFailed, MemscanError
-from napari_memscan.review.blind import BlindPlan, Held, Secret
 from napari_memscan.review.blind_case import BlindCase
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, HiddenCase
+from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import Decision
 from napari_memscan.review.store import DecisionStore
 
 
 @dataclass(frozen=True)
-class Revealed:
+class RevealedCase:
     """What a case was; only after the blind decision.
 
     Attributes
@@ -55,7 +55,7 @@ class Revealed:
         return f"{text}. You said: {self.answer}."
 
 
-class BlindReading:
+class BlindSession:
     """Gives a front end cases and arrays, takes answers, and keeps what they are to itself.
 
     Parameters
@@ -65,7 +65,7 @@ class BlindReading:
     store : DecisionStore
         Where answers go.
     load : callable
-        Returns the array of a `Held`.
+        Returns the array of a `ArrayLocation`.
 
     Attributes
     ----------
@@ -82,13 +82,15 @@ class BlindReading:
         Answers were given to another version of this plan.
     """
 
-    def __init__(self, plan: BlindPlan, store: DecisionStore, load: Callable[[Held], Any]) -> None:
+    def __init__(
+        self, plan: BlindPlan, store: DecisionStore, load: Callable[[ArrayLocation], Any]
+    ) -> None:
         self._plan, self._store, self._load = plan, store, load
         self._sha256 = plan.sha256
         self._secrets = {secret.number: secret for secret in plan.secrets}
         self._held = {key: held for s in plan.secrets for key, held in s.keys.items()}
         self.cases, self.reader = plan.cases, plan.reader
-        self.forced_choice, self.at_end = plan.forced_choice, plan.reveal == "end"
+        self.forced_choice, self.reveals_at_end = plan.forced_choice, plan.reveal == "end"
         for event in store.history():
             seen = event.evidence.get("plan")
             if event.evidence.get("plan_id") == plan.id and seen != self._sha256:
@@ -113,14 +115,14 @@ class BlindReading:
     @property
     def revealed(self) -> frozenset[int]:
         """Numbers of the cases of which the reader knows what they are."""
-        return frozenset(self._unveiled(self._store.standing()))
+        return frozenset(self._find_revealed(self._store.standing()))
 
     @property
     def again(self) -> dict[int, Decision]:
         """Number of a case to the latest decision made with the truth in sight."""
         return self._answers(stage="revealed")
 
-    def following(self) -> BlindCase | None:
+    def find_next(self) -> BlindCase | None:
         """Return the first case without an answer; None when all have one."""
         answers = self._answers()
         return next((case for case in self.cases if case.number not in answers), None)
@@ -168,7 +170,7 @@ class BlindReading:
         case = self.cases[number - 1]
         if answer not in case.answers:
             raise BadInput(f"{case.title}: one of {', '.join(case.answers)} is expected.")
-        if number in self._unveiled(self._store.standing()):
+        if number in self._find_revealed(self._store.standing()):
             raise BadInput(f"{case.title}: was revealed; a second decision is recorded as such.")
         if self._plan.forced_choice:
             # Recorded is for what the synthetic one was taken.
@@ -189,9 +191,9 @@ class BlindReading:
     def undo(self) -> int | None:
         """Take back the last answer; return its case. None where it is revealed, or none is."""
         standing = self._store.standing()
-        last = standing.undoable(self.reader, self._plan.stage)
+        last = standing.find_undoable(self.reader, self._plan.stage)
         number = self._number(last)
-        if last is None or number is None or number in self._unveiled(standing):
+        if last is None or number is None or number in self._find_revealed(standing):
             return None
         self._store.undo(self.reader, self._plan.stage)
         return number
@@ -199,14 +201,14 @@ class BlindReading:
     def redo(self) -> int | None:
         """Give the answer again that was taken back last; return its case, None without one."""
         standing = self._store.standing()
-        undone = standing.redoable(self.reader, self._plan.stage)
+        undone = standing.find_redoable(self.reader, self._plan.stage)
         number = self._number(undone)
-        if number is None or number in self._unveiled(standing):
+        if number is None or number in self._find_revealed(standing):
             return None
         self._store.redo(self.reader, self._plan.stage)
         return number
 
-    def reveal(self, number: int) -> Revealed:
+    def reveal(self, number: int) -> RevealedCase:
         """Return what a case was, and record that the reader knows now.
 
         Raises
@@ -221,14 +223,14 @@ class BlindReading:
         left = len(self.cases) - len(answers)
         if self._plan.reveal == "end" and left:
             raise BadInput(f"Case {number}: revealed when all are decided; {left} are left.")
-        if number not in self._unveiled(standing):
+        if number not in self._find_revealed(standing):
             evidence = self._evidence(number, None, blind=False)
-            self._store.unveil(secret.exhibit.name, self.reader, evidence)
+            self._store.record_reveal(secret.exhibit.name, self.reader, evidence)
         one, said = secret.exhibit, answers[number].decision
         if self._plan.forced_choice:
             other = {"A": "B", "B": "A"}[secret.synthetic]
             said = f"{secret.synthetic if said == 'real' else other} is real"
-        return Revealed(
+        return RevealedCase(
             number=number,
             name=one.name,
             kind=one.kind,
@@ -249,7 +251,7 @@ class BlindReading:
             The case is not revealed.
         """
         secret = self._secret(number)
-        if number not in self._unveiled(self._store.standing()):
+        if number not in self._find_revealed(self._store.standing()):
             raise BadInput(f"Case {number}: not revealed yet.")
         evidence = self._evidence(number, values.pop("evidence", None), blind=False)
         return self._store.record(
@@ -261,7 +263,7 @@ class BlindReading:
             **values,
         )
 
-    def _secret(self, number: int) -> Secret:
+    def _secret(self, number: int) -> HiddenCase:
         if number not in self._secrets:
             raise BadInput(f"Case {number}: there are 1 to {len(self._secrets)}.")
         return self._secrets[number]
@@ -272,14 +274,16 @@ class BlindReading:
         own = {"blind": blind, "plan": self._sha256, "plan_id": self._plan.id, "case": number}
         return {**(evidence or {}), **own}
 
-    def _answers(self, standing: Standing | None = None, stage: str = "") -> dict[int, Decision]:
+    def _answers(
+        self, standing: CurrentDecisions | None = None, stage: str = ""
+    ) -> dict[int, Decision]:
         standing = standing or self._store.standing()
         stage = stage or self._plan.stage
         numbered = ((self._number(d), d) for d in standing.of(self.reader, stage))
         return {number: d for number, d in numbered if number is not None}
 
-    def _unveiled(self, standing: Standing) -> set[int]:
-        numbers = (self._number(event) for event in standing.unveiled(self.reader))
+    def _find_revealed(self, standing: CurrentDecisions) -> set[int]:
+        numbers = (self._number(event) for event in standing.find_reveals(self.reader))
         return {number for number in numbers if number is not None}
 
     def _number(self, event: Decision | None) -> int | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select, text
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.database import CLAIMS
+from napari_memscan.review.database import CLAIMS_TABLE
 from napari_memscan.review.store import DecisionStore
 
-MINUTES = 15.0
+CLAIM_MINUTES = 15.0
 """A claim that nobody renews is free again after this."""
 
 
@@ -34,7 +34,7 @@ class Claim:
     until: float
 
 
-class Claims:
+class ClaimRegistry:
     """Claims in a store's database: a table of its own, no part of what is recorded.
 
     Parameters
@@ -45,7 +45,7 @@ class Claims:
         A claim that is not renewed ends after this: a window that was killed blocks nobody.
     """
 
-    def __init__(self, store: DecisionStore, minutes: float = MINUTES) -> None:
+    def __init__(self, store: DecisionStore, minutes: float = CLAIM_MINUTES) -> None:
         self._database, self.minutes = store.database, minutes
 
     def claim(self, sample: str, reader: str, *, share: bool = False) -> Claim | None:
@@ -68,14 +68,14 @@ class Claims:
             raise BadInput("a claim needs the reader's name.")
         with self._database.writing() as connection:
             now = self._now(connection)
-            connection.execute(delete(CLAIMS).where(CLAIMS.c.until <= now))
-            query = select(CLAIMS.c.reader).where(CLAIMS.c.sample == sample)
+            connection.execute(delete(CLAIMS_TABLE).where(CLAIMS_TABLE.c.until <= now))
+            query = select(CLAIMS_TABLE.c.reader).where(CLAIMS_TABLE.c.sample == sample)
             holders = set(connection.execute(query).scalars())
             if holders - {reader} and not share:
                 return None
             claim = Claim(sample, reader, now + 60 * self.minutes)
             self._drop(connection, sample, reader)
-            connection.execute(insert(CLAIMS).values(vars(claim)))
+            connection.execute(insert(CLAIMS_TABLE).values(vars(claim)))
             return claim
 
     def release(self, reader: str, sample: str | None = None) -> None:
@@ -87,13 +87,15 @@ class Claims:
         """Return sample to the reader that holds it, for all readers but this one."""
         with self._database.reading() as connection:
             now = self._now(connection)
-            query = select(CLAIMS).where(CLAIMS.c.until > now, CLAIMS.c.reader != reader.strip())
-            rows = connection.execute(query.order_by(CLAIMS.c.until)).mappings()
+            query = select(CLAIMS_TABLE).where(
+                CLAIMS_TABLE.c.until > now, CLAIMS_TABLE.c.reader != reader.strip()
+            )
+            rows = connection.execute(query.order_by(CLAIMS_TABLE.c.until)).mappings()
             return {row["sample"]: row["reader"] for row in rows}
 
     def _drop(self, connection: Connection, sample: str | None, reader: str) -> None:
-        gone = delete(CLAIMS).where(CLAIMS.c.reader == reader)
-        connection.execute(gone if sample is None else gone.where(CLAIMS.c.sample == sample))
+        gone = delete(CLAIMS_TABLE).where(CLAIMS_TABLE.c.reader == reader)
+        connection.execute(gone if sample is None else gone.where(CLAIMS_TABLE.c.sample == sample))
 
     def _now(self, connection: Connection) -> float:
         # One clock for all: those of two reading rooms may differ by more than a claim lasts.

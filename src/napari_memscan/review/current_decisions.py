@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from napari_memscan.review.events import COUNTING, UNVEILED, WITHDRAWN, Decision
+from napari_memscan.review.events import COUNTING_STAGES, REVEALED, WITHDRAWN, Decision
 
-PACE = 20
+PACE_WINDOW = 20
 """Latest decisions of a reader that the time left is worked out from."""
 
 
-class Standing:
+class CurrentDecisions:
     """What stands after all events; made from one read of the store.
 
     Parameters
@@ -31,7 +31,7 @@ class Standing:
         self._standing = [
             e
             for e in self.events
-            if e.decision not in (WITHDRAWN, UNVEILED) and e.id not in withdrawn
+            if e.decision not in (WITHDRAWN, REVEALED) and e.id not in withdrawn
         ]
 
     def current(self, reader: str | None = None, stage: str | None = None) -> dict[str, Decision]:
@@ -42,7 +42,7 @@ class Standing:
         reader : str, optional
             Only this one's; else the latest of anybody.
         stage : str, optional
-            One of `STAGES`; else of those in `COUNTING`: a blind answer clears no sample.
+            One of `STAGES`; else of those in `COUNTING_STAGES`: a blind answer clears no sample.
         """
         result: dict[str, Decision] = {}
         for decision in self._of(stage):
@@ -57,12 +57,12 @@ class Standing:
             result.setdefault(decision.reader, {})[decision.sample] = decision
         return result
 
-    def undoable(self, reader: str, stage: str = "open") -> Decision | None:
+    def find_undoable(self, reader: str, stage: str = "open") -> Decision | None:
         """Return what an undo of this reader would take back."""
         own = [d for d in self._standing if d.reader == reader.strip() and d.stage == stage]
         return own[-1] if own else None
 
-    def redoable(self, reader: str, stage: str = "open") -> Decision | None:
+    def find_redoable(self, reader: str, stage: str = "open") -> Decision | None:
         """Return what a redo of this reader would make again; None after a new decision."""
         undone: list[int] = []
         by_id: dict[int, Decision] = {}
@@ -73,7 +73,7 @@ class Standing:
             if event.decision == WITHDRAWN:
                 if event.withdraws is not None:
                     undone.append(event.withdraws)
-            elif event.decision == UNVEILED:
+            elif event.decision == REVEALED:
                 continue
             elif event.restores is not None:
                 undone = undone[:-1]
@@ -85,9 +85,9 @@ class Standing:
         """Return every standing decision of a reader in a stage, oldest first."""
         return [d for d in self._of(stage) if d.reader == reader.strip()]
 
-    def unveiled(self, reader: str) -> list[Decision]:
+    def find_reveals(self, reader: str) -> list[Decision]:
         """Return the events since which this reader knows what a case of a blind study is."""
-        return [e for e in self.events if e.decision == UNVEILED and e.reader == reader.strip()]
+        return [e for e in self.events if e.decision == REVEALED and e.reader == reader.strip()]
 
     def last_seen(self, reader: str) -> dict[str, str]:
         """Return sample to the time of this reader's last event on it, taken back or not."""
@@ -103,8 +103,8 @@ class Standing:
             for e in self._standing
             if e.reader == reader.strip() and e.seconds is not None and e.restores is None
         ]
-        return float(median(times[-PACE:])) if times else None
+        return float(median(times[-PACE_WINDOW:])) if times else None
 
     def _of(self, stage: str | None) -> list[Decision]:
-        stages = COUNTING if stage is None else (stage,)
+        stages = COUNTING_STAGES if stage is None else (stage,)
         return [d for d in self._standing if d.stage in stages]

@@ -29,15 +29,15 @@ from sqlalchemy import event as events
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.review.address import Address
+from napari_memscan.review.address import StoreAddress
 
 PATIENCE = 5
 """Seconds to wait for a server to answer, and for another writer to end."""
-_LOCK = 0x6D656D7363616E
+_ADVISORY_LOCK = 0x6D656D7363616E
 """Number of PostgreSQL's advisory lock: 'memscan' in hexadecimal."""
 
 METADATA = MetaData()
-EVENTS = Table(
+EVENTS_TABLE = Table(
     "memscan_events",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
@@ -58,37 +58,43 @@ EVENTS = Table(
     Column("previous", String(64), nullable=False, unique=True),
     Column("hash", String(64), nullable=False, unique=True),
 )
-CLAIMS = Table(
+CLAIMS_TABLE = Table(
     "memscan_claims",
     METADATA,
     Column("sample", Text, primary_key=True),
     Column("reader", Text, primary_key=True),
     Column("until", Float(53), nullable=False),
 )
-ABOUT = Table(
+ABOUT_TABLE = Table(
     "memscan_about",
     METADATA,
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),
 )
-OLD = "decisions"
+LEGACY_TABLE = "decisions"
 """Table of earlier versions, which knew no chain."""
 
 # Append-only is kept by the database itself, not by good manners of its users.
-_SQLITE = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS {EVENTS.name}_no_{verb.lower()} BEFORE {verb} ON {EVENTS.name} "
-    "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
+_SQLITE_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {EVENTS_TABLE.name}_no_{verb.lower()} BEFORE {verb} ON"
+    f" {EVENTS_TABLE.name} BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
     for verb in ("UPDATE", "DELETE")
 )
-_POSTGRESQL = (
-    f"CREATE OR REPLACE FUNCTION {EVENTS.name}_kept() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION 'decisions are append-only'; END $$",
-    f"CREATE OR REPLACE TRIGGER {EVENTS.name}_no_update BEFORE UPDATE OR DELETE ON {EVENTS.name} "
-    f"FOR EACH ROW EXECUTE FUNCTION {EVENTS.name}_kept()",
-    f"CREATE OR REPLACE TRIGGER {EVENTS.name}_no_delete BEFORE TRUNCATE ON {EVENTS.name} "
-    f"FOR EACH STATEMENT EXECUTE FUNCTION {EVENTS.name}_kept()",
+_POSTGRESQL_TRIGGERS = (
+    (
+        f"CREATE OR REPLACE FUNCTION {EVENTS_TABLE.name}_kept() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'decisions are append-only'; END $$"
+    ),
+    (
+        f"CREATE OR REPLACE TRIGGER {EVENTS_TABLE.name}_no_update BEFORE UPDATE OR DELETE ON"
+        f" {EVENTS_TABLE.name} FOR EACH ROW EXECUTE FUNCTION {EVENTS_TABLE.name}_kept()"
+    ),
+    (
+        f"CREATE OR REPLACE TRIGGER {EVENTS_TABLE.name}_no_delete BEFORE TRUNCATE ON"
+        f" {EVENTS_TABLE.name} FOR EACH STATEMENT EXECUTE FUNCTION {EVENTS_TABLE.name}_kept()"
+    ),
 )
-TRIGGERS = {f"{EVENTS.name}_no_update", f"{EVENTS.name}_no_delete"}
+APPEND_ONLY_TRIGGERS = {f"{EVENTS_TABLE.name}_no_update", f"{EVENTS_TABLE.name}_no_delete"}
 
 
 class Database:
@@ -102,9 +108,9 @@ class Database:
         Nothing is made, changed or taken over: for an audit, or a copy kept as evidence.
     """
 
-    def __init__(self, address: Address, read_only: bool = False) -> None:
+    def __init__(self, address: StoreAddress, read_only: bool = False) -> None:
         self.address, self.read_only = address, read_only
-        self.engine = _engine(address, read_only)
+        self.engine = _make_engine(address, read_only)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -123,7 +129,7 @@ class Database:
             if self.address.shared:
                 # A lock of its own: readers may then be granted SELECT and INSERT and no more.
                 connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
             yield connection
 
     def prepare(self, connection: Connection) -> None:
@@ -132,9 +138,9 @@ class Database:
         for table in METADATA.sorted_tables:
             if table.name not in there:
                 table.create(connection)
-        if self.triggers(connection) >= TRIGGERS:
+        if self.triggers(connection) >= APPEND_ONLY_TRIGGERS:
             return
-        for statement in _POSTGRESQL if self.address.shared else _SQLITE:
+        for statement in _POSTGRESQL_TRIGGERS if self.address.shared else _SQLITE_TRIGGERS:
             connection.execute(DDL(statement))  # type: ignore[no-untyped-call]
 
     def tables(self, connection: Connection) -> set[str]:
@@ -145,10 +151,10 @@ class Database:
         """Return the names of the triggers that keep the events as they are."""
         query = (
             "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' "
-            f"AND tgrelid = to_regclass('{EVENTS.name}')"
+            f"AND tgrelid = to_regclass('{EVENTS_TABLE.name}')"
             if self.address.shared
             else f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = "
-            f"'{EVENTS.name}'"
+            f"'{EVENTS_TABLE.name}'"
         )
         return set(connection.execute(text(query)).scalars())
 
@@ -173,8 +179,9 @@ class Database:
             if state == "42501":
                 return JobFailed(
                     f"{shown}: you may not do this ({said}). Ask who runs the server for the "
-                    f"rights to SELECT and INSERT on {EVENTS.name}, and on the other tables that "
-                    "begin with memscan_ also UPDATE and DELETE. Nothing was recorded."
+                    f"rights to SELECT and INSERT on {EVENTS_TABLE.name}, and on the "
+                    "other tables that begin with memscan_ also UPDATE and DELETE. Nothing was "
+                    "recorded."
                 )
             if state == "53100":
                 said = f"the disk is full: {said}"
@@ -195,7 +202,7 @@ class Database:
         )
 
 
-def _engine(address: Address, read_only: bool) -> Engine:
+def _make_engine(address: StoreAddress, read_only: bool) -> Engine:
     if address.shared:
         options = {"connect_timeout": PATIENCE, "tcp_user_timeout": 2000 * PATIENCE}
         given = {k: v for k, v in options.items() if k not in address.url.query}
@@ -221,13 +228,13 @@ def _engine(address: Address, read_only: bool) -> Engine:
         engine = create_engine("sqlite://", creator=connect)
     else:
         engine = create_engine(address.url)
-        events.listen(engine, "connect", _durable)
-    events.listen(engine, "connect", _explicit)
-    events.listen(engine, "begin", _begin)
+        events.listen(engine, "connect", _set_durability)
+    events.listen(engine, "connect", _disable_implicit_begin)
+    events.listen(engine, "begin", _begin_transaction)
     return engine
 
 
-def _durable(connection: sqlite3.Connection, _: Any) -> None:
+def _set_durability(connection: sqlite3.Connection, _: Any) -> None:
     cursor = connection.cursor()
     # Readers are never blocked by a writer, and a commit has reached the disk when it returns.
     cursor.execute("PRAGMA busy_timeout=3000")
@@ -236,12 +243,12 @@ def _durable(connection: sqlite3.Connection, _: Any) -> None:
     cursor.close()
 
 
-def _explicit(connection: sqlite3.Connection, _: Any) -> None:
+def _disable_implicit_begin(connection: sqlite3.Connection, _: Any) -> None:
     # Python's driver would begin a transaction only at the first INSERT, after the look at the end
     # of the chain.
     connection.isolation_level = None
 
 
-def _begin(connection: Connection) -> None:
+def _begin_transaction(connection: Connection) -> None:
     writing = connection.get_execution_options().get("memscan_writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -15,20 +15,20 @@ from napari_memscan.errors import BadInput
 
 DECISIONS = ("copy", "not a copy", "unsure")
 """What a reader can say of a sample."""
-CHOICES = ("real", "synthetic")
+FORCED_CHOICES = ("real", "synthetic")
 """For what a reader took the synthetic one of two volumes, when asked which one is real."""
 WITHDRAWN = "withdrawn"
 """An event that takes back the reader's latest decision."""
-UNVEILED = "unveiled"
+REVEALED = "unveiled"
 """An event: from here on the reader knows what the case of a blind study was."""
 
 STAGES = ("open", "blind", "revealed", "forced-choice")
 """How a decision came about: everything in sight; nothing but the volumes; after a blind decision,
 with the truth in sight; or choosing the real one of two."""
-COUNTING = ("open", "revealed")
+COUNTING_STAGES = ("open", "revealed")
 """Stages whose decisions clear a sample. Answers to a test do not."""
 
-GENESIS = "0" * 64
+GENESIS_HASH = "0" * 64
 """What the first event names as its previous hash."""
 
 
@@ -44,7 +44,7 @@ class Decision:
         Such as ``s000003``; in a blind study ``v000012`` for a validation volume, ``p000012``
         for a planted copy.
     decision : str
-        One of `DECISIONS`, or `WITHDRAWN`, or `UNVEILED`; of `CHOICES` in a forced choice.
+        One of `DECISIONS`, or `WITHDRAWN`, or `REVEALED`; of `FORCED_CHOICES` in a forced choice.
     reader : str
         Who.
     time : str
@@ -94,10 +94,10 @@ class Decision:
         return cls(**{**row, "evidence": json.loads(row["evidence"])})
 
 
-COLUMNS = tuple(field.name for field in fields(Decision))
+EVENT_COLUMNS = tuple(field.name for field in fields(Decision))
 
 
-def canonical(value: Any) -> str:
+def to_canonical_json(value: Any) -> str:
     """Return a value as JSON: sorted keys, no spaces, the same text for the same value."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -105,7 +105,7 @@ def canonical(value: Any) -> str:
     return text
 
 
-def hash_of_event(row: Mapping[str, Any]) -> str:
+def compute_event_hash(row: Mapping[str, Any]) -> str:
     """Return the SHA-256 over the canonical JSON of all columns but the hash itself.
 
     Parameters
@@ -113,13 +113,13 @@ def hash_of_event(row: Mapping[str, Any]) -> str:
     row : mapping
         As the database holds it: the evidence is the text of the column.
     """
-    text = canonical({name: row[name] for name in COLUMNS if name != "hash"})
+    text = to_canonical_json({name: row[name] for name in EVENT_COLUMNS if name != "hash"})
     # Text that came into a database by another way may not be UTF-8; it then fits no hash.
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 @cache
-def program_version() -> str:
+def get_program_version() -> str:
     """Return the version of this program, as it is recorded with each event."""
     try:
         return version("napari-memscan")
@@ -127,12 +127,12 @@ def program_version() -> str:
         return "0+unknown"
 
 
-def storable(text: str) -> str:
+def make_storable(text: str) -> str:
     """Return a text that every database takes: no NUL, no half of a surrogate pair."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def evidence_text(evidence: Mapping[str, Any]) -> str:
+def serialise_evidence(evidence: Mapping[str, Any]) -> str:
     """Return evidence as canonical JSON; a number that is none, such as NaN, becomes null.
 
     Raises
@@ -141,29 +141,29 @@ def evidence_text(evidence: Mapping[str, Any]) -> str:
         It holds what JSON cannot, such as an array.
     """
     try:
-        return storable(canonical(_finite(dict(evidence))))
+        return make_storable(to_canonical_json(_replace_nonfinite(dict(evidence))))
     except (TypeError, ValueError) as error:
         raise BadInput(f"evidence of a decision: {error}. Only JSON values can be kept.") from error
 
 
-def _finite(value: Any) -> Any:
+def _replace_nonfinite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): _replace_nonfinite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_replace_nonfinite(v) for v in value]
     if isinstance(value, float):
         # NumPy's own floats are floats, too, and are written as such.
         return float(value) if math.isfinite(value) else None
     return value
 
 
-def checked(
+def check_decision(
     decision: str, reader: str, stage: str, confidence: int | None, seconds: float | None
 ) -> None:
     """Raise BadInput where a decision is not one."""
     if stage not in STAGES:
         raise BadInput(f"stage '{stage}': one of {', '.join(STAGES)} is expected.")
-    known = CHOICES if stage == "forced-choice" else DECISIONS
+    known = FORCED_CHOICES if stage == "forced-choice" else DECISIONS
     if decision not in known:
         raise BadInput(f"decision '{decision}': one of {', '.join(known)} is expected.")
     if not reader.strip():

@@ -9,37 +9,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.agreement import Readings
-from napari_memscan.review.events import COLUMNS, Decision, canonical
+from napari_memscan.review.agreement import DecisionsByReader
+from napari_memscan.review.events import EVENT_COLUMNS, Decision, to_canonical_json
 from napari_memscan.review.truth import Truth
 
-MIDDLE = 3
+DEFAULT_CONFIDENCE = 3
 """Confidence that is taken where a reader gave none."""
 MODALITIES = ("open", "blind", "revealed")
 """Stages whose decisions are scores; each is a modality of its own."""
 
 
-def pseudonyms(events: Iterable[Decision]) -> dict[str, str]:
+def assign_pseudonyms(events: Iterable[Decision]) -> dict[str, str]:
     """Return reader to ``R1``, ``R2`` ... in the order of their first event."""
     readers = list(dict.fromkeys(event.reader for event in events))
     return {reader: f"R{i}" for i, reader in enumerate(readers, 1)}
 
 
-def renamed(events: Iterable[Decision], names: Mapping[str, str]) -> list[Decision]:
+def replace_reader_names(events: Iterable[Decision], names: Mapping[str, str]) -> list[Decision]:
     """Return the events under other readers' names; their hashes fit the true ones only."""
     return [replace(event, reader=names.get(event.reader, event.reader)) for event in events]
 
 
-def events_csv(events: Iterable[Decision]) -> str:
+def format_events_csv(events: Iterable[Decision]) -> str:
     """Return one row an event, with all columns; evidence is JSON in its column.
 
     What a reader typed and a spreadsheet would run as a formula gets an apostrophe before it.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, EVENT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for event in events:
-        row = vars(event) | {"evidence": canonical(event.evidence)}
+        row = vars(event) | {"evidence": to_canonical_json(event.evidence)}
         for name in ("sample", "reader", "note"):
             if str(row[name]).lstrip()[:1] in tuple("=+-@"):
                 row[name] = f"'{row[name]}"
@@ -47,14 +47,14 @@ def events_csv(events: Iterable[Decision]) -> str:
     return out.getvalue()
 
 
-def events_json(events: Iterable[Decision], **more: object) -> str:
+def format_events_json(events: Iterable[Decision], **more: object) -> str:
     """Return one JSON object with all events as they are, and whatever else is given."""
     value = {"events": [asdict(event) for event in events], **more}
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
-class Imrmc:
+class ImrmcFile:
     """A reader study in the format of iMRMC.
 
     Attributes
@@ -76,7 +76,9 @@ class Imrmc:
     n_assumed: int
 
 
-def imrmc(by_stage: Mapping[str, Readings], truth: Truth, name: str = "") -> Imrmc:
+def build_imrmc_file(
+    by_stage: Mapping[str, DecisionsByReader], truth: Truth, name: str = ""
+) -> ImrmcFile:
     """Return a reader study for the iMRMC software of the FDA.
 
     A score is the confidence, positive for copy, negative for not a copy, 0 for unsure. Each stage
@@ -111,22 +113,22 @@ def imrmc(by_stage: Mapping[str, Readings], truth: Truth, name: str = "") -> Imr
                 f"iMRMC: no case that was read is known to be {what}; both kinds are needed. Truth "
                 f"is from {truth.source}. Name another with --truth."
             )
-    names = _names([reader for reader, *_ in readings])
+    names = _make_reader_names([reader for reader, *_ in readings])
     rows, assumed = [], 0
     for reader, case, stage, decision in readings:
         if case not in truth.values:
             continue
         assumed += decision.confidence is None and decision.decision != "unsure"
-        rows.append(f"{names[reader]},{case},{stage},{_score(decision)}")
+        rows.append(f"{names[reader]},{case},{stage},{_compute_score(decision)}")
     readers = {row.split(",")[0] for row in rows}
     stages = {row.split(",")[2] for row in rows}
     unknown = len(read) - len(cases)
     header = [
-        f"Reader study {_plain(name)}".strip(),
+        f"Reader study {_strip_separators(name)}".strip(),
         "Score: confidence 1 to 5, positive for copy, negative for not a copy, 0 for unsure",
-        f"Truth from {_plain(truth.source)}",
+        f"Truth from {_strip_separators(truth.source)}",
         f"{unknown} cases without a known truth are left out",
-        f"{assumed} scores without a confidence are taken as {MIDDLE}",
+        f"{assumed} scores without a confidence are taken as {DEFAULT_CONFIDENCE}",
         f"N0: {len(cases) - n1}",
         f"N1: {n1}",
         f"NR: {len(readers)}",
@@ -135,24 +137,24 @@ def imrmc(by_stage: Mapping[str, Readings], truth: Truth, name: str = "") -> Imr
     ]
     truths = [f"truth,{case},truth,{truth.values[case]}" for case in cases]
     text = "\n".join([*header, *truths, *rows]) + "\n"
-    return Imrmc(text, len(cases), len(rows), unknown, assumed)
+    return ImrmcFile(text, len(cases), len(rows), unknown, assumed)
 
 
-def _score(decision: Decision) -> int:
+def _compute_score(decision: Decision) -> int:
     sign = {"copy": 1, "not a copy": -1}.get(decision.decision, 0)
-    return sign * (MIDDLE if decision.confidence is None else decision.confidence)
+    return sign * (DEFAULT_CONFIDENCE if decision.confidence is None else decision.confidence)
 
 
-def _plain(text: str) -> str:
+def _strip_separators(text: str) -> str:
     """Return a text without what the format means something by."""
     return " ".join(text.replace(",", " ").replace(":", " ").split())
 
 
-def _names(readers: Sequence[str]) -> dict[str, str]:
+def _make_reader_names(readers: Sequence[str]) -> dict[str, str]:
     """Return readers' names as the format takes them, no two the same."""
     names: dict[str, str] = {}
     for reader in dict.fromkeys(readers):
-        name = _plain(reader)
+        name = _strip_separators(reader)
         # These two mean the truth, not a reader.
         if name.casefold() in ("truth", "-1"):
             name = f"reader {name}"

@@ -6,16 +6,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_memscan.detection.statistics.proportions import Rate
-from napari_memscan.review.accuracy import Accuracy, Changes, accuracy, called, changes, said
-from napari_memscan.review.agreement import Kappa, Readings, kappa, pairwise
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.detection.statistics.proportions import Proportion
+from napari_memscan.review.accuracy import (
+    Accuracy,
+    DecisionChanges,
+    binarise_decisions,
+    binarise_verdicts,
+    compute_accuracy,
+    find_decision_changes,
+)
+from napari_memscan.review.agreement import (
+    DecisionsByReader,
+    Kappa,
+    compute_kappa,
+    compute_pairwise_kappas,
+)
+from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import STAGES
 from napari_memscan.review.truth import Truth
 
 
 @dataclass(frozen=True)
-class Reader:
+class ReaderActivity:
     """How much one reader did.
 
     Attributes
@@ -39,7 +51,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReaderStudyFindings:
     """What a reader study found.
 
     Attributes
@@ -61,12 +73,12 @@ class Findings:
         What is known, and from where.
     """
 
-    readers: tuple[Reader, ...]
+    readers: tuple[ReaderActivity, ...]
     agreement: dict[str, tuple[Kappa, ...]]
     against_program: tuple[Accuracy, ...]
     against_truth: tuple[Accuracy, ...]
-    changes: tuple[Changes, ...]
-    choices: dict[str, Rate]
+    changes: tuple[DecisionChanges, ...]
+    choices: dict[str, Proportion]
     truth: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,9 +88,9 @@ class Findings:
             *zip(self.against_program, value["against_program"], strict=True),
             *zip(self.against_truth, value["against_truth"], strict=True),
         ):
-            out["sensitivity"] = _share(mine.sensitivity)
-            out["specificity"] = _share(mine.specificity)
-        value["choices"] = {reader: _share(share) for reader, share in self.choices.items()}
+            out["sensitivity"] = _rate_to_dict(mine.sensitivity)
+            out["specificity"] = _rate_to_dict(mine.specificity)
+        value["choices"] = {reader: _rate_to_dict(share) for reader, share in self.choices.items()}
         return value
 
     def __str__(self) -> str:
@@ -91,7 +103,9 @@ class Findings:
         return "\n".join(lines)
 
 
-def findings(standing: Standing, verdicts: Mapping[str, str], truth: Truth) -> Findings:
+def analyse_reader_study(
+    standing: CurrentDecisions, verdicts: Mapping[str, str], truth: Truth
+) -> ReaderStudyFindings:
     """Return what a reader study found.
 
     Parameters
@@ -104,49 +118,49 @@ def findings(standing: Standing, verdicts: Mapping[str, str], truth: Truth) -> F
         What is known; may be empty.
     """
     names = sorted({event.reader for event in standing.events})
-    stages: dict[str, Readings] = {stage: standing.by_reader(stage) for stage in STAGES}
+    stages: dict[str, DecisionsByReader] = {stage: standing.by_reader(stage) for stage in STAGES}
     counting, blind = standing.by_reader(), stages["blind"]
     readers = []
     for name in names:
         done = {s: len(of[name]) for s, of in stages.items() if of.get(name)}
-        readers.append(Reader(name, done, standing.seconds(name)))
-    program = called(verdicts)
+        readers.append(ReaderActivity(name, done, standing.seconds(name)))
+    program = binarise_verdicts(verdicts)
     known = truth.known()
     against = [
-        accuracy(said(of), known, (f"{name} ({stage})", truth.source))
+        compute_accuracy(binarise_decisions(of), known, (f"{name} ({stage})", truth.source))
         for stage, readings in (("open", counting), ("blind", blind))
         for name, of in sorted(readings.items())
         if known
     ]
     if known and set(program) & set(known):
-        against.append(accuracy(program, known, ("program", truth.source)))
-    return Findings(
+        against.append(compute_accuracy(program, known, ("program", truth.source)))
+    return ReaderStudyFindings(
         readers=tuple(readers),
         agreement={
-            stage: tuple(_kappas(readings))
+            stage: tuple(_compute_kappas(readings))
             for stage, readings in (("open", counting), ("blind", blind))
             if len(readings) > 1
         },
         against_program=tuple(
-            accuracy(program, said(of), ("program", f"reader {name}"))
+            compute_accuracy(program, binarise_decisions(of), ("program", f"reader {name}"))
             for name, of in sorted(counting.items())
         ),
         against_truth=tuple(one for one in against if one.sensitivity.n or one.specificity.n),
-        changes=tuple(changes(blind, stages["revealed"])),
+        changes=tuple(find_decision_changes(blind, stages["revealed"])),
         choices={
-            name: Rate(sum(d.decision == "synthetic" for d in of.values()), len(of))
+            name: Proportion(sum(d.decision == "synthetic" for d in of.values()), len(of))
             for name, of in sorted(stages["forced-choice"].items())
         },
         truth=truth.source if known else "nothing is known",
     )
 
 
-def _kappas(readings: Readings) -> list[Kappa]:
-    every = kappa(readings)
-    return [every] if len(readings) == 2 else [every, *pairwise(readings)]
+def _compute_kappas(readings: DecisionsByReader) -> list[Kappa]:
+    every = compute_kappa(readings)
+    return [every] if len(readings) == 2 else [every, *compute_pairwise_kappas(readings)]
 
 
-def _share(share: Rate) -> dict[str, Any]:
+def _rate_to_dict(share: Proportion) -> dict[str, Any]:
     return {
         "k": share.k,
         "n": share.n,

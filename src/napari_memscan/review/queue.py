@@ -10,12 +10,12 @@ from pathlib import Path
 from napari_memscan.detection.results.scan_result import Neighbour, ScanResult
 from napari_memscan.review.store import Decision
 
-CALLED = ("copy", "near-duplicate")
+CALLED_VERDICTS = ("copy", "near-duplicate")
 """Verdicts with which the program calls a sample."""
 
 
 @dataclass(frozen=True)
-class Left:
+class ReadingProgress:
     """How far a reader is.
 
     Attributes
@@ -102,7 +102,7 @@ class QueueItem:
     @property
     def called(self) -> bool:
         """Whether the program calls it: copy or near-duplicate."""
-        return self.verdict in CALLED
+        return self.verdict in CALLED_VERDICTS
 
     @property
     def flagged(self) -> bool:
@@ -241,7 +241,7 @@ class ReviewQueue:
         """Samples read or replaced, and all of them."""
         return sum(not item.unread for item in self.items), len(self.items)
 
-    def left(self, seconds: float | None) -> Left:
+    def left(self, seconds: float | None) -> ReadingProgress:
         """Return how far the reading is.
 
         Parameters
@@ -250,7 +250,7 @@ class ReviewQueue:
             For one sample; see `Standing.seconds`.
         """
         read, total = self.progress
-        return Left(read, total, None if seconds is None else seconds * (total - read))
+        return ReadingProgress(read, total, None if seconds is None else seconds * (total - read))
 
     def next_unread(
         self, after: str | None = None, but: Collection[str] = frozenset()

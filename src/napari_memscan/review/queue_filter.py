@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_memscan.review.queue import QueueItem
 
-SHOWN: dict[str, Callable[[QueueItem], bool]] = {
+QUEUE_FILTERS: dict[str, Callable[[QueueItem], bool]] = {
     "all": lambda _: True,
     "unread": lambda item: item.unread,
     "flagged": lambda item: item.flagged,
@@ -17,7 +17,7 @@ SHOWN: dict[str, Callable[[QueueItem], bool]] = {
 }
 """What a filter can show, and what it asks of an item."""
 
-SORTED: dict[str, Callable[[QueueItem], Any]] = {
+QUEUE_SORT_KEYS: dict[str, Callable[[QueueItem], Any]] = {
     "sample": lambda item: (len(item.sample), item.sample),
     "value": lambda item: item.value,
     "similarity": lambda item: item.similarity,
@@ -32,13 +32,13 @@ SORTED: dict[str, Callable[[QueueItem], Any]] = {
 
 
 @dataclass(frozen=True)
-class Choice:
+class QueueFilter:
     """Which items of a queue are shown.
 
     Attributes
     ----------
     show : str
-        One of `SHOWN`.
+        One of `QUEUE_FILTERS`.
     verdict : str
         Only this verdict of the program; empty for any.
     text : str
@@ -53,13 +53,13 @@ class Choice:
         """Whether an item is shown."""
         if self.verdict and item.verdict != self.verdict:
             return False
-        if not SHOWN[self.show](item):
+        if not QUEUE_FILTERS[self.show](item):
             return False
         return not self.text or all(word in item.words for word in self.text.casefold().split())
 
 
-def chosen(
-    items: Iterable[QueueItem], choice: Choice, by: str | None = None, descending: bool = False
+def filter_queue(
+    items: Iterable[QueueItem], choice: QueueFilter, by: str | None = None, descending: bool = False
 ) -> list[QueueItem]:
     """Return the items that match, sorted.
 
@@ -70,14 +70,14 @@ def chosen(
     choice : Choice
         Which ones.
     by : str, optional
-        One of `SORTED`; else they stay in reading order. Equal ones stay in it, too.
+        One of `QUEUE_SORT_KEYS`; else they stay in reading order. Equal ones stay in it, too.
     descending : bool
         Largest first; what has no value comes last either way.
     """
     found = [item for item in items if choice.matches(item)]
     if by is None:
         return found
-    key = SORTED[by]
+    key = QUEUE_SORT_KEYS[by]
     with_value = [item for item in found if key(item) is not None]
     without = [item for item in found if key(item) is None]
     return sorted(with_value, key=key, reverse=descending) + without

@@ -10,17 +10,17 @@ from typing import Any
 
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import JobFailed
-from napari_memscan.review.claims import Claims
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.review.claims import ClaimRegistry
+from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import Decision
-from napari_memscan.review.queue import Left, QueueItem, ReviewQueue
+from napari_memscan.review.queue import QueueItem, ReadingProgress, ReviewQueue
 from napari_memscan.review.store import DecisionStore
 
-PAUSE = 30.0
+CLAIM_PAUSE_SECONDS = 30.0
 """Seconds without claims after one failed: a server that is gone is waited for each time."""
 
 
-class Session:
+class ReviewSession:
     """Reads a queue with a store behind it; no decision is anywhere else than on disk.
 
     Parameters
@@ -48,8 +48,8 @@ class Session:
         self.reader = ""
         self.queue: ReviewQueue | None = None
         self.items: dict[str, QueueItem] = {}
-        self.left = Left(0, 0, None)
-        self._claims = Claims(store)
+        self.left = ReadingProgress(0, 0, None)
+        self._claims = ClaimRegistry(store)
         self._paused_until = 0.0
         self._events: list[Decision] = []
         # What the queue was made of: the same things are not gone through again.
@@ -81,7 +81,7 @@ class Session:
         # Only what is new: after thousands of decisions the next one comes as quickly.
         last = self._events[-1].id if self._events else 0
         self._events += self.store.history(after=last)
-        standing = Standing(self._events)
+        standing = CurrentDecisions(self._events)
         decided = standing.current(), standing.by_reader()
         asked = (result, samples, lineage)
         same = self._asked is not None and all(map(is_, asked, self._asked))
@@ -95,7 +95,7 @@ class Session:
 
     def decide(self, sample: str, decision: str, **values: Any) -> Decision:
         """Record a decision and give up the claim; see `DecisionStore.record` for `values`."""
-        with self._asking():
+        with self._try_claims():
             made = self.store.record(sample, decision, self.reader, **values)
         # The decision is on disk: a claim that cannot be given up now ends by itself.
         self._paused_until = 0.0
@@ -122,21 +122,21 @@ class Session:
         Raises
         ------
         JobFailed
-            The store cannot be used now. It is not asked again for `PAUSE` seconds, or until a
-            decision was recorded: reading goes on without claims.
+            The store cannot be used now. It is not asked again for `CLAIM_PAUSE_SECONDS` seconds,
+            or until a decision was recorded: reading goes on without claims.
         """
-        with self._asking() as may:
+        with self._try_claims() as may:
             if not may or self._claims.claim(sample, self.reader, share=share) is not None:
                 return ""
             return self._claims.held_by_others(self.reader).get(sample, "")
 
     def rest(self) -> None:
         """Give up what this reader holds: the window was closed, or hidden."""
-        with self._asking() as may:
+        with self._try_claims() as may:
             if may and self.reader:
                 self._claims.release(self.reader)
 
-    def following(
+    def find_next(
         self, order: Sequence[str], after: str | None = None, share: bool = False
     ) -> str | None:
         """Return the next unread sample that nobody else has open.
@@ -156,7 +156,7 @@ class Session:
             As `open`.
         """
         start = order.index(after) + 1 if after in order else 0
-        with self._asking() as may:
+        with self._try_claims() as may:
             held = self._claims.held_by_others(self.reader) if may and not share else {}
         for sample in (*order[start:], *order[:start]):
             item = self.items.get(sample)
@@ -165,10 +165,10 @@ class Session:
         return None
 
     @contextmanager
-    def _asking(self) -> Iterator[bool]:
+    def _try_claims(self) -> Iterator[bool]:
         """Say whether claims may be asked for now; a failure ends that for a while."""
         try:
             yield time.monotonic() >= self._paused_until
         except JobFailed:
-            self._paused_until = time.monotonic() + PAUSE
+            self._paused_until = time.monotonic() + CLAIM_PAUSE_SECONDS
             raise

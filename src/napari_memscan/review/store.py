@@ -10,36 +10,36 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.address import address_of
-from napari_memscan.review.current_decisions import Standing
-from napari_memscan.review.database import ABOUT, EVENTS, OLD, Database
+from napari_memscan.review.address import parse_store_address
+from napari_memscan.review.current_decisions import CurrentDecisions
+from napari_memscan.review.database import ABOUT_TABLE, EVENTS_TABLE, LEGACY_TABLE, Database
 from napari_memscan.review.events import (
     DECISIONS,
-    GENESIS,
-    UNVEILED,
+    GENESIS_HASH,
+    REVEALED,
     WITHDRAWN,
     Decision,
-    checked,
-    evidence_text,
-    hash_of_event,
-    program_version,
-    storable,
+    check_decision,
+    compute_event_hash,
+    get_program_version,
+    make_storable,
+    serialise_evidence,
 )
 from napari_memscan.review.takeover import take_over
 
-__all__ = ["DECISIONS", "UNVEILED", "WITHDRAWN", "Decision", "DecisionStore"]
+__all__ = ["DECISIONS", "REVEALED", "WITHDRAWN", "Decision", "DecisionStore"]
 
 
 class DecisionStore:
     """An append-only store of decisions: SQLite in a file, or a PostgreSQL database by URL.
 
-    Every event names the hash of the one before, and is hashed itself: `audit.audit` finds what
-    was changed. Decisions of earlier versions, without hashes, are taken over into the chain.
+    Every event names the hash of the one before, and is hashed itself: `audit.audit_store` finds
+    what was changed. Decisions of earlier versions, without hashes, are taken over into the chain.
 
     Parameters
     ----------
     where : path or str
-        A file (made if missing), or a URL; see `address.address_of`.
+        A file (made if missing), or a URL; see `address.parse_store_address`.
     study : str
         Name of the study. A server's database then refuses another study: names of samples would
         mean two volumes.
@@ -60,39 +60,43 @@ class DecisionStore:
     """
 
     def __init__(self, where: str | Path, study: str = "", read_only: bool = False) -> None:
-        address = address_of(where)
+        address = parse_store_address(where)
         self.where = address.shown
         self.database = Database(address, read_only)
         self._engine = self.database.engine
         if read_only:
             with self.database.reading() as connection:
-                self._recognise(connection)
+                self._check_tables(connection)
             return
         with self.database.writing() as connection:
             self.database.prepare(connection)
             if address.shared and study:
-                self._belong(connection, study)
+                self._check_owner(connection, study)
             # Earlier versions knew files only; on a server that table is somebody else's.
             old = set() if address.shared else self.database.tables(connection)
             for row in take_over(connection, old):
                 self._chain(connection, row)
 
-    def _recognise(self, connection: Connection) -> None:
+    def _check_tables(self, connection: Connection) -> None:
         there = self.database.tables(connection)
-        if EVENTS.name in there:
+        if EVENTS_TABLE.name in there:
             return
-        if OLD in there:
+        if LEGACY_TABLE in there:
             raise BadInput(
                 f"{self.where}: recorded by an earlier version, which kept no hashes. They begin "
                 "when the study is opened for review next."
             )
         raise BadInput(f"{self.where}: no store of decisions.")
 
-    def _belong(self, connection: Connection, study: str) -> None:
-        owner = connection.execute(select(ABOUT.c.value).where(ABOUT.c.name == "study")).scalar()
+    def _check_owner(self, connection: Connection, study: str) -> None:
+        owner = connection.execute(
+            select(ABOUT_TABLE.c.value).where(ABOUT_TABLE.c.name == "study")
+        ).scalar()
         if owner is None:
-            connection.execute(ABOUT.insert().values(name="study", value=storable(study)))
-        elif owner != storable(study):
+            connection.execute(
+                ABOUT_TABLE.insert().values(name="study", value=make_storable(study))
+            )
+        elif owner != make_storable(study):
             raise BadInput(
                 f"{self.where}: holds the decisions of study '{owner}', this one is '{study}'. "
                 "Each study needs a database of its own. If it was renamed, write its old name "
@@ -130,13 +134,13 @@ class DecisionStore:
         JobFailed
             It could not be written: nothing is recorded.
         """
-        checked(decision, reader, stage, confidence, seconds)
+        check_decision(decision, reader, stage, confidence, seconds)
         return self._append(
             sample=sample,
             decision=decision,
             reader=reader,
             note=note,
-            evidence=evidence_text(evidence or {}),
+            evidence=serialise_evidence(evidence or {}),
             confidence=confidence,
             seconds=None if seconds is None else round(float(seconds), 3),
             stage=stage,
@@ -158,7 +162,7 @@ class DecisionStore:
             The withdrawal, or None when there is nothing to take back.
         """
         with self.database.writing() as connection:
-            last = Standing(self._read(connection)).undoable(reader, stage)
+            last = CurrentDecisions(self._read(connection)).find_undoable(reader, stage)
             if last is None:
                 return None
             return self._add(
@@ -179,7 +183,7 @@ class DecisionStore:
             The decision, a new event with all that the undone one held; None when there is none.
         """
         with self.database.writing() as connection:
-            undone = Standing(self._read(connection)).redoable(reader, stage)
+            undone = CurrentDecisions(self._read(connection)).find_redoable(reader, stage)
             if undone is None:
                 return None
             return self._add(
@@ -188,22 +192,22 @@ class DecisionStore:
                 decision=undone.decision,
                 reader=undone.reader,
                 note=undone.note,
-                evidence=evidence_text(undone.evidence),
+                evidence=serialise_evidence(undone.evidence),
                 confidence=undone.confidence,
                 seconds=undone.seconds,
                 stage=stage,
                 restores=undone.id,
             )
 
-    def unveil(
+    def record_reveal(
         self, sample: str, reader: str, evidence: Mapping[str, Any] | None = None
     ) -> Decision:
         """Record that from now on the reader knows what a case of a blind study is."""
         return self._append(
             sample=sample,
-            decision=UNVEILED,
+            decision=REVEALED,
             reader=reader,
-            evidence=evidence_text(evidence or {}),
+            evidence=serialise_evidence(evidence or {}),
             stage="revealed",
         )
 
@@ -215,9 +219,9 @@ class DecisionStore:
         """Return reader to sample to standing decision; see `Standing.by_reader`."""
         return self.standing().by_reader(stage)
 
-    def standing(self) -> Standing:
+    def standing(self) -> CurrentDecisions:
         """Return all events, read once, and what stands after them."""
-        return Standing(self.history())
+        return CurrentDecisions(self.history())
 
     def history(self, sample: str | None = None, after: int = 0) -> list[Decision]:
         """Return every event, or those of one sample, oldest first; only those above `after`."""
@@ -232,15 +236,19 @@ class DecisionStore:
     def _read(
         self, connection: Connection, sample: str | None = None, after: int = 0
     ) -> list[Decision]:
-        query = select(EVENTS).where(EVENTS.c.id > after).order_by(EVENTS.c.id)
+        query = select(EVENTS_TABLE).where(EVENTS_TABLE.c.id > after).order_by(EVENTS_TABLE.c.id)
         if sample is not None:
-            query = query.where(EVENTS.c.sample == sample)
+            query = query.where(EVENTS_TABLE.c.sample == sample)
         return [Decision.of(dict(row)) for row in connection.execute(query).mappings()]
 
     def _head(self, connection: Connection) -> tuple[int, str]:
-        query = select(EVENTS.c.id, EVENTS.c.hash).order_by(EVENTS.c.id.desc()).limit(1)
+        query = (
+            select(EVENTS_TABLE.c.id, EVENTS_TABLE.c.hash)
+            .order_by(EVENTS_TABLE.c.id.desc())
+            .limit(1)
+        )
         last = connection.execute(query).first()
-        return (0, GENESIS) if last is None else (int(last[0]), str(last[1]))
+        return (0, GENESIS_HASH) if last is None else (int(last[0]), str(last[1]))
 
     def _append(self, **values: Any) -> Decision:
         with self.database.writing() as connection:
@@ -256,10 +264,10 @@ class DecisionStore:
             "restores": None,
             "origin": "",
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "version": program_version(),
+            "version": get_program_version(),
         } | values
         for name in ("sample", "reader", "note"):
-            row[name] = storable(row[name])
+            row[name] = make_storable(row[name])
         row["reader"] = row["reader"].strip()
         return self._chain(connection, row)
 
@@ -268,6 +276,6 @@ class DecisionStore:
         last, previous = self._head(connection)
         # Numbers are given here and not by the database, whose own have gaps after a failure.
         row = row | {"id": last + 1, "previous": previous}
-        row["hash"] = hash_of_event(row | {"hash": ""})
-        connection.execute(EVENTS.insert().values(row))
+        row["hash"] = compute_event_hash(row | {"hash": ""})
+        connection.execute(EVENTS_TABLE.insert().values(row))
         return Decision.of(row)

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from napari_memscan.review.database import EVENTS, OLD
+from napari_memscan.review.database import EVENTS_TABLE, LEGACY_TABLE
 
 OLD_COLUMNS = ("sample", "decision", "reader", "time", "note", "evidence", "withdraws")
 
 
 def origin(old_id: int) -> str:
     """Return what a taken-over event says of where it was recorded first."""
-    return f"{OLD}:{old_id}"
+    return f"{LEGACY_TABLE}:{old_id}"
 
 
 def take_over(connection: Connection, tables: set[str]) -> Iterator[dict[str, Any]]:
@@ -30,9 +30,9 @@ def take_over(connection: Connection, tables: set[str]) -> Iterator[dict[str, An
     tables : set of str
         Tables that are there.
     """
-    if OLD not in tables:
+    if LEGACY_TABLE not in tables:
         return
-    query = select(EVENTS.c.origin, EVENTS.c.id).where(EVENTS.c.origin != "")
+    query = select(EVENTS_TABLE.c.origin, EVENTS_TABLE.c.id).where(EVENTS_TABLE.c.origin != "")
     taken = {row[0]: row[1] for row in connection.execute(query)}
     for old_id, values in old_rows(connection).items():
         if origin(old_id) in taken:
@@ -47,13 +47,13 @@ def take_over(connection: Connection, tables: set[str]) -> Iterator[dict[str, An
             "restores": None,
             "origin": origin(old_id),
         }
-        last = select(EVENTS.c.id).where(EVENTS.c.origin == origin(old_id))
+        last = select(EVENTS_TABLE.c.id).where(EVENTS_TABLE.c.origin == origin(old_id))
         taken[origin(old_id)] = connection.execute(last).scalar_one()
 
 
 def old_rows(connection: Connection) -> dict[int, dict[str, Any]]:
     """Return the rows of earlier versions, by their number."""
-    query = text(f"SELECT id, {', '.join(OLD_COLUMNS)} FROM {OLD} ORDER BY id")
+    query = text(f"SELECT id, {', '.join(OLD_COLUMNS)} FROM {LEGACY_TABLE} ORDER BY id")
     return {
         int(row["id"]): {name: row[name] for name in OLD_COLUMNS}
         for row in connection.execute(query).mappings()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small
-from napari_memscan.review.accuracy import called, said
-from napari_memscan.review.blind import BlindPlan
+from napari_memscan.files import read_small_file
+from napari_memscan.review.accuracy import binarise_decisions, binarise_verdicts
+from napari_memscan.review.blind_plan import BlindPlan
 from napari_memscan.review.events import Decision
 
-_ANSWERS = {"1": 1, "copy": 1, "0": 0, "not a copy": 0}
+_TRUTH_VALUES = {"1": 1, "copy": 1, "0": 0, "not a copy": 0}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Truth:
         )
 
 
-def truth_of_plans(plans: Iterable[BlindPlan]) -> Truth:
+def build_truth_from_plans(plans: Iterable[BlindPlan]) -> Truth:
     """Return what blind studies know of themselves: validation volumes, and planted copies."""
     values: dict[str, int] = {}
     for plan in plans:
@@ -53,21 +53,21 @@ def truth_of_plans(plans: Iterable[BlindPlan]) -> Truth:
     return Truth(values, f"{planted} planted copies and {len(values) - planted} validation volumes")
 
 
-def truth_of_verdicts(verdicts: Mapping[str, str]) -> Truth:
+def build_truth_from_verdicts(verdicts: Mapping[str, str]) -> Truth:
     """Return the program's verdicts as truth; undecided ones are not in it."""
-    return _of(called(verdicts), "the program's verdicts")
+    return _build_truth(binarise_verdicts(verdicts), "the program's verdicts")
 
 
-def truth_of_reader(decisions: Mapping[str, Decision], reader: str) -> Truth:
+def build_truth_from_reader(decisions: Mapping[str, Decision], reader: str) -> Truth:
     """Return a reader's decisions as truth; unsure ones are not in it."""
-    return _of(said(decisions), f"the decisions of {reader}")
+    return _build_truth(binarise_decisions(decisions), f"the decisions of {reader}")
 
 
-def _of(answers: Mapping[str, bool | None], source: str) -> Truth:
+def _build_truth(answers: Mapping[str, bool | None], source: str) -> Truth:
     return Truth({name: int(a) for name, a in answers.items() if a is not None}, source)
 
 
-def truth_of_table(path: str | Path) -> Truth:
+def read_truth_table(path: str | Path) -> Truth:
     """Return the truth of a CSV file with the columns ``sample`` and ``truth``.
 
     Raises
@@ -76,17 +76,17 @@ def truth_of_table(path: str | Path) -> Truth:
         Another table, or a truth that is none of 1, 0, copy, not a copy.
     """
     try:
-        text = read_small(path).decode("utf-8-sig")
+        text = read_small_file(path).decode("utf-8-sig")
         rows = list(csv.DictReader(text.splitlines()))
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path}: no readable CSV file ({error}).") from error
     values = {}
     for number, row in enumerate(rows, 2):
         name, answer = row.get("sample"), (row.get("truth") or "").strip().lower()
-        if not name or answer not in _ANSWERS:
+        if not name or answer not in _TRUTH_VALUES:
             raise BadInput(
                 f"{path}, line {number}: the columns 'sample' and 'truth' are expected, with truth "
-                f"one of {', '.join(_ANSWERS)}."
+                f"one of {', '.join(_TRUTH_VALUES)}."
             )
-        values[name.strip()] = _ANSWERS[answer]
+        values[name.strip()] = _TRUTH_VALUES[answer]
     return Truth(values, f"the table {Path(path).name}")

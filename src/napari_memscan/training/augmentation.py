@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_memscan.training.augmentation_views import degraded, rotations
+from napari_memscan.training.augmentation_views import blur_and_add_noise, make_rotation_matrices
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,29 @@ class Augmentation:
             Length of the three axes in any unit: a rotation must know what is a right angle.
         """
         moved = self._moved(batch, random, extent)
-        moved = degraded(moved, random, self.blur, 0.0).clamp(0, 1)
+        moved = blur_and_add_noise(moved, random, self.blur, 0.0).clamp(0, 1)
         n = len(batch)
-        exponent = torch.exp(_even(n, 1, 1, 1, 1, random=random) * math.log(self.gamma))
+        exponent = torch.exp(_draw_uniform(n, 1, 1, 1, 1, random=random) * math.log(self.gamma))
         # The slope of a power of 0 is infinite, and of no use: nothing here is learned.
         moved = moved.clamp_min(1e-6).pow(exponent.to(batch.device))
-        ramps = _even(n, 3, random=random) * self.bias
+        ramps = _draw_uniform(n, 3, random=random) * self.bias
         for axis in range(3):
             size = [1, 1, 1, 1, 1]
             size[2 + axis] = batch.shape[2 + axis]
             line = torch.linspace(-1, 1, size[2 + axis]).reshape(size)
             moved = moved * (1 + ramps[:, axis].reshape(n, 1, 1, 1, 1) * line).to(batch.device)
-        return degraded(moved, random, 0.0, self.noise).clamp(0, 1)
+        return blur_and_add_noise(moved, random, 0.0, self.noise).clamp(0, 1)
 
     def _moved(self, batch: Tensor, random: torch.Generator, extent: tuple[float, ...]) -> Tensor:
         n = len(batch)
-        turns = rotations(_even(n, 3, random=random) * math.radians(self.degrees))
+        turns = make_rotation_matrices(
+            _draw_uniform(n, 3, random=random) * math.radians(self.degrees)
+        )
         for axis in self.flip_axes:
             flipped = torch.rand(n, generator=random) < 0.5
             turns[flipped, :, axis] *= -1
-        scale = torch.exp(_even(n, 1, 1, random=random) * math.log1p(self.zoom))
-        shift = _even(n, 3, 1, random=random) * 2 * self.shift
+        scale = torch.exp(_draw_uniform(n, 1, 1, random=random) * math.log1p(self.zoom))
+        shift = _draw_uniform(n, 3, 1, random=random) * 2 * self.shift
         lengths = torch.tensor(extent)
         # In the coordinates of affine_grid every axis goes from -1 to 1, the last axis first.
         matrices = turns * scale * lengths[None, None, :] / lengths[None, :, None]
@@ -73,7 +75,9 @@ class Augmentation:
         return functional.grid_sample(batch, grid, padding_mode=padding, align_corners=False)
 
 
-def elastic(batch: Tensor, random: torch.Generator, most: float, cells: int = 4) -> Tensor:
+def deform_elastically(
+    batch: Tensor, random: torch.Generator, most: float, cells: int = 4
+) -> Tensor:
     """Deform each volume by a smooth random field of its own: a near-duplicate.
 
     Parameters
@@ -100,6 +104,6 @@ def elastic(batch: Tensor, random: torch.Generator, most: float, cells: int = 4)
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
 
 
-def _even(*shape: int, random: torch.Generator) -> Tensor:
+def _draw_uniform(*shape: int, random: torch.Generator) -> Tensor:
     """Draw evenly from -1 to 1."""
     return torch.rand(shape, generator=random) * 2 - 1

@@ -14,7 +14,7 @@ FLIP_AXES, DEGREES = (0,), 5.0
 to so much about each axis."""
 
 
-def viewed(volumes: Iterable[Tensor], views: int, seed: int) -> Iterator[Tensor]:
+def add_views(volumes: Iterable[Tensor], views: int, seed: int) -> Iterator[Tensor]:
     """Give each volume, and after it its changed versions.
 
     Parameters
@@ -28,10 +28,10 @@ def viewed(volumes: Iterable[Tensor], views: int, seed: int) -> Iterator[Tensor]
     for i, volume in enumerate(volumes):
         random = torch.Generator().manual_seed(seed * 1_000_003 + i)
         yield volume
-        yield from augmented(volume.expand(views, *volume.shape), random, FLIP_AXES, DEGREES)
+        yield from flip_and_rotate(volume.expand(views, *volume.shape), random, FLIP_AXES, DEGREES)
 
 
-def augmented(
+def flip_and_rotate(
     batch: Tensor, random: torch.Generator, flip_axes: tuple[int, ...], degrees: float
 ) -> Tensor:
     """Flip and slightly rotate each volume on its own.
@@ -49,7 +49,7 @@ def augmented(
     """
     n = len(batch)
     angles = (torch.rand(n, 3, generator=random) * 2 - 1) * math.radians(degrees)
-    matrices = rotations(angles)
+    matrices = make_rotation_matrices(angles)
     for axis in flip_axes:
         # affine_grid counts axes from the last one.
         flipped = torch.rand(n, generator=random) < 0.5
@@ -59,7 +59,7 @@ def augmented(
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
 
 
-def degraded(batch: Tensor, random: torch.Generator, blur: float, noise: float) -> Tensor:
+def blur_and_add_noise(batch: Tensor, random: torch.Generator, blur: float, noise: float) -> Tensor:
     """Blur each volume on its own and add noise, as a generator does to what it copies.
 
     Parameters
@@ -94,7 +94,7 @@ def degraded(batch: Tensor, random: torch.Generator, blur: float, noise: float) 
     return batch
 
 
-def rotations(angles: Tensor) -> Tensor:
+def make_rotation_matrices(angles: Tensor) -> Tensor:
     """Return rotations (N, 3, 3) by angles (N, 3) in radians about the three axes."""
     result = torch.eye(3).expand(len(angles), 3, 3).clone()
     for axis in range(3):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class Moment:
+class CallbackContext:
     """A training between two steps.
 
     Attributes
@@ -36,7 +36,7 @@ class Moment:
     show: Callable[[dict[str, float], int], None]
 
 
-class Watch(Protocol):
+class TrainingCallback(Protocol):
     """Looks at a training now and then. Of several processes only the first one looks.
 
     It may not draw from the global random numbers of torch, numpy or Python without giving them
@@ -50,7 +50,7 @@ class Watch(Protocol):
 
     every: int
 
-    def __call__(self, moment: Moment) -> Generator[Any, None, bool]:
+    def __call__(self, moment: CallbackContext) -> Generator[Any, None, bool]:
         """Look; yield progress, return whether the training shall stop here.
 
         A training that was stopped after a look calls it again for the same step when it goes on.

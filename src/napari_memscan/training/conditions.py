@@ -12,7 +12,9 @@ Conditions = dict[str, list[str]]
 """``training`` and ``validation``: a text for each volume, empty where it is unknown."""
 
 
-def learned(conditions: Conditions | None, weights: Tensor, guidance: float | None) -> Conditioning:
+def learn_conditioning(
+    conditions: Conditions | None, weights: Tensor, guidance: float | None
+) -> Conditioning:
     """Return the conditions of training volumes, with the share in which each is drawn.
 
     Parameters
@@ -43,7 +45,7 @@ def learned(conditions: Conditions | None, weights: Tensor, guidance: float | No
     return Conditioning(classes=tuple(classes), shares=shares, guidance=guidance)
 
 
-def dropped(labels: Tensor, share: float, random: torch.Generator) -> Tensor:
+def drop_labels(labels: Tensor, share: float, random: torch.Generator) -> Tensor:
     """Return class labels (n,) with "no condition" in the place of a share, drawn on the CPU."""
     out = torch.rand(len(labels), generator=random) < share
     return labels.masked_fill(out.to(labels.device), 0)

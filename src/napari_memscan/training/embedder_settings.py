@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from napari_memscan.training.general import Settings
+from napari_memscan.training.base_settings import TrainingSettings
 
 
-class EmbedderSettings(Settings):
+class EmbedderSettings(TrainingSettings):
     """Settings of ``memscan train embedder`` (Dar et al. 2023, section 2.2).
 
     Attributes
@@ -43,7 +43,7 @@ class EmbedderSettings(Settings):
     noise: float = Field(0.05, ge=0)
 
 
-class StructuralSettings(Settings):
+class StructuralSettings(TrainingSettings):
     """Settings of ``memscan train embedder --kind structural``.
 
     Both views of a volume are augmented, by all that leaves a copy a copy; the correlation of two

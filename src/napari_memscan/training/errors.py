@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from napari_memscan.errors import JobFailed, out_of_memory
+from napari_memscan.errors import JobFailed, is_out_of_memory
 
 
-class Diverged(JobFailed):
+class TrainingDiverged(JobFailed):
     """A loss or its gradients are no longer finite."""
 
 
 @contextmanager
-def diverging(subject: str, rate: float, kept: str) -> Iterator[None]:
+def explain_divergence(subject: str, rate: float, kept: str) -> Iterator[None]:
     """Say of a training that diverged how to go on.
 
     Parameters
@@ -28,7 +28,7 @@ def diverging(subject: str, rate: float, kept: str) -> Iterator[None]:
     """
     try:
         yield
-    except Diverged as error:
+    except TrainingDiverged as error:
         raise JobFailed(
             f"{subject} diverged: {error}. The same command with a smaller learning rate (--set "
             f"learning_rate={rate / 3:.2g}) {kept}, with weights from before."
@@ -36,7 +36,7 @@ def diverging(subject: str, rate: float, kept: str) -> Iterator[None]:
 
 
 @contextmanager
-def memory_of(place: Any, when: str, advice: str) -> Iterator[None]:
+def explain_out_of_memory(place: Any, when: str, advice: str) -> Iterator[None]:
     """Say that memory ran out, and what to do.
 
     Parameters
@@ -51,6 +51,6 @@ def memory_of(place: Any, when: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise JobFailed(f"{place} ran out of memory {when}. {advice}") from error

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.files import append_text, replacing, write_text
+from napari_memscan.files import append_text, write_atomically, write_text
 
 LOG = "training.csv"
 """In the output folder: one row every `log_every` steps, and at each validation."""
@@ -19,7 +19,7 @@ PICTURES = "pictures"
 COLUMNS = ("step", "loss", "validation_loss", "critic_loss", "learning_rate", "seconds")
 
 
-class Log:
+class TrainingLog:
     """Appends rows; of a training that goes on, rows after the step it goes on from are dropped.
 
     Parameters
@@ -38,7 +38,7 @@ class Log:
         self.out, self.every = out, every
         self._losses: list[float] = []
         self._begin(step)
-        self._board = _board(out, step) if tensorboard else None
+        self._board = _make_tensorboard_logger(out, step) if tensorboard else None
 
     def _begin(self, step: int) -> None:
         rows = [row for row in read_log(self.out / LOG) if row["step"] <= step]
@@ -102,7 +102,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _board(out: Path, step: int) -> Any:
+def _make_tensorboard_logger(out: Path, step: int) -> Any:
     from importlib.util import find_spec
 
     if find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
@@ -113,7 +113,7 @@ def _board(out: Path, step: int) -> Any:
     return TensorBoardLogger(out, name=TENSORBOARD, version="", **purge)
 
 
-def draw(path: Path, volumes: dict[str, Any], title: str) -> None:
+def save_slice_figure(path: Path, volumes: dict[str, Any], title: str) -> None:
     """Write a PNG: for each name a row of the middle slices along Z, X and Y of its volumes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -138,5 +138,5 @@ def draw(path: Path, volumes: dict[str, Any], title: str) -> None:
             row[0].set_ylabel(f"{name}\n{plane}", fontsize=7, parse_math=False)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})

@@ -12,25 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.errors import BadInput
-from napari_memscan.training.callbacks import Moment, Watch
+from napari_memscan.training.callbacks import CallbackContext, TrainingCallback
 from napari_memscan.training.conditions import Conditions
-from napari_memscan.training.errors import Diverged, diverging, memory_of
-from napari_memscan.training.fitting import Fitting
-from napari_memscan.training.logs import PICTURES, Log, draw
-from napari_memscan.training.planning import Pace
+from napari_memscan.training.errors import (
+    TrainingDiverged,
+    explain_divergence,
+    explain_out_of_memory,
+)
+from napari_memscan.training.logs import PICTURES, TrainingLog, save_slice_figure
 from napari_memscan.training.progress import TrainingProgress
-from napari_memscan.training.settings import Settings
-from napari_memscan.training.setup import fingerprints
+from napari_memscan.training.resources import StepTimer
+from napari_memscan.training.settings import TrainingSettings
+from napari_memscan.training.setup import compute_fingerprints
 from napari_memscan.training.state import restore_state, save_state
+from napari_memscan.training.trainer import ModelTrainer
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-SHOWN = 4
+N_PICTURED = 4
 """Volumes in a picture."""
 
 
-class Loop:
+class TrainingLoop:
     """One training from its saved state to its end."""
 
     def __init__(
@@ -38,15 +42,15 @@ class Loop:
         part: str,
         arrays: dict[str, NDArray[np.float32]],
         out: Path,
-        settings: Settings,
-        fitting: Fitting,
+        settings: TrainingSettings,
+        fitting: ModelTrainer,
         preprocessing: Preprocessing,
         conditions: Conditions | None = None,
     ) -> None:
-        self.part, self.out, self.settings, self.fitting = part, out, settings, fitting
+        self.part, self.out, self.settings, self.trainer = part, out, settings, fitting
         self.sizes = {f"n_{split}": len(arrays[split]) for split in ("training", "validation")}
         self.first = fitting.fabric.is_global_zero
-        name, relaxed = fingerprints(part, arrays, settings, preprocessing, conditions)
+        name, relaxed = compute_fingerprints(part, arrays, settings, preprocessing, conditions)
         self.state: dict[str, Any] = {
             "step": 0,
             "seconds": 0.0,
@@ -59,18 +63,18 @@ class Loop:
             "ended": False,
         }
         restore_state(out, self.state, fitting.parts)
-        fitting.restored()
+        fitting.reset_learning_rates()
         self.saved = self.state["step"]
         self._check_shared()
         rates, rate = self.state["rates"], settings.learning_rate
         if not rates or rates[-1][1] != rate:
             self.state["rates"] = [*rates, [self.state["step"], rate]]
         self.started = time.monotonic() - self.state["seconds"]
-        self.pace = Pace(settings.steps - self.state["step"], fitting.fabric.device)
-        self.log = Log(out, self.state["step"], settings.log_every) if self.first else None
+        self.pace = StepTimer(settings.steps - self.state["step"], fitting.fabric.device)
+        self.log = TrainingLog(out, self.state["step"], settings.log_every) if self.first else None
 
     def _check_shared(self) -> None:
-        fabric, step = self.fitting.fabric, self.state["step"]
+        fabric, step = self.trainer.fabric, self.state["step"]
         if fabric.world_size > 1 and fabric.broadcast(step) != step:
             raise BadInput(
                 f"{self.out}: another process does not see the state saved there. All hosts need "
@@ -82,15 +86,15 @@ class Loop:
         if self.log is not None:
             self.log.close()
 
-    def steps(self, watch: Watch | None) -> Generator[Any, None, bool]:
+    def steps(self, watch: TrainingCallback | None) -> Generator[Any, None, bool]:
         """Do all steps that are left; see `train`."""
-        state, settings, fitting = self.state, self.settings, self.fitting
+        state, settings, fitting = self.state, self.settings, self.trainer
         try:
             while True:
                 step = state["step"]
                 last = step == settings.steps or state["ended"]
                 due = watch is not None and step and (last or step % watch.every == 0)
-                if watch is not None and due and (yield from self._watched(watch, step)):
+                if watch is not None and due and (yield from self._call_callback(watch, step)):
                     self.keep()
                     return False
                 if last:
@@ -116,12 +120,12 @@ class Loop:
         self.save(self.out)
         return True
 
-    def _watched(self, watch: Watch, step: int) -> Generator[Any, None, bool]:
+    def _call_callback(self, watch: TrainingCallback, step: int) -> Generator[Any, None, bool]:
         """Let the first process look, while all others wait; return whether all shall stop."""
-        fabric, stop = self.fitting.fabric, False
+        fabric, stop = self.trainer.fabric, False
         if self.log is not None:
             name, total = self.state["fingerprint"], self.settings.steps
-            moment = Moment(step, total, name, self.save, self.losses, self.log.show)
+            moment = CallbackContext(step, total, name, self.save, self.losses, self.log.show)
             less = f"The same command without --monitor {self._kept()}."
             with self._explained(step, f"in a look at step {step}", less):
                 stop = yield from watch(moment)
@@ -129,8 +133,8 @@ class Loop:
 
     def _mean_loss(self, split: str) -> float:
         """Return a loss that all processes agree on, or those that go on would wait."""
-        fabric, loss = self.fitting.fabric, self.fitting.mean_loss(split)
-        return _finite(fabric.broadcast(loss) if fabric.world_size > 1 else loss, split)
+        fabric, loss = self.trainer.fabric, self.trainer.mean_loss(split)
+        return _require_finite(fabric.broadcast(loss) if fabric.world_size > 1 else loss, split)
 
     def _judge(self, validation: float) -> str:
         """Note a validation loss; end the training where it has not fallen for too long."""
@@ -140,7 +144,7 @@ class Loop:
             return ""
         best = state["best"]
         if best is None or validation < best["loss"]:
-            weights = {k: v.detach().cpu().clone() for k, v in self.fitting.weights().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in self.trainer.weights().items()}
             state["best"] = {"step": state["step"], "loss": validation, "weights": weights}
             return ""
         since = sum(1 for step, _ in state["validation"] if step > best["step"])
@@ -157,20 +161,20 @@ class Loop:
     ) -> None:
         if self.log is None:
             return
-        rate = float(self.fitting.schedule.get_last_lr()[0])
+        rate = float(self.trainer.schedule.get_last_lr()[0])
         self.log(step, loss, validation, critic, rate, time.monotonic() - self.started)
-        every, task = self.settings.pictures_every, self.fitting.task
+        every, task = self.settings.pictures_every, self.trainer.task
         if every and step % every == 0 and hasattr(task, "pictures"):
-            with self._explained(step - 1), self.fitting.still() as network:
-                shown = task.pictures(network, SHOWN)
+            with self._explained(step - 1), self.trainer.evaluation_mode() as network:
+                shown = task.pictures(network, N_PICTURED)
             path = self.out / PICTURES / f"step-{step:07d}.png"
-            draw(path, shown, f"{self.part}, step {step} of {self.settings.steps}")
+            save_slice_figure(path, shown, f"{self.part}, step {step} of {self.settings.steps}")
 
     def keep(self) -> None:
         """Save the state from which the training goes on."""
         self.state["seconds"] = time.monotonic() - self.started
         if self.first:
-            save_state(self.out, self.state, self.fitting.parts)
+            save_state(self.out, self.state, self.trainer.parts)
         self.saved = self.state["step"]
 
     def save(self, folder: Path) -> None:
@@ -179,7 +183,7 @@ class Loop:
 
         if not self.first:
             return
-        state, weights = self.state, self.fitting.weights()
+        state, weights = self.state, self.trainer.weights()
         provenance: dict[str, Any] = {
             "settings": self.settings.model_dump(mode="json"),
             **self.sizes,
@@ -194,12 +198,12 @@ class Loop:
         finished = state["ended"] or state["step"] == self.settings.steps
         if state["best"] is not None and finished:
             weights, provenance["step"] = state["best"]["weights"], state["best"]["step"]
-        save_checkpoint(folder, *self.fitting.task.result(weights, provenance))
+        save_checkpoint(folder, *self.trainer.task.result(weights, provenance))
 
     def losses(self) -> tuple[float, float]:
         """Return the losses over training and validation volumes."""
-        seen, unseen = (self.fitting.mean_loss(split) for split in ("training", "validation"))
-        return _finite(seen, "training"), _finite(unseen, "validation")
+        seen, unseen = (self.trainer.mean_loss(split) for split in ("training", "validation"))
+        return _require_finite(seen, "training"), _require_finite(unseen, "validation")
 
     def _kept(self) -> str:
         return f"goes on from step {self.saved}" if self.saved else "starts again"
@@ -209,18 +213,21 @@ class Loop:
         """Say what can go wrong while networks run, and from where the training can go on."""
         settings, kept = self.settings, self._kept()
         smaller = max(settings.batch // 2, 1)
-        place = f"{self.out}: {self.fitting.fabric.device}"
+        place = f"{self.out}: {self.trainer.fabric.device}"
         when = when or f"at step {step + 1} with batch {settings.batch}"
         advice = advice or (
             f"The same command with --set batch={smaller} --set "
             f"accumulate={settings.accumulate * 2} {kept}."
         )
         subject = f"{self.out}: the training of the {self.part}"
-        with diverging(subject, settings.learning_rate, kept), memory_of(place, when, advice):
+        with (
+            explain_divergence(subject, settings.learning_rate, kept),
+            explain_out_of_memory(place, when, advice),
+        ):
             yield
 
 
-def _finite(loss: float, split: str) -> float:
+def _require_finite(loss: float, split: str) -> float:
     if not math.isfinite(loss):
-        raise Diverged(f"the loss over {split} volumes is {loss}")
+        raise TrainingDiverged(f"the loss over {split} volumes is {loss}")
     return loss

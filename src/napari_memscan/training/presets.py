@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_memscan.errors import BadInput
 
-SHAPES = {"paper-ct": (64, 64, 64), "paper-knee": (32, 256, 256)}
+PRESET_SHAPES = {"paper-ct": (64, 64, 64), "paper-knee": (32, 256, 256)}
 """Volumes, in voxels, that a preset is made for."""
 
 # Khader et al. 2023 scale 3e-4 by accumulation * GPUs / 8 * batch / 4; here for 1 GPU and 10.
@@ -86,7 +86,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """Name, then part, to settings that differ from the defaults."""
 
 
-def preset(name: str, part: str, kind: str | None = None) -> dict[str, Any]:
+def get_preset(name: str, part: str, kind: str | None = None) -> dict[str, Any]:
     """Return what a preset sets for a part of a model.
 
     Raises
@@ -105,11 +105,11 @@ def preset(name: str, part: str, kind: str | None = None) -> dict[str, Any]:
     return dict(PRESETS[name][part])
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with changes, groups of settings by their fields."""
     result = dict(values)
     for key, value in changes.items():
         inner = result.get(key)
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+        result[key] = merge_settings(inner, value) if both else value  # type: ignore[arg-type]
     return result

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.training.callbacks import Watch
-from napari_memscan.training.errors import memory_of
+from napari_memscan.training.callbacks import TrainingCallback
+from napari_memscan.training.errors import explain_out_of_memory
 from napari_memscan.training.progress import TrainingProgress
-from napari_memscan.training.setup import check, make_fabric, make_task
+from napari_memscan.training.setup import check_training, make_fabric, make_task
 from napari_memscan.training.state import STATE
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from napari_memscan.training.conditions import Conditions
-    from napari_memscan.training.fitting import Fitting
-    from napari_memscan.training.planning import Estimate
-    from napari_memscan.training.settings import Settings
+    from napari_memscan.training.resources import TrainingEstimate
+    from napari_memscan.training.settings import TrainingSettings
+    from napari_memscan.training.trainer import ModelTrainer
 
-    Arrays = dict[str, NDArray[np.float32]]
+    SplitArrays = dict[str, NDArray[np.float32]]
 
-__all__ = ["STATE", "TrainingProgress", "estimate", "train"]
+__all__ = ["STATE", "TrainingProgress", "measure_training", "train"]
 
-EARLY = (
+BEFORE_FIRST_STEP = (
     "before the first step",
     "The batch plays no part there: end other programs that use it, or take fewer channels, "
     "smaller volumes or --device cpu.",
@@ -36,16 +36,16 @@ EARLY = (
 
 def train(
     part: str,
-    arrays: Arrays,
+    arrays: SplitArrays,
     out: str | Path,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     device: str = "auto",
     preprocessing: Preprocessing,
     spacing: tuple[float, float, float] | None = None,
     autoencoder: str | Path | None = None,
     conditions: Conditions | None = None,
-    watch: Watch | None = None,
+    watch: TrainingCallback | None = None,
     devices: int = 1,
     nodes: int = 1,
     strategy: str = "auto",
@@ -105,7 +105,7 @@ def train(
     JobFailed
         The loss is no longer finite, memory ran out, or the folder cannot be written.
     """
-    fitting = yield from _prepared(
+    fitting = yield from _prepare(
         part,
         arrays,
         settings,
@@ -119,19 +119,19 @@ def train(
         strategy=strategy,
         announce=announce,
     )
-    from napari_memscan.training.loop import Loop
+    from napari_memscan.training.loop import TrainingLoop
 
-    with memory_of(fitting.fabric.device, *EARLY):
-        loop = Loop(part, arrays, Path(out), settings, fitting, preprocessing, conditions)
+    with explain_out_of_memory(fitting.fabric.device, *BEFORE_FIRST_STEP):
+        loop = TrainingLoop(part, arrays, Path(out), settings, fitting, preprocessing, conditions)
     try:
         return (yield from loop.steps(watch))
     finally:
         loop.close()
 
 
-def estimate(
-    part: str, arrays: Arrays, settings: Settings, **how: Any
-) -> Generator[Any, None, Estimate]:
+def measure_training(
+    part: str, arrays: SplitArrays, settings: TrainingSettings, **how: Any
+) -> Generator[Any, None, TrainingEstimate]:
     """Time a few steps of a training and forget them; nothing is written.
 
     Parameters
@@ -141,17 +141,19 @@ def estimate(
     **how
         All that `train` takes by name, but `watch`.
     """
-    from napari_memscan.training.planning import rehearsed
+    from napari_memscan.training.resources import time_steps
 
-    fitting = yield from _prepared(part, arrays, settings, **how)
-    with memory_of(fitting.fabric.device, f"with batch {settings.batch}", "Take a smaller one."):
-        return rehearsed(fitting, settings)
+    fitting = yield from _prepare(part, arrays, settings, **how)
+    with explain_out_of_memory(
+        fitting.fabric.device, f"with batch {settings.batch}", "Take a smaller one."
+    ):
+        return time_steps(fitting, settings)
 
 
-def _prepared(
+def _prepare(
     part: str,
-    arrays: Arrays,
-    settings: Settings,
+    arrays: SplitArrays,
+    settings: TrainingSettings,
     *,
     device: str = "auto",
     preprocessing: Preprocessing,
@@ -162,11 +164,11 @@ def _prepared(
     nodes: int = 1,
     strategy: str = "auto",
     announce: Callable[[str], Any] | None = None,
-) -> Generator[Any, None, Fitting]:
+) -> Generator[Any, None, ModelTrainer]:
     import torch
 
     processes = devices * nodes
-    check(part, arrays, settings, processes)
+    check_training(part, arrays, settings, processes)
     fabric = make_fabric(device, settings, devices, nodes, strategy)
     if processes > 1:
         fabric.launch()
@@ -174,16 +176,19 @@ def _prepared(
         views = 1 + getattr(settings, "views", 0)
         n = len(arrays["training"]) * views + len(arrays["validation"])
         yield announce(f"encodes {n} volumes, once")
-    with memory_of(fabric.device, *EARLY), torch.random.fork_rng(devices=[]):
+    with (
+        explain_out_of_memory(fabric.device, *BEFORE_FIRST_STEP),
+        torch.random.fork_rng(devices=[]),
+    ):
         torch.manual_seed(settings.seed)
         task = make_task(
             part, arrays, settings, preprocessing, spacing, autoencoder, fabric.device, conditions
         )
-    from napari_memscan.training.fitting import Fitting
-    from napari_memscan.training.planning import check_memory
+    from napari_memscan.training.resources import check_memory
+    from napari_memscan.training.trainer import ModelTrainer
 
     told = check_memory(task, settings, fabric)
     if announce is not None and told:
         yield announce(told)
-    with memory_of(fabric.device, *EARLY):
-        return Fitting(task, settings, fabric)
+    with explain_out_of_memory(fabric.device, *BEFORE_FIRST_STEP):
+        return ModelTrainer(task, settings, fabric)

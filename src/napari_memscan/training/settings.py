@@ -10,22 +10,22 @@ from pydantic import Field, model_validator
 from napari_memscan.checkpoints.recipe import AnySchedule, FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
+from napari_memscan.training.base_settings import TrainingSettings
 from napari_memscan.training.embedder_settings import EmbedderSettings, StructuralSettings
-from napari_memscan.training.general import Settings
 
 __all__ = [
-    "EMBEDDERS",
+    "EMBEDDER_SETTINGS",
     "SETTINGS",
     "AutoencoderSettings",
     "DenoiserSettings",
     "EmbedderSettings",
-    "Settings",
     "StructuralSettings",
-    "settings_of",
+    "TrainingSettings",
+    "get_settings_class",
 ]
 
 
-class AutoencoderSettings(Settings):
+class AutoencoderSettings(TrainingSettings):
     """Settings of ``memscan train autoencoder``.
 
     Attributes
@@ -59,11 +59,21 @@ class AutoencoderSettings(Settings):
         Its learning rate.
     """
 
-    later: ClassVar[frozenset[str]] = Settings.later | {
-        "network", "num_embeddings", "commitment", "codebook_decay", "quantise_after",
-        "l1_weight", "ssim_weight", "perceptual_weight", "adversarial_weight",
-        "adversarial_start", "critic_channels", "critic_layers", "critic_rate",
-    }  # fmt: skip
+    later: ClassVar[frozenset[str]] = TrainingSettings.later | {
+        "network",
+        "num_embeddings",
+        "commitment",
+        "codebook_decay",
+        "quantise_after",
+        "l1_weight",
+        "ssim_weight",
+        "perceptual_weight",
+        "adversarial_weight",
+        "adversarial_start",
+        "critic_channels",
+        "critic_layers",
+        "critic_rate",
+    }
 
     steps: int = Field(700, ge=1)
     batch: int = Field(2, ge=1)
@@ -115,8 +125,12 @@ class AutoencoderSettings(Settings):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network; see `checkpoints.networks`."""
         levels = len(self.channels)
-        common = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1,
-                  "channels": list(self.channels)}  # fmt: skip
+        common = {
+            "spatial_dims": 3,
+            "in_channels": 1,
+            "out_channels": 1,
+            "channels": list(self.channels),
+        }
         if self.network == "VQVAE":
             return common | {
                 "network": "VQVAE",
@@ -139,7 +153,7 @@ class AutoencoderSettings(Settings):
         }
 
 
-class DenoiserSettings(Settings):
+class DenoiserSettings(TrainingSettings):
     """Settings of ``memscan train denoiser``.
 
     Attributes
@@ -174,9 +188,14 @@ class DenoiserSettings(Settings):
         Defaults for sampling, written to the recipe; a rectified flow has a sampler of its own.
     """
 
-    later: ClassVar[frozenset[str]] = Settings.later | {
-        "network", "loss", "conditional", "condition_dropout", "condition_guidance", "views",
-    }  # fmt: skip
+    later: ClassVar[frozenset[str]] = TrainingSettings.later | {
+        "network",
+        "loss",
+        "conditional",
+        "condition_dropout",
+        "condition_guidance",
+        "views",
+    }
 
     steps: int = Field(3000, ge=1)
     batch: int = Field(8, ge=1)
@@ -267,21 +286,21 @@ class DenoiserSettings(Settings):
         } | ({"num_class_embeds": classes + 1} if classes else {})
 
 
-SETTINGS: dict[str, type[Settings]] = {
+SETTINGS: dict[str, type[TrainingSettings]] = {
     "autoencoder": AutoencoderSettings,
     "denoiser": DenoiserSettings,
     "embedder": EmbedderSettings,
 }
 """Part of a model to the settings of its training."""
 
-EMBEDDERS: dict[str, type[Settings]] = {
+EMBEDDER_SETTINGS: dict[str, type[TrainingSettings]] = {
     "contrastive": EmbedderSettings,
     "structural": StructuralSettings,
 }
 """Kind of embedder to the settings of its training."""
 
 
-def settings_of(part: str, kind: str | None = None) -> type[Settings]:
+def get_settings_class(part: str, kind: str | None = None) -> type[TrainingSettings]:
     """Return the settings' class of a part of a model, and for an embedder of its kind.
 
     Raises
@@ -295,6 +314,6 @@ def settings_of(part: str, kind: str | None = None) -> type[Settings]:
         if kind is not None:
             raise BadInput(f"a kind is for embedders; there is one sort of {part} only.")
         return SETTINGS[part]
-    if (kind := kind or DEFAULT_EMBEDDER) not in EMBEDDERS:
-        raise BadInput(f"embedder kind '{kind}': choose one of {', '.join(EMBEDDERS)}.")
-    return EMBEDDERS[kind]
+    if (kind := kind or DEFAULT_EMBEDDER) not in EMBEDDER_SETTINGS:
+        raise BadInput(f"embedder kind '{kind}': choose one of {', '.join(EMBEDDER_SETTINGS)}.")
+    return EMBEDDER_SETTINGS[kind]

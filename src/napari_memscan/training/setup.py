@@ -10,26 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.training.settings import (
-    EMBEDDERS,
+    EMBEDDER_SETTINGS,
     SETTINGS,
     AutoencoderSettings,
     DenoiserSettings,
     EmbedderSettings,
-    Settings,
     StructuralSettings,
-    settings_of,
+    TrainingSettings,
+    get_settings_class,
 )
 
 if TYPE_CHECKING:
     from napari_memscan.training.conditions import Conditions
     from napari_memscan.volumes.preprocessing import Preprocessing
 
-Arrays = dict[str, NDArray[np.float32]]
+SplitArrays = dict[str, NDArray[np.float32]]
 
 
-def check(part: str, arrays: Arrays, settings: Settings, processes: int = 1) -> None:
+def check_training(
+    part: str, arrays: SplitArrays, settings: TrainingSettings, processes: int = 1
+) -> None:
     """Refuse settings of another part, and cohorts that are too small.
 
     Raises
@@ -37,8 +39,8 @@ def check(part: str, arrays: Arrays, settings: Settings, processes: int = 1) -> 
     BadInput
         Says which, and what to do.
     """
-    settings_of(part)
-    fitting = tuple(EMBEDDERS.values()) if part == "embedder" else (SETTINGS[part],)
+    get_settings_class(part)
+    fitting = tuple(EMBEDDER_SETTINGS.values()) if part == "embedder" else (SETTINGS[part],)
     if not isinstance(settings, fitting):
         names = " or ".join(kind.__name__ for kind in fitting)
         raise BadInput(f"settings for {part} must be {names}.")
@@ -70,8 +72,8 @@ def check(part: str, arrays: Arrays, settings: Settings, processes: int = 1) -> 
 
 def make_task(
     part: str,
-    arrays: Arrays,
-    settings: Settings,
+    arrays: SplitArrays,
+    settings: TrainingSettings,
     preprocessing: Preprocessing,
     spacing: tuple[float, float, float] | None,
     autoencoder: str | Path | None,
@@ -80,7 +82,7 @@ def make_task(
 ) -> Any:
     """Return what is fitted; see `training.tasks.Task`. Weights are drawn from global numbers."""
     if isinstance(settings, AutoencoderSettings):
-        from napari_memscan.training.autoencoders import AutoencoderTask
+        from napari_memscan.training.autoencoder_task import AutoencoderTask
 
         return AutoencoderTask(arrays, settings, preprocessing, spacing)
     if isinstance(settings, EmbedderSettings):
@@ -88,21 +90,21 @@ def make_task(
 
         return EmbedderTask(arrays, settings, preprocessing)
     if isinstance(settings, StructuralSettings):
-        from napari_memscan.training.structural import StructuralTask
+        from napari_memscan.training.structural_task import StructuralTask
 
         return StructuralTask(arrays, settings, preprocessing)
     assert isinstance(settings, DenoiserSettings)
     if autoencoder is None:
         raise BadInput("the denoiser needs a trained autoencoder: train that first, or name one.")
-    from napari_memscan.training.denoising import DenoiserTask
+    from napari_memscan.training.denoiser_task import DenoiserTask
 
     return DenoiserTask(arrays, settings, Path(autoencoder), device, conditions)
 
 
-def fingerprints(
+def compute_fingerprints(
     part: str,
-    arrays: Arrays,
-    settings: Settings,
+    arrays: SplitArrays,
+    settings: TrainingSettings,
     preprocessing: Preprocessing,
     conditions: Conditions | None = None,
 ) -> tuple[str, str]:
@@ -116,7 +118,7 @@ def fingerprints(
         digest.update(np.ascontiguousarray(arrays[split]).view(np.uint8).data)
     told = [conditions] if getattr(settings, "conditional", False) else []
     names = [
-        hash_of(
+        hash_json(
             [part, digest.hexdigest(), settings.identity(mendable=m), preprocessing.hash, *told]
         )
         for m in (True, False)
@@ -124,7 +126,9 @@ def fingerprints(
     return names[0], names[1]
 
 
-def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strategy: str) -> Any:
+def make_fabric(
+    device: str, settings: TrainingSettings, devices: int, nodes: int, strategy: str
+) -> Any:
     """Return Lightning's Fabric for a device, or for several processes.
 
     Raises
@@ -145,7 +149,7 @@ def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strat
             f"devices {devices}: this machine has {torch.cuda.device_count()} GPUs. Take fewer, "
             "or --device cpu."
         )
-    precision: Any = precision_of(chosen, settings.precision)
+    precision: Any = choose_precision(chosen, settings.precision)
     try:
         return Fabric(
             accelerator=chosen.type,
@@ -160,7 +164,7 @@ def make_fabric(device: str, settings: Settings, devices: int, nodes: int, strat
         ) from error
 
 
-def precision_of(device: Any, wish: str) -> str:
+def choose_precision(device: Any, wish: str) -> str:
     """Return what to compute in, as Fabric calls it; ``auto`` never takes what is emulated.
 
     On processors half precision may be hundreds of times slower, and where it is not, the gain is

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import replacing
+from napari_memscan.files import write_atomically
 
 STATE = "training.pt"
 """File in the output folder from which a stopped training goes on."""
@@ -24,7 +24,7 @@ def save_state(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> None:
 
     value = dict(state) | {name: part.state_dict() for name, part in parts.items()}
     # Through a file of ours: given a path, torch.save says of a full disk "iostream error".
-    with replacing(out / STATE) as temporary, temporary.open("wb") as file:
+    with write_atomically(out / STATE) as temporary, temporary.open("wb") as file:
         torch.save(value, file)
 
 
@@ -56,7 +56,7 @@ def restore_state(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> No
         raise BadInput(
             f"{path}: the saved state cannot be read. Delete it to start this training again."
         ) from error
-    if not isinstance(value, dict) or not _same(value, state):
+    if not isinstance(value, dict) or not _is_same_training(value, state):
         raise BadInput(
             f"{out}: holds a training with other data or settings. "
             f"Choose another folder, or delete {path.name} there to start again."
@@ -76,7 +76,7 @@ def restore_state(out: Path, state: dict[str, Any], parts: dict[str, Any]) -> No
     state.update(kept)
 
 
-def _same(value: dict[str, Any], state: dict[str, Any]) -> bool:
+def _is_same_training(value: dict[str, Any], state: dict[str, Any]) -> bool:
     if value.get("fingerprint") == state["fingerprint"]:
         return True
     unfinished = not value.get("ended") and value.get("step", 0) < state["total"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_memscan.embedders.multiscale import FLIPS
+from napari_memscan.embedders.multiscale_encoder import AXIS_FLIPS
 
 WINDOW, STEP = 5, 2
 """Edge of a window, and from one to the next, in voxels."""
 
 
-def likeness(first: Tensor, second: Tensor) -> Tensor:
+def compute_local_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Return the local correlation of all pairs, at the best of the eight flips.
 
     Pearson's correlation within each Gaussian window of 5 voxels, averaged with the product of the
@@ -31,16 +31,16 @@ def likeness(first: Tensor, second: Tensor) -> Tensor:
     tensor (N, M)
         In [0, 1]: less than nothing in common is nothing in common.
     """
-    a, a_spread = _windows(first)
+    a, a_spread = _cut_windows(first)
     best = torch.zeros(len(first), len(second), device=first.device)
-    for axes in FLIPS:
-        b, b_spread = _windows(second.flip(axes))
+    for axes in AXIS_FLIPS:
+        b, b_spread = _cut_windows(second.flip(axes))
         together = a_spread @ b_spread.T
         best = torch.maximum(best, (a @ b.T) / together.clamp_min(1e-12))
     return best.clamp_max(1.0)
 
 
-def _windows(batch: Tensor) -> tuple[Tensor, Tensor]:
+def _cut_windows(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Return centred, weighted windows (N, windows * voxels), and their spreads (N, windows)."""
     cut = batch[:, 0]
     for axis in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""What is fitted: one small class for each part of a model, driven by `training.fitting`."""
+"""What is fitted: one small class for each part of a model, driven by `training.trainer`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_memscan.checkpoints.recipe import EmbedderRecipe, Recipe
-from napari_memscan.embedders.encoder import ContrastiveEncoder, scale_to_unit, shrink
+from napari_memscan.checkpoints.recipe import ContrastiveRecipe, Recipe
+from napari_memscan.embedders.contrastive_encoder import (
+    ContrastiveEncoder,
+    average_to_shape,
+    scale_to_unit,
+)
 from napari_memscan.errors import BadInput
-from napari_memscan.training.augmentation_views import augmented, degraded, nt_xent
+from napari_memscan.training.augmentation_views import blur_and_add_noise, flip_and_rotate, nt_xent
 from napari_memscan.training.settings import EmbedderSettings
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-Arrays = dict[str, NDArray[np.float32]]
+SplitArrays = dict[str, NDArray[np.float32]]
 Pictures = dict[str, NDArray[np.float32]]
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """One part of a model being fitted.
 
     Attributes
@@ -47,7 +51,7 @@ class Task(Protocol):
         ...
 
 
-class Judged(Task, Protocol):
+class AdversarialTask(TrainingTask, Protocol):
     """A task whose network also learns to please a second one, which learns to see through it.
 
     Attributes
@@ -58,16 +62,16 @@ class Judged(Task, Protocol):
 
     critic: nn.Module
 
-    def pleasing(self) -> Tensor:
+    def generator_loss(self) -> Tensor:
         """Return what the network pays where the critic saw through its last batch."""
         ...
 
-    def judging(self, critic: nn.Module) -> Tensor:
+    def discriminator_loss(self, critic: nn.Module) -> Tensor:
         """Return the critic's own loss on that batch."""
         ...
 
 
-class Shown(Task, Protocol):
+class PictureTask(TrainingTask, Protocol):
     """A task that shows in volumes what it has learnt."""
 
     def pictures(self, network: nn.Module, n: int) -> Pictures:
@@ -75,16 +79,16 @@ class Shown(Task, Protocol):
         ...
 
 
-def with_channel(arrays: Arrays) -> dict[str, Tensor]:
+def add_channel(arrays: SplitArrays) -> dict[str, Tensor]:
     """Return volumes as tensors (N, 1, X, Y, Z)."""
     return {k: torch.from_numpy(np.ascontiguousarray(v))[:, None] for k, v in arrays.items()}
 
 
-class EmbedderTask(Task):
+class EmbedderTask(TrainingTask):
     """Pull two views of a volume together, push others away (Dar et al. 2023, section 2.2)."""
 
     def __init__(
-        self, arrays: Arrays, settings: EmbedderSettings, preprocessing: Preprocessing
+        self, arrays: SplitArrays, settings: EmbedderSettings, preprocessing: Preprocessing
     ) -> None:
         d = settings.downsample
         x, y, z = preprocessing.shape
@@ -98,19 +102,21 @@ class EmbedderTask(Task):
         except ValueError as error:
             raise BadInput(f"embedder settings: {error}.") from error
         self.settings, self.preprocessing, self.working = settings, preprocessing, working
-        self.data = {k: shrink(scale_to_unit(v), working) for k, v in with_channel(arrays).items()}
+        self.data = {
+            k: average_to_shape(scale_to_unit(v), working) for k, v in add_channel(arrays).items()
+        }
         self.weights = torch.ones(len(self.data["training"]))
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
         """NT-Xent between each volume and an augmented view of it."""
         chosen = self.settings
-        view = augmented(batch, random, chosen.flip_axes, chosen.degrees)
-        view = degraded(view, random, chosen.blur, chosen.noise)
+        view = flip_and_rotate(batch, random, chosen.flip_axes, chosen.degrees)
+        view = blur_and_add_noise(view, random, chosen.blur, chosen.noise)
         return nt_xent(network(view), network(batch), chosen.temperature)
 
     def result(self, state: dict[str, Tensor], provenance: dict[str, Any]) -> tuple[Recipe, Any]:
         """Return an embedder checkpoint."""
-        recipe = EmbedderRecipe(
+        recipe = ContrastiveRecipe(
             input_shape=self.preprocessing.shape,
             working_shape=self.working,
             downsample=self.settings.downsample,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.files import replacing
+from napari_memscan.files import write_atomically
 
 
 class ArrayCache:
@@ -46,7 +46,7 @@ class ArrayCache:
         """
         path = self.path(key)
         try:
-            return _read(path)
+            return _read_array(path)
         except FileNotFoundError:
             pass
         except (ValueError, EOFError, OSError):
@@ -60,31 +60,31 @@ class ArrayCache:
         # Written from memory: numpy's own writing does not say that a disk is full.
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        with replacing(self.path(key)) as temporary:
+        with write_atomically(self.path(key)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
 
-_SMALL = 65_536
+_SMALL_FILE_BYTES = 65_536
 """Bytes of a file up to which its header is most of the work: a vector, a hash, a few numbers."""
 
 
-def _read(path: Path) -> NDArray[Any]:
+def _read_array(path: Path) -> NDArray[Any]:
     """Return the array of a ``.npy`` file; of a large study's vectors all have one header."""
     with path.open("rb") as file:
-        content = bytearray(file.read(_SMALL + 1))
-        if not _SMALL >= len(content) >= 10 or content[6:8] != b"\x01\x00":
+        content = bytearray(file.read(_SMALL_FILE_BYTES + 1))
+        if not _SMALL_FILE_BYTES >= len(content) >= 10 or content[6:8] != b"\x01\x00":
             file.seek(0)
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
             return array
     end = 10 + int.from_bytes(content[8:10], "little")
-    shape, fortran, dtype = _header(bytes(content[:end]))
+    shape, fortran, dtype = _parse_header(bytes(content[:end]))
     # A file that was cut off has fewer numbers, and is refused by this.
     flat = np.frombuffer(content, dtype, int(np.prod(shape, dtype=np.int64)), end)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
 @lru_cache(maxsize=256)
-def _header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(header)
     np.lib.format.read_magic(stream)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)

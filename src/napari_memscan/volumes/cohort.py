@@ -93,9 +93,9 @@ class Cohort:
         `hashed` returns the SHA-256 of a file, where somebody remembers it; with `missing_ok`
         files that are missing keep the one they had.
         """
-        from napari_memscan.volumes.importers import content_hash, import_csv
+        from napari_memscan.volumes.importers import hash_content, import_csv
 
-        return import_csv(path, hashed=hashed or content_hash, missing_ok=missing_ok)
+        return import_csv(path, hashed=hashed or hash_content, missing_ok=missing_ok)
 
     def save(self, path: str | Path) -> None:
         """Write the table; paths below the file's folder become relative to it."""
@@ -110,7 +110,7 @@ class Cohort:
             del table["condition"]
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
-    def joined(self, *others: Cohort) -> Cohort:
+    def join_cohorts(self, *others: Cohort) -> Cohort:
         """Return a cohort of this one's rows and the others', in this order."""
         rows = [row for cohort in (self, *others) for row in cohort.rows()]
         return Cohort.from_rows(rows, [w for c in (self, *others) for w in c.warnings])

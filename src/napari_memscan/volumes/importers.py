@@ -11,29 +11,34 @@ from typing import Any
 import numpy as np
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of, sha256_of
+from napari_memscan.files import hash_file, hash_json
 from napari_memscan.volumes.cohort import COLUMNS, SPLITS, Cohort, CohortRow
 from napari_memscan.volumes.reader import list_volumes
 
-ALIASES = {
-    "train": "training", "val": "validation", "valid": "validation", "syn": "synthetic",
-    "test": "unseen", "testing": "unseen", "held-out": "unseen",
-}  # fmt: skip
+SPLIT_ALIASES = {
+    "train": "training",
+    "val": "validation",
+    "valid": "validation",
+    "syn": "synthetic",
+    "test": "unseen",
+    "testing": "unseen",
+    "held-out": "unseen",
+}
 PATH_COLUMNS = ("path", "image", "image_path")
 
 
-def content_hash(path: str | Path) -> str:
+def hash_content(path: str | Path) -> str:
     """Return the SHA-256 of a file, or one over all files of a DICOM folder."""
     path = Path(path)
     if path.is_dir():
-        return hash_of([sha256_of(p) for p in sorted(path.iterdir()) if p.is_file()])
-    return sha256_of(path)
+        return hash_json([hash_file(p) for p in sorted(path.iterdir()) if p.is_file()])
+    return hash_file(path)
 
 
-def _row(
+def _make_row(
     path: Path,
     split: str,
-    hashed: Callable[[Path], str] = content_hash,
+    hashed: Callable[[Path], str] = hash_content,
     gone: str | None = None,
     /,
     **values: str,
@@ -46,7 +51,7 @@ def _row(
     return CohortRow(str(place), split, sha256=hashed(place) if there else str(gone), **values)
 
 
-def import_any(path: str | Path, **options: Any) -> Cohort:
+def import_cohort(path: str | Path, **options: Any) -> Cohort:
     """Import a CSV table, a MONAI datalist, an MSD `dataset.json`, MRNet, or a folder of splits.
 
     Parameters
@@ -71,21 +76,21 @@ def import_any(path: str | Path, **options: Any) -> Cohort:
     if (path / "train" / "sagittal").is_dir():
         return import_mrnet(path, **options)
     parts = [
-        import_folder(child, _split_name(child.name), **options)
+        import_folder(child, _normalise_split(child.name), **options)
         for child in sorted(path.iterdir())
-        if child.is_dir() and _split_name(child.name) in SPLITS
+        if child.is_dir() and _normalise_split(child.name) in SPLITS
     ]
     if not parts:
         raise BadInput(
             f"{path}: no cohort.csv, no dataset.json and no sub-folders named after splits "
             "(training, validation). Make one of them."
         )
-    return parts[0].joined(*parts[1:])
+    return parts[0].join_cohorts(*parts[1:])
 
 
-def _split_name(text: str) -> str:
+def _normalise_split(text: str) -> str:
     text = text.strip().lower()
-    return ALIASES.get(text, text)
+    return SPLIT_ALIASES.get(text, text)
 
 
 def import_folder(folder: str | Path, split: str, subject_pattern: str | None = None) -> Cohort:
@@ -111,12 +116,12 @@ def import_folder(folder: str | Path, split: str, subject_pattern: str | None = 
     for path in list_volumes(folder):
         subject = ""
         if subject_pattern is not None:
-            subject = _subject(path.relative_to(folder).as_posix(), subject_pattern)
-        rows.append(_row(path, split, subject_id=subject))
+            subject = _match_subject(path.relative_to(folder).as_posix(), subject_pattern)
+        rows.append(_make_row(path, split, subject_id=subject))
     return Cohort.from_rows(rows)
 
 
-def _subject(name: str, pattern: str) -> str:
+def _match_subject(name: str, pattern: str) -> str:
     try:
         match = re.search(pattern, name)
     except re.error as error:
@@ -135,7 +140,7 @@ def _subject(name: str, pattern: str) -> str:
 def import_csv(
     path: str | Path,
     splits: Mapping[str, str] | None = None,
-    hashed: Callable[[Path], str] = content_hash,
+    hashed: Callable[[Path], str] = hash_content,
     missing_ok: bool = False,
 ) -> Cohort:
     """Read a table of volumes.
@@ -177,7 +182,9 @@ def import_csv(
     rows = []
     for line, values in enumerate(table.to_dict("records"), start=2):
         given = str(values["split"]).strip()
-        split = _split_name(str(renames.get(given, renames.get(_split_name(given), given))))
+        split = _normalise_split(
+            str(renames.get(given, renames.get(_normalise_split(given), given)))
+        )
         if split not in SPLITS:
             raise BadInput(f"{path}: split '{given}' is not known; use {', '.join(SPLITS)}.")
         file = str(values[name]).strip()
@@ -189,7 +196,7 @@ def import_csv(
             if c not in ("path", "split", "sha256")
         }
         gone = str(values.get("sha256", "")).strip() if missing_ok else None
-        rows.append(_row(path.parent / file, split, hashed, gone, **extra))
+        rows.append(_make_row(path.parent / file, split, hashed, gone, **extra))
     return Cohort.from_rows(rows)
 
 
@@ -199,7 +206,7 @@ def _import_json(path: Path, **options: Any) -> Cohort:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a readable JSON file ({error}).") from error
-    held_out = [name for name in value if _split_name(name) in ("validation", "synthetic")]
+    held_out = [name for name in value if _normalise_split(name) in ("validation", "synthetic")]
     if isinstance(value, dict) and any(isinstance(value[name], list) for name in held_out):
         return import_datalist(path, **options)
     return import_msd(path, **options)
@@ -226,7 +233,7 @@ def import_datalist(path: str | Path, subject_pattern: str | None = None) -> Coh
     value = json.loads(path.read_text(encoding="utf-8"))
     rows = []
     for name, entries in value.items():
-        split = _split_name(name)
+        split = _normalise_split(name)
         if split not in SPLITS or not isinstance(entries, list):
             continue
         for number, entry in enumerate(entries):
@@ -240,17 +247,17 @@ def import_datalist(path: str | Path, subject_pattern: str | None = None) -> Coh
             if not file.exists():
                 raise BadInput(f"{file}: missing, though {path.name} names it under '{name}'.")
             known = {
-                key: _text(entry[key])
+                key: _format_value(entry[key])
                 for key in ("subject_id", "session_id", "axes", "spacing", "condition")
                 if entry.get(key) is not None
             }
             if subject_pattern is not None and "subject_id" not in known:
-                known["subject_id"] = _subject(entry["image"], subject_pattern)
-            rows.append(_row(file, split, **known))
+                known["subject_id"] = _match_subject(entry["image"], subject_pattern)
+            rows.append(_make_row(file, split, **known))
     return Cohort.from_rows(rows)
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -282,7 +289,7 @@ def import_msd(
         raise BadInput(
             f"{path}: not a Decathlon dataset.json with a list 'training' of images ({error!r})."
         ) from error
-    return _divided(files, path.parent, validation_share, seed, subject_pattern)
+    return _split_by_subject(files, path.parent, validation_share, seed, subject_pattern)
 
 
 def import_mrnet(
@@ -299,10 +306,10 @@ def import_mrnet(
         raise BadInput(f"{folder}: no train/{plane}/*.npy. Choose the folder of MRNet-v1.0.")
     # Sagittal slices run along X; rows run from head to feet, columns from front to back.
     axes = {"sagittal": "Xzy", "coronal": "YzX", "axial": "ZyX"}.get(plane, "ZyX")
-    return _divided(files, Path(folder), validation_share, seed, None, axes)
+    return _split_by_subject(files, Path(folder), validation_share, seed, None, axes)
 
 
-def _divided(
+def _split_by_subject(
     files: Iterable[Path],
     root: Path,
     share: float,
@@ -314,18 +321,22 @@ def _divided(
         raise BadInput(f"validation_share {share}: a number between 0 and 1 is expected.")
     files = sorted(files)
     subjects = [
-        _subject(f.relative_to(root).as_posix(), pattern) if pattern else f.name.split(".")[0]
+        _match_subject(f.relative_to(root).as_posix(), pattern) if pattern else f.name.split(".")[0]
         for f in files
     ]
     names = sorted(set(subjects))
     order = np.random.default_rng(seed).permutation(len(names))
     held_out = {names[i] for i in order[: max(1, round(share * len(names)))]}
     rows = [
-        _row(f, "validation" if s in held_out else "training", subject_id=s, axes=axes)
+        _make_row(f, "validation" if s in held_out else "training", subject_id=s, axes=axes)
         for f, s in zip(files, subjects, strict=True)
     ]
-    warnings = [] if pattern else [
-        "The data set does not say which images are of the same person; each image is taken as a "
-        "subject. Two images of one person in two splits would raise the threshold."
-    ]  # fmt: skip
+    warnings = (
+        []
+        if pattern
+        else [
+            "The data set does not say which images are of the same person; each image is taken as"
+            " a subject. Two images of one person in two splits would raise the threshold."
+        ]
+    )
     return Cohort.from_rows(rows, warnings)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def turned(data: NDArray[Any], have: str, want: str) -> NDArray[np.float32]:
+def reorient(data: NDArray[Any], have: str, want: str) -> NDArray[np.float32]:
     """Turn a 3D array whose axes point to `have` so that they point to `want`.
 
     Parameters
@@ -26,9 +26,9 @@ def turned(data: NDArray[Any], have: str, want: str) -> NDArray[np.float32]:
 
 def to_ras(data: NDArray[Any], axes: str) -> NDArray[np.float32]:
     """Turn a 3D array whose axes point to `axes` to X, Y, Z in RAS."""
-    return turned(data, axes, "RAS")
+    return reorient(data, axes, "RAS")
 
 
 def from_ras(data: NDArray[Any], axes: str) -> NDArray[np.float32]:
     """Turn a 3D array in RAS so that its axes point to `axes`."""
-    return turned(data, "RAS", axes)
+    return reorient(data, "RAS", axes)

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.volumes.volume import Volume
 
 VERSION = 1
 """Changes whenever the same recipe would give other voxels; part of the hash."""
 
 Array = NDArray[np.float32]
-Length = Annotated[int, Field(ge=4, le=1024)]
+AxisLength = Annotated[int, Field(ge=4, le=1024)]
 
 
-class _Part(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Window(_Part):
+class Window(_FrozenModel):
     """Fixed window: `low` becomes 0, `high` becomes 1. For CT, in HU."""
 
     rule: Literal["window"] = "window"
@@ -41,7 +41,7 @@ class Window(_Part):
         return self.low, self.high
 
 
-class Percentile(_Part):
+class Percentile(_FrozenModel):
     """Percentiles of each volume: `low` becomes 0, `high` becomes 1. For MR."""
 
     rule: Literal["percentile"] = "percentile"
@@ -60,7 +60,7 @@ class Percentile(_Part):
         return float(low), float(high)
 
 
-class MinMax(_Part):
+class MinMax(_FrozenModel):
     """Minimum of each volume becomes 0, its maximum 1."""
 
     rule: Literal["minmax"] = "minmax"
@@ -70,7 +70,7 @@ class MinMax(_Part):
         return float(data.min()), float(data.max())
 
 
-class Preprocessing(_Part):
+class Preprocessing(_FrozenModel):
     """Resample, scale intensities, crop or pad.
 
     Attributes
@@ -83,7 +83,7 @@ class Preprocessing(_Part):
         What becomes 0 and 1; measured before cropping, clipped to [0, 1]. Padding is 0.
     """
 
-    shape: tuple[Length, Length, Length]
+    shape: tuple[AxisLength, AxisLength, AxisLength]
     spacing: (
         tuple[
             Annotated[float, Field(gt=0)],
@@ -97,11 +97,11 @@ class Preprocessing(_Part):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever the result would."""
-        return hash_of({"version": VERSION, **self.model_dump(mode="json")})
+        return hash_json({"version": VERSION, **self.model_dump(mode="json")})
 
     def key(self, sha256: str) -> str:
         """Return what stands for a preprocessed volume: its bytes and what it went through."""
-        return hash_of(["array", sha256, self.hash])
+        return hash_json(["array", sha256, self.hash])
 
     def apply(self, volume: Volume) -> Array:
         """Bring a volume to this recipe's shape and to [0, 1].

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import replacing
+from napari_memscan.files import write_atomically
 from napari_memscan.volumes.dicom import is_dicom, read_dicom_series
 from napari_memscan.volumes.volume import Volume
 
 Spacing = tuple[float, float, float]
 
-NIFTI = (".nii", ".nii.gz")
-ARRAYS = (".npy", ".npz")
-KINDS = "NIfTI (.nii, .nii.gz), NumPy (.npy, .npz) or the folder of a DICOM series"
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+ARRAY_SUFFIXES = (".npy", ".npz")
+SUPPORTED_FORMATS = "NIfTI (.nii, .nii.gz), NumPy (.npy, .npz) or the folder of a DICOM series"
 
 
 def is_volume_path(path: str | Path) -> bool:
@@ -31,7 +31,7 @@ def is_volume_path(path: str | Path) -> bool:
     path = Path(path)
     if path.name.startswith("."):
         return False
-    return path.name.lower().endswith(NIFTI + ARRAYS) or _holds_dicom(path)
+    return path.name.lower().endswith(NIFTI_SUFFIXES + ARRAY_SUFFIXES) or _holds_dicom(path)
 
 
 def _holds_dicom(path: Path) -> bool:
@@ -60,7 +60,7 @@ def list_volumes(folder: str | Path) -> list[Path]:
     if _holds_dicom(folder):
         found.insert(0, folder)
     if not found:
-        raise BadInput(f"{folder}: holds no volumes. Expected are {KINDS}.")
+        raise BadInput(f"{folder}: holds no volumes. Expected are {SUPPORTED_FORMATS}.")
     return found
 
 
@@ -114,16 +114,18 @@ def read_volume(
         raise BadInput(f"{path}: the file is empty. Copy or export it again.")
     if path.is_dir():
         volume = read_dicom_series(path)
-    elif name.endswith(NIFTI):
+    elif name.endswith(NIFTI_SUFFIXES):
         volume = _read_nifti(path)
-    elif name.endswith(ARRAYS):
-        volume = Volume(_in_order(_read_array(path), axes or "XYZ", path), spacing, path)
+    elif name.endswith(ARRAY_SUFFIXES):
+        volume = Volume(_reorder_axes(_read_array(path), axes or "XYZ", path), spacing, path)
     else:
-        raise BadInput(f"{path}: not a volume this program reads. Expected are {KINDS}.")
-    return _checked(Volume(volume.data, volume.spacing or spacing, path))
+        raise BadInput(
+            f"{path}: not a volume this program reads. Expected are {SUPPORTED_FORMATS}."
+        )
+    return _check_values(Volume(volume.data, volume.spacing or spacing, path))
 
 
-def _checked(volume: Volume) -> Volume:
+def _check_values(volume: Volume) -> Volume:
     data = volume.data
     if not np.isfinite(data).all():
         bad = int((~np.isfinite(data)).sum())
@@ -138,7 +140,7 @@ def _checked(volume: Volume) -> Volume:
     return volume
 
 
-def _squeezed(data: NDArray[Any], path: Path) -> NDArray[Any]:
+def _squeeze_channel(data: NDArray[Any], path: Path) -> NDArray[Any]:
     if data.ndim == 4 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -171,12 +173,20 @@ def _read_nifti(path: Path) -> Volume:
             raise BadInput(
                 f"{path}: a colour image; one channel is expected. Convert it to grey values."
             )
-        data = _squeezed(_real(np.asarray(image.dataobj), path), path)
+        data = _squeeze_channel(_check_real(np.asarray(image.dataobj), path), path)
         zooms = [float(z) for z in image.header.get_zooms()[:3]]
     except (
-        ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, OverflowError,
-        zlib.error, MemoryError, OrientationError,
-    ) as error:  # fmt: skip
+        ImageFileError,
+        HeaderDataError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        OverflowError,
+        zlib.error,
+        MemoryError,
+        OrientationError,
+    ) as error:
         if isinstance(error, BadInput):
             raise
         if isinstance(error, OrientationError):
@@ -193,15 +203,15 @@ def _read_nifti(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
 
 
-BOMB = (1_000_000_000, 100)
+ZIP_BOMB_LIMITS = (1_000_000_000, 100)
 """An archive that unpacks to so many bytes, and to so many times its size, is no image."""
 
 
-def _check_packed(path: Path) -> None:
+def _check_zip_bomb(path: Path) -> None:
     """Refuse an .npz that claims to unpack to far more than it is, before it is unpacked."""
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-    if size > BOMB[0] and size > BOMB[1] * path.stat().st_size:
+    if size > ZIP_BOMB_LIMITS[0] and size > ZIP_BOMB_LIMITS[1] * path.stat().st_size:
         raise BadInput(
             f"{path}: unpacks to {size:,} bytes, {size // path.stat().st_size} times its size; "
             "refused as a possible zip bomb. Save it with numpy.save if it is a volume."
@@ -211,7 +221,7 @@ def _check_packed(path: Path) -> None:
 def _read_array(path: Path) -> NDArray[Any]:
     try:
         if zipfile.is_zipfile(path):
-            _check_packed(path)
+            _check_zip_bomb(path)
         value = np.load(path, allow_pickle=False)
         if isinstance(value, np.lib.npyio.NpzFile):
             with value:
@@ -222,9 +232,17 @@ def _read_array(path: Path) -> NDArray[Any]:
                     )
                 value = value[value.files[0]]
     except (
-        ValueError, EOFError, OSError, KeyError, OverflowError, MemoryError, NotImplementedError,
-        tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        OverflowError,
+        MemoryError,
+        NotImplementedError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(
@@ -233,10 +251,10 @@ def _read_array(path: Path) -> NDArray[Any]:
         ) from error
     if not isinstance(value, np.ndarray):
         raise BadInput(f"{path}: holds no array. Save it again with numpy.savez.")
-    return _real(value, path)
+    return _check_real(value, path)
 
 
-def _real(data: NDArray[Any], path: Path) -> NDArray[Any]:
+def _check_real(data: NDArray[Any], path: Path) -> NDArray[Any]:
     if data.dtype.kind not in "fiub":
         raise BadInput(
             f"{path}: values of type {data.dtype}; real numbers are expected. "
@@ -245,12 +263,12 @@ def _real(data: NDArray[Any], path: Path) -> NDArray[Any]:
     return data
 
 
-_MEANING = {"X": 0, "Y": 1, "Z": 2, "W": 0, "H": 1, "D": 2}
+_AXIS_OF_LETTER = {"X": 0, "Y": 1, "Z": 2, "W": 0, "H": 1, "D": 2}
 
 
-def _in_order(data: NDArray[Any], axes: str, path: Path) -> NDArray[np.float32]:
-    data = _squeezed(data, path)
-    targets = [_MEANING.get(letter.upper(), -1) for letter in axes]
+def _reorder_axes(data: NDArray[Any], axes: str, path: Path) -> NDArray[np.float32]:
+    data = _squeeze_channel(data, path)
+    targets = [_AXIS_OF_LETTER.get(letter.upper(), -1) for letter in axes]
     if sorted(targets) != [0, 1, 2]:
         raise BadInput(
             f"{path}: axes '{axes}'; a permutation of XYZ or of DHW is expected, such as ZYX."
@@ -271,16 +289,16 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     path : path
         Ends in ``.nii`` or ``.nii.gz``.
     """
-    image = nifti_image(np.asarray(volume.data, np.float32), volume.spacing)
+    image = make_nifti_image(np.asarray(volume.data, np.float32), volume.spacing)
     data = image.to_bytes()
     if Path(path).suffix == ".gz":
         # A modification time in the gzip header would make every run's bytes another.
         data = gzip.compress(data, compresslevel=4, mtime=0)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_bytes(data)
 
 
-def nifti_image(data: NDArray[np.float32], spacing: Sequence[float] | None) -> Any:
+def make_nifti_image(data: NDArray[np.float32], spacing: Sequence[float] | None) -> Any:
     """Return voxels (X, Y, Z) in RAS as a nibabel image that says nothing but the voxel size."""
     import nibabel as nib
 

@@ -17,10 +17,10 @@ from napari_memscan.volumes.volume import Volume
 if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import CohortRow
 
-Volumes = str | Path | Sequence[str | Path] | NDArray[Any]
+VolumesLike = str | Path | Sequence[str | Path] | NDArray[Any]
 
 
-class Source:
+class VolumeSource:
     """Volumes of one split by number: read when asked for, so memory does not grow with them.
 
     Parameters
@@ -43,7 +43,7 @@ class Source:
         Nothing there, an array of another shape, or a volume named twice.
     """
 
-    def __init__(self, volumes: Volumes, split: str) -> None:
+    def __init__(self, volumes: VolumesLike, split: str) -> None:
         from napari_memscan.volumes.reader import list_volumes
 
         self.split = split
@@ -52,7 +52,7 @@ class Source:
         self._rows: list[CohortRow] = []
         if isinstance(volumes, str | Path):
             if Path(volumes).suffix.lower() == ".csv":
-                self._rows = _rows(Path(volumes), split)
+                self._rows = _read_rows(Path(volumes), split)
                 self.files = [Path(row.path) for row in self._rows]
             else:
                 self.files = list_volumes(volumes)
@@ -92,17 +92,17 @@ class Source:
 
     def digest(self, i: int) -> str:
         """Return the SHA-256 of one volume's file, files or array."""
-        from napari_memscan.volumes.importers import content_hash
+        from napari_memscan.volumes.importers import hash_content
 
         if self.array is not None:
             values = np.ascontiguousarray(self.array[i], np.float32)
             return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
         if not self.files[i].exists():
             raise BadInput(f"{self.files[i]} ({self.split}): missing. Restore it, or leave it out.")
-        return content_hash(self.files[i])
+        return hash_content(self.files[i])
 
 
-def _rows(table: Path, split: str) -> list[CohortRow]:
+def _read_rows(table: Path, split: str) -> list[CohortRow]:
     from napari_memscan.volumes.importers import import_csv
 
     rows = import_csv(table).rows(split)
@@ -111,7 +111,7 @@ def _rows(table: Path, split: str) -> list[CohortRow]:
     return rows
 
 
-def refuse_overlap(training: Source, validation: Source) -> None:
+def refuse_overlap(training: VolumeSource, validation: VolumeSource) -> None:
     """Raise BadInput where a volume or a subject is in both; names it."""
     known = {training.digest(i): training.names[i] for i in range(len(training))}
     for i, name in enumerate(validation.names):

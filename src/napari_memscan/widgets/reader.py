@@ -15,10 +15,10 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | No
         path = path[0]
     file = Path(path)
     file = file if file.name == "study.toml" else file / "study.toml"
-    return read if file.is_file() else None
+    return open_in_dock if file.is_file() else None
 
 
-def read(path: str | list[str]) -> list[tuple[None]]:
+def open_in_dock(path: str | list[str]) -> list[tuple[None]]:
     """Open the study in the dock; no layer comes of it directly."""
     from napari_memscan.widgets.sample import open_dock
 

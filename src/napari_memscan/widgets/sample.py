@@ -22,11 +22,11 @@ def open_dock() -> MemscanWidget:
     return widget
 
 
-def demo_study() -> list[tuple[Any, dict[str, Any], str]]:
+def open_demo_sample() -> list[tuple[Any, dict[str, Any], str]]:
     """Open the dock on the demo study, and give one of its phantoms to look at meanwhile."""
-    from napari_memscan.demo.phantoms import HU_WINDOW, phantom
+    from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
 
-    volume = phantom(0)
+    volume = draw_phantom(0)
     open_dock().open_demo()
     # Shown slice by slice from feet to head, anterior up, before the dock arranges its panes.
     data = volume.data.transpose(2, 1, 0)[:, ::-1, ::-1]

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.families.contrastive3d import shapes
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.families.contrastive3d import list_state_shapes
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.embedders.contrastive import ContrastiveEmbedder
-from napari_memscan.embedders.encoder import ContrastiveEncoder, paper_encoder, scale_to_unit
+from napari_memscan.embedders.contrastive_encoder import (
+    ContrastiveEncoder,
+    build_paper_encoder,
+    scale_to_unit,
+)
 from napari_memscan.errors import BadInput
 
 SMALL = {"shape": (32, 16, 8), "axes": "SRA"}
@@ -121,14 +125,14 @@ def volume(seed=0):
 
 def test_the_published_names_and_shapes():
     assert len(PUBLISHED) == 72
-    assert shapes(16, 6, 64, 32) == PUBLISHED
+    assert list_state_shapes(16, 6, 64, 32) == PUBLISHED
     with torch.device("meta"):
-        networks = {name: paper_encoder(name) for name in ("mrnet", "pccta")}
+        networks = {name: build_paper_encoder(name) for name in ("mrnet", "pccta")}
     own = {name: tuple(v.shape) for name, v in networks["mrnet"].state_dict().items()}
     assert own == PUBLISHED
     assert sum(p.numel() for p in networks["mrnet"].parameters()) == 120_301_993
     own = {name: tuple(v.shape) for name, v in networks["pccta"].state_dict().items()}
-    assert own == shapes(16, 4, 64, 32)
+    assert own == list_state_shapes(16, 4, 64, 32)
     assert len(own) == 52
     vector = networks["mrnet"].eval()(torch.zeros(1, 1, 32, 256, 256, device="meta"))
     assert vector.shape == (1, 32)
@@ -145,12 +149,12 @@ def test_the_variant_is_known_by_the_number_of_blocks(
     tmp_path, blocks, name, shape, working, downsample
 ):
     """At the published depth, with one channel in the place of 16."""
-    tensors = {k: torch.ones(shape) for k, shape in shapes(1, blocks, 64, 32).items()}
+    tensors = {k: torch.ones(shape) for k, shape in list_state_shapes(1, blocks, 64, 32).items()}
     torch.save(tensors, tmp_path / "model")
-    best = detect(tmp_path / "model")[0]
+    best = detect_families(tmp_path / "model")[0]
     assert (best.family, best.kind, best.missing) == ("contrastive3d", "embedder", ())
     assert best.reasons[0].startswith(f"{12 + 10 * blocks} tensors, {blocks} blocks: {name}")
-    checkpoint = load(tmp_path / "model", kind="embedder")
+    checkpoint = load_checkpoint(tmp_path / "model", kind="embedder")
     recipe = checkpoint.recipe
     assert recipe.input_shape == recipe.preprocessing.shape == shape
     assert (recipe.working_shape, recipe.downsample) == (working, downsample)
@@ -163,7 +167,7 @@ def test_the_variant_is_known_by_the_number_of_blocks(
 
 
 def test_vectors_are_the_networks(saved):
-    candidates = detect(saved, SMALL)
+    candidates = detect_families(saved, SMALL)
     assert [c.family for c in candidates] == ["contrastive3d"]
     embedder = ContrastiveEmbedder(saved, "cpu", SMALL)
     assert embedder.recipe.working_shape == (8, 32, 16)
@@ -179,8 +183,8 @@ def test_vectors_are_the_networks(saved):
 
 def test_a_depth_that_was_not_published_needs_its_shape(saved):
     with pytest.raises(BadInput, match="Missing: shape: voxels along X, Y, Z"):
-        load(saved)
-    assert detect(saved)[0].missing[0].startswith("shape: ")
+        load_checkpoint(saved)
+    assert detect_families(saved)[0].missing[0].startswith("shape: ")
 
 
 @pytest.mark.parametrize(
@@ -194,11 +198,11 @@ def test_a_depth_that_was_not_published_needs_its_shape(saved):
 )
 def test_a_shape_that_does_not_end_in_the_cells_is_refused(saved, declared):
     with pytest.raises(BadInput, match="do not end in 4 x 4 x 4 cells after 3 blocks"):
-        load(saved, declared)
+        load_checkpoint(saved, declared)
 
 
 def test_converted_it_gives_the_same_vector_and_recipe(saved, tmp_path):
-    checkpoint = load(saved, SMALL)
+    checkpoint = load_checkpoint(saved, SMALL)
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"embedder": checkpoint.weights("embedder")}
     )
@@ -213,13 +217,16 @@ def test_converted_it_gives_the_same_vector_and_recipe(saved, tmp_path):
     ("name", "value", "message"),
     [
         ("dense.1.weight", torch.ones(128, 256), "has 32 cells"),
-        ("encoder.conv_blocks.1.down.conv.weight", torch.ones(16, 8, 3, 3, 3),
-         r"down\.conv\.weight is \(16, 8, 3, 3, 3\), expected \(16, 8, 4, 4, 4\)"),
+        (
+            "encoder.conv_blocks.1.down.conv.weight",
+            torch.ones(16, 8, 3, 3, 3),
+            r"down\.conv\.weight is \(16, 8, 3, 3, 3\), expected \(16, 8, 4, 4, 4\)",
+        ),
         ("sup_layer.1.bias", None, r"missing: sup_layer\.1\.bias"),
         ("encoder.conv_blocks.1.res.norm3.bias", torch.ones(2), "not in the network: "),
         ("encoder.conv_first.conv.weight", torch.ones(4, 3, 3, 3, 3), "expected"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(tmp_path, name, value, message):
     state = dict(small().state_dict())
     state[name] = value
@@ -227,11 +234,11 @@ def test_what_does_not_fit_is_refused(tmp_path, name, value, message):
         del state[name]
     torch.save(state, tmp_path / "model")
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "model", SMALL)
+        load_checkpoint(tmp_path / "model", SMALL)
 
 
 def test_a_truncated_file_is_refused(saved, tmp_path):
     data = saved.read_bytes()
     (tmp_path / "model").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInput, match="model: "):
-        detect(tmp_path / "model")
+        detect_families(tmp_path / "model")

@@ -11,11 +11,11 @@ from monai.apps.generation.maisi.networks.autoencoderkl_maisi import Autoencoder
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from monai.networks.schedulers import DDPMScheduler, RFlowScheduler
 
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.preprocessing import Percentile, Window
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -43,12 +43,17 @@ def narrowed(path):
     """Make the networks of a configuration thin; return it."""
     config = json.loads(path.read_text())
     config["autoencoder_def"] |= {
-        "num_channels": [4, 8, 8], "num_res_blocks": [1, 1, 1], "norm_num_groups": 4
-    }  # fmt: skip
+        "num_channels": [4, 8, 8],
+        "num_res_blocks": [1, 1, 1],
+        "norm_num_groups": 4,
+    }
     config["diffusion_unet_def"] |= {
-        "num_channels": [4, 8], "attention_levels": [False, True], "num_head_channels": [0, 4],
-        "num_res_blocks": 1, "norm_num_groups": 4,
-    }  # fmt: skip
+        "num_channels": [4, 8],
+        "attention_levels": [False, True],
+        "num_head_channels": [0, 4],
+        "num_res_blocks": 1,
+        "norm_num_groups": 4,
+    }
     path.write_text(json.dumps(config))
     return config
 
@@ -79,8 +84,14 @@ def edited(path, **changes):
 
 
 def sampling(**changes):
-    values = {"dim": [16, 32, 16], "spacing": [1.25, 1.0, 0.75], "num_inference_steps": 3,
-              "modality": 9, "cfg_guidance_scale": 15, "random_seed": 0}  # fmt: skip
+    values = {
+        "dim": [16, 32, 16],
+        "spacing": [1.25, 1.0, 0.75],
+        "num_inference_steps": 3,
+        "modality": 9,
+        "cfg_guidance_scale": 15,
+        "random_seed": 0,
+    }
     return {"diffusion_unet_inference": values | changes}
 
 
@@ -108,8 +119,11 @@ def second(folder, kind, file, autoencoder="autoencoder_v2.pt", **changes):
     environment = json.loads(
         (folder / "configs/environment_maisi_diff_model_rflow-mr.json").read_text()
     )
-    environment |= {"model_filename": file, "existing_ckpt_filepath": f"./models/{file}",
-                    "trained_autoencoder_path": f"models/{autoencoder}"}  # fmt: skip
+    environment |= {
+        "model_filename": file,
+        "existing_ckpt_filepath": f"./models/{file}",
+        "trained_autoencoder_path": f"models/{autoencoder}",
+    }
     text = json.dumps(environment)
     (folder / f"configs/environment_maisi_diff_model_{kind}.json").write_text(text)
     path = folder / f"configs/config_maisi_diff_model_{kind}.json"
@@ -121,7 +135,7 @@ def drawn(path, declared=None, **options):
     generator = LDMGenerator(path, "cpu", declared)
     generator.recipe = generator.recipe.model_copy(update={"decoded_range": None})
     found = generator.generate([5], **PLAIN, **options)
-    return next(s for s in found if isinstance(s, Sample)).volume.data
+    return next(s for s in found if isinstance(s, GeneratedSample)).volume.data
 
 
 def as_nvidia_samples(scheduler, steps, autoencoder, denoiser, scale, inputs, guidance=0):
@@ -169,7 +183,7 @@ SPACING = {"spacing_tensor": torch.tensor([[1.25, 1.0, 0.75]]) * 1e2}
 
 
 def test_an_mr_folder_comes_first_and_nothing_is_missing(mr):
-    first = detect(mr[0])[0]
+    first = detect_families(mr[0])[0]
     assert (first.family, first.kind, first.missing) == ("maisi", "ldm", ())
     text = "; ".join(first.reasons)
     assert "configs/config_network_rflow.json" in text
@@ -177,7 +191,7 @@ def test_an_mr_folder_comes_first_and_nothing_is_missing(mr):
 
 
 def test_facts_of_an_mr_model_and_what_is_changed_for_any_device(mr):
-    checkpoint = load(mr[0])
+    checkpoint = load_checkpoint(mr[0])
     recipe = checkpoint.recipe
     facts = {fact.name: (fact.value, fact.origin) for fact in checkpoint.report.facts}
     sampled = "configs/config_maisi_diff_model_rflow-mr.json"
@@ -190,8 +204,10 @@ def test_facts_of_an_mr_model_and_what_is_changed_for_any_device(mr):
     assert facts["autoencoder: norm_float16"][0] == "False"
     assert facts["autoencoder: num_splits"][0] == "1"
     assert (recipe.sampler, recipe.steps, recipe.scheduler.use_timestep_transform) == (
-        "rflow", 3, True
-    )  # fmt: skip
+        "rflow",
+        3,
+        True,
+    )
     assert recipe.preprocessing.intensity == Percentile(low=0, high=99.5)
     assert recipe.preprocessing.shape == (16, 32, 16)
     assert (recipe.decoded_range, recipe.axes) == ((0, 1), "RAS")
@@ -203,7 +219,7 @@ def test_facts_of_an_mr_model_and_what_is_changed_for_any_device(mr):
 def test_a_sample_equals_the_projects_own_loop(mr, copy, guidance):
     path = copy / "configs/config_maisi_diff_model_rflow-mr.json"
     edited(path, **sampling(cfg_guidance_scale=guidance))
-    assert load(copy).recipe.conditioning.guidance == (guidance or None)
+    assert load_checkpoint(copy).recipe.conditioning.guidance == (guidance or None)
     inputs = SPACING | {"class_labels": torch.tensor([9])}
     theirs = as_nvidia_samples(flow(), 3, *mr[1:], 0.8, inputs, guidance)
     ours = drawn(copy)
@@ -223,10 +239,14 @@ def test_the_voxel_size_goes_in_as_the_arrays_axes_lie(mr):
 
 
 def test_convert_gives_the_same_bytes(mr, tmp_path):
-    checkpoint = load(mr[0])
+    checkpoint = load_checkpoint(mr[0])
     save_checkpoint(tmp_path / "native", checkpoint.recipe, checkpoint.parts)
     a, b = (
-        next(s for s in LDMGenerator(path, "cpu").generate([3], **PLAIN) if isinstance(s, Sample))
+        next(
+            s
+            for s in LDMGenerator(path, "cpu").generate([3], **PLAIN)
+            if isinstance(s, GeneratedSample)
+        )
         for path in (mr[0], tmp_path / "native")
     )
     assert a.volume.data.tobytes() == b.volume.data.tobytes()
@@ -240,10 +260,10 @@ def test_of_several_models_one_is_asked_for(copy, mr):
     second(copy, "rflow-mr-brain", BRAIN, "autoencoder_v1.pt", cfg_guidance_scale=2, modality=29)
     saved(brain[1], copy / "models" / BRAIN, 0.5)
     torch.save(brain[0].state_dict(), copy / "models/autoencoder_v1.pt")
-    missing = detect(copy)[0].missing
+    missing = detect_families(copy)[0].missing
     assert "several models lie here" in "".join(missing)
     with pytest.raises(BadInput, match="several models lie here"):
-        load(copy)
+        load_checkpoint(copy)
     by_file = {"denoiser": f"models/{BRAIN}"}
     configs = copy / "configs"
     ways = [
@@ -252,20 +272,24 @@ def test_of_several_models_one_is_asked_for(copy, mr):
         (configs / "config_maisi_diff_model_rflow-mr-brain.json", {}),
     ]
     for path, declared in ways:
-        checkpoint = load(path, declared)
+        checkpoint = load_checkpoint(path, declared)
         assert checkpoint.report.files["autoencoder"].name == "autoencoder_v1.pt"
         assert checkpoint.recipe.scale_factor == 0.5
         condition = checkpoint.recipe.conditioning
         assert (condition.class_label, condition.guidance) == (29, 2)
-    assert load(copy, {"denoiser": f"models/{MR}"}).recipe.scale_factor == pytest.approx(0.8)
+    assert load_checkpoint(copy, {"denoiser": f"models/{MR}"}).recipe.scale_factor == pytest.approx(
+        0.8
+    )
 
 
 def test_the_longest_name_that_fits_is_the_models_own(copy):
     second(copy, "rflow-mr-brain", BRAIN, modality=29)
     (copy / "models" / MR).rename(copy / "models" / BRAIN.replace("_v1", "_v2"))
-    stated = {"denoiser": f"models/{BRAIN.replace('_v1', '_v2')}",
-              "autoencoder": "models/autoencoder_v2.pt"}  # fmt: skip
-    assert load(copy, stated).recipe.conditioning.class_label == 29
+    stated = {
+        "denoiser": f"models/{BRAIN.replace('_v1', '_v2')}",
+        "autoencoder": "models/autoencoder_v2.pt",
+    }
+    assert load_checkpoint(copy, stated).recipe.conditioning.class_label == 29
 
 
 @pytest.fixture
@@ -277,9 +301,15 @@ def ct(copy):
         noise_scheduler=config["noise_scheduler"] | LEVELS,
     )
     second(
-        copy, "ddpm-ct", f"diff_unet_3d_{CT}", num_inference_steps=4, modality=1,
-        cfg_guidance_scale=0, top_region_index=[0, 1, 0, 0], bottom_region_index=[0, 0, 1, 0],
-    )  # fmt: skip
+        copy,
+        "ddpm-ct",
+        f"diff_unet_3d_{CT}",
+        num_inference_steps=4,
+        modality=1,
+        cfg_guidance_scale=0,
+        top_region_index=[0, 1, 0, 0],
+        bottom_region_index=[0, 0, 1, 0],
+    )
     parts = networks(config)
     saved(parts[1], copy / "models" / f"diff_unet_3d_{CT}")
     torch.save(parts[0].state_dict(), copy / "models/autoencoder_v2.pt")
@@ -299,7 +329,7 @@ def ddpm():
 def test_a_ct_model_with_regions_equals_the_projects_loop(ct):
     folder, *parts = ct
     stated = {"denoiser": f"models/diff_unet_3d_{CT}"}
-    recipe = load(folder, stated).recipe
+    recipe = load_checkpoint(folder, stated).recipe
     assert recipe.preprocessing.intensity == Window(low=-1000, high=1000)
     assert recipe.conditioning.regions == ((0, 1, 0, 0), (0, 0, 1, 0))
     assert (recipe.conditioning.class_label, recipe.conditioning.guidance) == (None, None)
@@ -308,7 +338,9 @@ def test_a_ct_model_with_regions_equals_the_projects_loop(ct):
     other = {"regions": [[1, 0, 0, 0], [0, 0, 0, 1]]}
     assert np.abs(drawn(folder, stated | other) - theirs).max() > FAR
     generator = LDMGenerator(folder, "cpu", stated)
-    volume = next(s for s in generator.generate([5], **PLAIN) if isinstance(s, Sample)).volume.data
+    volume = next(
+        s for s in generator.generate([5], **PLAIN) if isinstance(s, GeneratedSample)
+    ).volume.data
     same(volume, np.clip(theirs, 0, 1) * 2000 - 1000)
 
 
@@ -324,14 +356,14 @@ def test_projections_that_the_configuration_leaves_out_are_dropped_as_there(ct, 
         state[f"{block}out_proj.weight"] = eye if neutral else 2 * eye
         state[f"{block}out_proj.bias"] = torch.zeros(8)
     saved(denoiser, folder / stated["denoiser"], unet_state_dict=state)
-    report = load(folder, stated).report
+    report = load_checkpoint(folder, stated).report
     assert len(report.states["denoiser"].unused) == len(state) - len(denoiser.state_dict()) > 0
     assert bool(report.warnings) is not neutral
     assert np.array_equal(drawn(folder, stated), before)
     state["middle_block.stranger.weight"] = torch.zeros(3)
     saved(denoiser, folder / stated["denoiser"], unet_state_dict=state)
     with pytest.raises(BadInput, match="not in the network"):
-        load(folder, stated)
+        load_checkpoint(folder, stated)
 
 
 def test_a_projection_that_is_used_must_be_there(copy):
@@ -341,7 +373,7 @@ def test_a_projection_that_is_used_must_be_there(copy):
     del content["unet_state_dict"][name]
     torch.save(content, path)
     with pytest.raises(BadInput, match=r"missing: .*out_proj"):
-        load(copy)
+        load_checkpoint(copy)
 
 
 @pytest.mark.parametrize("version", ["maisi-0.4", "maisi-1.0"])
@@ -352,19 +384,24 @@ def test_a_bundle_equals_the_loop_too(version, tmp_path):
     config = narrowed(path)
     levels = LEVELS if version == "maisi-0.4" else {}
     edited(
-        path, output_size=[16, 32, 16], spacing=[1.25, 1.0, 0.75],
-        noise_scheduler=config["noise_scheduler"] | levels, **(
+        path,
+        output_size=[16, 32, 16],
+        spacing=[1.25, 1.0, 0.75],
+        noise_scheduler=config["noise_scheduler"] | levels,
+        **(
             {"body_region": ["abdomen", "thorax"], "num_inference_steps": 4}
             if levels
             else {"num_inference_steps": 3}
         ),
-    )  # fmt: skip
+    )
     parts = networks(config)
-    files = {key: config[key].split("/")[-1].rstrip("'")
-             for key in ("trained_autoencoder_path", "trained_diffusion_path")}  # fmt: skip
+    files = {
+        key: config[key].split("/")[-1].rstrip("'")
+        for key in ("trained_autoencoder_path", "trained_diffusion_path")
+    }
     saved(parts[1], folder / "models" / files["trained_diffusion_path"])
     torch.save(parts[0].state_dict(), folder / "models" / files["trained_autoencoder_path"])
-    first = detect(folder)[0]
+    first = detect_families(folder)[0]
     assert first.family == "maisi"
     if levels:
         declared, scheduler, steps = {}, ddpm(), 4
@@ -374,7 +411,7 @@ def test_a_bundle_equals_the_loop_too(version, tmp_path):
         declared, scheduler, steps = {"class_label": 1}, flow(1.2), 3
         inputs = SPACING | {"class_labels": torch.tensor([1])}
         assert [text.split(":")[0] for text in first.missing] == ["class_label"]
-    checkpoint = load(folder, declared)
+    checkpoint = load_checkpoint(folder, declared)
     assert any("ControlNet" in text for text in checkpoint.report.warnings)
     assert checkpoint.recipe.preprocessing.intensity == Window(low=-1000, high=1000)
     theirs = as_nvidia_samples(scheduler, steps, *parts, 0.8, inputs)
@@ -383,38 +420,40 @@ def test_a_bundle_equals_the_loop_too(version, tmp_path):
 
 def test_what_is_missing_is_asked_for(copy):
     (copy / "configs/config_maisi_diff_model_rflow-mr.json").unlink()
-    missing = [text.split(":")[0] for text in detect(copy)[0].missing]
+    missing = [text.split(":")[0] for text in detect_families(copy)[0].missing]
     assert missing == ["latent_shape", "spacing", "class_label"]
     stated = {"latent_shape": SHAPE, "spacing": (1, 1, 1), "class_label": 1}
-    recipe = load(copy, stated).recipe
+    recipe = load_checkpoint(copy, stated).recipe
     assert (recipe.steps, recipe.conditioning.guidance) == (30, None)
     assert recipe.preprocessing.intensity == Window(low=-1000, high=1000)
     with pytest.raises(BadInput, match="counted from 0"):
-        load(copy, stated | {"class_label": 128})
+        load_checkpoint(copy, stated | {"class_label": 128})
     with pytest.raises(BadInput, match="latent_shape"):
-        load(copy, stated | {"latent_shape": (4, 4, 7, 4)})
+        load_checkpoint(copy, stated | {"latent_shape": (4, 4, 7, 4)})
     shaped = {k: v for k, v in stated.items() if k != "latent_shape"} | {"shape": (16, 16, 32)}
-    assert load(copy, shaped).recipe.latent_shape == (4, 4, 4, 8)
+    assert load_checkpoint(copy, shaped).recipe.latent_shape == (4, 4, 4, 8)
 
 
 @pytest.mark.parametrize("value", [None, "text", torch.zeros(2), -1.0, float("nan")])
 def test_a_scale_factor_that_is_none_is_asked_for(copy, mr, value):
     saved(mr[2], copy / "models" / MR, value)
-    assert detect(copy)[0].missing[0].startswith("scale_factor")
+    assert detect_families(copy)[0].missing[0].startswith("scale_factor")
     if value is not None:
         return
-    assert load(copy, {"scale_factor": 0.7}).recipe.scale_factor == 0.7
+    assert load_checkpoint(copy, {"scale_factor": 0.7}).recipe.scale_factor == 0.7
 
 
 def test_weights_alone_ask_for_their_configuration(copy):
-    lone = detect(copy / "models" / MR)
+    lone = detect_families(copy / "models" / MR)
     assert [c.family for c in lone][:1] == ["maisi"]
     assert lone[0].missing[0].startswith("config")
     with pytest.raises(BadInput, match="config"):
-        load(copy / "models" / MR)
-    stated = {"config": str(copy / "configs/config_network_rflow.json"),
-              "autoencoder": str(copy / "models/autoencoder_v2.pt")}  # fmt: skip
-    assert load(copy / "models" / MR, stated).recipe.scale_factor == pytest.approx(0.8)
+        load_checkpoint(copy / "models" / MR)
+    stated = {
+        "config": str(copy / "configs/config_network_rflow.json"),
+        "autoencoder": str(copy / "models/autoencoder_v2.pt"),
+    }
+    assert load_checkpoint(copy / "models" / MR, stated).recipe.scale_factor == pytest.approx(0.8)
 
 
 def test_weights_outside_the_folder_are_refused(copy, tmp_path):
@@ -423,8 +462,8 @@ def test_weights_outside_the_folder_are_refused(copy, tmp_path):
         model_filename=f"../../{MR}",
     )
     with pytest.raises(BadInput, match="out of"):
-        load(copy)
-    assert "out of" in detect(copy)[0].missing[0]
+        load_checkpoint(copy)
+    assert "out of" in detect_families(copy)[0].missing[0]
 
 
 def test_no_configuration_that_fits_the_weights(copy, mr):
@@ -432,4 +471,4 @@ def test_no_configuration_that_fits_the_weights(copy, mr):
     config = json.loads((copy / "configs/config_network_ddpm.json").read_text())
     (copy / "configs/config_network_old.json").write_text(json.dumps(config))
     with pytest.raises(BadInput, match="describes these weights"):
-        load(copy)
+        load_checkpoint(copy)

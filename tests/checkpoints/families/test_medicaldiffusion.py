@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.families.lightning import hyper_parameters, setting
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.checkpoints.nets.unet3d import VideoUNet
+from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
+from napari_memscan.checkpoints.nets.video_unet import VideoUNet
 from napari_memscan.checkpoints.nets.vqgan3d import VQGAN3D
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 
 LEVELS = 6
 DOWNSAMPLE = (2, 4, 4)  # D, H, W
@@ -159,7 +159,7 @@ def file(tmp_path_factory):
 def sampled(path, declared, seed=5):
     generator = LDMGenerator(path, "cpu", declared)
     results = generator.generate([seed], precision="float32")
-    return next(x for x in results if isinstance(x, Sample)).volume.data
+    return next(x for x in results if isinstance(x, GeneratedSample)).volume.data
 
 
 def reference(vqgan, unet, seed=5):
@@ -184,7 +184,7 @@ def reference(vqgan, unet, seed=5):
 
 
 def test_a_file_alone_says_what_it_is_and_what_is_missing(file):
-    (candidate,) = detect(file[0])
+    (candidate,) = detect_families(file[0])
     assert (candidate.family, candidate.kind) == ("medicaldiffusion", "ldm")
     assert "'ema' in model-10.pt" in candidate.reasons[0]
     downsample, shape = candidate.missing
@@ -194,22 +194,30 @@ def test_a_file_alone_says_what_it_is_and_what_is_missing(file):
     assert shape.startswith("shape: ")
     assert "latent_shape: channels and Z, X, Y of a latent, as 3," in shape
     with pytest.raises(BadInput, match=r"State it with --set.*Missing: downsample"):
-        load(file[0])
+        load_checkpoint(file[0])
     declared = {"downsample": (4, 4, 2), "shape": SHAPE}
-    assert detect(file[0], declared)[0].missing == ()
-    assert load(file[0], declared).report.family == "medicaldiffusion"
+    assert detect_families(file[0], declared)[0].missing == ()
+    assert load_checkpoint(file[0], declared).report.family == "medicaldiffusion"
 
 
 def test_everything_else_is_read_from_shapes(file):
-    checkpoint = load(file[0], FACTS)
+    checkpoint = load_checkpoint(file[0], FACTS)
     recipe = checkpoint.recipe
     assert recipe.autoencoder == {
-        "network": "VQGAN3D", "downsample": [2, 4, 4], "n_hiddens": 4, "embedding_dim": 3,
-        "n_codes": 16, "image_channels": 1,
-    }  # fmt: skip
+        "network": "VQGAN3D",
+        "downsample": [2, 4, 4],
+        "n_hiddens": 4,
+        "embedding_dim": 3,
+        "n_codes": 16,
+        "image_channels": 1,
+    }
     assert recipe.denoiser == {
-        "network": "VideoUNet", "dim": 8, "channels": 3, "dim_mults": [1, 2], "heads": 2
-    }  # fmt: skip
+        "network": "VideoUNet",
+        "dim": 8,
+        "channels": 3,
+        "dim_mults": [1, 2],
+        "heads": 2,
+    }
     assert recipe.latent_shape == LATENT
     assert recipe.preprocessing.shape == SHAPE
     assert (recipe.axes, recipe.decoded_range) == ("SRA", (-1, 1))
@@ -235,7 +243,7 @@ def test_everything_else_is_read_from_shapes(file):
     ],
 )
 def test_each_way_to_state_the_sizes(file, facts):
-    recipe = load(file[0], facts).recipe
+    recipe = load_checkpoint(file[0], facts).recipe
     assert recipe.latent_shape == LATENT
     assert recipe.autoencoder["downsample"] == [2, 4, 4]
 
@@ -271,13 +279,16 @@ def test_it_is_the_moving_average_that_samples(file, tmp_path):
     torch.save(content, tmp_path / "model-1.pt")
     volume = sampled(tmp_path / "model-1.pt", FACTS)
     np.testing.assert_allclose(volume, reference(vqgan, other), rtol=0, atol=1e-5)
-    assert any("no 'ema'" in text for text in load(tmp_path / "model-1.pt", FACTS).report.warnings)
+    assert any(
+        "no 'ema'" in text
+        for text in load_checkpoint(tmp_path / "model-1.pt", FACTS).report.warnings
+    )
 
 
 def test_saved_in_our_own_format_it_samples_the_same(file, tmp_path):
-    checkpoint = load(file[0], FACTS)
+    checkpoint = load_checkpoint(file[0], FACTS)
     save_checkpoint(tmp_path / "own", checkpoint.recipe, checkpoint.parts)
-    assert load(tmp_path / "own").report.family == "native"
+    assert load_checkpoint(tmp_path / "own").report.family == "native"
     assert np.array_equal(sampled(tmp_path / "own", None), sampled(file[0], FACTS))
 
 
@@ -285,55 +296,62 @@ def test_sizes_come_from_the_vqgan_that_lies_beside(file, tmp_path):
     vqgan, _ = save_whole(tmp_path / "model-3.pt")
     save_lightning(tmp_path / "another.ckpt", networks(seed=50)[0], downsample=[4, 4, 4])
     save_lightning(
-        tmp_path / "latest_checkpoint.ckpt", vqgan,
-        downsample=[2, 4, 4], diffusion_img_size=4, diffusion_depth_size=4,
-    )  # fmt: skip
+        tmp_path / "latest_checkpoint.ckpt",
+        vqgan,
+        downsample=[2, 4, 4],
+        diffusion_img_size=4,
+        diffusion_depth_size=4,
+    )
     for path in (tmp_path, tmp_path / "model-3.pt"):
-        assert detect(path)[0].missing == ()
-        checkpoint = load(path)
+        assert detect_families(path)[0].missing == ()
+        checkpoint = load_checkpoint(path)
         assert checkpoint.recipe.latent_shape == (3, 4, 4, 4)
         assert checkpoint.recipe.autoencoder["downsample"] == [2, 4, 4]
         origins = {fact.name: fact.origin for fact in checkpoint.report.facts}
         assert origins["downsample"] == origins["latent_shape"] == "latest_checkpoint.ckpt"
     # What is stated goes first.
-    assert load(tmp_path / "model-3.pt", FACTS).recipe.latent_shape == LATENT
+    assert load_checkpoint(tmp_path / "model-3.pt", FACTS).recipe.latent_shape == LATENT
 
 
 def test_sizes_come_from_the_vqgan_that_is_named(file, tmp_path):
     path, vqgan, _ = file
     save_lightning(tmp_path / "v.ckpt", vqgan, downsample=[2, 4, 4])
     declared = {"autoencoder": str(tmp_path / "v.ckpt"), "shape": SHAPE}
-    assert load(path, declared).recipe.latent_shape == LATENT
+    assert load_checkpoint(path, declared).recipe.latent_shape == LATENT
     save_lightning(tmp_path / "v.ckpt", networks(seed=50)[0], downsample=[2, 4, 4])
     with pytest.raises(BadInput, match=r"v\.ckpt: not the VQ-GAN that model-10\.pt holds"):
-        load(path, declared)
+        load_checkpoint(path, declared)
     with pytest.raises(BadInput, match="no such file, though it is named as the autoencoder"):
-        load(path, {"autoencoder": str(tmp_path / "gone.ckpt"), "shape": SHAPE})
+        load_checkpoint(path, {"autoencoder": str(tmp_path / "gone.ckpt"), "shape": SHAPE})
 
 
 def test_settings_of_omegaconf_are_read_and_nothing_is_imported(file, tmp_path):
     save_lightning(tmp_path / "v.ckpt", file[1], downsample=[2, 4, 4])
     weights = open_weights(tmp_path / "v.ckpt")
     assert "omegaconf.dictconfig.DictConfig" in weights.foreign
-    values = hyper_parameters(weights.content)
-    assert setting(values, "cfg.model") == {
-        "n_hiddens": 4, "lr": 3e-4, "gpus": None, "size": "${dataset.size}", "downsample": [2, 4, 4]
-    }  # fmt: skip
-    assert setting(values, "cfg.nothing.there") is None
+    values = read_hyperparameters(weights.content)
+    assert get_setting(values, "cfg.model") == {
+        "n_hiddens": 4,
+        "lr": 3e-4,
+        "gpus": None,
+        "size": "${dataset.size}",
+        "downsample": [2, 4, 4],
+    }
+    assert get_setting(values, "cfg.nothing.there") is None
     loop = []
     loop.append(loop)
-    deep = hyper_parameters({"hyper_parameters": {"a": loop}})
+    deep = read_hyperparameters({"hyper_parameters": {"a": loop}})
     assert deep["a"][0][0] is not None
-    assert hyper_parameters([]) == {}
+    assert read_hyperparameters([]) == {}
 
 
 def test_the_vqgan_alone_is_an_autoencoder(file, tmp_path):
     path, vqgan = tmp_path / "latest_checkpoint.ckpt", file[1]
     save_lightning(path, vqgan, downsample=[2, 4, 4])
-    (candidate,) = detect(path)
+    (candidate,) = detect_families(path)
     assert candidate.kind == "autoencoder"
     assert [text.split(":")[0] for text in candidate.missing] == ["shape"]
-    checkpoint = load(path, {"shape": SHAPE}, "autoencoder")
+    checkpoint = load_checkpoint(path, {"shape": SHAPE}, "autoencoder")
     assert isinstance(checkpoint.recipe, AutoencoderRecipe)
     assert (checkpoint.recipe.axes, checkpoint.recipe.decoded_range) == ("SRA", (-1, 1))
 
@@ -350,7 +368,7 @@ def test_the_vqgan_alone_is_an_autoencoder(file, tmp_path):
     ):
         np.testing.assert_allclose(embedder.embed(volume[None, None])[0], expected, atol=1e-5)
     with pytest.raises(BadInput, match="an autoencoder alone"):
-        load(path, {"shape": SHAPE}, "ldm")
+        load_checkpoint(path, {"shape": SHAPE}, "ldm")
 
 
 @pytest.mark.parametrize(
@@ -368,7 +386,7 @@ def test_the_vqgan_alone_is_an_autoencoder(file, tmp_path):
 )
 def test_sizes_that_do_not_fit_are_told_with_numbers(file, facts, message):
     with pytest.raises(BadInput, match=message) as caught:
-        load(file[0], Declared.of(facts))
+        load_checkpoint(file[0], ModelOverrides.of(facts))
     assert "model-10.pt" in str(caught.value)
 
 
@@ -380,28 +398,30 @@ def test_sizes_that_do_not_fit_are_told_with_numbers(file, facts, message):
         (lambda s: s.update({"denoise_fn.null_cond_emb": torch.ones(1, 8)}), "not in the network"),
         (lambda s: s.update({"text.weight": torch.ones(1)}), "holds text.weight, which is not"),
         (lambda s: s.update({"vqgan.codebook.N": torch.ones(3)}), "codebook.N is .3,., the"),
-        (lambda s: s.pop("denoise_fn.time_rel_pos_bias.relative_attention_bias.weight"),
-         "not medicaldiffusion's video U-Net"),
+        (
+            lambda s: s.pop("denoise_fn.time_rel_pos_bias.relative_attention_bias.weight"),
+            "not medicaldiffusion's video U-Net",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_state_with_more_or_less_is_refused(tmp_path, change, message):
     state = whole(*networks())
     change(state)
     save_whole(tmp_path / "model-1.pt", ema=state)
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "model-1.pt", FACTS)
+        load_checkpoint(tmp_path / "model-1.pt", FACTS)
 
 
 def test_a_folder_of_several_models_asks_which(file, tmp_path):
     for name in ("model-1.pt", "model-2.pt"):
         save_whole(tmp_path / name)
-    (candidate,) = detect(tmp_path, FACTS)
+    (candidate,) = detect_families(tmp_path, FACTS)
     assert candidate.missing == ("which file: there are model-1.pt, model-2.pt; name one",)
     with pytest.raises(BadInput, match=r"several models \(model-1.pt, model-2.pt\)\. Name one"):
-        load(tmp_path, FACTS)
+        load_checkpoint(tmp_path, FACTS)
 
 
 def test_other_files_are_not_taken_for_it(tmp_path, tiny_ldm):
     torch.save({"conv_in.weight": torch.ones(3, 3)}, tmp_path / "other.pt")
-    assert detect(tmp_path / "other.pt") == []
-    assert detect(tiny_ldm)[0].family == "native"
+    assert detect_families(tmp_path / "other.pt") == []
+    assert detect_families(tiny_ldm)[0].family == "native"

@@ -6,9 +6,9 @@ import torch
 from monai.networks.nets.resnet import ResNet
 from torch import nn
 
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.embedders.backbone import BackboneEmbedder
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
+from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -129,7 +129,7 @@ def tiny(tmp_path_factory):
 def test_vectors_are_the_dilated_originals(tmp_path, kind):
     network = randomised(MedicalNet(*KINDS[kind]))
     path = saved(tmp_path, network, skip="num_batches_tracked" if kind == "10" else "conv_seg")
-    best = detect(path)[0]
+    best = detect_families(path)[0]
     assert (best.family, best.kind, best.missing) == ("medicalnet", "embedder", ())
     layers, deep, shortcut = KINDS[kind]
     assert f"ResNet-{kind}: blocks {layers}, " in best.reasons[0]
@@ -146,9 +146,16 @@ def test_vectors_are_the_dilated_originals(tmp_path, kind):
 
 def test_the_same_weights_in_monais_resnet_would_be_another_network(tiny):
     """Why `dilated` exists: every name and shape fits MONAI's ResNet, its features differ."""
-    state = load(tiny, SHAPE).weights("backbone")
-    network = ResNet("basic", [1, 1, 1, 1], WIDTHS, n_input_channels=1, conv1_t_stride=2,
-                     feed_forward=False, bias_downsample=False).eval()  # fmt: skip
+    state = load_checkpoint(tiny, SHAPE).weights("backbone")
+    network = ResNet(
+        "basic",
+        [1, 1, 1, 1],
+        WIDTHS,
+        n_input_channels=1,
+        conv1_t_stride=2,
+        feed_forward=False,
+        bias_downsample=False,
+    ).eval()
     network.load_state_dict(state, strict=True)
     data = from_ras(standardised(volume()), "SAR")
     ours = BackboneEmbedder(tiny, "cpu", SHAPE).embed(volume()[None, None])[0]
@@ -156,12 +163,14 @@ def test_the_same_weights_in_monais_resnet_would_be_another_network(tiny):
     plain = SHAPE | {"network": {"dilated": False}}
     np.testing.assert_allclose(
         BackboneEmbedder(tiny, "cpu", plain).embed(volume()[None, None])[0],
-        vector(network, data), rtol=1e-5, atol=1e-5,
-    )  # fmt: skip
+        vector(network, data),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_defaults_are_noted_and_what_is_declared_goes_before(tiny):
-    checkpoint = load(tiny)
+    checkpoint = load_checkpoint(tiny)
     recipe = checkpoint.recipe
     assert recipe.input_shape == (448, 448, 56)
     assert (recipe.axes, recipe.normalisation, recipe.pooling) == ("SAR", "zscore-nonzero", "mean")
@@ -173,7 +182,7 @@ def test_defaults_are_noted_and_what_is_declared_goes_before(tiny):
     assert (state.where, state.prefix) == ("state_dict", "module.")
     assert state.unused
     assert all(name.startswith("conv_seg.") for name in state.unused)
-    declared = load(tiny, {"shape": (32, 32, 48), "spacing": (1, 1, 2), "axes": "RAS"})
+    declared = load_checkpoint(tiny, {"shape": (32, 32, 48), "spacing": (1, 1, 2), "axes": "RAS"})
     assert declared.recipe.input_shape == (32, 32, 48)
     assert declared.recipe.preprocessing.spacing == (1, 1, 2)
     assert declared.recipe.axes == "RAS"
@@ -189,10 +198,10 @@ def brainiac(**more):
 def test_the_first_brainiac_is_not_dilated(tmp_path):
     network = brainiac(feed_forward=False)
     path = saved(tmp_path, network, "backbone.", "BrainIAC.ckpt")
-    best = detect(path)[0]
+    best = detect_families(path)[0]
     assert best.family == "medicalnet"
     assert best.reasons[1] == "below 'backbone.'"
-    assert load(path).recipe.input_shape == (128, 128, 128)
+    assert load_checkpoint(path).recipe.input_shape == (128, 128, 128)
     embedder = BackboneEmbedder(path, "cpu", SHAPE)
     assert embedder.recipe.normalisation == "none"
     np.testing.assert_allclose(
@@ -203,10 +212,10 @@ def test_the_first_brainiac_is_not_dilated(tmp_path):
 def test_a_resnet_of_monai_needs_its_stride_said(tmp_path):
     network = brainiac(num_classes=3)
     torch.save(network.state_dict(), tmp_path / "resnet.pt")
-    (best,) = detect(tmp_path / "resnet.pt")
+    (best,) = detect_families(tmp_path / "resnet.pt")
     assert [text.partition(":")[0] for text in best.missing] == ["shape", "intensity", "network"]
     with pytest.raises(BadInput, match=r'as network=\{"conv1_t_stride": 1\}'):
-        load(tmp_path / "resnet.pt", SHAPE)
+        load_checkpoint(tmp_path / "resnet.pt", SHAPE)
     stated = SHAPE | {"intensity": {"rule": "minmax"}, "network": {"conv1_t_stride": 2}}
     embedder = BackboneEmbedder(tmp_path / "resnet.pt", "cpu", stated)
     network.fc = nn.Identity()
@@ -216,7 +225,7 @@ def test_a_resnet_of_monai_needs_its_stride_said(tmp_path):
 
 
 def test_converted_it_gives_the_same_vector_and_recipe(tiny, tmp_path):
-    checkpoint = load(tiny, SHAPE)
+    checkpoint = load_checkpoint(tiny, SHAPE)
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"backbone": checkpoint.weights("backbone")}
     )
@@ -237,34 +246,40 @@ def edited(tmp_path, tiny, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.update({"module.layer3.0.conv2.weight": torch.zeros(8, 8, 1, 1, 1)}),
-         r"layer3\.0\.conv2\.weight is \(8, 8, 1, 1, 1\)"),
+        (
+            lambda s: s.update({"module.layer3.0.conv2.weight": torch.zeros(8, 8, 1, 1, 1)}),
+            r"layer3\.0\.conv2\.weight is \(8, 8, 1, 1, 1\)",
+        ),
         (lambda s: s.pop("module.layer4.0.bn2.weight"), r"missing: layer4\.0\.bn2\.weight"),
-        (lambda s: s.update({"module.layer5.0.conv1.weight": torch.zeros(3)}),
-         r"not in the network: layer5\.0\.conv1\.weight"),
-        (lambda s: s.update({"module.conv1.weight": torch.ones(4, 3, 7, 7, 7)}),
-         "takes 3 channels at once"),
+        (
+            lambda s: s.update({"module.layer5.0.conv1.weight": torch.zeros(3)}),
+            r"not in the network: layer5\.0\.conv1\.weight",
+        ),
+        (
+            lambda s: s.update({"module.conv1.weight": torch.ones(4, 3, 7, 7, 7)}),
+            "takes 3 channels at once",
+        ),
         (lambda s: s.pop("module.layer2.0.downsample.0.weight"), "downsample"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(tiny, tmp_path, change, message):
     with pytest.raises(BadInput, match=message):
-        load(edited(tmp_path, tiny, change), SHAPE)
+        load_checkpoint(edited(tmp_path, tiny, change), SHAPE)
 
 
 def test_an_argument_that_does_not_build_it_is_refused(tiny):
     with pytest.raises(BadInput, match="do not build a ResNet"):
-        load(tiny, SHAPE | {"network": {"conv2_t_stride": 1}})
+        load_checkpoint(tiny, SHAPE | {"network": {"conv2_t_stride": 1}})
 
 
 def test_a_truncated_file_is_refused(tiny, tmp_path):
     data = tiny.read_bytes()
     (tmp_path / "cut.pth").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInput, match=r"cut\.pth"):
-        detect(tmp_path / "cut.pth")
+        detect_families(tmp_path / "cut.pth")
 
 
 def test_a_2d_resnet_is_not_of_this_family(tmp_path):
     network = ResNet("basic", [1, 1, 1, 1], WIDTHS, spatial_dims=2)
     torch.save(network.state_dict(), tmp_path / "flat.pt")
-    assert [c.family for c in detect(tmp_path / "flat.pt")] == ["slices"]
+    assert [c.family for c in detect_families(tmp_path / "flat.pt")] == ["slices"]

@@ -11,16 +11,16 @@ from generative.networks.nets import VQVAE, DiffusionModelUNet
 from monai.networks import nets
 from torch import nn
 
-from napari_memscan.checkpoints.families.legacy import rename_denoiser
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.families.monai_generative import rename_denoiser
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.checkpoints.networks import build_denoiser, build_scheduler, load_strict
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, SchedulerRecipe
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.preprocessing import Window
 
 LEVELS = 5
@@ -86,9 +86,14 @@ def randomised(network, seed):
 def unet(seed=1):
     """monai-generative's U-Net, and as MedLoRD has it: nothing between last norm and conv."""
     network = DiffusionModelUNet(
-        spatial_dims=3, in_channels=4, out_channels=4, num_res_blocks=1, num_channels=(32, 32),
-        attention_levels=(False, True), num_head_channels=(0, 16),
-    )  # fmt: skip
+        spatial_dims=3,
+        in_channels=4,
+        out_channels=4,
+        num_res_blocks=1,
+        num_channels=(32, 32),
+        attention_levels=(False, True),
+        num_head_channels=(0, 16),
+    )
     network.out = nn.Sequential(network.out[0], network.out[2])
     return randomised(network, seed)
 
@@ -96,12 +101,19 @@ def unet(seed=1):
 def vqvae(seed=0):
     return randomised(
         VQVAE(
-            spatial_dims=3, in_channels=1, out_channels=1, num_channels=(8, 8),
-            num_res_channels=(8, 8), num_res_layers=1, downsample_parameters=((2, 4, 1, 1),) * 2,
-            upsample_parameters=((2, 4, 1, 1, 0),) * 2, num_embeddings=32, embedding_dim=4,
+            spatial_dims=3,
+            in_channels=1,
+            out_channels=1,
+            num_channels=(8, 8),
+            num_res_channels=(8, 8),
+            num_res_layers=1,
+            downsample_parameters=((2, 4, 1, 1),) * 2,
+            upsample_parameters=((2, 4, 1, 1, 0),) * 2,
+            num_embeddings=32,
+            embedding_dim=4,
         ),
         seed,
-    )  # fmt: skip
+    )
 
 
 def copied(network):
@@ -159,7 +171,7 @@ def folder(tmp_path_factory):
 def sampled(path, declared, seed=5):
     generator = LDMGenerator(path, "cpu", declared)
     results = generator.generate([seed], precision="float32")
-    return next(x for x in results if isinstance(x, Sample)).volume.data
+    return next(x for x in results if isinstance(x, GeneratedSample)).volume.data
 
 
 def betas():
@@ -188,28 +200,28 @@ def reference(network, seed=5, scale=SCALE):
 
 
 def test_a_folder_says_all_but_the_size(folder):
-    first = detect(folder)[0]
+    first = detect_families(folder)[0]
     assert (first.family, first.kind) == ("medlord", "ldm")
     assert "'ema.shadow' in ldm_luna_ds8.pth" in first.reasons[0]
     (missing,) = first.missing
     assert missing.startswith("latent_shape: channels and axes of a latent, as 4,")
     assert "shape: voxels of a volume along X, Y, Z, each 4 times as many" in missing
     with pytest.raises(BadInput, match="Missing: latent_shape"):
-        load(folder)
-    assert detect(folder, {"shape": SHAPE})[0].missing == ()
-    assert load(folder, {"shape": SHAPE}).report.family == "medlord"
+        load_checkpoint(folder)
+    assert detect_families(folder, {"shape": SHAPE})[0].missing == ()
+    assert load_checkpoint(folder, {"shape": SHAPE}).report.family == "medlord"
 
 
 def test_a_file_without_anything_beside_says_what_belongs_to_it(tmp_path):
     save_denoiser(tmp_path / "best_model.pth")
-    first = detect(tmp_path / "best_model.pth")[0]
+    first = detect_families(tmp_path / "best_model.pth")[0]
     assert first.family == "medlord"
     assert [text.partition(":")[0] for text in first.missing] == ["autoencoder", "config"]
     assert "the YAML of the denoiser (best_model.pth), as medlord.yaml" in first.missing[1]
 
 
 def test_the_recipe_is_what_the_configurations_say(folder):
-    checkpoint = load(folder, FACTS)
+    checkpoint = load_checkpoint(folder, FACTS)
     recipe = checkpoint.recipe
     assert recipe.latent_shape == LATENT
     assert recipe.scale_factor == SCALE
@@ -251,8 +263,8 @@ def test_networks_are_the_originals(folder):
 
 def test_monais_own_network_takes_the_same_weights_and_is_wrong(folder):
     """Why there is a network of its own: the activation that MedLoRD took out."""
-    arguments = {**load(folder, FACTS).recipe.denoiser, "network": "DiffusionModelUNet"}
-    state, arguments = rename_denoiser(State(copied(unet())), arguments)
+    arguments = {**load_checkpoint(folder, FACTS).recipe.denoiser, "network": "DiffusionModelUNet"}
+    state, arguments = rename_denoiser(StateDict(copied(unet())), arguments)
     state = state.rename([(r"^out\.1\.conv\.", "out.2.conv.")])
     network = build_denoiser(arguments)
     assert isinstance(network, nets.DiffusionModelUNet)
@@ -273,7 +285,7 @@ def test_a_sample_is_what_its_sampler_would_save(folder):
 
 
 def test_the_cosine_is_medlords_and_not_monais(folder):
-    schedule = load(folder, FACTS).recipe.scheduler
+    schedule = load_checkpoint(folder, FACTS).recipe.scheduler
     assert max(schedule.betas) == 0.9999
     own = schedule.model_copy(update={"betas": None})
     assert isinstance(own, SchedulerRecipe)
@@ -295,13 +307,15 @@ def test_without_moving_average_it_is_the_trained_weights(folder, tmp_path, wher
         "config": str(folder / "configs"),
     }
     np.testing.assert_allclose(sampled(path, declared), reference(trained), rtol=0, atol=0.02)
-    assert any("no moving average" in text for text in load(path, declared).report.warnings)
+    assert any(
+        "no moving average" in text for text in load_checkpoint(path, declared).report.warnings
+    )
 
 
 def test_saved_in_our_own_format_it_samples_the_same(folder, tmp_path):
-    checkpoint = load(folder, FACTS)
+    checkpoint = load_checkpoint(folder, FACTS)
     save_checkpoint(tmp_path / "own", checkpoint.recipe, checkpoint.parts)
-    assert load(tmp_path / "own").report.family == "native"
+    assert load_checkpoint(tmp_path / "own").report.family == "native"
     assert np.array_equal(sampled(tmp_path / "own", None), sampled(folder, FACTS))
 
 
@@ -318,20 +332,20 @@ def test_run_folders_of_both_trainings(folder, tmp_path):
         "autoencoder": str(tmp_path / "vqgan_v1" / "best_model.pth"),
         "config": str(tmp_path / "medlord.yaml"),
     }
-    checkpoint = load(tmp_path / "ldm_v1", declared)
+    checkpoint = load_checkpoint(tmp_path / "ldm_v1", declared)
     assert checkpoint.report.files["denoiser"].name == "best_model.pth"
     assert np.array_equal(sampled(tmp_path / "ldm_v1", declared), sampled(folder, FACTS))
     (tmp_path / "ldm_v1" / "best_model.pth").unlink()
     with pytest.raises(BadInput, match=r"which file is the denoiser: checkpoint_epoch_99\.pth, la"):
-        load(tmp_path / "ldm_v1", declared)
+        load_checkpoint(tmp_path / "ldm_v1", declared)
     with pytest.raises(BadInput, match="no such file, though it is named as the autoencoder"):
-        load(tmp_path / "ldm_v1", {**declared, "autoencoder": "gone.pth"})
+        load_checkpoint(tmp_path / "ldm_v1", {**declared, "autoencoder": "gone.pth"})
 
 
 def test_the_vqvae_alone_is_an_autoencoder(folder, tmp_path):
     path = folder / "vqgan_luna_ds8.pth"
-    assert detect(path)[0].kind == "autoencoder"
-    assert isinstance(load(path, FACTS, "autoencoder").recipe, AutoencoderRecipe)
+    assert detect_families(path)[0].kind == "autoencoder"
+    assert isinstance(load_checkpoint(path, FACTS, "autoencoder").recipe, AutoencoderRecipe)
     volume = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     with torch.no_grad():
         latent = vqvae().encode_stage_2_inputs(torch.from_numpy(volume)[None, None] * 2 - 1)
@@ -342,8 +356,8 @@ def test_the_vqvae_alone_is_an_autoencoder(folder, tmp_path):
 
 def test_a_scale_factor_far_off_the_configurations_is_told(folder):
     declared = {**FACTS, "scale_factor": 1.0}
-    assert not any("declared" in text for text in load(folder, declared).report.warnings)
-    checkpoint = load(folder, {**FACTS, "scale_factor": 2.0})
+    assert not any("declared" in text for text in load_checkpoint(folder, declared).report.warnings)
+    checkpoint = load_checkpoint(folder, {**FACTS, "scale_factor": 2.0})
     assert checkpoint.recipe.scale_factor == 2.0
     assert any(
         "scale_factor 2 is declared, but medlord.yaml was trained with 1.11" in text
@@ -363,10 +377,10 @@ def with_config(folder, tmp_path, text):
 
 def test_a_training_without_scale_factor_took_one(folder, tmp_path):
     path, declared = with_config(folder, tmp_path, LDM.replace("  scale_factor: 1.11\n", ""))
-    assert load(path, declared).recipe.scale_factor == 1.0
+    assert load_checkpoint(path, declared).recipe.scale_factor == 1.0
     path, declared = with_config(folder, tmp_path, LDM.replace("training:", "unknown:"))
     with pytest.raises(BadInput, match="Missing: scale_factor: what latents were multiplied by"):
-        load(path, declared)
+        load_checkpoint(path, declared)
 
 
 @pytest.mark.parametrize(
@@ -385,19 +399,19 @@ def test_a_training_without_scale_factor_took_one(folder, tmp_path):
 def test_a_configuration_that_does_not_fit_is_told(folder, tmp_path, old, new, message):
     path, declared = with_config(folder, tmp_path, LDM.replace(old, new))
     with pytest.raises(BadInput, match=message):
-        load(path, declared)
+        load_checkpoint(path, declared)
 
 
 def test_two_configurations_that_say_different_things_are_not_guessed(folder, tmp_path):
     path, declared = with_config(folder, tmp_path, LDM)
     (tmp_path / "medlord_1000.yaml").write_text(LDM.replace("timesteps: 5", "timesteps: 4"))
     (tmp_path / "same.yaml").write_text(LDM.replace("lr: 1e-4", "lr: 5e-5"))
-    (missing,) = detect(path, declared)[0].missing
+    (missing,) = detect_families(path, declared)[0].missing
     assert missing.startswith("config: medlord.yaml, medlord_1000.yaml")
     with pytest.raises(BadInput, match="name the one it was trained by"):
-        load(path, declared)
+        load_checkpoint(path, declared)
     chosen = {**declared, "config": str(tmp_path / "medlord_1000.yaml")}
-    assert load(path, chosen).recipe.steps == 4
+    assert load_checkpoint(path, chosen).recipe.steps == 4
 
 
 @pytest.mark.parametrize(
@@ -421,7 +435,7 @@ def test_a_state_with_more_or_less_is_refused(folder, tmp_path, name, message):
         "config": str(folder / "configs"),
     }
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "ldm.pth", declared)
+        load_checkpoint(tmp_path / "ldm.pth", declared)
 
 
 @pytest.mark.parametrize(
@@ -436,12 +450,12 @@ def test_a_state_with_more_or_less_is_refused(folder, tmp_path, name, message):
 )
 def test_sizes_that_do_not_fit_are_told_with_numbers(folder, facts, message):
     with pytest.raises(BadInput, match=message):
-        load(folder, facts)
+        load_checkpoint(folder, facts)
 
 
 def test_other_files_are_not_taken_for_it(tmp_path):
     torch.save(copied(nn.Linear(3, 3)), tmp_path / "other.pth")
-    assert detect(tmp_path / "other.pth") == []
+    assert detect_families(tmp_path / "other.pth") == []
     network = DiffusionModelUNet(3, 4, 4, (1,), (32,), (True,), num_head_channels=8)
     torch.save(copied(network), tmp_path / "legacy.pth")
-    assert "medlord" not in [c.family for c in detect(tmp_path / "legacy.pth")]
+    assert "medlord" not in [c.family for c in detect_families(tmp_path / "legacy.pth")]

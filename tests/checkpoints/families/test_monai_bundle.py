@@ -13,13 +13,14 @@ from monai.inferers import LatentDiffusionInferer
 from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowScheduler
 
-from napari_memscan.checkpoints.families import monai_bundle, monai_layouts
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
+from napari_memscan.checkpoints.families import monai_bundle
+from napari_memscan.checkpoints.families import monai_plans as monai_layouts
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLAIN = {"batch": 1, "precision": "float32", "memory": "contiguous", "decode": "whole"}
@@ -29,9 +30,15 @@ TRANSFORMS = [
     {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x[@channel]"},
     {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
     {"_target_": "Spacingd", "keys": "image", "pixdim": "@spacing", "mode": "bilinear"},
-    {"_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 0, "upper": 99.5,
-     "b_min": 0, "b_max": 1},
-]  # fmt: skip
+    {
+        "_target_": "ScaleIntensityRangePercentilesd",
+        "keys": "image",
+        "lower": 0,
+        "upper": 99.5,
+        "b_min": 0,
+        "b_max": 1,
+    },
+]
 
 
 def randomised(network, seed=0):
@@ -72,10 +79,10 @@ def saved(network, path):
 def drawn(path, seed=5, declared=None, **options):
     """Sample without clipping, so that clipping hides no difference."""
     generator = LDMGenerator(path, "cpu", declared)
-    generator.recipe = generator.recipe.model_copy(
-        update={"decoded_range": None, "axes": "RAS"}
-    )  # fmt: skip
-    found = [s for s in generator.generate([seed], **PLAIN, **options) if isinstance(s, Sample)]
+    generator.recipe = generator.recipe.model_copy(update={"decoded_range": None, "axes": "RAS"})
+    found = [
+        s for s in generator.generate([seed], **PLAIN, **options) if isinstance(s, GeneratedSample)
+    ]
     return found[0].volume.data
 
 
@@ -105,17 +112,23 @@ def brats(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoo") / "brats"
     widths = {"autoencoder_def": [8, 8], "network_def": [8, 16]}
     config = narrowed(
-        "brats", folder, "configs/inference.json", widths, latent_shape=[8, 4, 6, 4],
+        "brats",
+        folder,
+        "configs/inference.json",
+        widths,
+        latent_shape=[8, 4, 6, 4],
         set_timesteps="$@noise_scheduler.set_timesteps(num_inference_steps=4)",
-    )  # fmt: skip
+    )
     for key in widths:
         config[key]["attention_levels"] = [False, key == "network_def"]
     training = json.loads((folder / "configs/train_autoencoder.json").read_text())
     training["preprocessing_transforms"] = TRANSFORMS
     (folder / "configs/train_autoencoder.json").write_text(json.dumps(training))
     (folder / "configs/inference.json").write_text(json.dumps(config))
-    networks = (built(AutoencoderKL, config["autoencoder_def"]),
-                built(DiffusionModelUNet, config["network_def"]))  # fmt: skip
+    networks = (
+        built(AutoencoderKL, config["autoencoder_def"]),
+        built(DiffusionModelUNet, config["network_def"]),
+    )
     for network, name in zip(networks, ("model_autoencoder.pt", "model.pt"), strict=True):
         saved(network, folder / "models" / name)
     (folder / "large_files.yml").unlink()
@@ -135,14 +148,22 @@ def edited(folder, file="configs/inference.json", **changes):
 
 
 def scheduler(cls=DDIMScheduler, **changes):
-    values = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195,
-              "clip_sample": False}  # fmt: skip
+    values = {
+        "schedule": "scaled_linear_beta",
+        "beta_start": 0.0015,
+        "beta_end": 0.0195,
+        "clip_sample": False,
+    }
     return cls(num_train_timesteps=1000, **values | changes)
 
 
 def test_a_bundle_comes_first_and_says_what_was_seen_and_what_is_missing(brats):
-    first = detect(brats[0])[0]
-    assert (first.family, first.kind, first.title) == ("monai_bundle", "ldm", monai_layouts.BUNDLE)
+    first = detect_families(brats[0])[0]
+    assert (first.family, first.kind, first.title) == (
+        "monai_bundle",
+        "ldm",
+        monai_layouts.BUNDLE_TITLE,
+    )
     assert first.score > 0.95
     text = "; ".join(first.reasons)
     assert "configs/inference.json" in text
@@ -151,12 +172,14 @@ def test_a_bundle_comes_first_and_says_what_was_seen_and_what_is_missing(brats):
     assert first.missing[0].startswith("scale_factor: 1/std of the training latents")
     assert "scale_factor=1.0 reproduces" in first.missing[0]
     with pytest.raises(BadInput, match="scale_factor"):
-        load(brats[0])
+        load_checkpoint(brats[0])
 
 
 @pytest.mark.parametrize("which", ["", "configs/inference.json"])
 def test_facts_come_from_the_configurations_with_their_origin(brats, which):
-    checkpoint = load(brats[0] / which, {"scale_factor": 1.3, "scale_factor_from": "estimated"})
+    checkpoint = load_checkpoint(
+        brats[0] / which, {"scale_factor": 1.3, "scale_factor_from": "estimated"}
+    )
     recipe = checkpoint.recipe
     facts = {fact.name: (fact.value, fact.origin) for fact in checkpoint.report.facts}
     assert facts["scale_factor"] == ("1.3", "estimated")
@@ -184,7 +207,7 @@ def test_the_scale_factor_matters_and_1_is_doubted(brats):
     assert np.abs(one - other).max() > 1e-3
     assert (
         "reproduces the model's own scripts"
-        in load(brats[0], {"scale_factor": 1.0}).report.warnings[0]
+        in load_checkpoint(brats[0], {"scale_factor": 1.0}).report.warnings[0]
     )
 
 
@@ -199,17 +222,26 @@ def test_ddim_arguments_are_those_of_the_configuration(brats, copy, prediction):
 
 
 def test_ddpm_and_rectified_flow_equal_monais_too(brats, copy):
-    small = {"num_train_timesteps": 6, "schedule": "scaled_linear_beta", "beta_start": 0.0015,
-             "beta_end": 0.0195}  # fmt: skip
+    small = {
+        "num_train_timesteps": 6,
+        "schedule": "scaled_linear_beta",
+        "beta_start": 0.0015,
+        "beta_end": 0.0195,
+    }
     target = "monai.networks.schedulers.ddpm.DDPMScheduler"
     edited(copy, noise_scheduler={"_target_": target, **small}, set_timesteps="")
-    checkpoint = load(copy, {"scale_factor": 1.2})
+    checkpoint = load_checkpoint(copy, {"scale_factor": 1.2})
     # MONAI's default, where nothing is said.
     assert (checkpoint.recipe.steps, checkpoint.recipe.scheduler.clip_sample) == (6, True)
     theirs = by_monai(DDPMScheduler(**small), 6, (8, 4, 6, 4), *brats[1:], 1.2)
     same(drawn(copy, declared={"scale_factor": 1.2}), theirs)
-    flow = {"use_discrete_timesteps": False, "use_timestep_transform": True, "scale": 1.4,
-            "base_img_size_numel": 512, "sample_method": "logit-normal"}  # fmt: skip
+    flow = {
+        "use_discrete_timesteps": False,
+        "use_timestep_transform": True,
+        "scale": 1.4,
+        "base_img_size_numel": 512,
+        "sample_method": "logit-normal",
+    }
     target = "monai.networks.schedulers.rectified_flow.RFlowScheduler"
     edited(copy, noise_scheduler={"_target_": target, **flow}, num_inference_steps=3)
     theirs = by_rflow(RFlowScheduler(**flow), 3, (8, 4, 6, 4), *brats[1:], 1.2)
@@ -230,10 +262,15 @@ def test_pndm_is_not_walked_but_its_levels_are(copy, brats):
     config |= {"_target_": "monai.networks.schedulers.PNDMScheduler", "skip_prk_steps": True}
     config.pop("clip_sample")
     edited(copy, noise_scheduler=config)
-    assert any("PNDM" in text and "sampler=ddim" in text for text in detect(copy)[0].missing)
+    assert any(
+        "PNDM" in text and "sampler=ddim" in text for text in detect_families(copy)[0].missing
+    )
     with pytest.raises(BadInput, match="PNDM"):
-        load(copy, {"scale_factor": 1.0})
-    assert load(copy, {"scale_factor": 1.0, "sampler": "ddim"}).recipe.scheduler.beta_end == 0.0195
+        load_checkpoint(copy, {"scale_factor": 1.0})
+    assert (
+        load_checkpoint(copy, {"scale_factor": 1.0, "sampler": "ddim"}).recipe.scheduler.beta_end
+        == 0.0195
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,33 +287,38 @@ def test_a_schedule_that_is_not_known_is_refused(copy, change, message):
     config = json.loads((copy / "configs/inference.json").read_text())["noise_scheduler"]
     edited(copy, noise_scheduler=config | change)
     with pytest.raises(BadInput, match=message):
-        load(copy, {"scale_factor": 1.0})
-    assert message in detect(copy, {"scale_factor": 1.0})[0].missing[0]
+        load_checkpoint(copy, {"scale_factor": 1.0})
+    assert message in detect_families(copy, {"scale_factor": 1.0})[0].missing[0]
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 5, 4), (3, 4, 4, 4)])
 def test_a_latent_shape_that_does_not_fit_is_refused(brats, shape):
     with pytest.raises(BadInput, match="latent_shape"):
-        load(brats[0], {"scale_factor": 1.0, "latent_shape": shape})
+        load_checkpoint(brats[0], {"scale_factor": 1.0, "latent_shape": shape})
 
 
 def test_the_shape_of_volumes_can_be_stated_instead(brats):
-    recipe = load(brats[0], {"scale_factor": 1.0, "shape": (16, 8, 8)}).recipe
+    recipe = load_checkpoint(brats[0], {"scale_factor": 1.0, "shape": (16, 8, 8)}).recipe
     assert recipe.latent_shape == (8, 8, 4, 4)
     with pytest.raises(BadInput, match="multiple"):
-        load(brats[0], {"scale_factor": 1.0, "shape": (15, 8, 8)})
+        load_checkpoint(brats[0], {"scale_factor": 1.0, "shape": (15, 8, 8)})
 
 
 def test_what_is_not_told_is_unknown_and_said(copy):
     (copy / "configs/train_autoencoder.json").unlink()
-    checkpoint = load(copy, {"scale_factor": 1.3})
+    checkpoint = load_checkpoint(copy, {"scale_factor": 1.3})
     assert checkpoint.recipe.spacing is checkpoint.recipe.decoded_range is None
     text = "; ".join(checkpoint.report.warnings)
     for name in ("spacing", "decoded_range", "intensity", "axes"):
         assert f"({name})" in text
-    stated = {"spacing": (1, 1, 2), "decoded_range": (-1, 1), "axes": "LPS", "scale_factor": 1.3,
-              "intensity": {"rule": "window", "low": 0, "high": 9}}  # fmt: skip
-    checkpoint = load(copy, stated)
+    stated = {
+        "spacing": (1, 1, 2),
+        "decoded_range": (-1, 1),
+        "axes": "LPS",
+        "scale_factor": 1.3,
+        "intensity": {"rule": "window", "low": 0, "high": 9},
+    }
+    checkpoint = load_checkpoint(copy, stated)
     assert checkpoint.report.warnings == ()
     assert checkpoint.recipe.preprocessing.intensity.high == 9
 
@@ -285,10 +327,11 @@ def test_transforms_that_differ_tell_nothing(copy):
     training = json.loads((copy / "configs/train_autoencoder.json").read_text())
     other = [
         *training["preprocessing_transforms"][:-1],
-        {**TRANSFORMS[-1], "upper": 99.0}, {"_target_": "Spacingd", "pixdim": "$f(@x)"}
-    ]  # fmt: skip
+        {**TRANSFORMS[-1], "upper": 99.0},
+        {"_target_": "Spacingd", "pixdim": "$f(@x)"},
+    ]
     edited(copy, "configs/train_diffusion.json", preprocessing_transforms=other)
-    recipe = load(copy, {"scale_factor": 1.3}).recipe
+    recipe = load_checkpoint(copy, {"scale_factor": 1.3}).recipe
     assert recipe.spacing is recipe.decoded_range is None
 
 
@@ -296,12 +339,12 @@ def test_code_elsewhere_does_no_harm_and_inside_a_network_is_refused(copy, tmp_p
     mark = tmp_path / "ran"
     code = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
     edited(copy, imports=["$import os", code], load_diffusion=code, evaluator=code)
-    assert load(copy, {"scale_factor": 1.3}).recipe.steps == 4
+    assert load_checkpoint(copy, {"scale_factor": 1.3}).recipe.steps == 4
     config = json.loads((copy / "configs/inference.json").read_text())["network_def"]
     edited(copy, network_def=config | {"num_res_blocks": code})
-    assert "does not run code" in detect(copy)[0].missing[0]
+    assert "does not run code" in detect_families(copy)[0].missing[0]
     with pytest.raises(BadInput, match="does not run code"):
-        load(copy, {"scale_factor": 1.3})
+        load_checkpoint(copy, {"scale_factor": 1.3})
     assert not mark.exists()
 
 
@@ -313,14 +356,14 @@ def test_weights_outside_the_bundle_are_refused(copy, tmp_path, how):
         inside.symlink_to(outside)
     else:
         edited(copy, load_diffusion_path="$@bundle_root + '/../elsewhere.pt'")
-    assert "out of" in detect(copy)[0].missing[0] if how == "path" else True
+    assert "out of" in detect_families(copy)[0].missing[0] if how == "path" else True
     with pytest.raises(BadInput, match="out of"):
-        load(copy, {"scale_factor": 1.3})
+        load_checkpoint(copy, {"scale_factor": 1.3})
 
 
 def test_weights_that_are_not_there_are_asked_for(copy, brats):
     (copy / "models/model.pt").unlink()
-    missing = detect(copy)[0].missing
+    missing = detect_families(copy)[0].missing
     assert any(text.startswith("denoiser:") and "model.pt" in text for text in missing)
     stated = {"scale_factor": 1.2, "denoiser": str(brats[0] / "models/model.pt")}
     assert np.array_equal(drawn(copy, declared=stated), drawn(brats[0], declared=stated))
@@ -328,14 +371,14 @@ def test_weights_that_are_not_there_are_asked_for(copy, brats):
 
 def test_a_file_of_another_part_is_refused(copy):
     with pytest.raises(BadInput, match="no denoiser of MONAI"):
-        load(copy, {"scale_factor": 1.2, "denoiser": "models/model_autoencoder.pt"})
+        load_checkpoint(copy, {"scale_factor": 1.2, "denoiser": "models/model_autoencoder.pt"})
 
 
 def test_wrappers_are_taken_off(copy):
     path = copy / "models/model.pt"
     state = {f"module.{k}": v for k, v in torch.load(path).items()}
     torch.save({"epoch": 3, "model": state, "optimizer": {"state": {}}}, path)
-    report = load(copy, {"scale_factor": 1.2}).report
+    report = load_checkpoint(copy, {"scale_factor": 1.2}).report
     assert (report.states["denoiser"].where, report.states["denoiser"].prefix) == (
         "model",
         "module.",
@@ -356,12 +399,14 @@ def test_a_configuration_of_another_network_is_refused(copy, key, change):
     config = json.loads((copy / "configs/inference.json").read_text())[key]
     edited(copy, **{key: config | change})
     with pytest.raises(BadInput, match=r"do not fit.*configuration that belongs"):
-        load(copy, {"scale_factor": 1.2})
+        load_checkpoint(copy, {"scale_factor": 1.2})
 
 
 def test_a_file_that_is_not_the_published_one_is_said(copy):
-    files = {name: hashlib.md5((copy / name).read_bytes()).hexdigest()
-             for name in ("models/model_autoencoder.pt", "models/model.pt")}  # fmt: skip
+    files = {
+        name: hashlib.md5((copy / name).read_bytes()).hexdigest()
+        for name in ("models/model_autoencoder.pt", "models/model.pt")
+    }
 
     def listed():
         entries = "".join(
@@ -369,7 +414,7 @@ def test_a_file_that_is_not_the_published_one_is_said(copy):
             for n, h in files.items()
         )
         (copy / "large_files.yml").write_text("large_files:\n" + entries)
-        return load(copy, {"scale_factor": 1.2}).report.warnings
+        return load_checkpoint(copy, {"scale_factor": 1.2}).report.warnings
 
     assert listed() == ()
     files["models/model.pt"] = "0" * 32
@@ -380,12 +425,13 @@ def test_a_file_that_is_not_the_published_one_is_said(copy):
 
 
 def test_convert_gives_the_same_bytes(brats, tmp_path):
-    checkpoint = load(brats[0], {"scale_factor": 1.2})
+    checkpoint = load_checkpoint(brats[0], {"scale_factor": 1.2})
     save_checkpoint(tmp_path / "native", checkpoint.recipe, checkpoint.parts)
     again = LDMGenerator(tmp_path / "native", "cpu")
     first = LDMGenerator(brats[0], "cpu", {"scale_factor": 1.2})
     a, b = (
-        next(s for s in g.generate([3], **PLAIN) if isinstance(s, Sample)) for g in (first, again)
+        next(s for s in g.generate([3], **PLAIN) if isinstance(s, GeneratedSample))
+        for g in (first, again)
     )
     assert a.volume.data.tobytes() == b.volume.data.tobytes()
     assert a.volume.spacing == b.volume.spacing == (1.1, 1.1, 1.1)
@@ -395,7 +441,7 @@ def test_convert_gives_the_same_bytes(brats, tmp_path):
 def test_a_2d_model_is_refused(copy):
     edited(copy, spatial_dims=2)
     with pytest.raises(BadInput, match="2D network"):
-        load(copy, {"scale_factor": 1.2})
+        load_checkpoint(copy, {"scale_factor": 1.2})
 
 
 def test_a_class_is_needed_and_counted(copy, brats):
@@ -403,9 +449,9 @@ def test_a_class_is_needed_and_counted(copy, brats):
     denoiser = built(DiffusionModelUNet, config, num_class_embeds=3)
     saved(denoiser, copy / "models/model.pt")
     edited(copy, network_def=config | {"num_class_embeds": 3})
-    assert any(text.startswith("class_label") for text in detect(copy)[0].missing)
+    assert any(text.startswith("class_label") for text in detect_families(copy)[0].missing)
     with pytest.raises(BadInput, match="counted from 0"):
-        load(copy, {"scale_factor": 1.2, "class_label": 3})
+        load_checkpoint(copy, {"scale_factor": 1.2, "class_label": 3})
     stated = {"scale_factor": 1.2, "class_label": 2, "guidance": 3.0}
     labels = torch.tensor([2])
 
@@ -431,9 +477,12 @@ def brain(request, tmp_path):
 
     widths = {"autoencoder_def": [8, 8, 8, 8], "diffusion_def": [8, 16, 16]}
     config = narrowed(
-        request.param, tmp_path / "b", "configs/inference.json", widths,
+        request.param,
+        tmp_path / "b",
+        "configs/inference.json",
+        widths,
         noise="$torch.randn((1, 3, 4, 4, 8)).to(@device)",
-    )  # fmt: skip
+    )
     networks = []
     for key, cls in (("autoencoder_def", OldAutoencoder), ("diffusion_def", OldUNet)):
         values = {("num_channels" if k == "channels" else k): v for k, v in config[key].items()}
@@ -461,9 +510,13 @@ def as_the_bundle_samples(scheduler, steps, autoencoder, denoiser, values):
 
 def test_the_brain_bundle_samples_as_its_own_sampler_does(brain):
     folder, autoencoder, denoiser = brain
-    first = detect(folder)[0]
-    assert (first.family, first.title, first.missing) == ("monai_bundle", monai_layouts.BRAIN, ())
-    checkpoint = load(folder)
+    first = detect_families(folder)[0]
+    assert (first.family, first.title, first.missing) == (
+        "monai_bundle",
+        monai_layouts.BRAIN_TITLE,
+        (),
+    )
+    checkpoint = load_checkpoint(folder)
     condition = checkpoint.recipe.conditioning
     assert condition.names == ("gender", "age", "ventricular_vol", "brain_vol")
     assert (condition.context, condition.concatenate) == (tuple(CONTEXT), True)
@@ -480,14 +533,14 @@ def test_the_brain_bundle_samples_as_its_own_sampler_does(brain):
     same(ours, theirs)
     assert np.abs(ours - stated).max() > 1e-3
     with pytest.raises(BadInput, match="3 values, the denoiser takes 4"):
-        load(folder, {"context": (1, 1, 1)})
+        load_checkpoint(folder, {"context": (1, 1, 1)})
 
 
 def test_a_flag_that_old_weights_contradict_is_set_right_and_said(brain):
     folder = brain[0]
     config = json.loads((folder / "configs/inference.json").read_text())["diffusion_def"]
     edited(folder, diffusion_def=config | {"include_fc": False})
-    text = "; ".join(load(folder).report.warnings)
+    text = "; ".join(load_checkpoint(folder).report.warnings)
     assert "include_fc is False, but weights of monai-generative compute otherwise" in text
 
 
@@ -496,7 +549,7 @@ def test_other_extra_channels_are_refused(brain):
     config = json.loads((folder / "configs/inference.json").read_text())["diffusion_def"]
     edited(folder, diffusion_def=config | {"in_channels": 5})
     with pytest.raises(BadInput, match="2 more channels"):
-        load(folder)
+        load_checkpoint(folder)
 
 
 # The 3d_ldm tutorial.
@@ -509,9 +562,13 @@ def tutorial(tmp_path):
     widths = {"autoencoder_def": [8, 8, 8], "diffusion_def": [8, 16, 16]}
     levels = {"num_train_timesteps": 5, "beta_start": 0.0015, "beta_end": 0.0195}
     config = narrowed(
-        "tutorial", folder, "config/config_train_16g.json", widths, NoiseScheduler=levels,
+        "tutorial",
+        folder,
+        "config/config_train_16g.json",
+        widths,
+        NoiseScheduler=levels,
         diffusion_train={"patch_size": [16, 32, 16]},
-    )  # fmt: skip
+    )
     text = json.dumps(config | {"diffusion_train": {"patch_size": [16, 32, 16], "lr": 1}})
     (folder / "config/config_train_32g.json").write_text(text)
     weights = folder / "trained_weights/diffusion_3d"
@@ -527,9 +584,9 @@ def tutorial(tmp_path):
 
 def test_the_tutorial_samples_as_its_own_script_does(tutorial):
     folder, *networks = tutorial
-    first = detect(folder)[0]
-    assert (first.title, len(first.missing)) == (monai_layouts.TUTORIAL, 1)
-    checkpoint = load(folder, {"scale_factor": 1.0})
+    first = detect_families(folder)[0]
+    assert (first.title, len(first.missing)) == (monai_layouts.TUTORIAL_TITLE, 1)
+    checkpoint = load_checkpoint(folder, {"scale_factor": 1.0})
     assert checkpoint.recipe.latent_shape == (8, 4, 8, 4)
     assert checkpoint.report.files["denoiser"].name == "diffusion_unet.pt"
     assert checkpoint.recipe.spacing == (1.1, 1.1, 1.1)
@@ -542,10 +599,10 @@ def test_the_tutorial_samples_as_its_own_script_does(tutorial):
 def test_two_configurations_that_differ_are_asked_about(tutorial):
     folder = tutorial[0]
     edited(folder, "config/config_train_32g.json", diffusion_train={"patch_size": [32, 32, 16]})
-    assert "State which" in detect(folder)[0].missing[0]
+    assert "State which" in detect_families(folder)[0].missing[0]
     config = str(folder / "config/config_train_32g.json")
     for path, declared in ((folder, {"config": config}), (config, {})):
-        recipe = load(path, {"scale_factor": 1.0, **declared}).recipe
+        recipe = load_checkpoint(path, {"scale_factor": 1.0, **declared}).recipe
         assert recipe.latent_shape == (8, 8, 8, 4)
 
 
@@ -553,19 +610,21 @@ def test_a_lone_file_needs_its_configuration(tutorial):
     folder = tutorial[0]
     weights = folder / "trained_weights/diffusion_3d"
     denoiser = weights / "diffusion_unet_last.pt"
-    lone = detect(denoiser, {"autoencoder": str(weights / "autoencoder.pt")})[0]
+    lone = detect_families(denoiser, {"autoencoder": str(weights / "autoencoder.pt")})[0]
     assert (lone.family, lone.score < 0.5) == ("monai_bundle", True)
     assert lone.missing[0].startswith("config:")
     with pytest.raises(BadInput, match="config"):
-        load(denoiser, {"autoencoder": str(weights / "autoencoder.pt")})
+        load_checkpoint(denoiser, {"autoencoder": str(weights / "autoencoder.pt")})
     stated = {
-        "autoencoder": str(weights / "autoencoder.pt"), "scale_factor": 1.0,
+        "autoencoder": str(weights / "autoencoder.pt"),
+        "scale_factor": 1.0,
         "config": str(folder / "config/config_train_16g.json"),
-    }  # fmt: skip
-    report = load(denoiser, stated).report
+    }
+    report = load_checkpoint(denoiser, stated).report
     assert [report.files[part].name for part in ("autoencoder", "denoiser")] == [
-        "autoencoder.pt", "diffusion_unet_last.pt"
-    ]  # fmt: skip
+        "autoencoder.pt",
+        "diffusion_unet_last.pt",
+    ]
 
 
 # BrLP and generative_brain.
@@ -575,15 +634,23 @@ def test_the_crop_equals_the_inferers_resizer(brats):
     latent = (8, 4, 6, 4)
     stated = {"scale_factor": 1.2, "decode_shape": (3, 5, 4)}
     ours = drawn(brats[0], declared=stated)
-    same(ours, by_monai(
-        scheduler(), 4, latent, *brats[1:], 1.2, ldm_latent_shape=list(latent[1:]),
-        autoencoder_latent_shape=[3, 5, 4],
-    ))  # fmt: skip
+    same(
+        ours,
+        by_monai(
+            scheduler(),
+            4,
+            latent,
+            *brats[1:],
+            1.2,
+            ldm_latent_shape=list(latent[1:]),
+            autoencoder_latent_shape=[3, 5, 4],
+        ),
+    )
 
 
 @pytest.mark.parametrize("crop", [{"decode_shape": None}, {"decode_shape": (4, 6, 4)}])
 def test_a_crop_starts_inside_the_latent_and_only_where_there_is_one(brats, crop):
-    recipe = load(brats[0], {"scale_factor": 1.2}).recipe.model_dump() | crop
+    recipe = load_checkpoint(brats[0], {"scale_factor": 1.2}).recipe.model_dump() | crop
     assert "decode_start" not in recipe
     with pytest.raises(ValueError, match="decode_start"):
         LDMRecipe(**recipe, decode_start=(0, 1, 0))
@@ -596,7 +663,7 @@ def test_brlp_undoes_its_own_padding(tmp_path, monkeypatch):
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import DivisiblePad
 
-    real = monai_layouts.brlp
+    real = monai_layouts.find_brlp_plan
 
     def narrow(found):
         plan = real(found)
@@ -605,27 +672,29 @@ def test_brlp_undoes_its_own_padding(tmp_path, monkeypatch):
         d = plan.denoiser.arguments | thin
         d |= {"channels": [8, 16, 16], "num_head_channels": [0, 4, 4]}
         return replace(
-            plan, autoencoder=replace(plan.autoencoder, arguments=a),
+            plan,
+            autoencoder=replace(plan.autoencoder, arguments=a),
             denoiser=replace(plan.denoiser, arguments=d),
-        )  # fmt: skip
+        )
 
-    monkeypatch.setattr(monai_bundle, "brlp", narrow)
+    monkeypatch.setattr(monai_bundle, "find_brlp_plan", narrow)
     for name in ("autoencoder-ep-3.pth", "autoencoder-ep-20.pth", "unet-ep-7.pth"):
         (tmp_path / name).touch()
-    plan = narrow(monai_bundle.Found(tmp_path))
+    plan = narrow(monai_bundle.PathProbe(tmp_path))
     networks = []
     for target, cls in ((plan.autoencoder, OldAutoencoder), (plan.denoiser, OldUNet)):
-        arguments = {("num_channels" if k == "channels" else k): v
-                     for k, v in target.arguments.items()}  # fmt: skip
+        arguments = {
+            ("num_channels" if k == "channels" else k): v for k, v in target.arguments.items()
+        }
         networks.append(randomised(cls(**arguments)))
     saved(networks[0], tmp_path / "autoencoder-ep-20.pth")
     saved(networks[1], tmp_path / "unet-ep-7.pth")
-    first = detect(tmp_path)[0]
-    assert (first.title, len(first.missing)) == (monai_layouts.BRLP, 2)
+    first = detect_families(tmp_path)[0]
+    assert (first.title, len(first.missing)) == (monai_layouts.BRLP_TITLE, 2)
     assert "lateral_ventricle" in "".join(first.missing)
     values = [0.7, 0.0, 0.5, 0.4, 0.3, 0.2, 0.6, 0.1]
     stated = {"scale_factor": 1.1, "context": values}
-    recipe = load(tmp_path, stated).recipe
+    recipe = load_checkpoint(tmp_path, stated).recipe
     assert (recipe.latent_shape, recipe.decode_shape) == ((3, 16, 20, 16), (15, 18, 15))
     assert (recipe.preprocessing.shape, recipe.axes) == ((120, 144, 120), "LAS")
     generator = LDMGenerator(tmp_path, "cpu", stated)
@@ -634,12 +703,15 @@ def test_brlp_undoes_its_own_padding(tmp_path, monkeypatch):
     unpadded = pad.inverse(pad(MetaTensor(torch.zeros(3, 15, 18, 15))) + latent[0] / 1.1)
     with torch.inference_mode():
         predicted = generator.model.denoise(latent, level)
-        same(predicted.numpy(),
-             networks[1](latent, level, context=torch.tensor([[values]])).numpy())  # fmt: skip
+        same(
+            predicted.numpy(), networks[1](latent, level, context=torch.tensor([[values]])).numpy()
+        )
         assert torch.equal(generator.model.codec.unscaled(latent)[0], unpadded.as_tensor())
         crop = unpadded.as_tensor()[None, :, :3, :3, :3]
-        same(generator.model.codec.decode_unscaled(crop).numpy(),
-             networks[0].decode_stage_2_outputs(crop).numpy())  # fmt: skip
+        same(
+            generator.model.codec.decode_unscaled(crop).numpy(),
+            networks[0].decode_stage_2_outputs(crop).numpy(),
+        )
 
 
 GENERATIVE_BRAIN = """
@@ -661,17 +733,31 @@ def test_generative_brain_without_texts(tmp_path):
     config.write_text(GENERATIVE_BRAIN)
     levels = {"attention_levels": [False, False]}
     both = {"spatial_dims": 3, "num_res_blocks": 1, "norm_num_groups": 4}
-    autoencoder = randomised(AutoencoderKL(
-        in_channels=1, out_channels=1, channels=[8, 8], latent_channels=3,
-        with_encoder_nonlocal_attn=False, with_decoder_nonlocal_attn=False, **both, **levels,
-    ))  # fmt: skip
-    denoiser = randomised(DiffusionModelUNet(
-        in_channels=3, out_channels=3, channels=[8, 16], attention_levels=[False, True],
-        num_head_channels=[0, 4], **both,
-    ))  # fmt: skip
+    autoencoder = randomised(
+        AutoencoderKL(
+            in_channels=1,
+            out_channels=1,
+            channels=[8, 8],
+            latent_channels=3,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+            **both,
+            **levels,
+        )
+    )
+    denoiser = randomised(
+        DiffusionModelUNet(
+            in_channels=3,
+            out_channels=3,
+            channels=[8, 16],
+            attention_levels=[False, True],
+            num_head_channels=[0, 4],
+            **both,
+        )
+    )
     saved(autoencoder, tmp_path / "autoencoder.pth")
     saved(denoiser, tmp_path / "diffusion_model.pth")
-    assert detect(tmp_path)[0].title == monai_layouts.GENERATIVE_BRAIN
+    assert detect_families(tmp_path)[0].title == monai_layouts.GENERATIVE_BRAIN_TITLE
     stated = {"scale_factor": 1.2, "latent_shape": (3, 4, 4, 4)}
     ddim = scheduler(beta_end=0.0205, prediction_type="v_prediction")
     theirs = by_monai(ddim, 3, (3, 4, 4, 4), autoencoder, denoiser, 1.2)
@@ -679,4 +765,4 @@ def test_generative_brain_without_texts(tmp_path):
     conditioned = "num_head_channels: [0, 4], with_conditioning: true, cross_attention_dim: 1024}"
     config.write_text(GENERATIVE_BRAIN.replace("num_head_channels: [0, 4]}", conditioned))
     with pytest.raises(BadInput, match="steered by texts"):
-        load(tmp_path, stated)
+        load_checkpoint(tmp_path, stated)

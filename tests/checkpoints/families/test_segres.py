@@ -6,9 +6,9 @@ import torch
 from monai.networks.nets.segresnet_ds import SegResEncoder, SegResNetDS
 from safetensors.torch import save_file
 
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.embedders.backbone import BackboneEmbedder
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
+from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -61,13 +61,13 @@ def ctfm(tmp_path_factory):
 
 
 def test_ct_fm(ctfm):
-    best = detect(ctfm)[0]
+    best = detect_families(ctfm)[0]
     assert (best.family, best.kind, best.missing) == ("segres", "embedder", ())
     assert best.reasons == ("a 3D SegResEncoder, 2 filters, blocks [1, 2, 2, 4, 4]",)
     embedder = assert_same(ctfm, encoder(), SHAPE, "SPL")
     assert embedder.dim == 32
     assert embedder.recipe.axes == "SPL"
-    checkpoint = load(ctfm)
+    checkpoint = load_checkpoint(ctfm)
     preprocessing = checkpoint.recipe.preprocessing
     assert checkpoint.recipe.input_shape == (128, 128, 32)
     assert preprocessing.spacing == (1, 1, 3)
@@ -83,20 +83,20 @@ def test_inside_of_something_larger(tmp_path, prefix):
     state = {prefix + k: v for k, v in network.state_dict().items()}
     state["projection.weight"] = torch.ones(2, 2)
     torch.save({"state_dict": state}, tmp_path / "last.ckpt")
-    assert detect(tmp_path / "last.ckpt")[0].family == "segres"
+    assert detect_families(tmp_path / "last.ckpt")[0].family == "segres"
     assert_same(tmp_path / "last.ckpt", network, STATED, "RAS")
-    state = load(tmp_path / "last.ckpt", STATED).report.states["backbone"]
+    state = load_checkpoint(tmp_path / "last.ckpt", STATED).report.states["backbone"]
     assert (state.prefix, state.unused) == (prefix, ["projection.weight"])
 
 
 def test_a_whole_segresnet_loses_its_decoder(tmp_path):
     network = randomised(SegResNetDS(init_filters=2, blocks_down=(1, 2), dsdepth=2))
     torch.save({"model": network.state_dict()}, tmp_path / "model.pt")
-    best = detect(tmp_path / "model.pt")[0]
+    best = detect_families(tmp_path / "model.pt")[0]
     assert best.family == "segres"
     assert [text.partition(":")[0] for text in best.missing] == ["shape", "intensity"]
     assert_same(tmp_path / "model.pt", network.encoder, STATED, "RAS")
-    unused = load(tmp_path / "model.pt", STATED).report.states["backbone"].unused
+    unused = load_checkpoint(tmp_path / "model.pt", STATED).report.states["backbone"].unused
     assert unused
     assert all(name.startswith("up_layers.") for name in unused)
 
@@ -114,7 +114,7 @@ def test_another_norm_must_be_said(tmp_path):
     network = encoder((1, 2), norm="instance")
     torch.save(network.state_dict(), tmp_path / "instance.pt")
     with pytest.raises(BadInput, match=r'normalisation of the SegResNet, as network=\{"norm"'):
-        load(tmp_path / "instance.pt", STATED)
+        load_checkpoint(tmp_path / "instance.pt", STATED)
     stated = STATED | {"network": {"norm": "instance"}}
     embedder = assert_same(tmp_path / "instance.pt", network, stated, "RAS")
     group = STATED | {"network": {"norm": ["group", {"num_groups": 1}]}}
@@ -125,7 +125,7 @@ def test_another_norm_must_be_said(tmp_path):
 
 
 def test_converted_it_gives_the_same_vector_and_recipe(ctfm, tmp_path):
-    checkpoint = load(ctfm, SHAPE)
+    checkpoint = load_checkpoint(ctfm, SHAPE)
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"backbone": checkpoint.weights("backbone")}
     )
@@ -148,11 +148,11 @@ def test_what_does_not_fit_is_refused(tmp_path, name, value, message):
         del state[name]
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "model.safetensors", SHAPE)
+        load_checkpoint(tmp_path / "model.safetensors", SHAPE)
 
 
 def test_a_truncated_file_is_refused(ctfm, tmp_path):
     data = ctfm.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInput, match=r"cut\.safetensors: not a whole safetensors file"):
-        detect(tmp_path / "cut.safetensors")
+        detect_families(tmp_path / "cut.safetensors")

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from napari_memscan.checkpoints.loading import describe, detect, load
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.loading import describe_checkpoint, detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.embedders.slices import SlicesEmbedder
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs import convert, run
+from napari_memscan.jobs import convert_checkpoint, run_job
 
 SHAPE = (19, 18, 5)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
@@ -231,11 +231,11 @@ def test_a_resnet_of_torchvision(tmp_path, pooling, deep):
     path = saved(tmp_path / "resnet.pth", network)
     embedder = assert_same(path, network, {"pooling": pooling})
     assert embedder.input_shape is None
-    (best,) = detect(path)
+    (best,) = detect_families(path)
     assert (best.family, best.kind, best.missing) == ("slices", "embedder", ())
     kind = "bottleneck" if deep else "basic"
     assert best.reasons == (f"a 2D ResNet-{17 if deep else 12}: blocks [1, 2, 1, 1], {kind}",)
-    report = load(path).report
+    report = load_checkpoint(path).report
     assert report.states["backbone"].unused == ["fc.bias", "fc.weight"]
     facts = {fact.name: (fact.value, fact.origin) for fact in report.facts}
     assert facts["pooling"] == ("mean+std", "the family's default")
@@ -268,7 +268,7 @@ def test_grey_weights_old_files_and_a_sequence_of_children(tmp_path):
     path = saved(tmp_path / "grey.pt", network, old)
     embedder = assert_same(path, network, {}, channels=1)
     assert (embedder.recipe.mean, embedder.recipe.std) == ((0,), (1,))
-    assert load(path).report.states["backbone"].prefix == "backbone."
+    assert load_checkpoint(path).report.states["backbone"].prefix == "backbone."
 
 
 def test_a_resnet_takes_slices_of_a_stated_size(tmp_path):
@@ -289,7 +289,7 @@ def test_a_transformer_of_dino(tmp_path, pooling):
     torch.save({"student": student, "teacher": teacher, "epoch": 99}, path)
     embedder = assert_same(path, network, HEADS | {"pooling": pooling}, size=(12, 12))
     assert embedder.recipe.slice_shape == (12, 12)
-    checkpoint = load(path, HEADS | {"pooling": pooling})
+    checkpoint = load_checkpoint(path, HEADS | {"pooling": pooling})
     assert checkpoint.report.states["backbone"].where == "teacher"
     assert checkpoint.report.states["backbone"].unused == ["head.last_layer.weight_v"]
     assert len(checkpoint.report.warnings) == (pooling == "gem")
@@ -315,7 +315,7 @@ def test_positions_are_resized_to_slices_of_another_size(tmp_path):
 def test_the_number_of_heads_is_sixty_four_numbers_each_or_must_be_said(tmp_path):
     path = saved(tmp_path / "small.pth", randomised(ViT()))
     with pytest.raises(BadInput, match="number of attention heads"):
-        load(path)
+        load_checkpoint(path)
     large = randomised(ViT(dim=128, heads=2))
     assert_same(saved(tmp_path / "large.pth", large), large, {}, size=(12, 12))
 
@@ -325,12 +325,12 @@ def test_converted_it_is_the_same_embedder(tmp_path, network):
     path = saved(tmp_path / "weights.pth", randomised(network))
     declared = {"pooling": "max", "slice_axes": "XZ"}
     declared |= HEADS if isinstance(network, ViT) else {}
-    from napari_memscan.checkpoints.overrides import Declared
+    from napari_memscan.checkpoints.overrides import ModelOverrides
 
-    run(convert(path, tmp_path / "own", Declared.of(declared)))
+    run_job(convert_checkpoint(path, tmp_path / "own", ModelOverrides.of(declared)))
     recipe = read_recipe(tmp_path / "own")
     assert (recipe.kind, recipe.pooling, recipe.slice_axes) == ("slices", "max", "XZ")
-    text = describe(tmp_path / "own")
+    text = describe_checkpoint(tmp_path / "own")
     assert text.startswith(f"embedder, slices along X, Z through a 2D {recipe.network}, max over")
     before, after = SlicesEmbedder(path, "cpu", declared), SlicesEmbedder(tmp_path / "own", "cpu")
     data = volume()[None, None]
@@ -355,8 +355,11 @@ def wide(state):
     [
         (ResNet(), lambda s: s.pop("layer3.0.bn2.weight"), r"missing: layer3\.0\.bn2\.weight"),
         (ResNet(), wide, r"layer2\.0\.conv1\.weight is \(5, 2, 3, 3\).* Plain ResNets"),
-        (ResNet(), lambda s: s.update({"layer1.0.se.weight": s["fc.bias"]}),
-         r"not in the network: layer1\.0\.se\.weight"),
+        (
+            ResNet(),
+            lambda s: s.update({"layer1.0.se.weight": s["fc.bias"]}),
+            r"not in the network: layer1\.0\.se\.weight",
+        ),
         (ResNet(channels=4), lambda s: None, "takes 4 channels"),
         (ResNet(stem=3), lambda s: None, "stride of the first convolution.*no_max_pool"),
         (ViT(), lambda s: s.pop("blocks.1.attn.proj.bias"), r"missing: blocks\.1\.attn\.out_proj"),
@@ -364,11 +367,11 @@ def wide(state):
         (ViT(), lambda s: s.update({"dist_token": torch.ones(1, 1, 16)}), "dist_token"),
         (ViT(), lambda s: s.update(pos_embed=torch.ones(1, 8, 16)), "rows and columns of a slice"),
     ],
-)  # fmt: skip
+)
 def test_what_would_compute_something_else_is_refused_by_name(tmp_path, network, change, message):
     path = saved(tmp_path / "weights.pth", randomised(network), changed(change))
     with pytest.raises(BadInput, match=message):
-        load(path, HEADS if isinstance(network, ViT) else None)
+        load_checkpoint(path, HEADS if isinstance(network, ViT) else None)
 
 
 def test_a_segmentation_network_is_not_a_backbone(tmp_path):
@@ -377,7 +380,7 @@ def test_a_segmentation_network_is_not_a_backbone(tmp_path):
         return {f"backbone.{k}": v for k, v in state.items() if "fc" not in k} | heads
 
     path = saved(tmp_path / "fcn.pth", randomised(ResNet()), wrap)
-    assert detect(path) == []
+    assert detect_families(path) == []
 
 
 def test_weights_of_3d_networks_are_not_of_slices(tmp_path):
@@ -389,7 +392,7 @@ def test_weights_of_3d_networks_are_not_of_slices(tmp_path):
 
         path = saved(tmp_path / "weights.pth", network, changed(deeper))
         with pytest.raises(BadInput, match="does not know"):
-            load(path, {"family": "slices"})
+            load_checkpoint(path, {"family": "slices"})
 
 
 @pytest.mark.parametrize(
@@ -398,7 +401,7 @@ def test_weights_of_3d_networks_are_not_of_slices(tmp_path):
 def test_an_unknown_pooling_or_axis_is_a_message(tmp_path, declared):
     path = saved(tmp_path / "resnet.pth", randomised(ResNet()))
     with pytest.raises(BadInput, match=next(iter(declared))):
-        load(path, declared)
+        load_checkpoint(path, declared)
 
 
 @pytest.mark.parametrize("size", ["wide", [8], [8, 8, 8], 0, [0, 8], [-4, 8], 10**9])
@@ -406,5 +409,9 @@ def test_an_unknown_pooling_or_axis_is_a_message(tmp_path, declared):
 def test_an_impossible_size_of_slices_is_a_message(tmp_path, network, size):
     path = saved(tmp_path / "weights.pth", randomised(network))
     with pytest.raises(BadInput, match=r"weights\.pth"):
-        load(path, {"network": {"num_heads": 4, "img_size": size}} if isinstance(network, ViT)
-             else {"network": {"img_size": size}})  # fmt: skip
+        load_checkpoint(
+            path,
+            {"network": {"num_heads": 4, "img_size": size}}
+            if isinstance(network, ViT)
+            else {"network": {"img_size": size}},
+        )

@@ -6,9 +6,9 @@ import torch
 from monai.networks.nets import SwinUNETR
 from monai.networks.nets.swin_unetr import SwinTransformer
 
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.embedders.backbone import BackboneEmbedder
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
+from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
 from napari_memscan.errors import BadInput
 
 SHAPE = {"shape": (32, 32, 64)}
@@ -27,16 +27,27 @@ def randomised(network, seed=0):
 
 
 def swin(channels=1, **more):
-    arguments = {"window_size": (3, 3, 3), "patch_size": (2, 2, 2), "depths": (2, 1, 1, 2),
-                 "num_heads": (1, 2, 2, 4)}  # fmt: skip
+    arguments = {
+        "window_size": (3, 3, 3),
+        "patch_size": (2, 2, 2),
+        "depths": (2, 1, 1, 2),
+        "num_heads": (1, 2, 2, 4),
+    }
     return randomised(SwinTransformer(channels, 4, **(arguments | more)))
 
 
 def unetr(channels=1, **more):
     return randomised(
-        SwinUNETR(channels, 2, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4),
-                  window_size=2, **more)
-    )  # fmt: skip
+        SwinUNETR(
+            channels,
+            2,
+            feature_size=12,
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 3, 4),
+            window_size=2,
+            **more,
+        )
+    )
 
 
 def volume(seed=0):
@@ -77,7 +88,7 @@ def pretrained(tmp_path_factory):
 
 
 def test_self_supervised_weights_of_monai(pretrained):
-    best = detect(pretrained)[0]
+    best = detect_families(pretrained)[0]
     assert (best.family, best.kind, best.missing) == ("swinvit", "embedder", ())
     assert best.reasons == ("a 3D Swin transformer of width 4",)
     embedder = assert_same(pretrained, swin())
@@ -85,7 +96,7 @@ def test_self_supervised_weights_of_monai(pretrained):
     assert arguments["window_size"] == [3, 3, 3]
     assert arguments["depths"] == [2, 1, 1, 2]
     assert arguments["num_heads"] == [1, 2, 2, 4]
-    checkpoint = load(pretrained)
+    checkpoint = load_checkpoint(pretrained)
     assert checkpoint.recipe.input_shape == (96, 96, 96)
     assert checkpoint.recipe.preprocessing.spacing == (1.5, 1.5, 2.0)
     assert checkpoint.recipe.preprocessing.intensity.low == -1000
@@ -102,18 +113,18 @@ def test_self_supervised_weights_of_monai(pretrained):
 def test_the_encoder_of_a_whole_swinunetr(tmp_path, v2):
     network = unetr(use_v2=v2)
     torch.save({"state_dict": network.state_dict()}, tmp_path / "model.pt")
-    best = detect(tmp_path / "model.pt")[0]
+    best = detect_families(tmp_path / "model.pt")[0]
     assert best.family == "swinvit"
     # VoCo's networks are V2; what else a whole network was trained on is not known.
     assert [text.partition(":")[0] for text in best.missing] == ([] if v2 else ["intensity"])
     embedder = assert_same(tmp_path / "model.pt", network.swinViT, SHAPE | WINDOW)
     assert embedder.recipe.arguments["use_v2"] is v2
     assert embedder.recipe.preprocessing.intensity.high == 500
-    unused = load(tmp_path / "model.pt", WINDOW).report.states["backbone"].unused
+    unused = load_checkpoint(tmp_path / "model.pt", WINDOW).report.states["backbone"].unused
     assert len(unused) == sum(not n.startswith("swinViT.") for n in network.state_dict())
     if not v2:
         with pytest.raises(BadInput, match="Missing: intensity: what becomes 0 and 1"):
-            load(tmp_path / "model.pt")
+            load_checkpoint(tmp_path / "model.pt")
 
 
 def test_voco_under_the_names_it_has_had(tmp_path):
@@ -126,9 +137,9 @@ def test_voco_under_the_names_it_has_had(tmp_path):
             state["student.proj_head.layer1.0.weight"] = torch.ones(2, 2)
         path = tmp_path / f"VoCo_{i}.pt"
         torch.save(state, path)
-        assert detect(path)[0].family == "swinvit"
+        assert detect_families(path)[0].family == "swinvit"
         assert_same(path, network)
-        recipe = load(path).recipe
+        recipe = load_checkpoint(path).recipe
         assert recipe.preprocessing.spacing == (1.5, 1.5, 1.5)
         intensity = recipe.preprocessing.intensity
         assert (intensity.low, intensity.high) == (-175, 250)
@@ -137,8 +148,10 @@ def test_voco_under_the_names_it_has_had(tmp_path):
 def test_stages_nested_once_more(tmp_path):
     network = swin()
     state = {"encoder." + k: v for k, v in network.state_dict().items()}
-    state = {k.replace(".0.blocks", ".0.0.blocks").replace(".0.downsample", ".0.0.downsample"): v
-             for k, v in state.items()}  # fmt: skip
+    state = {
+        k.replace(".0.blocks", ".0.0.blocks").replace(".0.downsample", ".0.0.downsample"): v
+        for k, v in state.items()
+    }
     torch.save({"model": state | {"encoder.mask_token": torch.ones(1, 1, 4)}}, tmp_path / "ssl.pth")
     assert_same(tmp_path / "ssl.pth", network)
 
@@ -152,7 +165,7 @@ def test_the_other_merging_must_be_said_and_then_counts(tmp_path):
 
 
 def test_converted_it_gives_the_same_vector_and_recipe(pretrained, tmp_path):
-    checkpoint = load(pretrained, SHAPE)
+    checkpoint = load_checkpoint(pretrained, SHAPE)
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"backbone": checkpoint.weights("backbone")}
     )
@@ -176,17 +189,17 @@ def test_what_does_not_fit_is_refused(pretrained, tmp_path, name, value, message
         del content["state_dict"]["module." + name]
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "model.pt", SHAPE)
+        load_checkpoint(tmp_path / "model.pt", SHAPE)
 
 
 def test_four_channels_are_refused(tmp_path):
     torch.save({"state_dict": unetr(4).state_dict()}, tmp_path / "brats.pt")
     with pytest.raises(BadInput, match="takes 4 channels at once"):
-        load(tmp_path / "brats.pt", SHAPE | WINDOW)
+        load_checkpoint(tmp_path / "brats.pt", SHAPE | WINDOW)
 
 
 def test_a_truncated_file_is_refused(pretrained, tmp_path):
     data = pretrained.read_bytes()
     (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInput, match=r"cut\.pt"):
-        detect(tmp_path / "cut.pt")
+        detect_families(tmp_path / "cut.pt")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from monai.networks.nets import UNETR, ViT, ViTAutoEnc
 
-from napari_memscan.checkpoints.loading import detect, load
-from napari_memscan.checkpoints.native import save_checkpoint
-from napari_memscan.embedders.backbone import BackboneEmbedder
+from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
+from napari_memscan.checkpoints.native_format import save_checkpoint
+from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -66,14 +66,14 @@ def autoencoder(tmp_path_factory):
 
 def test_a_self_supervised_autoencoder(autoencoder):
     path, network = autoencoder
-    (best,) = detect(path)
+    (best,) = detect_families(path)
     assert (best.family, best.kind) == ("vit", "embedder")
     assert best.reasons == ("a 3D vision transformer, 2 layers of 16",)
     assert [text.partition(":")[0] for text in best.missing] == ["network"]
     embedder = assert_same(path, network, {"network": HEADS})
     assert embedder.recipe.pooling == "mean"
     assert embedder.recipe.arguments["img_size"] == [12, 12, 12]
-    checkpoint = load(path, {"network": HEADS})
+    checkpoint = load_checkpoint(path, {"network": HEADS})
     preprocessing = checkpoint.recipe.preprocessing
     assert preprocessing.spacing == (2, 2, 2)
     assert (preprocessing.intensity.low, preprocessing.intensity.high) == (-57, 164)
@@ -87,7 +87,7 @@ def test_a_self_supervised_autoencoder(autoencoder):
 def test_the_number_of_heads_is_in_no_weight_and_counts(autoencoder):
     path, network = autoencoder
     with pytest.raises(BadInput, match="number of attention heads"):
-        load(path)
+        load_checkpoint(path)
     with pytest.raises(AssertionError, match="Not equal"):
         assert_same(path, network, {"network": {"num_heads": 2}})
 
@@ -95,7 +95,7 @@ def test_the_number_of_heads_is_in_no_weight_and_counts(autoencoder):
 def test_sixty_four_numbers_a_head_is_the_default(tmp_path):
     torch.save(vit(hidden_size=128, num_heads=2).state_dict(), tmp_path / "vit.pt")
     stated = {"intensity": {"rule": "minmax"}}
-    recipe = load(tmp_path / "vit.pt", stated).recipe
+    recipe = load_checkpoint(tmp_path / "vit.pt", stated).recipe
     assert recipe.arguments["num_heads"] == 2
     assert_same(tmp_path / "vit.pt", vit(hidden_size=128, num_heads=2), stated)
 
@@ -107,7 +107,7 @@ def test_brainiac(tmp_path, prefix):
     state = {prefix + k: v for k, v in network.state_dict().items() if "norm_cross" not in k}
     state["projection_head.0.weight"] = torch.ones(3, 3)
     torch.save({"state_dict": state}, tmp_path / "BrainIAC.ckpt")
-    (best,) = detect(tmp_path / "BrainIAC.ckpt")
+    (best,) = detect_families(tmp_path / "BrainIAC.ckpt")
     assert best.family == "vit"
     assert best.reasons == (f"a 3D vision transformer, 2 layers of 16, below '{prefix}'",)
 
@@ -120,7 +120,7 @@ def test_brainiac(tmp_path, prefix):
     declared = {"network": HEADS}
     embedder = assert_same(tmp_path / "BrainIAC.ckpt", network, declared, lambda x: x[0], scaled)
     assert embedder.recipe.normalisation == "zscore-nonzero"
-    checkpoint = load(tmp_path / "BrainIAC.ckpt", declared)
+    checkpoint = load_checkpoint(tmp_path / "BrainIAC.ckpt", declared)
     assert "brain-extracted" in checkpoint.report.warnings[0]
     assert checkpoint.report.states["backbone"].unused == ["projection_head.0.weight"]
 
@@ -130,27 +130,35 @@ def test_a_classifier_gives_its_class_token(tmp_path):
     torch.save(network.state_dict(), tmp_path / "classifier.pt")
     embedder = assert_same(tmp_path / "classifier.pt", network, STATED, lambda x: x[0])
     assert embedder.recipe.pooling == "first"
-    unused = load(tmp_path / "classifier.pt", STATED).report.states["backbone"].unused
+    unused = load_checkpoint(tmp_path / "classifier.pt", STATED).report.states["backbone"].unused
     assert unused == ["classification_head.0.bias", "classification_head.0.weight"]
 
 
 def test_the_encoder_of_unetr_with_biases_and_another_patch_layer(tmp_path):
     network = randomised(
-        UNETR(1, 2, (32, 32, 32), hidden_size=8, mlp_dim=12, proj_type="perceptron",
-              qkv_bias=True, **HEADS)
-    )  # fmt: skip
+        UNETR(
+            1,
+            2,
+            (32, 32, 32),
+            hidden_size=8,
+            mlp_dim=12,
+            proj_type="perceptron",
+            qkv_bias=True,
+            **HEADS,
+        )
+    )
     state = network.state_dict() | {
         # Of older versions: tokens and layers that nothing applies.
         "vit.patch_embedding.cls_token": torch.ones(1, 1, 8),
         "vit.blocks.0.cross_attn.to_q.weight": torch.ones(8, 8),
     }
     torch.save({"model": state}, tmp_path / "unetr.pt")
-    assert detect(tmp_path / "unetr.pt")[0].family == "vit"
+    assert detect_families(tmp_path / "unetr.pt")[0].family == "vit"
     embedder = assert_same(tmp_path / "unetr.pt", network.vit, STATED)
     assert embedder.recipe.arguments["proj_type"] == "perceptron"
     assert embedder.recipe.arguments["patch_size"] == [16, 16, 16]
     assert embedder.recipe.arguments["qkv_bias"] is True
-    unused = load(tmp_path / "unetr.pt", STATED).report.states["backbone"].unused
+    unused = load_checkpoint(tmp_path / "unetr.pt", STATED).report.states["backbone"].unused
     assert "vit.blocks.0.cross_attn.to_q.weight" not in unused
     assert {"patch_embedding.cls_token", "blocks.0.cross_attn.to_q.weight"} <= set(unused)
     assert any(name.startswith("decoder") for name in unused)
@@ -159,23 +167,27 @@ def test_the_encoder_of_unetr_with_biases_and_another_patch_layer(tmp_path):
 def test_a_volume_that_is_no_cube_must_be_declared(tmp_path):
     network = vit((8, 16, 12), patch_size=(2, 4, 4), proj_type="perceptron")
     torch.save(network.state_dict(), tmp_path / "slab.pt")
-    missing = [text.partition(":")[0] for text in detect(tmp_path / "slab.pt", STATED)[0].missing]
+    missing = [
+        text.partition(":")[0] for text in detect_families(tmp_path / "slab.pt", STATED)[0].missing
+    ]
     assert missing == ["shape", "network"]
     # Along X, Y, Z; the network has Z first.
     stated = STATED | {
-        "shape": (16, 12, 8), "axes": "SRA", "network": HEADS | {"patch_size": [2, 4, 4]}
-    }  # fmt: skip
+        "shape": (16, 12, 8),
+        "axes": "SRA",
+        "network": HEADS | {"patch_size": [2, 4, 4]},
+    }
     embedder = assert_same(
         tmp_path / "slab.pt", network, stated, change=lambda x: from_ras(x, "SRA")
     )
     assert embedder.recipe.arguments["img_size"] == [8, 16, 12]
     with pytest.raises(BadInput, match=r"position_embeddings is \(1, 48, 16\)"):
-        load(tmp_path / "slab.pt", stated | {"shape": (16, 16, 8)})
+        load_checkpoint(tmp_path / "slab.pt", stated | {"shape": (16, 16, 8)})
 
 
 def test_converted_it_gives_the_same_vector_and_recipe(autoencoder, tmp_path):
     path, network = autoencoder
-    checkpoint = load(path, {"network": HEADS})
+    checkpoint = load_checkpoint(path, {"network": HEADS})
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"backbone": checkpoint.weights("backbone")}
     )
@@ -188,10 +200,13 @@ def test_converted_it_gives_the_same_vector_and_recipe(autoencoder, tmp_path):
         ("blocks.1.attn.out_proj.weight", torch.ones(16, 8), r"out_proj\.weight is \(16, 8\)"),
         ("blocks.1.norm2.bias", None, r"missing: blocks\.1\.norm2\.bias"),
         ("blocks.1.extra.bias", torch.ones(2), r"not in the network: blocks\.1\.extra\.bias"),
-        ("patch_embedding.patch_embeddings.weight", torch.ones(16, 4, 4, 4, 4),
-         "takes 4 channels at once"),
+        (
+            "patch_embedding.patch_embeddings.weight",
+            torch.ones(16, 4, 4, 4, 4),
+            "takes 4 channels at once",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(tmp_path, name, value, message):
     state = dict(vit().state_dict())
     state[name] = value
@@ -199,11 +214,11 @@ def test_what_does_not_fit_is_refused(tmp_path, name, value, message):
         del state[name]
     torch.save(state, tmp_path / "vit.pt")
     with pytest.raises(BadInput, match=message):
-        load(tmp_path / "vit.pt", STATED)
+        load_checkpoint(tmp_path / "vit.pt", STATED)
 
 
 def test_a_truncated_file_is_refused(autoencoder, tmp_path):
     data = autoencoder[0].read_bytes()
     (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInput, match=r"cut\.pt"):
-        detect(tmp_path / "cut.pt")
+        detect_families(tmp_path / "cut.pt")

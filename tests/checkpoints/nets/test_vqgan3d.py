@@ -264,7 +264,7 @@ def test_decoded_shape_is_latent_times_downsample(downsample):
 
 @pytest.mark.parametrize("distances", [1, 100, 2**24])
 def test_nearest_codes_are_found_in_blocks(monkeypatch, distances):
-    monkeypatch.setattr(vqgan3d, "_DISTANCES", distances)
+    monkeypatch.setattr(vqgan3d, "_MAX_DISTANCES", distances)
     network = VQGAN3D((1, 1, 2), n_hiddens=2, embedding_dim=5, n_codes=30)
     z = torch.randn(2, 5, 3, 2, 4)
     flat = z.movedim(1, -1).reshape(-1, 5)

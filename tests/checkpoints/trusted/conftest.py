@@ -24,7 +24,7 @@ def plug_in(tiny_ldm, tmp_path_factory):
 @pytest.fixture
 def child(tmp_path):
     """Return a function that starts a child with a plug-in of this text, and ends it after."""
-    from napari_memscan.checkpoints.trusted.client import Child
+    from napari_memscan.checkpoints.trusted.client import ChildProcess
 
     made = []
 
@@ -33,9 +33,15 @@ def child(tmp_path):
         path.write_text(code, encoding="utf-8")
         options = ("--function", "make")
         made.append(
-            Child("plug.py:make", "plugin", str(path), options,
-                  load_seconds=load_seconds, call_seconds=call_seconds)
-        )  # fmt: skip
+            ChildProcess(
+                "plug.py:make",
+                "plugin",
+                str(path),
+                options,
+                load_seconds=load_seconds,
+                call_seconds=call_seconds,
+            )
+        )
         return made[-1]
 
     yield start

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.trusted.child_recipe import build_bundle_recipe
 from napari_memscan.checkpoints.trusted.client import needs_trust
-from napari_memscan.checkpoints.trusted.described import bundle_recipe
-from napari_memscan.checkpoints.trusted.serve_bundle import BundleModel, _settings
-from napari_memscan.checkpoints.trusted.wire import Refused
+from napari_memscan.checkpoints.trusted.serve_bundle import BundleModel, _read_scheduler_settings
+from napari_memscan.checkpoints.trusted.wire import ModelRefused
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import GeneratedSample
 
 SCRIPT = """
 from pathlib import Path
@@ -30,21 +30,27 @@ class OurUNet(DiffusionModelUNet):
 """
 
 SCHEDULER = {
-    "_target_": "monai.networks.schedulers.DDIMScheduler", "num_train_timesteps": 1000,
-    "schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195,
-    "prediction_type": "v_prediction", "clip_sample": False,
-}  # fmt: skip
+    "_target_": "monai.networks.schedulers.DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "schedule": "scaled_linear_beta",
+    "beta_start": 0.0015,
+    "beta_end": 0.0195,
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+}
 
 DECLARED = {
-    "scale_factor": 1.0, "steps": 3, "decoded_range": (0, 1),
+    "scale_factor": 1.0,
+    "steps": 3,
+    "decoded_range": (0, 1),
     "intensity": {"rule": "window", "low": -300, "high": 900},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def bundle(tiny_ldm, tmp_path):
     from napari_memscan.checkpoints.loading import load_weights
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     recipe = read_recipe(tiny_ldm)
     root = tmp_path / "bundle"
@@ -86,7 +92,7 @@ def changed(root, **changes):
 
 def volume(generator):
     drawn = generator.generate([3], batch=1, precision="float32", memory="contiguous")
-    return next(s for s in drawn if isinstance(s, Sample)).volume
+    return next(s for s in drawn if isinstance(s, GeneratedSample)).volume
 
 
 def test_refused_without_trust_and_nothing_runs(bundle):
@@ -137,7 +143,7 @@ def built_here(bundle, monkeypatch):
 )
 def test_networks_without_their_weights_are_refused(bundle, monkeypatch, changes, words):
     changed(bundle, **changes)
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(ModelRefused, match=words):
         built_here(bundle, monkeypatch)
 
 
@@ -145,7 +151,7 @@ def test_what_the_bundle_does_not_say_is_asked_for(bundle, monkeypatch):
     said = built_here(bundle, monkeypatch).describe()
     assert json.loads(json.dumps(said)) == said
     with pytest.raises(BadInput, match=r"scale_factor: .*steps: .*intensity: "):
-        bundle_recipe(bundle, said, Declared())
+        build_bundle_recipe(bundle, said, ModelOverrides())
     changed(
         bundle,
         noise="$torch.zeros(1, 3, 8, 8, 8)",
@@ -154,8 +160,8 @@ def test_what_the_bundle_does_not_say_is_asked_for(bundle, monkeypatch):
         scale_factor="$torch.tensor(0.5)",
     )
     said = built_here(bundle, monkeypatch).describe()
-    recipe, facts, warnings = bundle_recipe(
-        bundle, said, Declared.of({"intensity": {"rule": "minmax"}})
+    recipe, facts, warnings = build_bundle_recipe(
+        bundle, said, ModelOverrides.of({"intensity": {"rule": "minmax"}})
     )
     assert (recipe.steps, recipe.scale_factor, recipe.latent_shape) == (7, 0.5, (3, 8, 8, 8))
     assert (recipe.sampler, recipe.decoded_range, recipe.conditioning) == ("ddim", None, None)
@@ -171,8 +177,10 @@ def test_schedulers(bundle):
 
     def recipe_of(scheduler, **said):
         known = {"latent_shape": [3, 8, 8, 8], "shape": [16, 16, 16], "in_channels": 5}
-        said = known | {"scheduler": _settings(scheduler)} | said
-        return bundle_recipe(bundle, json.loads(json.dumps(said)), Declared.of(DECLARED | more))
+        said = known | {"scheduler": _read_scheduler_settings(scheduler)} | said
+        return build_bundle_recipe(
+            bundle, json.loads(json.dumps(said)), ModelOverrides.of(DECLARED | more)
+        )
 
     more = {}
     linear = DDPMScheduler(100, "linear_beta", beta_start=0.001, beta_end=0.03)

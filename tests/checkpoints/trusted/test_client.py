@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_memscan.checkpoints.trusted.model import exactly
+from napari_memscan.checkpoints.trusted.child_model import expect_shape
 from napari_memscan.errors import BadInput, JobFailed
 
 EMBEDDER = """
@@ -42,7 +42,7 @@ def code(before="", body="pass"):
 
 def ask(child, value=0.25):
     batch = np.full((1, 1, 4, 4, 4), value, np.float32)
-    return child.call("embed", {"batch": batch}, exactly((1, 2)), 8)
+    return child.call("embed", {"batch": batch}, expect_shape((1, 2)), 8)
 
 
 def gone(pid):
@@ -66,10 +66,10 @@ def test_it_answers_and_is_gone_after_close(child):
 
 
 def test_nobody_holds_it_any_more(child, tmp_path):
-    from napari_memscan.checkpoints.trusted.client import Child
+    from napari_memscan.checkpoints.trusted.client import ChildProcess
 
     (tmp_path / "p.py").write_text(code())
-    one = Child("p", "plugin", str(tmp_path / "p.py"), ("--function", "make"))
+    one = ChildProcess("p", "plugin", str(tmp_path / "p.py"), ("--function", "make"))
     pid = one.pid
     assert psutil.pid_exists(pid)
     del one
@@ -111,7 +111,7 @@ def test_what_goes_wrong_while_it_loads(child, text, words):
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
     """One child for what does not end it: the first voxel says what it does."""
-    from napari_memscan.checkpoints.trusted.client import Child
+    from napari_memscan.checkpoints.trusted.client import ChildProcess
 
     body = """
 import torch
@@ -125,7 +125,7 @@ if what > 9: return torch.rand(1, 2) + batch.mean()
 """
     path = tmp_path_factory.mktemp("talker") / "plug.py"
     path.write_text(code(body=body))
-    one = Child("plug.py:make", "plugin", str(path), ("--function", "make"))
+    one = ChildProcess("plug.py:make", "plugin", str(path), ("--function", "make"))
     yield one
     one.close()
 
@@ -252,11 +252,13 @@ def test_a_pickle_on_the_wire_is_not_run(child, tmp_path):
     ("data", "words"),
     [
         (b'{"answer": 5, "arrays": []}', "something else than a description"),
-        (b'{"answer": {}, "arrays": [{"name": "a", "type": "float32", "shape": [999999999]}]}',
-         "at most 0"),
+        (
+            b'{"answer": {}, "arrays": [{"name": "a", "type": "float32", "shape": [999999999]}]}',
+            "at most 0",
+        ),
         (b'{"error": "\\u001b[31mred\\nTraceback", "arrays": []}', r"failed: \[31mred Traceback"),
     ],
-)  # fmt: skip
+)
 def test_answers_of_its_own_making(child, data, words):
     with pytest.raises(BadInput, match=words):
         child(code(TO_THE_WIRE.format(data=data)))
@@ -268,12 +270,16 @@ def test_the_child_ends_when_the_parent_is_killed(tmp_path):
 
     (tmp_path / "p.py").write_text(code())
     parent = subprocess.Popen(
-        [sys.executable, "-c",
-         "from napari_memscan.checkpoints.trusted.client import Child\n"
-         f"c = Child('p', 'plugin', {str(tmp_path / 'p.py')!r}, ('--function', 'make'))\n"
-         "print(c.pid, flush=True)\nimport time; time.sleep(600)"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "from napari_memscan.checkpoints.trusted.client import Child\n"
+            f"c = Child('p', 'plugin', {str(tmp_path / 'p.py')!r}, ('--function', 'make'))\n"
+            "print(c.pid, flush=True)\nimport time; time.sleep(600)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     pid = int(parent.stdout.readline())
     folder = Path(psutil.Process(pid).cwd())
     assert folder.is_dir()

@@ -6,18 +6,18 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_memscan.checkpoints.loading import load
+from napari_memscan.checkpoints.loading import load_checkpoint
 from napari_memscan.checkpoints.trusted.client import needs_trust
-from napari_memscan.checkpoints.trusted.spec import resolved
+from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Sample
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.generators.selftest import require, self_test
+from napari_memscan.generators.model_check import check_model, require_passed
+from napari_memscan.generators.sample import GeneratedSample
 
 
 def volume(generator, seed=3):
     drawn = generator.generate([seed], batch=1, precision="float32", memory="contiguous")
-    return next(s for s in drawn if isinstance(s, Sample))
+    return next(s for s in drawn if isinstance(s, GeneratedSample))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_report_and_hashes(trusted):
 def test_self_test_and_encoding_work(trusted, tiny_ldm):
     import torch
 
-    require(self_test(trusted), "plug-in")
+    require_passed(check_model(trusted), "plug-in")
     x = torch.rand((1, 1, 16, 16, 16), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         native = LDMGenerator(tiny_ldm, "cpu").model.encode_mean(x)
@@ -64,7 +64,9 @@ def test_windows_are_decoded_too_and_other_precision_is_refused(trusted):
     settings = trusted.choose()
     assert (settings.batch, settings.precision, settings.decode) == (1, "float32", "whole")
     made = next(
-        s for s in trusted.generate([3], decode="window:4x4x4:0.5") if isinstance(s, Sample)
+        s
+        for s in trusted.generate([3], decode="window:4x4x4:0.5")
+        if isinstance(s, GeneratedSample)
     )
     assert made.volume.data.shape == (16, 16, 16)
     with pytest.raises(BadInput, match="precision 'bfloat16'"):
@@ -80,7 +82,7 @@ def test_without_trust_it_is_refused_and_nothing_runs(tmp_path):
     with pytest.raises(BadInput, match=r"--trust.*runs code from the file, with your rights"):
         LDMGenerator(f"{path}:make", "cpu")
     with pytest.raises(BadInput, match="--trust"):
-        load(f"{path}:make")
+        load_checkpoint(f"{path}:make")
     assert not marker.exists()
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
     with pytest.raises(BadInput, match="without recipe, denoise, decode"):
@@ -90,11 +92,11 @@ def test_without_trust_it_is_refused_and_nothing_runs(tmp_path):
 
 def test_a_spec_that_holds_from_everywhere(tmp_path):
     here = str(tmp_path / "in" / "my.py")
-    assert resolved("in/my.py:make", tmp_path) == f"{here}:make"
-    assert resolved(f"{here}:make", "/") == f"{here}:make"
-    assert resolved("package.module:make", tmp_path) == "package.module:make"
-    assert resolved("in/my.py", tmp_path) == here
-    assert resolved(tmp_path / "in", "/") == str(tmp_path / "in")
+    assert resolve_model_path("in/my.py:make", tmp_path) == f"{here}:make"
+    assert resolve_model_path(f"{here}:make", "/") == f"{here}:make"
+    assert resolve_model_path("package.module:make", tmp_path) == "package.module:make"
+    assert resolve_model_path("in/my.py", tmp_path) == here
+    assert resolve_model_path(tmp_path / "in", "/") == str(tmp_path / "in")
 
 
 def test_the_file_alone_names_no_function(plug_in):
@@ -156,7 +158,7 @@ def test_conditioning_reaches_the_plug_in(tmp_path):
     (tmp_path / "helper.py").write_text("")
     declared = {"decoded_range": (-50, 50), "context": (8.0,)}
     generator = LDMGenerator(f"{tmp_path / 'light.py'}:make", "cpu", declared, trust=True)
-    made = [s for s in generator.generate([1, 2], batch=2) if isinstance(s, Sample)]
+    made = [s for s in generator.generate([1, 2], batch=2) if isinstance(s, GeneratedSample)]
     assert [s.volume.data.std() > 0 for s in made] == [True, True]
     generator.model.close()
 

@@ -6,7 +6,7 @@ import torch
 
 from napari_memscan.checkpoints.trusted.client import needs_trust
 from napari_memscan.checkpoints.trusted.serve_torchscript import TorchScriptModel
-from napari_memscan.checkpoints.trusted.wire import Refused
+from napari_memscan.checkpoints.trusted.wire import ModelRefused
 from napari_memscan.embedders.interface import Embedder
 from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
@@ -125,7 +125,7 @@ def test_as_an_ldm_it_is_refused(file):
 )
 def test_what_is_no_embedder_of_volumes(tmp_path, net, words):
     path = scripted(randomised(net()), tmp_path / "other.pt")
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(ModelRefused, match=words):
         TorchScriptModel(str(path), [8, 12, 16], "cpu")
 
 
@@ -138,6 +138,15 @@ def test_another_shape_is_told(tmp_path, eager):
 def test_plain_weights_need_no_trust(tmp_path, eager, tiny_ldm):
     torch.save(eager.state_dict(), tmp_path / "weights.pt")
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 and no more")
-    for path in (tmp_path / "weights.pt", tmp_path / "cut.pt", tmp_path, tiny_ldm, "low-resolution",
-                 tmp_path / "absent", "C:model", "a" * 5000, "nul\0"):  # fmt: skip
+    for path in (
+        tmp_path / "weights.pt",
+        tmp_path / "cut.pt",
+        tmp_path,
+        tiny_ldm,
+        "low-resolution",
+        tmp_path / "absent",
+        "C:model",
+        "a" * 5000,
+        "nul\0",
+    ):
         assert needs_trust(path) is None

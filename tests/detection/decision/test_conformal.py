@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from napari_memscan.detection.decision.conformal import (
     ConformalRule,
-    least_discoveries,
-    least_validation,
+    compute_least_discoveries,
+    compute_least_validation,
 )
 from napari_memscan.errors import BadInput
 
@@ -21,7 +21,7 @@ def test_p_values_by_hand():
     rule = ConformalRule().fit([0.5, 0.1, 0.3])
     scores = [0.6, 0.5, 0.4, 0.1, 0.0]
     assert (rule.p_values(scores) * 4).tolist() == [1, 2, 2, 4, 4]  # ties count as near
-    assert rule.decide(scores).as_near.tolist() == [0, 1, 1, 3, 3]
+    assert rule.decide(scores).n_null_as_near.tolist() == [0, 1, 1, 3, 3]
 
 
 @settings(max_examples=200, deadline=None)
@@ -68,7 +68,7 @@ def test_rejected_are_those_of_exact_arithmetic(null, scores, q):
     ],
 )
 def test_resolution_limits(m, n, q, k):
-    assert least_discoveries(m, n, q) == k
+    assert compute_least_discoveries(m, n, q) == k
     null = np.zeros(n)
     batch = np.zeros(m)
     batch[:k] = 1
@@ -83,13 +83,13 @@ def test_resolution_limits(m, n, q, k):
 
 def test_the_validation_size_that_is_asked_for_is_enough_and_one_less_is_not():
     for m, q in [(40, 0.1), (33, 0.05), (7, 0.3), (1, 0.1)]:
-        n = least_validation(m, q)
+        n = compute_least_validation(m, q)
         single = np.zeros(m)
         single[0] = 1
         assert ConformalRule(q).fit(np.zeros(n)).is_copy(single).sum() == 1
         if n > 1 and m > 1:
             assert ConformalRule(q).fit(np.zeros(n - 1)).is_copy(single).sum() == 0
-    assert least_validation(904, 0.1) == 9039
+    assert compute_least_validation(904, 0.1) == 9039
     # With several above all of the null the note asks for no more than these need.
     batch = np.zeros(904)
     batch[:5] = 1
@@ -188,12 +188,12 @@ def test_scores_up_to_the_floor_are_never_rejected_and_the_others_lose_nothing_b
 
 def test_what_lies_below_planted_near_duplicates_is_undecided_where_it_would_be_rejected():
     from napari_memscan.detection.decision.class_limits import ClassLimits
-    from napari_memscan.detection.decision.verdicts import verdicts
+    from napari_memscan.detection.decision.verdicts import assign_verdicts
 
     null = np.linspace(0, 0.5, 99)
     limits = ClassLimits(n_draws=1).fit(null, np.linspace(0.7, 0.75, 20), np.linspace(0.9, 1, 20))
     scores = np.array([0.95, 0.72, 0.52, 0.2])
     decision = ConformalRule(0.1).fit(null).decide(scores, limits.novel_limit_)
-    said = verdicts(scores, decision, limits)
+    said = assign_verdicts(scores, decision, limits)
     assert [verdict for verdict, _ in said] == ["copy", "near-duplicate", "undecided", "novel"]
     assert "look at the pair" in said[2][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_memscan.detection.decision.exchangeability import exchangeability_test
+from napari_memscan.detection.decision.exchangeability import run_exchangeability_test
 from napari_memscan.errors import BadInput
 
 
@@ -17,7 +17,7 @@ def study(random, shift=0.0, copies=0.0, n=100, m=300, where=4.0):
 
 def share_shifted(studies=200, direction=None, **how):
     random = np.random.default_rng(11)
-    found = [exchangeability_test(*study(random, **how)) for _ in range(studies)]
+    found = [run_exchangeability_test(*study(random, **how)) for _ in range(studies)]
     return np.mean([t.shifted and direction in (None, t.direction) for t in found])
 
 
@@ -41,13 +41,13 @@ def test_farther_is_found_too():
 
 def test_shift_text_says_what_it_means():
     random = np.random.default_rng(0)
-    nearer = exchangeability_test(*study(random, shift=1.5, copies=0.1))
+    nearer = run_exchangeability_test(*study(random, shift=1.5, copies=0.1))
     assert nearer.statistic > 0.5
     assert "is nearer to the training volumes than new patients are" in nearer.text
     assert "error rate does not hold" in nearer.text
-    farther = exchangeability_test(*study(random, shift=-1))
+    farther = run_exchangeability_test(*study(random, shift=-1))
     assert "copies of poor quality can be missed" in farther.text
-    fine = exchangeability_test(*study(random, copies=0.2))
+    fine = run_exchangeability_test(*study(random, copies=0.2))
     assert not fine.shifted
     assert fine.direction == ""
     assert "300 synthetic and 100 validation volumes" in fine.text
@@ -55,7 +55,7 @@ def test_shift_text_says_what_it_means():
 
 def test_nearly_everything_near_may_also_be_copies():
     random = np.random.default_rng(0)
-    found = exchangeability_test(random.normal(9, 1, size=100), random.normal(size=50))
+    found = run_exchangeability_test(random.normal(9, 1, size=100), random.normal(size=50))
     assert found.shifted
     assert found.statistic is None
     assert found.n_lower_synthetic == 0
@@ -65,7 +65,7 @@ def test_nearly_everything_near_may_also_be_copies():
 @pytest.mark.parametrize(("n", "m"), [(19, 300), (100, 19), (0, 0)])
 def test_too_little_data_is_said_and_not_tested(n, m):
     random = np.random.default_rng(0)
-    found = exchangeability_test(random.normal(5, 1, size=m), random.normal(size=n))
+    found = run_exchangeability_test(random.normal(5, 1, size=m), random.normal(size=n))
     assert not found.tested
     assert not found.shifted
     assert found.p_value is None
@@ -80,16 +80,16 @@ def test_blurred_volumes_are_named_as_the_reason():
     sharp = np.full(300, 0.5) + 0.02 * random.normal(size=300)
     sharp[240:] += 0.6
     rejected = np.arange(300) >= 240
-    found = exchangeability_test(
+    found = run_exchangeability_test(
         scores, null, rejected=rejected, sharpness_synthetic=sharp, sharpness_null=sharp_null
     )
     assert found.sharpness.ratio == pytest.approx(0.5, abs=0.03)
     assert "blurring or averaging explains it at least in part" in found.text
-    other = exchangeability_test(
+    other = run_exchangeability_test(
         scores, null, rejected=rejected, sharpness_synthetic=sharp, sharpness_null=sharp_null[::-1]
     )
     assert other.sharpness.correlation > found.sharpness.correlation
-    sharper = exchangeability_test(
+    sharper = run_exchangeability_test(
         scores, null, sharpness_synthetic=sharp + 1, sharpness_null=sharp_null
     )
     assert "times as sharp" not in sharper.text
@@ -99,22 +99,22 @@ def test_ties_with_the_null_are_no_shift():
     # Coarse scores: everything ties.
     random = np.random.default_rng(0)
     shifted = [
-        exchangeability_test(random.integers(0, 3, size=200), random.integers(0, 3, 80)).shifted
+        run_exchangeability_test(random.integers(0, 3, size=200), random.integers(0, 3, 80)).shifted
         for _ in range(200)
     ]
     assert np.mean(shifted) <= 17 / 200
-    assert not exchangeability_test(np.ones(30), np.ones(30)).shifted
+    assert not run_exchangeability_test(np.ones(30), np.ones(30)).shifted
 
 
 def test_bad_input_is_named():
     scores, null = study(np.random.default_rng(0))
     with pytest.raises(BadInput, match="synthetic score 0 is nan"):
-        exchangeability_test([np.nan], null)
+        run_exchangeability_test([np.nan], null)
     with pytest.raises(BadInput, match="rejected flags have shape"):
-        exchangeability_test(scores, null, rejected=[True])
+        run_exchangeability_test(scores, null, rejected=[True])
     with pytest.raises(BadInput, match="or of none"):
-        exchangeability_test(scores, null, sharpness_null=np.ones(100))
+        run_exchangeability_test(scores, null, sharpness_null=np.ones(100))
     with pytest.raises(BadInput, match="sharpness of 3 synthetic volumes"):
-        exchangeability_test(
+        run_exchangeability_test(
             scores, null, sharpness_synthetic=[1, 2, 3], sharpness_null=np.ones(100)
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_memscan.detection.decision.sharpness import compare_sharpness, sharpness
+from napari_memscan.detection.decision.sharpness import compare_sharpness, compute_sharpness
 from napari_memscan.errors import BadInput
 
 
@@ -16,22 +16,22 @@ def volume(seed=0, sigma=1.0):
 
 
 def test_white_noise_is_one_and_blur_lowers_it():
-    assert sharpness(volume(sigma=0)) == pytest.approx(1, abs=0.03)
-    values = [sharpness(volume(sigma=s)) for s in (0, 0.5, 1, 2)]
+    assert compute_sharpness(volume(sigma=0)) == pytest.approx(1, abs=0.03)
+    values = [compute_sharpness(volume(sigma=s)) for s in (0, 0.5, 1, 2)]
     assert values == sorted(values, reverse=True)
     assert values[-1] < 0.2
 
 
 def test_brightness_contrast_and_axes_do_not_matter():
-    one = sharpness(volume())
-    assert sharpness(3 * volume() + 7) == pytest.approx(one, rel=1e-5)
-    assert sharpness(-volume()[::-1].transpose(2, 0, 1)) == pytest.approx(one, rel=1e-5)
+    one = compute_sharpness(volume())
+    assert compute_sharpness(3 * volume() + 7) == pytest.approx(one, rel=1e-5)
+    assert compute_sharpness(-volume()[::-1].transpose(2, 0, 1)) == pytest.approx(one, rel=1e-5)
 
 
 def test_an_average_is_less_sharp_than_its_parts():
     # Parts that share a smooth shape, as bodies do.
     parts = [volume(sigma=4, seed=9) * 20 + volume(seed, sigma=0.5) for seed in range(6)]
-    assert sharpness(np.mean(parts, axis=0)) < 0.6 * min(map(sharpness, parts))
+    assert compute_sharpness(np.mean(parts, axis=0)) < 0.6 * min(map(compute_sharpness, parts))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_average_is_less_sharp_than_its_parts():
 )
 def test_bad_volumes_are_named(bad, message):
     with pytest.raises(BadInput, match=message):
-        sharpness(bad)
+        compute_sharpness(bad)
 
 
 def test_comparison():

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from napari_memscan.detection.decision.thresholds import PaperRule, SizeMatchedRule, null_floor
+from napari_memscan.detection.decision.thresholds import (
+    PaperRule,
+    SizeMatchedRule,
+    compute_null_floor,
+)
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.errors import BadInput
 
@@ -33,7 +37,7 @@ def test_a_copy_lies_strictly_above():
     [(904, 226, 0.185), (242, 58, 0.193), (10_000, 200, 0.923)],
 )
 def test_null_floors_of_the_published_sizes(compared, validation, share):
-    assert null_floor(compared, validation) == pytest.approx(share, abs=5e-4)
+    assert compute_null_floor(compared, validation) == pytest.approx(share, abs=5e-4)
 
 
 def test_null_floor_is_what_a_pure_null_shows():
@@ -44,7 +48,7 @@ def test_null_floor_is_what_a_pure_null_shows():
         rule = PaperRule().fit(draw[0], draw[1])
         nearest = 1 - cdist(draw[2], draw[0], "correlation").min(axis=1)
         shares.append(rule.is_copy(nearest).mean())
-    assert np.mean(shares) == pytest.approx(null_floor(200, 50), abs=0.03)
+    assert np.mean(shares) == pytest.approx(compute_null_floor(200, 50), abs=0.03)
 
 
 @pytest.mark.parametrize("quantile", [0, 1, -0.5, 2])

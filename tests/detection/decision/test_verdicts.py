@@ -7,7 +7,7 @@ import pytest
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.decision.conformal import ConformalRule
-from napari_memscan.detection.decision.verdicts import verdicts
+from napari_memscan.detection.decision.verdicts import assign_verdicts
 from napari_memscan.errors import BadInput
 
 NULL = np.linspace(0, 1, 100)
@@ -15,7 +15,7 @@ NEAR, COPY = np.linspace(0.95, 3, 40), np.linspace(4, 5, 40)
 
 
 def judged(scores, limits=None, null=NULL, q=0.1):
-    return verdicts(scores, ConformalRule(q).fit(null).decide(scores), limits)
+    return assign_verdicts(scores, ConformalRule(q).fit(null).decide(scores), limits)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def test_every_volume_gets_exactly_one_verdict(limits):
 def test_scores_of_another_batch_are_refused(limits):
     decision = ConformalRule().fit(NULL).decide([4.5, 0.5])
     with pytest.raises(BadInput, match="3 scores, but the decision is of 2"):
-        verdicts([1, 2, 3], decision, limits)
+        assign_verdicts([1, 2, 3], decision, limits)
     with pytest.raises(BadInput, match="other scores"):
-        verdicts([4.4, 0.5], decision, limits)
+        assign_verdicts([4.4, 0.5], decision, limits)
     with pytest.raises(BadInput, match="score 0 is nan"):
-        verdicts([np.nan, 0.5], decision, limits)
+        assign_verdicts([np.nan, 0.5], decision, limits)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.detection.evidence.counts import rarefaction
+from napari_memscan.detection.evidence.counts import compute_rarefaction
 from napari_memscan.detection.exploration.threshold_curve import (
-    copies_of_each,
-    curve,
-    explore,
-    reaching,
+    compute_rarefaction_curve,
+    count_above_threshold,
+    count_scan_copies,
+    is_threshold_inclusive,
 )
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.detection.statistics.intervals import clopper_pearson
@@ -19,12 +19,12 @@ from napari_memscan.samples import SampleRow
 
 
 def test_counts_and_the_error_rate_with_its_interval():
-    found = explore([0.9, 0.5, 0.7], [0.1, 0.7, 0.2, 0.3], 0.7)
+    found = count_above_threshold([0.9, 0.5, 0.7], [0.1, 0.7, 0.2, 0.3], 0.7)
     assert (found.above, found.n, found.null_above, found.n_null) == (1, 3, 0, 4)
     assert (found.error_rate, found.interval) == (0.0, clopper_pearson(0, 4))
-    reached = explore([0.9, 0.5, 0.7], [0.1, 0.7, 0.2, 0.3], 0.7, reaching=True)
+    reached = count_above_threshold([0.9, 0.5, 0.7], [0.1, 0.7, 0.2, 0.3], 0.7, reaching=True)
     assert (reached.above, reached.null_above, reached.error_rate) == (2, 1, 0.25)
-    assert explore([0.9], [], 0.5).error_rate is None
+    assert count_above_threshold([0.9], [], 0.5).error_rate is None
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +46,20 @@ def result(tmp_path_factory, phantoms):
     ]
     for i, path in enumerate(paths):
         study.add_sample(SampleRow(f"s{i:06d}", path))
-    return jobs.run(jobs.scan(study))
+    return jobs.run_job(jobs.scan_study(study))
 
 
 def test_at_the_rules_threshold_the_counts_are_the_rules(result):
     values = [result.value(s) for s in result.samples]
-    found = explore(values, result.null, result.threshold, reaching=reaching(result))
+    found = count_above_threshold(
+        values, result.null, result.threshold, reaching=is_threshold_inclusive(result)
+    )
     assert found.above == result.n_copies
     assert found.above >= 3
 
 
 def test_the_curve_ends_at_n_mem_and_starts_at_none(result):
-    found = curve(result)
+    found = compute_rarefaction_curve(result)
     assert found.n_mem[0] == 0
     assert found.n_mem[-1] == pytest.approx(result.n_mem)
     assert (found.sizes[0], found.sizes[-1]) == (0, result.n_synthetic)
@@ -90,17 +92,19 @@ def test_the_interval_holds_what_other_volumes_of_the_generator_would_have_shown
     for _ in range(200):
         drawn = random.multinomial(n, [*chances, 1 - chances.sum()])[:-1]
         hits = {f"t{i}": int(k) for i, k in enumerate(drawn) if k}
-        found = curve(result_of(result, hits, n))
+        found = compute_rarefaction_curve(result_of(result, hits, n))
         at = int(np.flatnonzero(found.sizes == half)[0])
-        assert found.n_mem[at] == pytest.approx(rarefaction(list(hits.values()), n, [half])[0])
+        assert found.n_mem[at] == pytest.approx(
+            compute_rarefaction(list(hits.values()), n, [half])[0]
+        )
         held += found.low[at] <= truth <= found.high[at]
     assert held / 200 > 0.9
 
 
 def test_without_called_volumes_there_is_no_copy(result):
     nothing = result_of(result, {}, 10)
-    assert not copies_of_each(nothing).any()
-    found = curve(nothing)
+    assert not count_scan_copies(nothing).any()
+    found = compute_rarefaction_curve(nothing)
     assert found.n_mem.tolist() == [0] * 11
     assert found.unseen.interval is None
-    assert curve(replace(nothing, threshold=None)).n_mem[-1] == 0
+    assert compute_rarefaction_curve(replace(nothing, threshold=None)).n_mem[-1] == 0

@@ -17,18 +17,18 @@ from napari_memscan.checkpoints.recipe import (
     SchedulerRecipe,
 )
 from napari_memscan.detection.membership.attacks import (
-    PIA,
-    PIAN,
-    Loss,
-    SecMI,
-    attacks_named,
-    noise_of,
+    LossAttack,
+    PIAAttack,
+    PIANAttack,
+    SecMIAttack,
+    draw_noise,
+    select_attacks,
 )
 from napari_memscan.detection.membership.inference import infer_membership
 from napari_memscan.detection.membership.noise import NoisePredictor, to_epsilon
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.jobs import run
+from napari_memscan.jobs import run_job
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
@@ -84,7 +84,7 @@ class ByHand:
     def loss(self, x, index, seed, t=200, draws=8):
         total = 0.0
         for draw in range(draws):
-            eps = noise_of(x.shape, seed, index, draw).double().numpy()
+            eps = draw_noise(x.shape, seed, index, draw).double().numpy()
             total += ((self.eps(self.noisy(x, eps, t), t) - eps) ** 2).sum()
         return -total / draws
 
@@ -113,7 +113,7 @@ def test_scores_are_the_formulas(generator, kind):
     for index, volume in enumerate(volumes(2)):
         with torch.inference_mode():
             latent = predictor.encode(volume)
-            scores = [a.score(predictor, latent, index) for a in attacks_named("all", 7)]
+            scores = [a.score(predictor, latent, index) for a in select_attacks("all", 7)]
         x = hand.latent(volume)
         np.testing.assert_allclose(latent.numpy(), x, rtol=1e-5, atol=1e-6)
         wanted = [hand.loss(x, index, 7), hand.secmi(x), hand.pia(x), hand.pia(x, True)]
@@ -139,7 +139,7 @@ def test_a_perfect_prediction_becomes_the_noise(kind):
 def test_noise_levels_and_velocity_are_those_of_monai(generator):
     from monai.networks.schedulers import DDIMScheduler, RFlowScheduler
 
-    x, eps = (noise_of((1, 3, 8, 8, 8), 0, i, 0) for i in range(2))
+    x, eps = (draw_noise((1, 3, 8, 8, 8), 0, i, 0) for i in range(2))
     t = torch.tensor([137])
     for kind in KINDS:
         predictor = predictor_of(generator, kind)
@@ -159,25 +159,25 @@ def test_noise_levels_and_velocity_are_those_of_monai(generator):
 
 def test_noise_depends_on_seed_volume_and_draw_only():
     shape = (1, 2, 4, 4, 4)
-    first = noise_of(shape, 1, 2, 3)
+    first = draw_noise(shape, 1, 2, 3)
     torch.manual_seed(99)
-    assert torch.equal(first, noise_of(shape, 1, 2, 3))
-    others = [noise_of(shape, *key) for key in ((2, 1, 3), (1, 3, 2), (1, 2, 4), (0, 2, 3))]
+    assert torch.equal(first, draw_noise(shape, 1, 2, 3))
+    others = [draw_noise(shape, *key) for key in ((2, 1, 3), (1, 3, 2), (1, 2, 4), (0, 2, 3))]
     assert all(abs(float((first * other).mean())) < 0.4 for other in others)
     assert float(first.std()) == pytest.approx(1, abs=0.2)
 
 
 def test_levels_are_scaled_to_the_model():
-    assert Loss().settings(1000)["t"] == 200
-    assert PIA().settings(300)["t"] == 60
-    assert SecMI().settings(300) == {"t": 30, "step": 3}
-    for attack in (Loss(), PIA(), PIAN(), SecMI()):
+    assert LossAttack().settings(1000)["t"] == 200
+    assert PIAAttack().settings(300)["t"] == 60
+    assert SecMIAttack().settings(300) == {"t": 30, "step": 3}
+    for attack in (LossAttack(), PIAAttack(), PIANAttack(), SecMIAttack()):
         with pytest.raises(BadInput, match="levels"):
             attack.settings(1)
     with pytest.raises(BadInput, match="too few for SecMI"):
-        SecMI().settings(2)
+        SecMIAttack().settings(2)
     with pytest.raises(BadInput, match="choose loss, secmi, pia or all"):
-        attacks_named("lira")
+        select_attacks("lira")
 
 
 # Latents
@@ -291,7 +291,7 @@ def test_each_volume_is_told_its_own_condition():
 
 
 def test_scores_are_of_the_condition_that_was_told(conditional_ldm, tmp_path):
-    everything, attacks = volumes(4), (PIA(),)
+    everything, attacks = volumes(4), (PIAAttack(),)
     predictor = NoisePredictor(LDMGenerator(conditional_ldm, "cpu").model)
     options = {"checkpoint_hash": "c", "cache": ArrayCache(tmp_path), "resamples": 20}
 
@@ -299,14 +299,14 @@ def test_scores_are_of_the_condition_that_was_told(conditional_ldm, tmp_path):
         job = infer_membership(
             everything[:2], everything[2:], predictor, attacks, conditions=names, **options
         )
-        result = run(job)
+        result = run_job(job)
         assert not any("the same for every volume" in w for w in result.warnings)
         return [*result.attacks[0].training, *result.attacks[0].validation]
 
     found = scores("left", "right", "right", "")
     with torch.inference_mode():
         expected = [
-            PIA().score(predictor.told(name), predictor.encode(volume), 0)
+            PIAAttack().score(predictor.told(name), predictor.encode(volume), 0)
             for name, volume in zip(("left", "right", "right", ""), everything, strict=True)
         ]
     assert found == pytest.approx(expected, rel=1e-5)
@@ -325,9 +325,12 @@ class Small(nn.Module):
         super().__init__()
         width = 256
         self.layers = nn.Sequential(
-            nn.Linear(64 + 16, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(64 + 16, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
             nn.Linear(width, 64),
-        )  # fmt: skip
+        )
 
     def forward(self, x, level):
         angle = level.float()[:, None] / 1000 * torch.pi * 2.0 ** torch.arange(-1, 7)
@@ -347,9 +350,12 @@ def overfitted():
         flow = kind == "velocity"
         schedule = FlowRecipe() if flow else SchedulerRecipe(prediction_type=kind)
         recipe = recipe_of(
-            shape, scale_factor=1.0, decoded_range=(-1.0, 1.0), scheduler=schedule,
+            shape,
+            scale_factor=1.0,
+            decoded_range=(-1.0, 1.0),
+            scheduler=schedule,
             sampler="rflow" if flow else "ddim",
-        )  # fmt: skip
+        )
         network = Small()
         optimiser = torch.optim.Adam(network.parameters(), 2e-3)
         for _ in range(600):
@@ -363,8 +369,10 @@ def overfitted():
                 noise = (t / 1000).reshape(-1, 1, 1, 1, 1)
                 signal = 1 - noise
             target = {
-                "epsilon": eps, "v_prediction": signal * eps - noise * x, "velocity": x - eps
-            }[kind]  # fmt: skip
+                "epsilon": eps,
+                "v_prediction": signal * eps - noise * x,
+                "velocity": x - eps,
+            }[kind]
             loss = ((network(signal * x + noise * eps, t) - target) ** 2).mean()
             optimiser.zero_grad()
             loss.backward()
@@ -376,7 +384,7 @@ def overfitted():
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "velocity"])
 def test_every_attack_tells_what_was_overfitted(overfitted, kind):
     training, others, predictors = overfitted
-    result = run(infer_membership(training, others, predictors[kind], attacks_named("all")))
+    result = run_job(infer_membership(training, others, predictors[kind], select_attacks("all")))
     # PIAN scales away how small e is, which is what training on few latents changes most. With a
     # velocity (v_prediction) its AUC was 0.60 to 1.00 over seeds, so nothing is promised of it.
     promised = result.attacks[:-1] if kind == "v_prediction" else result.attacks
@@ -393,8 +401,8 @@ def test_every_attack_tells_what_was_overfitted(overfitted, kind):
 
 def test_what_was_never_trained_on_is_not_told_apart(overfitted):
     _, others, predictors = overfitted
-    job = infer_membership(others[:6], others[6:], predictors["epsilon"], attacks_named("all"))
-    for found in run(job).attacks:
+    job = infer_membership(others[:6], others[6:], predictors["epsilon"], select_attacks("all"))
+    for found in run_job(job).attacks:
         assert found.separation.interval[0] < 0.5 < found.separation.interval[1]
         assert found.separation.p_value > 0.05
 
@@ -409,8 +417,8 @@ def infer(generator, n=3, m=3, **options):
 
 
 def test_result_says_all_that_it_depends_on(generator):
-    attacks = attacks_named("all", 4)
-    result = run(infer(generator, attacks=attacks, seed=4, resamples=60))
+    attacks = select_attacks("all", 4)
+    result = run_job(infer(generator, attacks=attacks, seed=4, resamples=60))
     value = json.loads(result.to_json())
     assert value == result.to_dict()
     assert [a["attack"] for a in value["attacks"]] == ["loss", "secmi", "pia", "pian"]
@@ -431,17 +439,17 @@ def test_result_says_all_that_it_depends_on(generator):
 
 
 def test_repeats_and_does_not_depend_on_what_stands_beside(generator):
-    attacks = (Loss(draws=2), PIA())
-    first = run(infer(generator, attacks=attacks, resamples=20))
+    attacks = (LossAttack(draws=2), PIAAttack())
+    first = run_job(infer(generator, attacks=attacks, resamples=20))
     torch.manual_seed(5)
-    assert run(infer(generator, attacks=attacks, resamples=20)) == first
-    only = run(infer(generator, attacks=attacks[1:], resamples=20))
+    assert run_job(infer(generator, attacks=attacks, resamples=20)) == first
+    only = run_job(infer(generator, attacks=attacks[1:], resamples=20))
     assert only.attacks[0] == first.attacks[1]
 
 
 def test_stopped_and_going_on_gives_the_same(generator, tmp_path):
-    attacks = (Loss(draws=2), SecMI(), PIA(), PIAN())
-    whole = run(infer(generator, n=2, m=2, attacks=attacks, resamples=20, checkpoint_hash="c"))
+    attacks = (LossAttack(draws=2), SecMIAttack(), PIAAttack(), PIANAttack())
+    whole = run_job(infer(generator, n=2, m=2, attacks=attacks, resamples=20, checkpoint_hash="c"))
     cache = ArrayCache(tmp_path)
     options = {
         "n": 2,
@@ -456,18 +464,18 @@ def test_stopped_and_going_on_gives_the_same(generator, tmp_path):
     job.close()
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     assert len(kept) == 2 * 5
-    assert run(infer(generator, **options)) == whole
+    assert run_job(infer(generator, **options)) == whole
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     assert len(after) == 4 * 5
     assert kept.items() <= after.items()
 
 
 def test_a_kept_score_is_of_its_checkpoint_and_volume(generator, tmp_path):
-    attacks, cache = attacks_named("pia"), ArrayCache(tmp_path)
-    run(infer(generator, attacks=attacks, checkpoint_hash="c", cache=cache, resamples=20))
+    attacks, cache = select_attacks("pia"), ArrayCache(tmp_path)
+    run_job(infer(generator, attacks=attacks, checkpoint_hash="c", cache=cache, resamples=20))
     n = len(list(tmp_path.rglob("*.npy")))
     assert n == 6 * 3
-    run(infer(generator, attacks=attacks, checkpoint_hash="d", cache=cache, resamples=20))
+    run_job(infer(generator, attacks=attacks, checkpoint_hash="d", cache=cache, resamples=20))
     assert len(list(tmp_path.rglob("*.npy"))) == 2 * n
 
 
@@ -487,45 +495,60 @@ class Unread:
 def test_known_scores_need_no_volume(generator, tmp_path):
     predictor, everything = NoisePredictor(generator.model), volumes(4)
     options = {
-        "attacks": attacks_named("loss"), "hashes": list("abcd"), "checkpoint_hash": "c",
-        "cache": ArrayCache(tmp_path), "resamples": 20,
-    }  # fmt: skip
-    first = run(infer_membership(everything[:2], everything[2:], predictor, **options))
-    assert run(infer_membership(Unread(2), Unread(2), predictor, **options)) == first
+        "attacks": select_attacks("loss"),
+        "hashes": list("abcd"),
+        "checkpoint_hash": "c",
+        "cache": ArrayCache(tmp_path),
+        "resamples": 20,
+    }
+    first = run_job(infer_membership(everything[:2], everything[2:], predictor, **options))
+    assert run_job(infer_membership(Unread(2), Unread(2), predictor, **options)) == first
 
 
 def test_bad_volumes(generator):
-    predictor, attacks = NoisePredictor(generator.model), attacks_named("pia")
+    predictor, attacks = NoisePredictor(generator.model), select_attacks("pia")
 
     def refused(match, training, validation, **options):
         with pytest.raises(BadInput, match=match):
-            run(infer_membership(training, validation, predictor, attacks, **options))
+            run_job(infer_membership(training, validation, predictor, attacks, **options))
 
     good = volumes(4)
     refused("training: 1 volumes; at least 2", good[:1], good[1:])
     refused("validation: 0 volumes", good, [])
-    refused("subject s1 is in training and in validation", good[:2], good[2:],
-            training_subjects=["s0", "s1"], validation_subjects=["s1", "s2"])  # fmt: skip
-    refused("validation: 1 subjects", good[:2], good[2:],
-            training_subjects=["s0", "s1"], validation_subjects=["s2", "s2"])  # fmt: skip
-    refused(r"validation\[1\] \(validation\) and training\[0\] \(training\) are the same",
-            good[:2], [good[3], good[0]])  # fmt: skip
+    refused(
+        "subject s1 is in training and in validation",
+        good[:2],
+        good[2:],
+        training_subjects=["s0", "s1"],
+        validation_subjects=["s1", "s2"],
+    )
+    refused(
+        "validation: 1 subjects",
+        good[:2],
+        good[2:],
+        training_subjects=["s0", "s1"],
+        validation_subjects=["s2", "s2"],
+    )
+    refused(
+        r"validation\[1\] \(validation\) and training\[0\] \(training\) are the same",
+        good[:2],
+        [good[3], good[0]],
+    )
     broken = good.copy()
     broken[1, 3, 3, 3] = np.nan
     refused(r"training\[1\]: holds NaN", broken[:2], broken[2:])
     broken[1] = 0.5
     refused("b: every voxel has the same value", broken[:2], broken[2:], training_paths=["a", "b"])
-    refused(r"shape \(16, 16, 8\), the model takes \(16, 16, 16\)",
-            good[:2, :, :, :8], good[2:])  # fmt: skip
+    refused(r"shape \(16, 16, 8\), the model takes \(16, 16, 16\)", good[:2, :, :, :8], good[2:])
     with pytest.raises(BadInput, match="no attack"):
-        run(infer_membership(good[:2], good[2:], predictor, []))
+        run_job(infer_membership(good[:2], good[2:], predictor, []))
 
 
 def test_twins_in_training_are_told(generator):
     good = volumes(5)
     training = [good[0], good[0], good[1]]
     predictor = NoisePredictor(generator.model)
-    result = run(infer_membership(training, good[2:], predictor, attacks_named("pia")))
+    result = run_job(infer_membership(training, good[2:], predictor, select_attacks("pia")))
     assert any("1 training volumes are identical" in w for w in result.warnings)
 
 
@@ -533,7 +556,7 @@ def test_splits_that_differ_without_the_denoiser_are_told(overfitted):
     _, others, predictors = overfitted
     dark = np.float32(0.5) + (others[6:] - np.float32(0.5)) / 4
     predictor = predictors["epsilon"]
-    result = run(infer_membership(others[:6], dark, predictor, attacks_named("loss")))
+    result = run_job(infer_membership(others[:6], dark, predictor, select_attacks("loss")))
     assert result.control.separation.auc == 1
     assert "differ without the denoiser" in result.warnings[0]
 
@@ -553,8 +576,8 @@ def test_denoisers_that_do_not_work():
 
     def result(value, name):
         predictor = NoisePredictor(LatentModel(recipe, Same(), Constant(value)))
-        job = infer_membership(everything[:2], everything[2:], predictor, attacks_named(name))
-        return run(job)
+        job = infer_membership(everything[:2], everything[2:], predictor, select_attacks(name))
+        return run_job(job)
 
     with pytest.raises(JobFailed, match="NaN or infinity at noise level 200"):
         result(float("nan"), "loss")

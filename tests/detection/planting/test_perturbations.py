@@ -11,8 +11,8 @@ from napari_memscan.detection.planting.perturbations import (
     KINDS,
     RANGES,
     Perturbation,
-    draw,
-    largest,
+    describe_largest,
+    draw_perturbation,
 )
 from napari_memscan.errors import BadInput
 
@@ -28,13 +28,13 @@ def volume() -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_keeps_shape_and_range_and_repeats(kind, volume):
-    perturbation = draw(kind, SHAPE, np.random.default_rng(1))
+    perturbation = draw_perturbation(kind, SHAPE, np.random.default_rng(1))
     result = perturbation.apply(volume)
     assert result.shape == SHAPE
     assert result.dtype == np.float32
     assert 0 <= result.min() <= result.max() <= 1
     assert np.array_equal(result, perturbation.apply(volume))
-    assert draw(kind, SHAPE, np.random.default_rng(1)) == perturbation
+    assert draw_perturbation(kind, SHAPE, np.random.default_rng(1)) == perturbation
     assert np.array_equal(result, volume) == (kind == "unchanged")
 
 
@@ -54,12 +54,12 @@ def test_its_pose_leads_from_the_result_to_the_volume(volume, spacing):
 
 def test_a_flip_alone_turns_at_least_one_axis(volume):
     for seed in range(20):
-        assert any(draw("flip", SHAPE, np.random.default_rng(seed)).flips)
+        assert any(draw_perturbation("flip", SHAPE, np.random.default_rng(seed)).flips)
 
 
 def test_numbers_of_one_part_do_not_depend_on_the_others():
-    alone = draw("rotation", SHAPE, np.random.default_rng(3))
-    together = draw("all at once", SHAPE, np.random.default_rng(3))
+    alone = draw_perturbation("rotation", SHAPE, np.random.default_rng(3))
+    together = draw_perturbation("all at once", SHAPE, np.random.default_rng(3))
     assert alone.rotation == together.rotation
 
 
@@ -78,7 +78,7 @@ def test_the_elastic_field_is_as_large_as_stated_and_moves_nothing_as_a_whole():
 
 def test_near_duplicates_are_further_away_than_copies(volume):
     def nearness(kind: str) -> float:
-        changed = draw(kind, SHAPE, np.random.default_rng(5)).apply(volume)
+        changed = draw_perturbation(kind, SHAPE, np.random.default_rng(5)).apply(volume)
         return np.corrcoef(changed.ravel(), volume.ravel())[0, 1]
 
     assert nearness("registered near-duplicate") < nearness("registered copy")
@@ -86,7 +86,7 @@ def test_near_duplicates_are_further_away_than_copies(volume):
 
 def test_what_does_not_fit_is_refused(volume):
     with pytest.raises(BadInput, match="one of unchanged"):
-        draw("melted", SHAPE, np.random.default_rng(0))
+        draw_perturbation("melted", SHAPE, np.random.default_rng(0))
     with pytest.raises(BadInput, match="one shape"):
         Perturbation((4, 4, 4)).apply(volume)
     assert "all at once" in COPY_KINDS
@@ -94,15 +94,17 @@ def test_what_does_not_fit_is_refused(volume):
 
 def test_a_strength_multiplies_what_is_done():
     for kind in RANGES:
-        usual = draw(kind, SHAPE, np.random.default_rng(3))
-        twice = draw(kind, SHAPE, np.random.default_rng(3), 2)
-        assert usual == draw(kind, SHAPE, np.random.default_rng(3), 1)
+        usual = draw_perturbation(kind, SHAPE, np.random.default_rng(3))
+        twice = draw_perturbation(kind, SHAPE, np.random.default_rng(3), 2)
+        assert usual == draw_perturbation(kind, SHAPE, np.random.default_rng(3), 1)
         assert usual != twice, kind
-    turned = [draw("rotation", SHAPE, np.random.default_rng(3), s).rotation for s in (1, 2)]
+    turned = [
+        draw_perturbation("rotation", SHAPE, np.random.default_rng(3), s).rotation for s in (1, 2)
+    ]
     assert turned[1] == pytest.approx(np.multiply(turned[0], 2))
-    zoomed = [draw("zoom", SHAPE, np.random.default_rng(3), s).zoom for s in (1, 2)]
+    zoomed = [draw_perturbation("zoom", SHAPE, np.random.default_rng(3), s).zoom for s in (1, 2)]
     assert zoomed[1] - 1 == pytest.approx(2 * (zoomed[0] - 1))
-    assert largest("rotation", 2) == "up to 20 degrees an axis"
-    assert largest("gamma", 2) == "up to 2.0"
+    assert describe_largest("rotation", 2) == "up to 20 degrees an axis"
+    assert describe_largest("gamma", 2) == "up to 2.0"
     with pytest.raises(BadInput, match="strength 5"):
-        draw("zoom", SHAPE, np.random.default_rng(3), 5)
+        draw_perturbation("zoom", SHAPE, np.random.default_rng(3), 5)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from napari_memscan.detection.planting.plants import plant
+from napari_memscan.detection.planting.plants import draw_planted_volumes
 
 SHAPE = (16, 16, 16)
 NAMES = [f"volume {i}" for i in range(30)]
 
 
 def planted(names, n=8, seed=1):
-    plants = plant(["rotation"], n, range(len(names)), SHAPE, (seed, 1), names=names)
+    plants = draw_planted_volumes(["rotation"], n, range(len(names)), SHAPE, (seed, 1), names=names)
     return [(names[one.source], one.perturbation) for one in plants]
 
 
@@ -29,6 +29,6 @@ def test_one_source_more_replaces_one_plant_by_its_own_or_none():
 
 def test_nobody_is_taken_twice_before_all_were_and_never_in_the_same_way():
     names = [*NAMES[:3], NAMES[0]]  # two files of one content
-    plants = plant(["rotation"], 9, range(4), SHAPE, (1, 1), names=names)
+    plants = draw_planted_volumes(["rotation"], 9, range(4), SHAPE, (1, 1), names=names)
     assert sorted(one.source for one in plants[:4]) == [0, 1, 2, 3]
     assert len({one.perturbation for one in plants}) == 9

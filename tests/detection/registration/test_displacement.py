@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from napari_memscan.detection.registration.displacement import mean_displacement
+from napari_memscan.detection.registration.displacement import compute_mean_displacement
 from napari_memscan.detection.registration.local_statistics import LocalStatistics
 
 SHAPE = (24, 26, 22)
@@ -24,7 +24,7 @@ def moved(one, other, spacing=(1.0, 1.0, 1.0)):
     everywhere = np.ones(SHAPE, bool)
     sigma = [2.0] * 3
     near = LocalStatistics(one, other, everywhere, sigma)
-    return mean_displacement(one, other, near, INSIDE, spacing, 0.001)
+    return compute_mean_displacement(one, other, near, INSIDE, spacing, 0.001)
 
 
 @pytest.mark.parametrize("voxels", [0.25, 0.5])
@@ -68,4 +68,7 @@ def test_what_is_flat_has_not_moved():
     one = texture()
     thin = np.repeat(one[:, :, :1], 1, axis=2)
     near = LocalStatistics(thin, thin, np.ones(thin.shape, bool), [2.0] * 3)
-    assert mean_displacement(thin, thin, near, np.ones(thin.shape, bool), (1, 1, 1), 0.001) < 1e-6
+    assert (
+        compute_mean_displacement(thin, thin, near, np.ones(thin.shape, bool), (1, 1, 1), 0.001)
+        < 1e-6
+    )

@@ -3,10 +3,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_memscan.detection.registration.local_statistics import (
+    CroppedVolume,
     LocalStatistics,
-    Part,
-    matching,
-    resampled,
+    fit_intensity_match,
+    resample_volume,
 )
 
 SHAPE = (16, 18, 20)
@@ -22,17 +22,17 @@ def volume():
 def test_a_flip_and_whole_shift_are_exact(volume):
     pose = np.diag([1.0, -1.0, 1.0, 1.0])
     pose[2, 3] = 2 * 3.0
-    moved, covered = resampled(volume, pose, (1.0, 2.0, 3.0))
+    moved, covered = resample_volume(volume, pose, (1.0, 2.0, 3.0))
     assert covered[:, :, :-2].all()
     assert not covered[:, :, -2:].any()
     assert np.allclose(moved[:, :, :-2], volume[:, ::-1, 2:], atol=1e-6)
 
 
 def test_a_margin_and_another_voxel_size(volume):
-    _, covered = resampled(volume, np.eye(4), (1, 1, 1), margin=2)
+    _, covered = resample_volume(volume, np.eye(4), (1, 1, 1), margin=2)
     assert covered[2:-2, 2:-2, 2:-2].all()
     assert covered.sum() == 12 * 14 * 16
-    moved, covered = resampled(volume, np.eye(4), (1, 1, 1), (32, 36, 40), own=(2, 2, 2))
+    moved, covered = resample_volume(volume, np.eye(4), (1, 1, 1), (32, 36, 40), own=(2, 2, 2))
     assert covered[1:-1, 1:-1, 1:-1].all()
     assert moved[::2, ::2, ::2][1:].mean() == pytest.approx(volume[1:].mean(), abs=0.01)
 
@@ -67,16 +67,16 @@ def test_structural_similarity_is_one_after_intensities_are_matched(volume):
 def test_intensities_are_matched_where_most_agree(volume):
     target = 0.1 + 0.6 * volume
     target[:2] = 1.0
-    gain, offset = matching(volume, target)
+    gain, offset = fit_intensity_match(volume, target)
     assert gain == pytest.approx(0.6, abs=1e-3)
     assert offset == pytest.approx(0.1, abs=1e-3)
-    assert matching(np.ones(20), np.arange(20.0)) == (1.0, 0.0)
-    gain, _ = matching(volume, 1 - volume)
+    assert fit_intensity_match(np.ones(20), np.arange(20.0)) == (1.0, 0.0)
+    gain, _ = fit_intensity_match(volume, 1 - volume)
     assert gain > 0
 
 
 def test_padding_is_no_part_of_a_volume(volume):
     padded = np.pad(volume, ((3, 1), (0, 0), (0, 4)), constant_values=0.25)
-    part = Part.of(padded, (2.0, 1.0, 1.0))
+    part = CroppedVolume.of(padded, (2.0, 1.0, 1.0))
     assert np.array_equal(part.data, volume)
     assert part.place[:3, 3].tolist() == [2.0, 0.0, -2.0]

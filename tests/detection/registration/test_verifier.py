@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_memscan.demo.phantoms import phantom
+from napari_memscan.demo.phantoms import draw_phantom
 from napari_memscan.detection.planting.perturbations import (
     COPY_KINDS,
     NEAR_KINDS,
     Perturbation,
-    draw,
+    draw_perturbation,
 )
 from napari_memscan.detection.registration import verifier as verification
-from napari_memscan.detection.registration.verifier import Evidence, Verifier
+from napari_memscan.detection.registration.verifier import PairEvidence, Verifier
 from napari_memscan.errors import BadInput
 
 SHAPE = (32, 36, 32)
@@ -18,7 +18,7 @@ START = [np.eye(4)]
 
 
 def unit(seed, shape=SHAPE):
-    return np.clip((phantom((11, seed), shape).data + 300) / 1200, 0, 1).astype(np.float32)
+    return np.clip((draw_phantom((11, seed), shape).data + 300) / 1200, 0, 1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_known_pose_is_recovered(volumes):
 
 @pytest.mark.parametrize("kind", [*COPY_KINDS, *NEAR_KINDS])
 def test_a_perturbed_volume_is_nearer_to_its_source_than_to_any_other(volumes, kind):
-    changed = draw(kind, SHAPE, np.random.default_rng(5))
+    changed = draw_perturbation(kind, SHAPE, np.random.default_rng(5))
     query = changed.apply(volumes[0])
     verifier, starts = Verifier(), [near(changed.pose())]
     own, *others = [verifier.verify(query, v, starts).score for v in volumes]
@@ -73,7 +73,7 @@ def test_a_perturbed_volume_is_nearer_to_its_source_than_to_any_other(volumes, k
 def test_a_near_duplicate_scores_between_a_copy_and_another_volume(volumes):
     verifier, start = Verifier(), [np.eye(4)]
     copied, deformed = (
-        draw(kind, SHAPE, np.random.default_rng(8)).apply(volumes[1])
+        draw_perturbation(kind, SHAPE, np.random.default_rng(8)).apply(volumes[1])
         for kind in ("registered copy", "registered near-duplicate")
     )
     scores = [
@@ -136,7 +136,7 @@ def test_aligned_difference_and_map_show_where_they_overlap(volumes):
     verifier = Verifier()
     seen = [
         part(query, volumes[0], changed.pose())
-        for part in (verifier.aligned, verifier.difference, verifier.similarity_map)
+        for part in (verifier.align, verifier.difference, verifier.similarity_map)
     ]
     for one in seen:
         assert one.shape == SHAPE
@@ -160,7 +160,7 @@ def test_the_map_shows_where_something_was_changed(volumes):
 
 def test_evidence_is_kept_as_an_array(volumes):
     found = Verifier().verify(volumes[0], volumes[1], START)
-    again = Evidence.from_array(found.to_array())
+    again = PairEvidence.from_array(found.to_array())
     assert again.to_array().tobytes() == found.to_array().tobytes()
     assert again.model == found.model
     assert np.array_equal(again.transform, found.transform)
@@ -168,9 +168,13 @@ def test_evidence_is_kept_as_an_array(volumes):
 
 def test_every_setting_is_part_of_the_hash(monkeypatch):
     settings = [
-        {}, {"spacing": (1, 1, 2)}, {"window": 1.5}, {"smooth": 0.0}, {"floor": 0.01},
+        {},
+        {"spacing": (1, 1, 2)},
+        {"window": 1.5},
+        {"smooth": 0.0},
+        {"floor": 0.01},
         {"least_overlap": 0.3},
-    ]  # fmt: skip
+    ]
     hashes = [Verifier(**one).hash for one in settings]
     monkeypatch.setattr(verification, "VERSION", -1)
     assert len({*hashes, Verifier().hash}) == len(settings) + 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from napari_memscan.demo.phantoms import HU_WINDOW, phantom
-from napari_memscan.detection.planting.perturbations import KINDS, Perturbation, draw
+from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
+from napari_memscan.detection.planting.perturbations import KINDS, Perturbation, draw_perturbation
 from napari_memscan.detection.retrieval.correlator import Correlator
 from napari_memscan.errors import BadInput
 
@@ -18,7 +18,7 @@ N = 12
 @pytest.fixture(scope="module")
 def training():
     low, high = HU_WINDOW
-    volumes = [(phantom((41, i), SHAPE).data - low) / (high - low) for i in range(N)]
+    volumes = [(draw_phantom((41, i), SHAPE).data - low) / (high - low) for i in range(N)]
     return np.clip(np.stack(volumes), 0, 1).astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def as_rows(found):
 def test_the_source_comes_first(training, correlator, kind):
     random = np.random.default_rng(5)
     for source in (2, 9):
-        query = draw(kind, SHAPE, random).apply(training[source])
+        query = draw_perturbation(kind, SHAPE, random).apply(training[source])
         found = correlator.search(query, k=3)
         assert found[0].index == source
         assert len(found) == 3
@@ -121,7 +121,7 @@ def test_excluded_are_never_proposed_even_if_included(training, correlator):
 
 
 def test_same_answer_whatever_was_asked_before_or_beside(training, correlator):
-    query = draw("all at once", SHAPE, np.random.default_rng(1)).apply(training[7])
+    query = draw_perturbation("all at once", SHAPE, np.random.default_rng(1)).apply(training[7])
     first = as_rows(correlator.search(query, k=5))
     correlator.search(training[1], k=1, exclude=[7])
     assert as_rows(correlator.search(query, k=5)) == first

@@ -96,10 +96,12 @@ def test_equal_rows_far_apart_in_the_matrix_tie():
 
 
 def test_messages_name_the_volume_where_they_can():
-    from napari_memscan.detection.retrieval.neighbours import standardised
+    from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 
     with pytest.raises(BadInput, match=r"validation vector 1 \(b.nii\) has the same value"):
-        standardised(np.array([[1, 2], [3, 3]], np.float32), "validation", ["a.nii", "b.nii"])
+        standardise_vectors(
+            np.array([[1, 2], [3, 3]], np.float32), "validation", ["a.nii", "b.nii"]
+        )
 
 
 def test_neighbours_in_a_tight_crowd_are_exact():
@@ -148,13 +150,13 @@ def test_training_vectors_in_order_of_similarity_are_found():
 
 
 def test_a_vector_is_standardised_alike_in_any_row():
-    from napari_memscan.detection.retrieval.neighbours import standardised
+    from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 
     vectors = np.random.default_rng(1).normal(size=(3000, 131)).astype(np.float32)
-    whole = standardised(vectors)
+    whole = standardise_vectors(vectors)
     assert all(
-        standardised(vectors[i : i + 1]).tobytes() == whole[i].tobytes() for i in range(3000)
+        standardise_vectors(vectors[i : i + 1]).tobytes() == whole[i].tobytes() for i in range(3000)
     )
     vectors[2500] = 4
     with pytest.raises(BadInput, match="vector 2500 has the same value"):
-        standardised(vectors)
+        standardise_vectors(vectors)

@@ -3,7 +3,12 @@
 import pytest
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from napari_memscan.detection.statistics.differences import HOLDS, NOT, UNTOLD, Difference
+from napari_memscan.detection.statistics.differences import (
+    DOES_NOT_HOLD,
+    HOLDS,
+    INCONCLUSIVE,
+    ProportionDifference,
+)
 from napari_memscan.errors import BadInput
 
 
@@ -13,39 +18,41 @@ from napari_memscan.errors import BadInput
 def test_the_interval_is_newcombes(counts):
     k1, n1, k2, n2 = counts
     expected = confint_proportions_2indep(k2, n2, k1, n1, method="newcomb", compare="diff")
-    assert Difference(*counts).interval == pytest.approx(expected, abs=1e-9)
+    assert ProportionDifference(*counts).interval == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_published_example():
     # Newcombe 1998, table II, contrast (a): 56/70 - 48/80, method 10.
-    assert Difference(48, 80, 56, 70).interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert ProportionDifference(48, 80, 56, 70).interval == pytest.approx(
+        (0.0524, 0.3339), abs=5e-5
+    )
 
 
 @pytest.mark.parametrize(
     ("counts", "expected", "answer"),
     [
         ((2, 64, 40, 64), "raises", HOLDS),
-        ((2, 64, 40, 64), "lowers", NOT),
+        ((2, 64, 40, 64), "lowers", DOES_NOT_HOLD),
         ((40, 64, 2, 64), "lowers", HOLDS),
-        ((40, 64, 2, 64), "raises", NOT),
-        ((2, 8, 4, 8), "raises", UNTOLD),
-        ((0, 8, 0, 8), "lowers", UNTOLD),
+        ((40, 64, 2, 64), "raises", DOES_NOT_HOLD),
+        ((2, 8, 4, 8), "raises", INCONCLUSIVE),
+        ((0, 8, 0, 8), "lowers", INCONCLUSIVE),
     ],
 )
 def test_an_answer_needs_an_interval_without_zero(counts, expected, answer):
-    assert Difference(*counts).answer(expected) == answer
+    assert ProportionDifference(*counts).answer(expected) == answer
 
 
 def test_a_difference_that_chance_in_training_makes_is_none():
-    found = Difference(2, 64, 40, 64)
+    found = ProportionDifference(2, 64, 40, 64)
     assert found.answer("raises", spread=0.5) == HOLDS
-    assert found.answer("raises", spread=0.6) == UNTOLD
+    assert found.answer("raises", spread=0.6) == INCONCLUSIVE
 
 
 def test_what_is_no_share_is_refused():
     with pytest.raises(BadInput, match="from 0 to their number"):
-        Difference(3, 2, 0, 1)
+        ProportionDifference(3, 2, 0, 1)
     with pytest.raises(BadInput, match="share of nothing"):
-        Difference(0, 0, 0, 1)
+        ProportionDifference(0, 0, 0, 1)
     with pytest.raises(BadInput, match="raises or lowers"):
-        Difference(0, 1, 0, 1).answer("changes")
+        ProportionDifference(0, 1, 0, 1).answer("changes")

@@ -9,7 +9,7 @@ import pytest
 
 from napari_memscan.detection.detector import CopyDetector
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.detection.statistics.equality import all_equal, equal_rows
+from napari_memscan.detection.statistics.equality import are_all_equal, find_equal_rows
 from napari_memscan.errors import BadInput
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0" * 16)
@@ -56,24 +56,26 @@ def test_what_differs_in_single_precision_is_not_equal():
     row = vectors(1, 0)[0]
     other = row.copy()
     other[0] += 1e-3
-    assert not all_equal(np.stack([row, other]))
-    assert all_equal(np.stack([row, row, row * 3 + 1]))
-    assert not all_equal(np.stack([row, row, other]))
+    assert not are_all_equal(np.stack([row, other]))
+    assert are_all_equal(np.stack([row, row, row * 3 + 1]))
+    assert not are_all_equal(np.stack([row, row, other]))
 
 
 def test_training_volumes_that_are_there_twice_are_named_and_counted():
     training = vectors(30, 1)
     training[[4, 9]] = training[2]
     training[7] = training[6]
-    assert equal_rows(training, [str(i) for i in range(30)]) == [["2", "4", "9"], ["6", "7"]]
-    (told,) = [w for w in scanned(training, vectors(25, 2), vectors(10, 3)).warnings
-               if "very vector" in w]  # fmt: skip
+    assert find_equal_rows(training, [str(i) for i in range(30)]) == [["2", "4", "9"], ["6", "7"]]
+    (told,) = [
+        w for w in scanned(training, vectors(25, 2), vectors(10, 3)).warnings if "very vector" in w
+    ]
     assert told.startswith("3 of 30 training volumes have")
     assert "training[2] = training[4] = training[9]; training[6] = training[7]." in told
     assert "and others" not in told
     training[12:20] = training[11]
-    (told,) = [w for w in scanned(training, vectors(25, 2), vectors(10, 3)).warnings
-               if "very vector" in w]  # fmt: skip
+    (told,) = [
+        w for w in scanned(training, vectors(25, 2), vectors(10, 3)).warnings if "very vector" in w
+    ]
     assert told.startswith("11 of 30")
     assert "training[13] and others" in told
 

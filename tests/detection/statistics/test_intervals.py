@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from napari_memscan.detection.statistics.intervals import (
-    auc,
-    auc_interval,
     bootstrap_over_subjects,
     clopper_pearson,
+    compute_auc,
+    compute_auc_interval,
     rogan_gladen,
     rule_of_three,
 )
@@ -75,17 +75,17 @@ def test_a_true_share_that_cannot_be_worked_out(numbers, message):
 
 
 def test_auc_counts_pairs():
-    assert auc([1, 2, 3], [3, 4]) == pytest.approx((5 + 0.5) / 6)
-    assert auc([1, 2], [0.0]) == 0
+    assert compute_auc([1, 2, 3], [3, 4]) == pytest.approx((5 + 0.5) / 6)
+    assert compute_auc([1, 2], [0.0]) == 0
 
 
 def test_auc_interval_is_not_empty_where_classes_separate():
-    low, high = auc_interval(1.0, 10, 10)
+    low, high = compute_auc_interval(1.0, 10, 10)
     assert 0.7 < low < 0.9
     assert high == 1
-    mirrored = auc_interval(0.0, 10, 10)
+    mirrored = compute_auc_interval(0.0, 10, 10)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-6)
-    assert auc_interval(1.0, 1000, 1000)[0] > 0.99
+    assert compute_auc_interval(1.0, 1000, 1000)[0] > 0.99
 
 
 def test_auc_interval_covers():
@@ -93,8 +93,8 @@ def test_auc_interval_covers():
     random = np.random.default_rng(3)
     covered = 0
     for _ in range(400):
-        area = auc(random.normal(size=15), random.normal(1, 1, size=25))
-        low, high = auc_interval(area, 15, 25)
+        area = compute_auc(random.normal(size=15), random.normal(1, 1, size=25))
+        low, high = compute_auc_interval(area, 15, 25)
         covered += low <= 0.7602 <= high
     assert covered / 400 > 0.92
 
@@ -102,7 +102,7 @@ def test_auc_interval_covers():
 @pytest.mark.parametrize("area", [-0.1, 1.1, float("nan")])
 def test_an_impossible_area_is_named(area):
     with pytest.raises(BadInput, match="no area"):
-        auc_interval(area, 10, 10)
+        compute_auc_interval(area, 10, 10)
 
 
 def test_bootstrap_draws_subjects_and_not_volumes():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_memscan.detection.statistics.proportions import BinaryRates, Rate, confusion
+from napari_memscan.detection.statistics.proportions import (
+    ConfusionMatrix,
+    Proportion,
+    compute_confusion,
+)
 from napari_memscan.errors import BadInput
 
 # TP FN FP TN; sensitivity, specificity, precision, accuracy (research: labels of the authors'
@@ -29,7 +33,7 @@ def annotated(tp, fn, fp, tn):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_published_rates(setting):
     counts, expected = SETTINGS[setting]
-    rates = confusion(*annotated(*counts))
+    rates = compute_confusion(*annotated(*counts))
     assert (rates.tp, rates.fn, rates.fp, rates.tn) == counts
     found = [r.value for r in (rates.sensitivity, rates.specificity, rates.precision)]
     assert [*found, rates.accuracy.value] == pytest.approx(list(expected), abs=6e-4)
@@ -43,7 +47,7 @@ def test_published_rates(setting):
     ],
 )
 def test_published_intervals(setting, sensitivity, specificity, macro_f1):
-    rates = BinaryRates(*SETTINGS[setting][0])
+    rates = ConfusionMatrix(*SETTINGS[setting][0])
     assert rates.sensitivity.interval == pytest.approx(sensitivity, abs=6e-4)
     assert rates.specificity.interval == pytest.approx(specificity, abs=6e-4)
     assert rates.macro_f1 == pytest.approx(macro_f1, abs=0.006)
@@ -51,27 +55,27 @@ def test_published_intervals(setting, sensitivity, specificity, macro_f1):
 
 def test_labels_and_predictions_must_not_be_swapped():
     labels, predictions = annotated(34, 2, 6, 58)
-    right, swapped = confusion(labels, predictions), confusion(predictions, labels)
+    right, swapped = compute_confusion(labels, predictions), compute_confusion(predictions, labels)
     assert swapped.sensitivity == right.precision
     assert swapped.precision == right.sensitivity
 
 
 def test_a_rate_of_nothing_is_not_known():
-    rates = confusion([0, 0, 0], [0, 1, 0])
-    assert rates.sensitivity == Rate(0, 0)
+    rates = compute_confusion([0, 0, 0], [0, 1, 0])
+    assert rates.sensitivity == Proportion(0, 0)
     assert rates.sensitivity.value is None
     assert rates.sensitivity.interval == (0, 1)
     assert "not known" in str(rates.sensitivity)
-    assert confusion([0, 0], [0, 0]).macro_f1 is None
-    assert str(BinaryRates(34, 2, 6, 58).sensitivity) == "0.944 (0.813 to 0.993; 34 of 36)"
+    assert compute_confusion([0, 0], [0, 0]).macro_f1 is None
+    assert str(ConfusionMatrix(34, 2, 6, 58).sensitivity) == "0.944 (0.813 to 0.993; 34 of 36)"
 
 
 def test_what_cannot_be_counted_is_named():
     with pytest.raises(BadInput, match="no labels"):
-        confusion([], [])
+        compute_confusion([], [])
     with pytest.raises(BadInput, match=r"predictions have shape \(1,\)"):
-        confusion([True, False], [True])
+        compute_confusion([True, False], [True])
     with pytest.raises(BadInput, match="other values"):
-        confusion([0.5, 1], [0, 1])
+        compute_confusion([0.5, 1], [0, 1])
     with pytest.raises(BadInput, match="below 0"):
-        BinaryRates(1, 2, -1, 0)
+        ConfusionMatrix(1, 2, -1, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from napari_memscan.detection.statistics.roc import newcombe, separation
+from napari_memscan.detection.statistics.roc import analyse_roc, compute_newcombe_interval
 from napari_memscan.errors import BadInput
 
 
@@ -17,7 +17,7 @@ def drawn(n, m, shift, ties=False, seed=0):
 @pytest.mark.parametrize("ties", [False, True])
 def test_as_scikit_learn(ties):
     training, validation = drawn(150, 120, 1.0, ties)
-    found = separation(training, validation, resamples=200)
+    found = analyse_roc(training, validation, resamples=200)
     truth = np.r_[np.ones(150), np.zeros(120)]
     scores = np.r_[training, validation]
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
@@ -31,7 +31,7 @@ def test_as_scikit_learn(ties):
 
 
 def test_by_hand():
-    found = separation([4, 3, 1], [2, 1], resamples=50)
+    found = analyse_roc([4, 3, 1], [2, 1], resamples=50)
     # Of 6 pairs: 4 and 3 beat both, 1 loses one and ties one.
     assert found.auc == pytest.approx(4.5 / 6)
     # Above 2: 2 of 3 training, 0 of 2 validation.
@@ -44,8 +44,8 @@ def test_by_hand():
 
 def test_no_power_is_decided_by_subjects_not_volumes():
     training, validation = drawn(200, 200, 1)
-    alone = separation(training, validation, resamples=20)
-    shared = separation(training, validation, None, np.arange(200) // 4, resamples=20)
+    alone = analyse_roc(training, validation, resamples=20)
+    shared = analyse_roc(training, validation, None, np.arange(200) // 4, resamples=20)
     assert alone.rates[0].tpr is not None
     assert shared.rates[0].tpr is None
     assert "n = 50" in shared.rates[0].reason
@@ -55,18 +55,18 @@ def test_interval_is_wider_where_subjects_have_many_volumes():
     random = np.random.default_rng(3)
     subjects = np.repeat(np.arange(10), 12)
     offsets = random.normal(0, 1, (2, 10))[:, subjects] + random.normal(0, 0.1, (2, 120))
-    alone = separation(*offsets, resamples=400)
-    shared = separation(*offsets, subjects, subjects + 100, resamples=400)
+    alone = analyse_roc(*offsets, resamples=400)
+    shared = analyse_roc(*offsets, subjects, subjects + 100, resamples=400)
     assert shared.auc == alone.auc
     assert np.diff(shared.interval) > 2 * np.diff(alone.interval)
 
 
 def test_perfect_separation_keeps_a_width_and_its_mirror():
-    found = separation([5, 6, 7, 8], [1, 2, 3], resamples=100)
+    found = analyse_roc([5, 6, 7, 8], [1, 2, 3], resamples=100)
     assert found.auc == 1
     assert found.interval[1] == 1
     assert 0.3 < found.interval[0] < 0.8
-    mirror = separation([1, 2, 3], [5, 6, 7, 8], resamples=100)
+    mirror = analyse_roc([1, 2, 3], [5, 6, 7, 8], resamples=100)
     assert mirror.auc == 0
     assert mirror.interval == pytest.approx((0, 1 - found.interval[0]))
     assert mirror.success_rate == 0.5
@@ -75,17 +75,17 @@ def test_perfect_separation_keeps_a_width_and_its_mirror():
 @pytest.mark.parametrize("auc", [0.0, 0.3, 0.5, 0.81, 1.0])
 def test_score_interval_solves_its_equation(auc):
     n, m, z = 12, 9, 1.959963984540054
-    low, high = newcombe(auc, n, m)
+    low, high = compute_newcombe_interval(auc, n, m)
     assert low <= auc <= high
     for theta in {low, high} - {auc}:
         shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
         variance = theta * (1 - theta) * (1 + (10.5 - 1) * shape) / (n * m)
         assert abs(auc - theta) == pytest.approx(z * variance**0.5, rel=1e-6)
-    assert newcombe(1 - auc, n, m) == pytest.approx((1 - high, 1 - low), abs=1e-6)
+    assert compute_newcombe_interval(1 - auc, n, m) == pytest.approx((1 - high, 1 - low), abs=1e-6)
 
 
 def test_under_the_null_p_is_uniform_and_intervals_cover():
-    found = [separation(*drawn(25, 20, 0, seed=s), seed=s, resamples=200) for s in range(60)]
+    found = [analyse_roc(*drawn(25, 20, 0, seed=s), seed=s, resamples=200) for s in range(60)]
     covered = sum(f.interval[0] <= 0.5 <= f.interval[1] for f in found)
     assert covered >= 54
     p = np.array([f.p_value for f in found])
@@ -98,18 +98,18 @@ def test_under_the_null_p_is_uniform_and_intervals_cover():
 
 
 def test_a_strong_difference_is_significant_and_numbers_repeat():
-    first = separation(*drawn(40, 40, 2), seed=5, resamples=500)
+    first = analyse_roc(*drawn(40, 40, 2), seed=5, resamples=500)
     assert first.p_value == pytest.approx(1 / 501)
-    assert first == separation(*drawn(40, 40, 2), seed=5, resamples=500)
-    assert first != separation(*drawn(40, 40, 2), seed=6, resamples=500)
+    assert first == analyse_roc(*drawn(40, 40, 2), seed=5, resamples=500)
+    assert first != analyse_roc(*drawn(40, 40, 2), seed=6, resamples=500)
 
 
 def test_bad_input():
     with pytest.raises(BadInput, match="validation: 1 subjects"):
-        separation([1, 2], [1])
+        analyse_roc([1, 2], [1])
     with pytest.raises(BadInput, match="training: 1 subjects"):
-        separation([1, 2], [1, 2], ["a", "a"])
+        analyse_roc([1, 2], [1, 2], ["a", "a"])
     with pytest.raises(BadInput, match=r"training\[1\].*not finite"):
-        separation([1, np.nan], [1, 2])
+        analyse_roc([1, np.nan], [1, 2])
     with pytest.raises(BadInput, match="2 scores, but 1 subjects"):
-        separation([1, 2], [1, 2], ["a"])
+        analyse_roc([1, 2], [1, 2], ["a"])

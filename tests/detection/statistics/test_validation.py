@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from napari_memscan.detection.statistics.validation import (
-    checked_flags,
-    checked_scores,
-    nearest_of_each_subject,
-    subject_numbers,
+    check_flags,
+    check_scores,
+    number_subjects,
+    select_nearest_per_subject,
 )
 from napari_memscan.errors import BadInput
 
@@ -27,25 +27,25 @@ from napari_memscan.errors import BadInput
 )
 def test_bad_scores_are_named(values, message):
     with pytest.raises(BadInput, match=message):
-        checked_scores(values, "planted", 2)
+        check_scores(values, "planted", 2)
 
 
 def test_flags_are_yes_or_no():
-    assert checked_flags([1, 0, 1], "labels").tolist() == [True, False, True]
+    assert check_flags([1, 0, 1], "labels").tolist() == [True, False, True]
     with pytest.raises(BadInput, match="labels hold other values"):
-        checked_flags([0, 2], "labels")
+        check_flags([0, 2], "labels")
     with pytest.raises(BadInput, match=r"labels have shape \(2,\); \(3,\)"):
-        checked_flags([True, False], "labels", 3)
+        check_flags([True, False], "labels", 3)
 
 
 def test_volumes_without_a_subject_are_subjects_of_their_own():
-    assert subject_numbers(["b", "", "a", "b", ""], 5).tolist() == [0, 1, 2, 0, 3]
-    assert subject_numbers(None, 3).tolist() == [0, 1, 2]
+    assert number_subjects(["b", "", "a", "b", ""], 5).tolist() == [0, 1, 2, 0, 3]
+    assert number_subjects(None, 3).tolist() == [0, 1, 2]
     with pytest.raises(BadInput, match="2 subjects for 3 volumes"):
-        subject_numbers(["a", "b"], 3)
+        number_subjects(["a", "b"], 3)
 
 
 def test_the_nearest_volume_stands_for_its_subject():
     scores = np.array([0.2, 0.9, 0.4, 0.5])
-    assert nearest_of_each_subject(scores, ["a", "b", "a", "b"]).tolist() == [0.4, 0.9]
-    assert nearest_of_each_subject(scores, None).tolist() == scores.tolist()
+    assert select_nearest_per_subject(scores, ["a", "b", "a", "b"]).tolist() == [0.4, 0.9]
+    assert select_nearest_per_subject(scores, None).tolist() == scores.tolist()

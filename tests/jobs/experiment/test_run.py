@@ -10,20 +10,20 @@ import sys
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe, save_checkpoint
+from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.cli import app
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.jobs.experiment import (
-    estimate,
-    experiment,
-    outcome,
-    planned,
+    collect_outcome,
+    estimate_runs,
+    plan_experiment,
     read_plan,
+    run_experiment,
 )
-from napari_memscan.jobs.experiment.cohorts import derived
-from napari_memscan.jobs.experiment.duration import latents
-from napari_memscan.jobs.experiment.factors import VIEWS
+from napari_memscan.jobs.experiment.cohorts import derive_cohort
+from napari_memscan.jobs.experiment.duration import compute_latent_shape
+from napari_memscan.jobs.experiment.factors import DEFAULT_VIEWS
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
@@ -56,17 +56,17 @@ def made(phantoms, tmp_path_factory):
         verification=VerificationConfig(enabled=False),
     )
     study = Study.create(folder / "study", config, phantoms)
-    plan = planned(study, FACTORS, settings=TINY, n=3)
-    return study, folder / "out", plan, jobs.run(experiment(study, folder / "out", plan))
+    plan = plan_experiment(study, FACTORS, settings=TINY, n=3)
+    return study, folder / "out", plan, jobs.run_job(run_experiment(study, folder / "out", plan))
 
 
 def test_one_factor_is_varied_at_a_time_or_all_are(study):
-    plan = planned(study, ("steps=3,2,1", "width=1,0.5"), settings=TINY)
+    plan = plan_experiment(study, ("steps=3,2,1", "width=1,0.5"), settings=TINY)
     assert [run.name for run in plan.runs] == ["base", "steps-2", "steps-1", "width-0.5"]
     assert [run.number for run in plan.runs] == [1, 2, 3, 4]
     assert plan.settings(plan.runs[3], 8, 8).channels == (8, 8)
     assert plan.settings(plan.runs[1], 8, 8).steps == 2
-    full = planned(study, ("steps=3,2,1", "width=1,0.5"), settings=TINY, full=True)
+    full = plan_experiment(study, ("steps=3,2,1", "width=1,0.5"), settings=TINY, full=True)
     assert len(full.runs) == 6
     assert full.runs[0].name == "base"
     assert full.runs[-1].name == "steps-1_width-0.5"
@@ -74,16 +74,23 @@ def test_one_factor_is_varied_at_a_time_or_all_are(study):
 
 
 def test_epochs_are_steps_that_follow_the_size(study):
-    plan = planned(study, ("epochs=3,1", "size=all,4"), settings=TINY)
+    plan = plan_experiment(study, ("epochs=3,1", "size=all,4"), settings=TINY)
     sizes = zip(plan.runs, (8, 8, 4), strict=True)
     assert [plan.settings(run, n, 8).steps for run, n in sizes] == [12, 4, 6]
 
 
 def test_everything_is_varied_where_nothing_is_said(study):
-    plan = planned(study, settings=TINY)
+    plan = plan_experiment(study, settings=TINY)
     names = [run.name for run in plan.runs]
-    assert names == ["base", "augmentation-on", "steps-1", "size-4", "duplication-8", "width-0.5",
-                     "seed-2"]  # fmt: skip
+    assert names == [
+        "base",
+        "augmentation-on",
+        "steps-1",
+        "size-4",
+        "duplication-8",
+        "width-0.5",
+        "seed-2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_everything_is_varied_where_nothing_is_said(study):
 )
 def test_what_makes_no_sense_is_refused(study, factors, settings, message):
     with pytest.raises(BadInput, match=message):
-        planned(study, factors, settings=settings)
+        plan_experiment(study, factors, settings=settings)
 
 
 def test_runs_are_trained_on_what_their_factors_say(made):
@@ -116,7 +123,7 @@ def test_runs_are_trained_on_what_their_factors_say(made):
         name: read_recipe(out / "runs" / name / "models" / "denoiser").provenance["denoiser"]
         for name in by_name
     }
-    assert trained["augmentation-on"]["settings"]["views"] == VIEWS
+    assert trained["augmentation-on"]["settings"]["views"] == DEFAULT_VIEWS
     assert trained["base"]["settings"]["views"] == 0
     assert trained["duplication-3"]["settings"]["times"] == 3
     assert trained["duplication-3"]["settings"]["duplicated"] == 1
@@ -133,7 +140,7 @@ def test_runs_are_trained_on_what_their_factors_say(made):
 
 def test_a_smaller_set_is_part_of_the_larger_and_the_rest_takes_part_in_nothing(made):
     study, _, plan, _ = made
-    base, small = (derived(study, plan, plan.runs[i])[0] for i in (0, 2))
+    base, small = (derive_cohort(study, plan, plan.runs[i])[0] for i in (0, 2))
     paths = [row.path for row in base.rows("training")]
     assert [row.path for row in small.rows("training")] == paths[:4]
     left_out = {row.path for row in small.rows("unseen")}
@@ -151,13 +158,13 @@ def test_whole_subjects_are_left_out(make_study, phantoms, tmp_path):
         for i, row in enumerate(phantoms.rows())
     ]
     study = make_study(tmp_path / "study", Cohort.from_rows(rows))
-    plan = planned(study, ("size=all,5",), settings=TINY)
-    kept = derived(study, plan, plan.runs[1])[0].rows("training")
+    plan = plan_experiment(study, ("size=all,5",), settings=TINY)
+    kept = derive_cohort(study, plan, plan.runs[1])[0].rows("training")
     assert len(kept) == 4
     assert len({row.subject_id for row in kept}) == 2
     # Where the size is not varied, nobody is left out.
-    every = planned(study, ("seed",), settings=TINY)
-    assert len(derived(study, every, every.runs[0])[0].rows("training")) == 8
+    every = plan_experiment(study, ("seed",), settings=TINY)
+    assert len(derive_cohort(study, every, every.runs[0])[0].rows("training")) == 8
 
 
 def test_table_figures_and_answers_say_what_the_runs_say(made):
@@ -184,16 +191,16 @@ def test_table_figures_and_answers_say_what_the_runs_say(made):
 def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, tiny_ldm, monkeypatch):
     study, out, plan, found = made
     monkeypatch.setattr("napari_memscan.jobs.experiment.run.train", None)
-    assert jobs.run(experiment(study, out, plan)) == found
-    more = planned(study, (*FACTORS, "seed=1,2"), settings=TINY, n=3)
-    assert outcome(study, out, more).missing == ["seed-2"]
-    other = planned(study, FACTORS, settings=TINY, n=4)
+    assert jobs.run_job(run_experiment(study, out, plan)) == found
+    more = plan_experiment(study, (*FACTORS, "seed=1,2"), settings=TINY, n=3)
+    assert collect_outcome(study, out, more).missing == ["seed-2"]
+    other = plan_experiment(study, FACTORS, settings=TINY, n=4)
     with pytest.raises(BadInput, match="this run was made with other n"):
-        jobs.run(experiment(study, out, other))
+        jobs.run_job(run_experiment(study, out, other))
     assert read_plan(out) == plan
     # As good as another autoencoder: the weights of a whole LDM are others.
     with pytest.raises(BadInput, match="made with other weights of the autoencoder"):
-        jobs.run(experiment(study, out, plan, autoencoder=tiny_ldm))
+        jobs.run_job(run_experiment(study, out, plan, autoencoder=tiny_ldm))
 
 
 def written(out):
@@ -218,11 +225,11 @@ def same_as_in(before, same):
 
 def test_an_experiment_stopped_anywhere_goes_on_with_the_same_bytes(made, tmp_path):
     study, whole, _, _ = made
-    plan = planned(study, ("size=all,4",), settings=TINY, n=3)
+    plan = plan_experiment(study, ("size=all,4",), settings=TINY, n=3)
     rounds, finished = 0, False
     while not finished:
         rounds += 1
-        job = experiment(study, tmp_path / "out", plan)
+        job = run_experiment(study, tmp_path / "out", plan)
         finished = True
         for n, _ in enumerate(job):
             if n == 23:
@@ -235,27 +242,27 @@ def test_an_experiment_stopped_anywhere_goes_on_with_the_same_bytes(made, tmp_pa
 
 def test_a_run_is_made_by_one_process_at_a_time(made, tmp_path):
     study, _, _, _ = made
-    plan = planned(study, ("size=all,4",), settings=TINY, n=1)
+    plan = plan_experiment(study, ("size=all,4",), settings=TINY, n=1)
     out = tmp_path / "out"
-    job = experiment(study, out, plan)
+    job = run_experiment(study, out, plan)
     assert next(job).what.startswith("autoencoder: ")
     with pytest.raises(JobFailed, match="another memscan is working on this study"):
-        jobs.run(experiment(study, out, plan))
+        jobs.run_job(run_experiment(study, out, plan))
     while not next(job).what.startswith("base: step 1 of 3"):
         pass
     with pytest.raises(JobFailed, match="runs/base: another memscan"):
-        jobs.run(experiment(study, out, plan, only=[1]))
-    other = jobs.run(experiment(study, out, plan, only=[2]))
+        jobs.run_job(run_experiment(study, out, plan, only=[1]))
+    other = jobs.run_job(run_experiment(study, out, plan, only=[2]))
     assert ([row["run"] for row in other.rows], other.missing) == (["size-4"], ["base"])
-    assert not jobs.run(job).missing
+    assert not jobs.run_job(job).missing
     with pytest.raises(BadInput, match="the runs are 1 to 2"):
-        jobs.run(experiment(study, out, plan, only=[3]))
+        jobs.run_job(run_experiment(study, out, plan, only=[3]))
 
 
 def test_torchrun_spreads_the_runs_and_gives_the_bytes_of_one_process(made, tmp_path):
     study, whole, _, _ = made
     out, script = tmp_path / "out", tmp_path / "memscan.py"
-    planned(study, ("size=all,4",), settings=TINY, n=3).save(out)
+    plan_experiment(study, ("size=all,4",), settings=TINY, n=3).save(out)
     # Each process leaves its number beside what it trains.
     script.write_text(
         "import os\n"
@@ -293,9 +300,9 @@ def test_latents_that_the_denoiser_cannot_halve_are_refused_before_anything_is_t
 
     recipe = Preprocessing(shape=(16, 24, 16), intensity=Window(low=-300, high=900))
     study = make_study(tmp_path / "study", preprocessing=recipe)
-    plan = planned(study, ("seed",), settings={"channels": [8, 8, 8]})
+    plan = plan_experiment(study, ("seed",), settings={"channels": [8, 8, 8]})
     with pytest.raises(BadInput, match=r"3 levels halve the latents' axes \(4, 6, 4\)"):
-        next(experiment(study, tmp_path / "out", plan))
+        next(run_experiment(study, tmp_path / "out", plan))
     named = ["--factor", "seed", "--set", "channels=[8,8,8]"]
     result = CliRunner().invoke(app, ["experiment", str(study.folder), *named, "--list"])
     assert result.exit_code == 2
@@ -309,7 +316,7 @@ def test_latents_that_the_denoiser_cannot_halve_are_refused_before_anything_is_t
         provenance={"settings": coder.model_dump(mode="json")},
     )
     save_checkpoint(own, recipe, {"autoencoder": {}})
-    assert latents(study, plan) == (3, 8, 12, 8)
+    assert compute_latent_shape(study, plan) == (3, 8, 12, 8)
 
 
 def test_the_command_lists_runs_makes_one_and_remembers_the_plan(study):
@@ -343,10 +350,10 @@ def test_the_command_lists_runs_makes_one_and_remembers_the_plan(study):
 
 def test_an_estimate_grows_with_steps_and_volumes(made, tmp_path):
     study, out, _, _ = made
-    plan = planned(study, ("steps=400,100",), settings=TINY, n=3)
-    long, short = estimate(study, tmp_path / "none", plan)
+    plan = plan_experiment(study, ("steps=400,100",), settings=TINY, n=3)
+    long, short = estimate_runs(study, tmp_path / "none", plan)
     assert long.training == pytest.approx(4 * short.training)
     assert long.scan is None
     assert not (tmp_path / "none").exists()
-    again = planned(study, FACTORS, settings=TINY, n=3)
-    assert all(one.finished and one.seconds == 0 for one in estimate(study, out, again))
+    again = plan_experiment(study, FACTORS, settings=TINY, n=3)
+    assert all(one.finished and one.seconds == 0 for one in estimate_runs(study, out, again))

@@ -11,15 +11,27 @@ import pytest
 from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig, RuleConfig
-from napari_memscan.detection.mitigation import QUALITY, UNSEEN, Measure, Mitigation
+from napari_memscan.detection.mitigation import (
+    QUALITY_METRICS,
+    UNSEEN_COVERAGE,
+    MitigationComparison,
+    MitigationMeasure,
+)
 from napari_memscan.detection.results.scan_result import ScanResult
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.guidance import Guidance
 from napari_memscan.jobs.mitigation import mitigation as mitigating
-from napari_memscan.jobs.mitigation.retraining import elsewhere, retrained
-from napari_memscan.jobs.training.monitor import Row, write_log
-from napari_memscan.report.mitigation import answer, mitigation_text, write_page
+from napari_memscan.jobs.mitigation.retraining import (
+    collect_retraining_evidence,
+    describe_untried_measures,
+)
+from napari_memscan.jobs.training.monitor import MonitorRecord, write_log
+from napari_memscan.report.mitigation import (
+    compose_mitigation_answer,
+    format_mitigation,
+    write_mitigation_page,
+)
 from napari_memscan.study import Study
 
 WAY = {"batch": 1, "precision": "float32", "memory": "contiguous"}
@@ -46,35 +58,38 @@ def calls(monkeypatch):
             ),
         )
 
-    load, of = ScanResult.load.__func__, mitigating.scan
+    load, of = ScanResult.load.__func__, mitigating.scan_study
     monkeypatch.setattr(ScanResult, "load", classmethod(lambda cls, f: judged(load(cls, f))))
 
     def scan(study):
         return judged((yield from of(study)))
 
-    monkeypatch.setattr(mitigating, "scan", scan)
+    monkeypatch.setattr(mitigating, "scan_study", scan)
     return said
 
 
 def test_measures_are_compared_and_the_study_is_left_alone(study, calls, monkeypatch):
     asked = []
-    monkeypatch.setattr(mitigating, "missed_of", lambda study, result, *n: asked.append(n))
-    jobs.run(jobs.generate(study, 8, **WAY))
+    monkeypatch.setattr(mitigating, "estimate_missed", lambda study, result, *n: asked.append(n))
+    jobs.run_job(jobs.generate_volumes(study, 8, **WAY))
     before = sorted(p for p in study.folder.rglob("*") if "cache" not in p.parts)
     # Of the eight plain ones two are copies; seeds 1 and 2.
     calls |= {"s000000": "copy", "s000001": "copy", "s000003": "undecided"}
-    found = jobs.run(jobs.mitigation(study, 7, guidance=2.0))
+    found = jobs.run_job(jobs.evaluate_mitigation(study, 7, guidance=2.0))
     plain, screened, guided, both = found.measures
     assert [m.name for m in found.measures] == [
-        "plain", "screening", "guidance", "screening and guidance",
-    ]  # fmt: skip
+        "plain",
+        "screening",
+        "guidance",
+        "screening and guidance",
+    ]
     assert (plain.drawn, plain.n, plain.copies, plain.undecided) == (7, 7, 2, 1)
     assert (screened.drawn, screened.n, screened.copies) == (10, 7, 0)
     assert (guided.drawn, guided.n, both.drawn, both.n) == (7, 7, 7, 7)
     # Called among all that were drawn for it, and not called among those that are left.
     assert asked == [(2, 5), (2, 7), (0, 7), (0, 7)]
     assert found.sizes == {"training": 8, "validation": 6, "quality": 7}
-    assert all(set(m.quality) == {*QUALITY, UNSEEN} for m in found.measures)
+    assert all(set(m.quality) == {*QUALITY_METRICS, UNSEEN_COVERAGE} for m in found.measures)
     assert plain.quality["coverage"][0] is not None
     assert set(plain.others) == {"size-matched", "dar2024"}
     own = Study.open(study.folder / "mitigation")
@@ -93,12 +108,12 @@ def test_measures_are_compared_and_the_study_is_left_alone(study, calls, monkeyp
 
 def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make_study, tmp_path):
     calls |= {"s000000": "copy"}
-    jobs.run(jobs.mitigation(study, 2))
+    jobs.run_job(jobs.evaluate_mitigation(study, 2))
     other = make_study(tmp_path / "other", verification={"enabled": False})
     last, finished = 5, False
     while not finished:
         last += 15
-        job = jobs.mitigation(other, 2)
+        job = jobs.evaluate_mitigation(other, 2)
         finished = (
             all(True for _ in zip(range(last), job, strict=False)) and next(job, None) is None
         )
@@ -109,48 +124,53 @@ def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make
         assert one == two, name
     # Once more there is nothing to be drawn.
     count = len(Study.open(other.folder / "mitigation").samples())
-    jobs.run(jobs.mitigation(other, 2))
+    jobs.run_job(jobs.evaluate_mitigation(other, 2))
     assert len(Study.open(other.folder / "mitigation").samples()) == count
 
 
 def test_it_gives_up_where_nothing_passes(study, calls):
     calls |= {f"s{i:06d}": "copy" for i in range(20)}
-    found = jobs.run(jobs.mitigation(study, 6, most=7))
+    found = jobs.run_job(jobs.evaluate_mitigation(study, 6, most=7))
     assert [(m.drawn, m.n) for m in found.measures] == [(6, 6), (7, 0), (6, 6), (7, 0)]
     # Those that have volumes are compared all the same.
     assert found.sizes["quality"] == 6
     assert [m.quality["coverage"][0] is None for m in found.measures] == [False, True, False, True]
     assert not found.passes(found.measures[-1])
-    assert "none left" in answer(found)
-    assert mitigation_text(found)
+    assert "none left" in compose_mitigation_answer(found)
+    assert format_mitigation(found)
 
 
 def test_what_cannot_be_tried_is_refused(study):
     for options in ({"n": 1}, {"n": 4, "most": 3}, {"n": 4, "guidance": 0.0}):
         with pytest.raises(BadInput, match="at least 2"):
-            jobs.run(jobs.mitigation(study, **options))
-    jobs.run(jobs.generate(study, 2))
-    jobs.run(jobs.mitigation(study, 2))
+            jobs.run_job(jobs.evaluate_mitigation(study, **options))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    jobs.run_job(jobs.evaluate_mitigation(study, 2))
     study.update(rule=RuleConfig(q=0.3))
     with pytest.raises(BadInput, match="another model, embedder, rule"):
-        jobs.run(jobs.mitigation(study, 2))
+        jobs.run_job(jobs.evaluate_mitigation(study, 2))
     study.update(generator=GeneratorConfig(kind="folder", path=str(study.synthetic_dir)))
     with pytest.raises(BadInput, match="no model to try"):
-        jobs.run(jobs.mitigation(study, 2))
+        jobs.run_job(jobs.evaluate_mitigation(study, 2))
 
 
 def made(copies=8, left=0, coverage=0.9):
     def measure(name, k, value):
-        quality = dict.fromkeys((*QUALITY, UNSEEN), (0.5, (0.4, 0.6)))
+        quality = dict.fromkeys((*QUALITY_METRICS, UNSEEN_COVERAGE), (0.5, (0.4, 0.6)))
         quality["coverage"] = (value, None)
-        return Measure(name, 32, 32, k, 1, 2, {"dar2024": 3}, quality, "not known")
+        return MitigationMeasure(name, 32, 32, k, 1, 2, {"dar2024": 3}, quality, "not known")
 
-    return Mitigation(
-        "<b>Knees</b>", "abc", "conformal", 32, 2.0,
+    return MitigationComparison(
+        "<b>Knees</b>",
+        "abc",
+        "conformal",
+        32,
+        2.0,
         {"training": 64, "validation": 48, "quality": 32},
         (measure("plain", copies, 1.0), measure("screening and guidance", left, coverage)),
-        {"deduplication": "Not looked for."}, ("few volumes",),
-    )  # fmt: skip
+        {"deduplication": "Not looked for."},
+        ("few volumes",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,12 +184,12 @@ def test_the_goal_is_no_copy_and_little_loss(left, coverage, passes):
 
 def test_the_page_says_it_in_plain_words_and_runs_nothing(tmp_path):
     found = made()
-    assert answer(found) == (
+    assert compose_mitigation_answer(found) == (
         "Verified copies: 8 of 32 = 25.0% (11.5% to 43.4%) as the model samples, 0 of 32 = 0.0% "
         "(0.0% to 10.9%) with screening and guidance; coverage lost 10%. None left: up to 10.9% "
         "cannot be excluded with 32 volumes."
     )
-    write_page(tmp_path / "index.html", found)
+    write_mitigation_page(tmp_path / "index.html", found)
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt;Knees" in page
     assert "<b>Knees" not in page
@@ -178,34 +198,51 @@ def test_the_page_says_it_in_plain_words_and_runs_nothing(tmp_path):
 
 
 def test_what_needs_another_training_says_what_is_known(study):
-    assert all(text.startswith("Not ") for text in elsewhere(study).values())
+    assert all(text.startswith("Not ") for text in describe_untried_measures(study).values())
     folder = study.folder
     (folder / "scan").mkdir(exist_ok=True)
     (folder / "scan" / "duplicates.json").write_text(
         json.dumps({"groups": [{"volumes": ["a", "b", "c"]}], "n_training": 8})
     )
-    said = elsewhere(study)
+    said = describe_untried_measures(study)
     assert said["deduplication"].startswith("2 of 8 training volumes are there twice")
 
 
 def look(step, n_copies):
-    return Row(step, 8, n_copies, n_copies / 8, 0.0, 1.0, 0.05, 0.9, None, 0, None, None, None, "t")
+    return MonitorRecord(
+        step, 8, n_copies, n_copies / 8, 0.0, 1.0, 0.05, 0.9, None, 0, None, None, None, "t"
+    )
 
 
 def test_trainings_that_were_tried_have_copies_before_and_after(study, tiny_ldm):
     folder = study.folder
     (folder / "experiment").mkdir()
-    one = {"factor": "steps", "low": 1, "high": 4, "expected": "raises", "answer": "holds",
-           "measure": "conformal", "counts": [[0, 9], [8, 9]], "note": ""}  # fmt: skip
-    on = {"factor": "augmentation", "low": "off", "high": "on", "expected": "lowers",
-          "answer": "cannot be told at this size", "counts": [[3, 9], [2, 9]],
-          "measure": "verdict copy", "note": "few"}  # fmt: skip
+    one = {
+        "factor": "steps",
+        "low": 1,
+        "high": 4,
+        "expected": "raises",
+        "answer": "holds",
+        "measure": "conformal",
+        "counts": [[0, 9], [8, 9]],
+        "note": "",
+    }
+    on = {
+        "factor": "augmentation",
+        "low": "off",
+        "high": "on",
+        "expected": "lowers",
+        "answer": "cannot be told at this size",
+        "counts": [[3, 9], [2, 9]],
+        "measure": "verdict copy",
+        "note": "few",
+    }
     (folder / "experiment" / "answers.json").write_text(
         json.dumps({"deciding": "conformal", "answers": [one, one | {"measure": "dar2024"}, on]})
     )
     model = folder / "models" / "denoiser"
     write_log(model / "memorisation.csv", [look(100, 0), look(200, 1), look(300, 5)])
-    said = elsewhere(study)
+    said = describe_untried_measures(study)
     assert said["early stop"].startswith("While it trained, 0 of 8 volumes were called at step 100")
     assert "training" not in said
     # The checkpoint that the second look left.
@@ -213,33 +250,35 @@ def test_trainings_that_were_tried_have_copies_before_and_after(study, tiny_ldm)
     recipe = json.loads((model / "best" / "recipe.json").read_text())
     recipe["provenance"] = {"denoiser": {"step": 200}}
     (model / "best" / "recipe.json").write_text(json.dumps(recipe))
-    assert "early stop" not in elsewhere(study)
-    steps, augmentation, early = rows = retrained(study)
+    assert "early stop" not in describe_untried_measures(study)
+    steps, augmentation, early = rows = collect_retraining_evidence(study)
     # In the direction in which copies are expected to become fewer, whatever grows.
     assert (steps.name, steps.change, steps.counted) == ("fewer steps", "4 -> 1", "conformal calls")
-    assert (steps.before, steps.after) == (Rate(8, 9), Rate(0, 9))
+    assert (steps.before, steps.after) == (Proportion(8, 9), Proportion(0, 9))
     assert steps.difference.value == pytest.approx(-8 / 9)
     assert steps.difference.interval[1] < -0.4
     assert (augmentation.change, augmentation.counted) == ("off -> on", "verified copies")
-    assert (augmentation.before, augmentation.after) == (Rate(3, 9), Rate(2, 9))
+    assert (augmentation.before, augmentation.after) == (Proportion(3, 9), Proportion(2, 9))
     assert (early.change, early.before, early.after) == (
-        "300 -> 200 steps", Rate(5, 8), Rate(1, 8),
-    )  # fmt: skip
+        "300 -> 200 steps",
+        Proportion(5, 8),
+        Proportion(1, 8),
+    )
     assert "chosen by what they show" in early.note
     found = replace(made(), retrained=rows)
-    write_page(folder / "page.html", found)
-    for text in (mitigation_text(found), (folder / "page.html").read_text()):
+    write_mitigation_page(folder / "page.html", found)
+    for text in (format_mitigation(found), (folder / "page.html").read_text()):
         assert "8 of 9 (51.8% to 99.7%)" in text
         assert "0 of 9 (0.0% to 33.6%)" in text
         assert "-88.9%" in text
         assert "experiment/answers.json" in text
         assert "not how far two trainings differ by chance" in " ".join(text.split())
     values = found.to_dict()["retrained"][0]
-    assert values["before"] == {"k": 8, "n": 9, "interval": list(Rate(8, 9).interval)}
+    assert values["before"] == {"k": 8, "n": 9, "interval": list(Proportion(8, 9).interval)}
     assert values["difference_interval"] == list(steps.difference.interval)
     (folder / "experiment" / "answers.json").write_text("{}")
     with pytest.raises(BadInput, match="writes it again"):
-        retrained(study)
+        collect_retraining_evidence(study)
 
 
 def test_the_command_prints_a_table(study):

@@ -9,9 +9,13 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.errors import BadInput
-from napari_memscan.files import sha256_of
-from napari_memscan.jobs.readers.blind_study import blind, exhibits, reading
-from napari_memscan.review.plans import load_plans
+from napari_memscan.files import hash_file
+from napari_memscan.jobs.readers.blind_study import (
+    collect_exhibits,
+    open_blind_session,
+    prepare_blind_plan,
+)
+from napari_memscan.review.plan_files import load_plans
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +32,14 @@ def scanned(phantoms, tiny_ldm, tmp_path_factory):
     )
     study = Study.create(tmp_path_factory.mktemp("blind") / "study", config, phantoms)
     with pytest.raises(BadInput, match="not scanned yet"):
-        jobs.run(exhibits(study))
-    jobs.run(jobs.generate(study, 4))
-    jobs.run(jobs.scan(study))
+        jobs.run_job(collect_exhibits(study))
+    jobs.run_job(jobs.generate_volumes(study, 4))
+    jobs.run_job(jobs.scan_study(study))
     return study
 
 
 def test_validation_volumes_are_shown_as_the_generator_would_have_made_them(scanned):
-    shown = jobs.run(exhibits(scanned))
+    shown = jobs.run_job(collect_exhibits(scanned))
     samples = [e for e in shown if e.kind == "synthetic"]
     validation = [e for e in shown if e.kind == "distractor"]
     assert [e.name for e in sorted(samples, key=lambda e: e.name)] == [
@@ -49,14 +53,14 @@ def test_validation_volumes_are_shown_as_the_generator_would_have_made_them(scan
 
 
 def test_planted_copies_are_beside_what_they_are_a_copy_of(scanned):
-    shown = [e for e in jobs.run(exhibits(scanned, 3)) if e.kind == "planted"]
+    shown = [e for e in jobs.run_job(collect_exhibits(scanned, 3)) if e.kind == "planted"]
     assert [e.name for e in shown] == ["p000000", "p000001", "p000002"]
     assert all(e.partner.path == e.shown.path and e.truth == 1 for e in shown)
-    made = jobs.run(blind(scanned, "Ben", n_planted=3))
+    made = jobs.run_job(prepare_blind_plan(scanned, "Ben", n_planted=3))
     assert sum(made.truth().values()) == 3
     assert all(case.transform is not None for case in made.cases)
     store = scanned.store()
-    session = reading(scanned, made, store)
+    session = open_blind_session(scanned, made, store)
     for case, secret in zip(session.cases, made.secrets, strict=True):
         a, b = (session.array(pane.key) for pane in case.panes)
         likeness = np.corrcoef(a.ravel(), b.ravel())[0, 1]
@@ -66,15 +70,15 @@ def test_planted_copies_are_beside_what_they_are_a_copy_of(scanned):
 
 
 def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
-    made = jobs.run(blind(scanned, "Ann"))
-    assert jobs.run(blind(scanned, "Ann")) == made
+    made = jobs.run_job(prepare_blind_plan(scanned, "Ann"))
+    assert jobs.run_job(prepare_blind_plan(scanned, "Ann")) == made
     assert [p for p in load_plans(scanned.folder / "blind") if p.reader == "Ann"] == [made]
-    second = jobs.run(blind(scanned, "Ann", again=True))
+    second = jobs.run_job(prepare_blind_plan(scanned, "Ann", again=True))
     assert second.id != made.id
-    assert jobs.run(blind(scanned, "Ann")) == second
-    assert jobs.run(blind(scanned, "Ann", forced_choice=True)).forced_choice
+    assert jobs.run_job(prepare_blind_plan(scanned, "Ann")) == second
+    assert jobs.run_job(prepare_blind_plan(scanned, "Ann", forced_choice=True)).forced_choice
     store = scanned.store()
-    session = reading(scanned, second, store)
+    session = open_blind_session(scanned, second, store)
     for case in session.cases:
         for pane in case.panes:
             array = session.array(pane.key)
@@ -86,7 +90,7 @@ def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
     )
     session.answer(1, "copy")
     # Seen today, so it is not shown to her again for a while.
-    third = jobs.run(blind(scanned, "Ann", again=True, washout_days=28))
+    third = jobs.run_job(prepare_blind_plan(scanned, "Ann", again=True, washout_days=28))
     assert third.refused == (one.exhibit.name,)
     store.close()
 
@@ -94,7 +98,7 @@ def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
 def test_hashes_of_a_sample_say_what_was_read_and_what_made_it(scanned):
     row = scanned.samples()[0]
     hashes = scanned.hashes(row)
-    assert hashes["sample_sha256"] == sha256_of(scanned.sample_path(row))
+    assert hashes["sample_sha256"] == hash_file(scanned.sample_path(row))
     assert hashes["checkpoint_hash"]
     assert hashes["recipe_hash"]
     gone = replace(row, path="gone.nii.gz")

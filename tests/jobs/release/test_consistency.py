@@ -11,8 +11,8 @@ from napari_memscan import jobs
 from napari_memscan.detection.planting.selftest import SelfTest
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.release.consistency import fresh
-from napari_memscan.report.conclusion import stale
+from napari_memscan.jobs.release.consistency import require_current_scan
+from napari_memscan.report.conclusion import is_selftest_stale
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.reader import write_nifti
@@ -26,32 +26,32 @@ def edited(path, change):
 
 def test_a_self_test_is_of_one_detector_and_another_shows(make_study, phantoms, tmp_path):
     study = make_study(tmp_path / "study")
-    test = jobs.run(jobs.selftest(study, n=1))
-    jobs.run(jobs.generate(study, 2))
+    test = jobs.run_job(jobs.run_selftest(study, n=1))
+    jobs.run_job(jobs.generate_volumes(study, 2))
     assert test.detector_hash
     assert test.above_all.n == test.sensitivity.n
     # Any number of synthetic volumes, and another level of false calls, is the same detector.
     study.update(rule=study.config.rule.model_copy(update={"q": 0.2}))
-    assert not stale(jobs.run(jobs.scan(study)), test)
+    assert not is_selftest_stale(jobs.run_job(jobs.scan_study(study)), test)
     asked = study.config.verification
     for changes in ({"planted": 2}, {"proposed": 2}):
         study.update(verification=asked.model_copy(update=changes))
-        assert stale(jobs.run(jobs.scan(study)), test), changes
+        assert is_selftest_stale(jobs.run_job(jobs.scan_study(study)), test), changes
     study.update(verification=asked)
     # A training volume less.
     rows = phantoms.rows()
     Cohort.from_rows(rows[1:]).save(study.cohort_path)
-    assert stale(jobs.run(jobs.scan(Study.open(study.folder))), test)
+    assert is_selftest_stale(jobs.run_job(jobs.scan_study(Study.open(study.folder))), test)
     # The embedder is trained again under its name: only its hash says so.
     phantoms.save(study.cohort_path)
     again = Study.open(study.folder)
     again.embedder().hash = "another"
-    assert stale(jobs.run(jobs.scan(again)), test)
+    assert is_selftest_stale(jobs.run_job(jobs.scan_study(again)), test)
 
 
 def test_what_an_older_version_wrote_loads_and_is_out_of_date(make_study, tmp_path):
     study = make_study(tmp_path / "study", generator=None)
-    test = jobs.run(jobs.selftest(study, n=1))
+    test = jobs.run_job(jobs.run_selftest(study, n=1))
     path = study.scan_dir / "selftest.json"
 
     def older(value):
@@ -70,10 +70,10 @@ def test_what_an_older_version_wrote_loads_and_is_out_of_date(make_study, tmp_pa
 
 def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_study, tmp_path):
     study = make_study(tmp_path / "study")
-    jobs.run(jobs.generate(study, 2))
-    result = jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    result = jobs.run_job(jobs.scan_study(study))
     rows = {row.sample: row for row in study.samples()}
-    assert fresh(study, rows).to_json() == result.to_json()
+    assert require_current_scan(study, rows).to_json() == result.to_json()
     asked = study.config.verification
     for changes in (
         {"retrieved": 2},
@@ -84,10 +84,10 @@ def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_stud
     ):
         study.update(verification=asked.model_copy(update=changes))
         with pytest.raises(BadInput, match=r"\[verification\].*Scan again"):
-            fresh(study, rows)
+            require_current_scan(study, rows)
     # Processes change nothing.
     study.update(verification=asked.model_copy(update={"workers": 2}))
-    fresh(study, rows)
+    require_current_scan(study, rows)
     study.update(verification=asked)
 
     def older(value):
@@ -96,20 +96,20 @@ def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_stud
 
     summary = study.scan_dir / "summary.json"
     edited(summary, older)
-    assert fresh(study, rows).calibration.detector_hash == ""
+    assert require_current_scan(study, rows).calibration.detector_hash == ""
     replace(result, embedder_hash="another").save(study.scan_dir)
     with pytest.raises(BadInput, match="embedder is not the one of the last scan"):
-        fresh(study, rows)
+        require_current_scan(study, rows)
 
 
 def test_a_study_names_volumes_of_another_voxel_size_at_every_scan(make_study, phantoms, tmp_path):
     study = make_study(tmp_path / "study")
-    jobs.run(jobs.generate(study, 2))
-    assert not [w for w in jobs.run(jobs.scan(study)).warnings if "voxel size" in w]
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    assert not [w for w in jobs.run_job(jobs.scan_study(study)).warnings if "voxel size" in w]
     path = study.sample_path(study.samples()[0])
     write_nifti(replace(study.volume(path), spacing=(1.2, 1.2, 1.2)), path)
     for _ in range(2):
-        result = jobs.run(jobs.scan(study))
+        result = jobs.run_job(jobs.scan_study(study))
         (told,) = [w for w in result.warnings if "voxel size" in w]
         assert told.startswith("1 of 2 synthetic volumes has")
         assert f"{path} 1.2 x 1.2 x 1.2, not 0.6 x 0.6 x 0.6 mm" in told

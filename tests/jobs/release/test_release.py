@@ -19,8 +19,8 @@ import pytest
 from napari_memscan import jobs
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.report.release import write_sums
-from napari_memscan.report.verification import verify
+from napari_memscan.report.release import write_checksums
+from napari_memscan.report.verification import verify_release
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
 from napari_memscan.volumes.reader import read_volume
@@ -32,16 +32,18 @@ VERDICTS = ("copy", "near-duplicate", "undecided", "novel", "novel", "novel")
 def study(make_study, tmp_path):
     """Six samples with verdicts that a scan of so few volumes could not give, and power."""
     study = make_study(
-        tmp_path / "study", name="Ward 3", verification={"enabled": False},
+        tmp_path / "study",
+        name="Ward 3",
+        verification={"enabled": False},
         rule={"name": "size-matched"},
-    )  # fmt: skip
-    jobs.run(jobs.generate(study, 6, batch=1, precision="float32", memory="contiguous"))
+    )
+    jobs.run_job(jobs.generate_volumes(study, 6, batch=1, precision="float32", memory="contiguous"))
     scanned(study)
     return study
 
 
 def scanned(study, verdicts=VERDICTS, **changes):
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     result = ScanResult.load(study.scan_dir)
     names = {str(study.sample_path(row)): row.sample for row in study.samples()}
     samples = tuple(
@@ -73,7 +75,7 @@ def read_all(study, **changes):
 
 
 def released(study, out, license="CC-BY-4.0", **options):
-    return jobs.run(jobs.release(study, out, license=license, **options))
+    return jobs.run_job(jobs.release_volumes(study, out, license=license, **options))
 
 
 def manifest(out):
@@ -103,7 +105,7 @@ def test_only_what_passed_is_released_and_the_rest_is_counted(study, tmp_path):
         "a reader decided copy": 1,
         "no reader was sure": 1,
     }
-    found = verify(out, made.fingerprint[:12])
+    found = verify_release(out, made.fingerprint[:12])
     assert found.faults == ()
     assert made.selection.released == len(list(out.glob("volume-*.nii.gz")))
     rows = {row.sample: row for row in study.samples()}
@@ -137,11 +139,14 @@ def test_nothing_is_written_while_something_is_unread(study, tmp_path):
         ({"readers": "none", "rule": ["novel", "undecided"]}, {}, "2345"),
         ({"readers": "none"}, {"s000001": "not a copy", "s000004": "copy"}, "35"),
         ({"rule": ["novel", "undecided"]}, {"s000000": "copy", "s000001": "not a copy"}, "12345"),
-        ({"readers": "all"}, dict.fromkeys([f"s00000{i}" for i in range(6)], "not a copy"),
-         "012345"),
+        (
+            {"readers": "all"},
+            dict.fromkeys([f"s00000{i}" for i in range(6)], "not a copy"),
+            "012345",
+        ),
         ({"n": 2}, {"s000000": "copy", "s000001": "copy", "s000002": "copy"}, None),
     ],
-)  # fmt: skip
+)
 def test_policies(study, tmp_path, release, said, passing):
     study.update(release=release)
     decide(study, **said)
@@ -150,7 +155,7 @@ def test_policies(study, tmp_path, release, said, passing):
         assert (made.selection.released, made.selection.left_out) == (2, 1)
     else:
         assert samples_of(tmp_path / "out") == [f"s00000{i}" for i in passing]
-    assert verify(tmp_path / "out").faults == ()
+    assert verify_release(tmp_path / "out").faults == ()
 
 
 def test_a_detector_without_power_clears_nothing(study, tmp_path):
@@ -320,7 +325,7 @@ def test_the_target_is_new_or_an_earlier_release(study, tmp_path):
 
 def test_a_release_that_is_stopped_leaves_nothing(study, tmp_path):
     read_all(study)
-    job = jobs.release(study, tmp_path / "out", license="CC-BY-4.0")
+    job = jobs.release_volumes(study, tmp_path / "out", license="CC-BY-4.0")
     next(job)
     job.close()
     assert list(tmp_path.iterdir()) == [study.folder]
@@ -372,8 +377,8 @@ def test_no_patient_and_no_reader_is_named_anywhere(study, tmp_path, bids):
     study.update(name=f"Knees of {row.subject_id} at {study.folder}, by Annabel Reader")
     read_all(study)
     decide(study, reader="Q. Quirk", s000000="not a copy", s000003="not a copy")
-    jobs.run(jobs.evidence(study, ["authpct"]))
-    jobs.run(jobs.membership(study, "loss"))
+    jobs.run_job(jobs.evaluate_metrics(study, ["authpct"]))
+    jobs.run_job(jobs.evaluate_membership(study, "loss"))
     name_patients(study.scan_dir, study.cohort.rows("training")[0])
     out = tmp_path / "out"
     released(study, out, bids=bids)
@@ -417,7 +422,7 @@ def test_readers_by_name_if_it_is_asked_for(study, tmp_path):
     assert "Mrs Smith" not in page
     (one,) = (v for v in manifest(tmp_path / "out")["volumes"] if v["sample"] == "s000001")
     assert one["decisions"]["by"] == {"Annabel Reader": "not a copy"}
-    assert verify(tmp_path / "out").intact
+    assert verify_release(tmp_path / "out").intact
 
 
 def test_headers_hold_nothing_but_the_voxel_size(make_study, phantoms, tmp_path):
@@ -436,9 +441,11 @@ def test_headers_hold_nothing_but_the_voxel_size(make_study, phantoms, tmp_path)
         image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Jane Smith"))
         nib.save(image, made / f"smith_{i}.nii.gz")
     study = make_study(
-        tmp_path / "study", verification={"enabled": False}, rule={"name": "size-matched"},
+        tmp_path / "study",
+        verification={"enabled": False},
+        rule={"name": "size-matched"},
         generator={"kind": "folder", "path": str(made)},
-    )  # fmt: skip
+    )
     scanned(study, ("novel",))
     out = tmp_path / "out"
     released(study, out, license="For research only.\nNo person may be identified.")
@@ -451,7 +458,7 @@ def test_headers_hold_nothing_but_the_voxel_size(make_study, phantoms, tmp_path)
         assert np.allclose(header.get_zooms(), (0.6, 0.6, 0.7), atol=1e-3)
     assert (out / "LICENSE").read_text() == "For research only.\nNo person may be identified.\n"
     assert "Made elsewhere" in (out / "datasheet.md").read_text()
-    assert verify(out).faults == ()
+    assert verify_release(out).faults == ()
     with pytest.raises(BadInput, match="lies together with the folder of synthetic volumes"):
         released(study, made / "out")
 
@@ -467,7 +474,7 @@ def test_bids(study, tmp_path):
     table = (out / "participants.tsv").read_text().splitlines()
     assert table[:2] == ["participant_id\torigin", "sub-0001\tsynthetic"]
     assert len(table) == 5
-    assert verify(out).intact
+    assert verify_release(out).intact
     sheet = (out / "datasheet.md").read_text()
     assert "**Who funded it?** Nobody." in sheet
     assert "**Who created it, and on behalf of whom?** *To be filled in" in sheet
@@ -481,7 +488,7 @@ def test_dicom_series_say_nothing_but_voxels(study, phantoms, tmp_path):
     out = tmp_path / "out"
     made = released(study, out, dicom=True)
     assert "DICOM" in manifest(out)["layout"]
-    assert verify(out).intact, str(verify(out))
+    assert verify_release(out).intact, str(verify_release(out))
     for file in out.glob("volume-*.nii.gz"):
         name = file.name.removesuffix(".nii.gz")
         volume, series = read_volume(file), read_volume(out / "dicom" / name)
@@ -506,16 +513,16 @@ def test_dicom_series_say_nothing_but_voxels(study, phantoms, tmp_path):
     header = pydicom.dcmread(path)
     header.PatientComments = "Mrs Smith, left knee"
     header.save_as(path)
-    write_sums(out)
-    (fault,) = verify(out).faults
+    write_checksums(out)
+    (fault,) = verify_release(out).faults
     assert fault.startswith(path.relative_to(out).as_posix())
     assert "something else than volume-" in fault
     path.unlink()
-    write_sums(out)
-    assert verify(out).faults == (f"{path.relative_to(out).as_posix()}: missing",)
+    write_checksums(out)
+    assert verify_release(out).faults == (f"{path.relative_to(out).as_posix()}: missing",)
     shutil.rmtree(out / "dicom")
-    write_sums(out)
-    assert "its DICOM series is missing" in verify(out).faults[0]
+    write_checksums(out)
+    assert "its DICOM series is missing" in verify_release(out).faults[0]
     # The same again, over what is damaged.
     again = released(study, tmp_path / "again", dicom=True)
     assert again.fingerprint == made.fingerprint
@@ -531,7 +538,7 @@ def test_a_study_says_nothing_of_releases_until_it_has_to(study):
 def test_a_preview_counts_what_a_release_would_hold_and_writes_nothing(study, tmp_path):
     decide(study)
     before = content(study.folder)
-    found = jobs.preview(study)
+    found = jobs.preview_release(study)
     assert found.unread == ("s000000", "s000001", "s000002")
     assert found.passed == {"the program says novel": 3}
     assert "3 of 6 volumes are unread" in found.stopped
@@ -543,14 +550,14 @@ def test_a_preview_counts_what_a_release_would_hold_and_writes_nothing(study, tm
     # Also while somebody's decision is being written.
     writer = sqlite3.connect(study.folder / "review.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    found = jobs.preview(study)
+    found = jobs.preview_release(study)
     writer.close()
     assert (found.unread, found.stopped) == ((), "")
     made = released(study, tmp_path / "out")
     assert found.selection == made.selection
     assert found.warnings == made.warnings
     study.update(release={"n": 5})
-    assert "5 are wanted" in jobs.preview(study).stopped
+    assert "5 are wanted" in jobs.preview_release(study).stopped
     study.update(release={"n": 2})
-    assert jobs.preview(study).selection.released == 2
-    assert jobs.preview(study).selection.left_out == 2
+    assert jobs.preview_release(study).selection.released == 2
+    assert jobs.preview_release(study).selection.left_out == 2

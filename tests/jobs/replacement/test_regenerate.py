@@ -11,10 +11,10 @@ from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.generators.interface import Settings, Step
 from napari_memscan.generators.ldm import LDMGenerator
+from napari_memscan.generators.sample import DenoisingStep, SamplingSettings
 from napari_memscan.jobs.replacement import regenerate as regenerating
-from napari_memscan.jobs.replacement.regenerate import next_seed
+from napari_memscan.jobs.replacement.regenerate import derive_next_seed
 from napari_memscan.samples import SampleRow
 
 
@@ -22,8 +22,8 @@ from napari_memscan.samples import SampleRow
 def study(make_study, tmp_path):
     """Two samples, scanned by their embeddings: what counts here is not how they are judged."""
     study = make_study(tmp_path / "study", verification={"enabled": False})
-    jobs.run(jobs.generate(study, 2, batch=1, precision="float32", memory="contiguous"))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 2, batch=1, precision="float32", memory="contiguous"))
+    jobs.run_job(jobs.scan_study(study))
     return study
 
 
@@ -62,10 +62,13 @@ def written(study):
 
 def test_it_tries_again_while_the_replacement_is_called(study, calls):
     calls |= {"s000001", "s000002", "s000003"}
-    made = jobs.run(jobs.regenerate(study, "s000001"))
+    made = jobs.run_job(jobs.regenerate_sample(study, "s000001"))
     assert (str(made), made.sample, made.replaced, made.gave_up) == (
-        "s000004", "s000004", True, False,
-    )  # fmt: skip
+        "s000004",
+        "s000004",
+        True,
+        False,
+    )
     assert [(a.sample, a.parent, a.verdict) for a in made.attempts] == [
         ("s000002", "s000001", "copy"),
         ("s000003", "s000002", "copy"),
@@ -77,26 +80,26 @@ def test_it_tries_again_while_the_replacement_is_called(study, calls):
     assert len({row.seed for row in rows}) == 5
     assert len({row.settings for row in rows}) == 1
     with pytest.raises(BadInput, match=r"s000001: replaced by s000004 already\. Regenerate that"):
-        jobs.run(jobs.regenerate(study, "s000001"))
+        jobs.run_job(jobs.regenerate_sample(study, "s000001"))
 
 
 def test_it_gives_up_says_so_and_goes_on_when_more_is_allowed(study, calls):
     calls |= {f"s{i:06d}" for i in range(5)}
-    made = jobs.run(jobs.regenerate(study, "s000000", tries=2))
+    made = jobs.run_job(jobs.regenerate_sample(study, "s000000", tries=2))
     assert (made.gave_up, made.sample, len(made.attempts)) == (True, "s000003", 2)
     before = written(study)
-    assert jobs.run(jobs.regenerate(study, "s000000", tries=2)) == made
+    assert jobs.run_job(jobs.regenerate_sample(study, "s000000", tries=2)) == made
     assert written(study) == before
-    more = jobs.run(jobs.regenerate(study, "s000000", tries=4))
+    more = jobs.run_job(jobs.regenerate_sample(study, "s000000", tries=4))
     assert (more.replaced, more.sample, more.attempts[:2]) == (True, "s000005", made.attempts)
 
 
 def test_several_are_replaced_in_rounds_of_one_scan(study, calls, monkeypatch):
     scans = []
-    scan = regenerating.scan
-    monkeypatch.setattr(regenerating, "scan", lambda s: scans.append(1) or scan(s))
+    scan = regenerating.scan_study
+    monkeypatch.setattr(regenerating, "scan_study", lambda s: scans.append(1) or scan(s))
     calls |= {"s000000", "s000001", "s000003"}
-    first, second = jobs.run(jobs.regenerate_all(study, ["s000000", "s000001", "s000000"]))
+    first, second = jobs.run_job(jobs.regenerate_samples(study, ["s000000", "s000001", "s000000"]))
     assert [a.sample for a in first.attempts] == ["s000002"]
     assert [a.sample for a in second.attempts] == ["s000003", "s000004"]
     assert len(scans) == 2
@@ -106,16 +109,16 @@ def test_a_job_stopped_anywhere_goes_on_and_gives_the_same_bytes(
     study, calls, make_study, tmp_path
 ):
     calls |= {"s000000", "s000001", "s000003"}
-    jobs.run(jobs.regenerate_all(study, ["s000000", "s000001"]))
+    jobs.run_job(jobs.regenerate_samples(study, ["s000000", "s000001"]))
     whole = written(study)
     other = make_study(tmp_path / "other", verification={"enabled": False})
-    jobs.run(jobs.generate(other, 2, batch=1, precision="float32", memory="contiguous"))
-    jobs.run(jobs.scan(other))
+    jobs.run_job(jobs.generate_volumes(other, 2, batch=1, precision="float32", memory="contiguous"))
+    jobs.run_job(jobs.scan_study(other))
     finished = False
     stop_after = 0
     while not finished:
         stop_after += 7
-        job = jobs.regenerate_all(other, ["s000000", "s000001"])
+        job = jobs.regenerate_samples(other, ["s000000", "s000001"])
         for n, _ in enumerate(job):
             if n == stop_after:
                 break
@@ -132,9 +135,9 @@ def test_it_stops_within_a_denoising_step(study, monkeypatch):
     monkeypatch.setattr(
         LDMGenerator, "_denoise", lambda self, *a: steps.append(1) or denoise(self, *a)
     )
-    job = jobs.regenerate(study, "s000000", guidance=1.0)
+    job = jobs.regenerate_sample(study, "s000000", guidance=1.0)
     for news in job:
-        if isinstance(news, Step):
+        if isinstance(news, DenoisingStep):
             break
     job.close()
     assert len(steps) == 1
@@ -144,44 +147,44 @@ def test_it_stops_within_a_denoising_step(study, monkeypatch):
 
 
 def test_flagged_are_those_that_readers_or_the_program_say(study, calls):
-    jobs.run(jobs.generate(study, 4))
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.generate_volumes(study, 4))
+    jobs.run_job(jobs.scan_study(study))
     calls |= {"s000001", "s000002", "s000003"}
     decide(study, s000000="copy", s000001="not a copy", s000003="unsure")
     # Another reader's word does not take it back.
     decide(study, reader="Second", s000000="not a copy")
-    assert jobs.flagged(study) == ["s000000"]
-    assert jobs.flagged(study, called=True) == ["s000000", "s000002"]
-    assert jobs.flagged(study, decided=False, called=True) == ["s000002"]
-    jobs.run(jobs.regenerate_all(study, jobs.flagged(study, called=True)))
+    assert jobs.list_flagged(study) == ["s000000"]
+    assert jobs.list_flagged(study, called=True) == ["s000000", "s000002"]
+    assert jobs.list_flagged(study, decided=False, called=True) == ["s000002"]
+    jobs.run_job(jobs.regenerate_samples(study, jobs.list_flagged(study, called=True)))
     # They stay in the list: the command again has nothing to do.
-    assert jobs.flagged(study, called=True) == ["s000000", "s000002"]
+    assert jobs.list_flagged(study, called=True) == ["s000000", "s000002"]
     before = written(study)
-    made = jobs.run(jobs.regenerate_all(study, jobs.flagged(study, called=True)))
+    made = jobs.run_job(jobs.regenerate_samples(study, jobs.list_flagged(study, called=True)))
     assert [one.sample for one in made] == ["s000004", "s000005"]
     assert written(study) == before
     # A replacement that a reader rejects is replaced in its turn.
     decide(study, s000004="copy")
-    assert jobs.flagged(study) == ["s000004"]
-    assert str(jobs.run(jobs.regenerate(study, "s000004"))) == "s000006"
+    assert jobs.list_flagged(study) == ["s000004"]
+    assert str(jobs.run_job(jobs.regenerate_sample(study, "s000004"))) == "s000006"
     assert study.lineage()["s000006"] == "s000004"
 
 
 def test_guidance_is_written_beside_the_sample_and_not_handed_on(study, monkeypatch):
-    news = list(jobs.regenerate(study, "s000000", guidance=1.5))
+    news = list(jobs.regenerate_sample(study, "s000000", guidance=1.5))
     assert sum("encoded" in getattr(n, "what", "") for n in news) == 8 + 6
     row = study.samples()[2]
-    settings = Settings.parse(row.settings)
+    settings = SamplingSettings.parse(row.settings)
     assert settings.guidance.startswith("1.5:")
-    assert replace(settings, guidance="") == Settings.parse(study.samples()[0].settings)
+    assert replace(settings, guidance="") == SamplingSettings.parse(study.samples()[0].settings)
     # Latents are kept: nothing is encoded a second time.
-    monkeypatch.setattr("napari_memscan.generators.guidance.encoded", None)
-    jobs.run(jobs.regenerate(study, "s000001", guidance=1.5))
+    monkeypatch.setattr("napari_memscan.generators.guidance.encode_volume", None)
+    jobs.run_job(jobs.regenerate_sample(study, "s000001", guidance=1.5))
     assert study.samples()[3].settings == row.settings
     # What is generated next, or replaced without it, is not guided.
-    jobs.run(jobs.generate(study, 3))
+    jobs.run_job(jobs.generate_volumes(study, 3))
     assert study.samples()[4].settings == study.samples()[0].settings
-    jobs.run(jobs.regenerate(study, "s000002"))
+    jobs.run_job(jobs.regenerate_sample(study, "s000002"))
     assert "guidance" not in study.samples()[5].settings
 
 
@@ -191,14 +194,18 @@ def test_a_model_that_allows_no_guidance_is_sampled_without_where_that_will_do(s
 
     monkeypatch.setattr("napari_memscan.generators.guidance.check_guidance", refuse)
     with pytest.raises(BadInput, match="padded"):
-        jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0))
+        jobs.run_job(jobs.regenerate_samples(study, ["s000000"], guidance=2.0))
     assert len(study.samples()) == 2
-    (made,) = jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0, must_guide=False))
+    (made,) = jobs.run_job(
+        jobs.regenerate_samples(study, ["s000000"], guidance=2.0, must_guide=False)
+    )
     assert study.samples()[2].sample == made.sample
     assert study.samples()[2].settings == study.samples()[0].settings
     assert made.unguided == "latents are padded"
     # Reported again, nothing is drawn.
-    (made,) = jobs.run(jobs.regenerate_all(study, ["s000000"], guidance=2.0, must_guide=False))
+    (made,) = jobs.run_job(
+        jobs.regenerate_samples(study, ["s000000"], guidance=2.0, must_guide=False)
+    )
     assert made.unguided == ""
 
 
@@ -210,13 +217,13 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(LDMGenerator, "_denoise", full)
         with pytest.raises(JobFailed, match=r"--batch 1.*CUDA_VISIBLE_DEVICES=.*finished is kept"):
-            jobs.run(jobs.regenerate(study, "s000000"))
+            jobs.run_job(jobs.regenerate_sample(study, "s000000"))
     with monkeypatch.context() as patch:
-        patch.setattr("napari_memscan.generators.guidance.encoded", full)
+        patch.setattr("napari_memscan.generators.guidance.encode_volume", full)
         with pytest.raises(JobFailed, match=r"memory does not suffice to regenerate.*--batch 1"):
-            jobs.run(jobs.regenerate(study, "s000000", guidance=1.0))
+            jobs.run_job(jobs.regenerate_sample(study, "s000000", guidance=1.0))
     assert written(study) == before
-    made = jobs.run(jobs.regenerate(study, "s000000", batch=2))
+    made = jobs.run_job(jobs.regenerate_sample(study, "s000000", batch=2))
     assert made.replaced
     assert study.samples()[2].settings.startswith("batch=2 ")
 
@@ -227,15 +234,15 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
 )
 def test_numbers_that_make_no_sense_are_refused(study, options, message):
     with pytest.raises(BadInput, match=message):
-        jobs.run(jobs.regenerate(study, "s000000", **options))
+        jobs.run_job(jobs.regenerate_sample(study, "s000000", **options))
     assert len(study.samples()) == 2
 
 
 def test_a_seed_follows_from_the_sample_that_is_replaced():
     row = SampleRow("s000003", "s000003.nii.gz", "3")
-    seed = next_seed(row)
-    assert seed == next_seed(row) != next_seed(replace(row, sample="s000004"))
-    assert next_seed(row, [str(seed), str(seed + 1)]) == seed + 2
+    seed = derive_next_seed(row)
+    assert seed == derive_next_seed(row) != derive_next_seed(replace(row, sample="s000004"))
+    assert derive_next_seed(row, [str(seed), str(seed + 1)]) == seed + 2
 
 
 def test_the_command_prints_every_attempt_and_fails_where_it_gave_up(study, calls):

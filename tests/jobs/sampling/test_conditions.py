@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
@@ -41,7 +41,7 @@ def column(study):
 
 
 def generate(study, n, **options):
-    return jobs.run(jobs.generate(study, n, **EXACT | options))
+    return jobs.run_job(jobs.generate_volumes(study, n, **EXACT | options))
 
 
 # Sampling
@@ -119,9 +119,9 @@ def test_a_replacement_has_the_condition_of_what_it_replaces(study):
     generate(study, 1, seed=1, condition="left")
     generate(study, 1, seed=1, condition="right")
     generate(study, 1, seed=1, condition="")
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     names = ["s000000", "s000001", "s000002"]
-    jobs.run(jobs.regenerate_all(study, names, tries=1))
+    jobs.run_job(jobs.regenerate_samples(study, names, tries=1))
     rows = study.samples()
     assert [(row.parent, row.condition) for row in rows[3:]] == [
         ("s000000", "left"),
@@ -133,16 +133,16 @@ def test_a_replacement_has_the_condition_of_what_it_replaces(study):
 
 def test_replacements_of_another_model_have_conditions_that_it_knows(study, tiny_ldm):
     generate(study, 1, seed=1, condition="left")
-    jobs.run(jobs.scan(study))
+    jobs.run_job(jobs.scan_study(study))
     study.update(generator=GeneratorConfig(kind="ldm", path=str(tiny_ldm)))
-    jobs.run(jobs.regenerate(study, "s000000", tries=1))
+    jobs.run_job(jobs.regenerate_sample(study, "s000000", tries=1))
     assert [row.condition for row in study.samples()] == ["left", ""]
 
 
 def test_measures_are_tried_on_the_volumes_of_the_same_conditions(study):
     for name in ("right", "left"):
         generate(study, 2, condition=name)
-    jobs.run(jobs.mitigation(study, 2, most=2))
+    jobs.run_job(jobs.evaluate_mitigation(study, 2, most=2))
     own = Study.open(study.folder / "mitigation")
     rows = [row for row in own.samples() if "guidance" not in row.settings]
     first = study.config.seed
@@ -171,12 +171,14 @@ def sided(make_study, tmp_path, phantoms):
 def test_a_study_trains_by_its_conditions_and_samples_them(sided):
     models = sided.folder / "models"
     coder = AutoencoderSettings(steps=2, channels=(8, 8))
-    jobs.run(jobs.train(sided, "autoencoder", models / "autoencoder", coder, device="cpu"))
+    jobs.run_job(
+        jobs.train_model(sided, "autoencoder", models / "autoencoder", coder, device="cpu")
+    )
     settings = DenoiserSettings(
         steps=2, channels=(8, 16), batch=2, sample_steps=2, conditional=True, duplicated=1, times=5
     )
     more = {"device": "cpu", "autoencoder": models / "autoencoder"}
-    jobs.run(jobs.train(sided, "denoiser", models / "denoiser", settings, **more))
+    jobs.run_job(jobs.train_model(sided, "denoiser", models / "denoiser", settings, **more))
     conditioning = read_recipe(models / "denoiser", "ldm").conditioning
     assert conditioning.classes == ("left", "right")
     # Of 12 drawn: the first five times, and one that has none.
@@ -187,17 +189,17 @@ def test_a_study_trains_by_its_conditions_and_samples_them(sided):
 
     # Changed versions of a volume have its condition.
     views = settings.model_copy(update={"views": 1})
-    jobs.run(jobs.train(sided, "denoiser", sided.folder / "augmented", views, **more))
+    jobs.run_job(jobs.train_model(sided, "denoiser", sided.folder / "augmented", views, **more))
     assert read_recipe(sided.folder / "augmented", "ldm").conditioning == conditioning
 
 
 def test_a_cohort_without_conditions_is_refused_in_words(make_study, tmp_path):
     study = make_study(tmp_path / "study", generator=None)
     coder = AutoencoderSettings(steps=1, channels=(8, 8))
-    jobs.run(jobs.train(study, "autoencoder", tmp_path / "a", coder, device="cpu"))
+    jobs.run_job(jobs.train_model(study, "autoencoder", tmp_path / "a", coder, device="cpu"))
     settings = DenoiserSettings(steps=1, channels=(8, 16), conditional=True)
-    job = jobs.train(
+    job = jobs.train_model(
         study, "denoiser", tmp_path / "d", settings, device="cpu", autoencoder=tmp_path / "a"
     )
     with pytest.raises(BadInput, match=r"'condition' of cohort\.csv has 0 different texts"):
-        jobs.run(job)
+        jobs.run_job(job)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.errors import BadInput
-from napari_memscan.files import sha256_of
+from napari_memscan.files import hash_file
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.reader import read_volume, write_nifti
 
@@ -33,7 +33,7 @@ def cohort(phantoms, tmp_path_factory):
         volume = read_volume(row.path)
         path = folder / f"{subject}.nii.gz"
         write_nifti(replace(volume, data=volume.data * 1.0001), path)
-        return CohortRow(str(path), split, subject, sha256=sha256_of(path))
+        return CohortRow(str(path), split, subject, sha256=hash_file(path))
 
     rows += [again(rows[1], "training", "same-as-1"), again(rows[3], "validation", "same-as-3")]
     rows.append(CohortRow(phantoms.rows("unseen")[0].path, "unseen", "u"))
@@ -57,12 +57,12 @@ def study(cohort, tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(study):
     """Of a job that was stopped once in the midst."""
-    job = jobs.deduplicate(study)
+    job = jobs.deduplicate_cohort(study)
     for news in job:
         if news.what.startswith("compared") and news.done >= 3:
             break
     job.close()
-    job = jobs.deduplicate(study)
+    job = jobs.deduplicate_cohort(study)
     compared = []
     while True:
         try:

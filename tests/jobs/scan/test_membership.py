@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
@@ -29,7 +29,7 @@ def written(study):
 
 
 def test_progress_a_volume_at_a_time_and_a_file_at_the_end(study):
-    job = jobs.membership(study, "pia")
+    job = jobs.evaluate_membership(study, "pia")
     news = [next(job) for _ in range(13)]
     assert not (study.scan_dir / "membership.json").exists()
     news.append(next(job))
@@ -52,16 +52,16 @@ def test_progress_a_volume_at_a_time_and_a_file_at_the_end(study):
 
 
 def test_stopped_and_started_again_gives_the_same_bytes(study, make_study, tmp_path):
-    job = jobs.membership(study, "pia")
+    job = jobs.evaluate_membership(study, "pia")
     for _ in range(5):
         next(job)
     job.close()
     other = make_study(tmp_path / "other")
-    jobs.run(jobs.membership(other, "pia"))
-    jobs.run(jobs.membership(study, "pia"))
+    jobs.run_job(jobs.evaluate_membership(other, "pia"))
+    jobs.run_job(jobs.evaluate_membership(study, "pia"))
     assert written(study) == written(other)
     # And once more, from what is kept alone.
-    jobs.run(jobs.membership(study, "pia"))
+    jobs.run_job(jobs.evaluate_membership(study, "pia"))
     assert written(study) == written(other)
 
 
@@ -74,7 +74,7 @@ def test_each_volume_is_told_what_the_cohort_says_of_it(
         rows = [*phantoms.rows("training"), *phantoms.rows("validation")]
         told = [replace(row, condition=name) for row, name in zip(rows, names, strict=True)]
         study = make_study(tmp_path / folder, cohort=Cohort.from_rows(told), generator=model)
-        return jobs.run(jobs.membership(study, "pia"))
+        return jobs.run_job(jobs.evaluate_membership(study, "pia"))
 
     sides = result("all", ["left", "right"] * 7)
     assert not any("no condition in cohort.csv" in w for w in sides.warnings)
@@ -94,27 +94,27 @@ def test_a_folder_has_no_denoiser(make_study, tmp_path, phantoms):
     folder = str(Path(phantoms.rows("unseen")[0].path).parent)
     study = make_study(tmp_path / "s", generator=GeneratorConfig(kind="folder", path=folder))
     with pytest.raises(BadInput, match=r"made elsewhere.*choose an LDM checkpoint"):
-        next(jobs.membership(study))
+        next(jobs.evaluate_membership(study))
     with pytest.raises(BadInput, match="generator"):
-        next(jobs.membership(make_study(tmp_path / "none", generator=None)))
+        next(jobs.evaluate_membership(make_study(tmp_path / "none", generator=None)))
 
 
 def test_bad_input_names_the_volume(make_study, tmp_path, phantoms):
     with pytest.raises(BadInput, match="attack 'lira'"):
-        next(jobs.membership(make_study(tmp_path / "a"), "lira"))
+        next(jobs.evaluate_membership(make_study(tmp_path / "a"), "lira"))
     rows = [*phantoms.rows("training"), phantoms.rows("validation")[0]]
     study = make_study(tmp_path / "b", cohort=Cohort.from_rows(rows))
     with pytest.raises(BadInput, match="validation: 1 volumes; at least 2"):
-        next(jobs.membership(study))
+        next(jobs.evaluate_membership(study))
     broken = tmp_path / "broken.npy"
     array = np.random.default_rng(0).random((16, 16, 16), np.float32)
     array[2, 2, 2] = np.nan
     np.save(broken, array)
     row = CohortRow(str(broken), "validation", "x", axes="XYZ", spacing="1 1 1")
     cohort = Cohort.from_rows([*phantoms.rows("training"), *phantoms.rows("validation"), row])
-    job = jobs.membership(make_study(tmp_path / "c", cohort=cohort), "pia")
+    job = jobs.evaluate_membership(make_study(tmp_path / "c", cohort=cohort), "pia")
     with pytest.raises(BadInput, match=r"broken\.npy.*NaN"):
-        jobs.run(job)
+        jobs.run_job(job)
 
 
 def memscan(*arguments):

@@ -6,7 +6,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, VerificationConfig
-from napari_memscan.demo.phantoms import phantom
+from napari_memscan.demo.phantoms import draw_phantom
 from napari_memscan.detection.registration.verifier import Verifier
 from napari_memscan.detection.retrieval.correlator import Correlator
 from napari_memscan.study import Study
@@ -19,7 +19,7 @@ SHAPE = (16, 16, 16)
 @pytest.fixture
 def study(make_study, tmp_path):
     for i in range(3):
-        write_nifti(phantom((7, i), SHAPE), tmp_path / "made" / f"{i}.nii.gz")
+        write_nifti(draw_phantom((7, i), SHAPE), tmp_path / "made" / f"{i}.nii.gz")
     return make_study(tmp_path / "study", **settings(tmp_path))
 
 
@@ -34,7 +34,7 @@ def settings(tmp_path):
 
 def with_one_more(cohort, tmp_path):
     path = tmp_path / "new.nii.gz"
-    write_nifti(phantom((8, 0), SHAPE), path)
+    write_nifti(draw_phantom((8, 0), SHAPE), path)
     return Cohort.from_rows([*cohort.rows(), CohortRow(str(path), "training", "new")])
 
 
@@ -62,7 +62,7 @@ def counted(study, monkeypatch):
             spy(Verifier, "verify", lambda q, t, _: pairs.append((bytes(q), bytes(t))))
             spy(Correlator, "_image", lambda training, i: images.append(bytes(training[i])))
             spy(Correlator, "_components", lambda: images.append("all"))
-            jobs.run(jobs.scan(study))
+            jobs.run_job(jobs.scan_study(study))
         return embedded, pairs, images
 
     return scan
@@ -86,7 +86,7 @@ def test_one_synthetic_volume_more_is_all_that_is_embedded_and_searched_for(
 ):
     counted(study)
     path = tmp_path / "made" / "new.nii.gz"
-    write_nifti(phantom((8, 0), SHAPE), path)
+    write_nifti(draw_phantom((8, 0), SHAPE), path)
     embedded, pairs, images = counted(study)
     new = bytes(study.array(str(path)))
     assert embedded == [new]

@@ -18,7 +18,7 @@ def study(make_study, tmp_path):
 
 
 def test_it_counts_every_kind_repeats_and_is_kept(study):
-    result = jobs.run(jobs.selftest(study, n=1))
+    result = jobs.run_job(jobs.run_selftest(study, n=1))
     planted = {row.kind: row.n for row in result.kinds if row.label != "novel"}
     assert planted == {kind: 1 for kind in KINDS if not kind.startswith("registered")}
     assert all(sum(row.verdicts.values()) == row.n for row in result.kinds)
@@ -38,7 +38,7 @@ def test_it_counts_every_kind_repeats_and_is_kept(study):
     assert "rotation, 2 times" in str(result)
     assert any("rotation up to 20 degrees an axis (0 of 1 called)" in n for n in result.notes)
     # Again, from what is kept: nothing is searched for, and the bytes are the same.
-    news = list(jobs.selftest(study, n=1))
+    news = list(jobs.run_selftest(study, n=1))
     assert not [n for n in news if n.what.startswith("compared")]
     assert path.read_bytes() == whole
 
@@ -46,7 +46,7 @@ def test_it_counts_every_kind_repeats_and_is_kept(study):
 def test_at_a_level_that_this_null_allows_copies_are_found(make_study, tmp_path):
     # Without a generator: what an autoencoder of random weights gives back resembles nobody.
     study = make_study(tmp_path / "plain", generator=None)
-    result = jobs.run(jobs.selftest(study, n=1, level=0.2))
+    result = jobs.run_job(jobs.run_selftest(study, n=1, level=0.2))
     unchanged = next(row for row in result.kinds if row.kind == "unchanged")
     assert (unchanged.retrieved_1, unchanged.found.k) == (1, 1)
     assert result.specificity.n > 0
@@ -54,11 +54,11 @@ def test_at_a_level_that_this_null_allows_copies_are_found(make_study, tmp_path)
 
 def test_a_damaged_file_and_wrong_numbers_are_refused(study):
     with pytest.raises(BadInput, match="at least 1"):
-        jobs.run(jobs.selftest(study, n=0))
+        jobs.run_job(jobs.run_selftest(study, n=0))
     with pytest.raises(BadInput, match="strength 4"):
-        jobs.run(jobs.selftest(study, strength=4))
+        jobs.run_job(jobs.run_selftest(study, strength=4))
     with pytest.raises(BadInput, match="level"):
-        jobs.run(jobs.selftest(study, level=1.0))
+        jobs.run_job(jobs.run_selftest(study, level=1.0))
     assert SelfTest.load(study.scan_dir) is None
     study.scan_dir.mkdir()
     (study.scan_dir / "selftest.json").write_text("{")

@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from napari_memscan.checkpoints.loading import load_weights
-from napari_memscan.checkpoints.native import read_recipe
+from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.jobs.training.monitor import BEST, LOG, Monitor, MonitorSettings, read_log
-from napari_memscan.training.fitting import Fitting
+from napari_memscan.jobs.training.monitor import (
+    BEST_FOLDER,
+    LOG_FILE,
+    MonitorSettings,
+    TrainingMonitor,
+    read_log,
+)
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
+from napari_memscan.training.trainer import ModelTrainer
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 PREPROCESSING = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
@@ -39,7 +45,7 @@ def fit(arrays, tmp_path_factory):
         watch = None
         if monitor is not None:
             real = arrays["training"], arrays["validation"]
-            watch = Monitor(monitor, out, *real, PREPROCESSING, "cpu")
+            watch = TrainingMonitor(monitor, out, *real, PREPROCESSING, "cpu")
         return train(
             "denoiser",
             arrays,
@@ -84,7 +90,7 @@ def test_weights_do_not_depend_on_being_watched(fit, watched, tmp_path):
 
 def test_the_log_has_a_row_a_look(watched):
     out, said = watched
-    rows = read_log(out / LOG)
+    rows = read_log(out / LOG_FILE)
     assert [row.step for row in rows] == [2, 4, 6]
     for row in rows:
         assert row.n == 2
@@ -92,7 +98,7 @@ def test_the_log_has_a_row_a_look(watched):
         assert row.gap == pytest.approx(row.validation_loss - row.training_loss, abs=2e-6)
     assert len({row.training_loss for row in rows}) == 3
     assert [p.what for p in said if "sampled 2 of 2" in getattr(p, "what", "")]
-    assert not (out / BEST).exists()
+    assert not (out / BEST_FOLDER).exists()
     assert not list(out.glob(".best*"))
 
 
@@ -115,7 +121,7 @@ def test_a_stopped_training_goes_on_with_the_same_weights_and_log(where, fit, wa
         job.close()
     assert finish(fit(tmp_path, monitor))[0]
     assert same(tmp_path, watched[0])
-    assert (tmp_path / LOG).read_bytes() == (watched[0] / LOG).read_bytes()
+    assert (tmp_path / LOG_FILE).read_bytes() == (watched[0] / LOG_FILE).read_bytes()
 
 
 def test_a_training_that_copies_is_ended_and_the_last_good_checkpoint_kept(
@@ -132,9 +138,9 @@ def test_a_training_that_copies_is_ended_and_the_last_good_checkpoint_kept(
     monitor = MonitorSettings(every=2, samples=2, stop_above=0.5)
     whole, said = finish(fit(tmp_path, monitor))
     assert not whole
-    assert [row.n_copies for row in read_log(tmp_path / LOG)][-1] == 2
+    assert [row.n_copies for row in read_log(tmp_path / LOG_FILE)][-1] == 2
     assert not (tmp_path / "recipe.json").exists()
-    assert read_recipe(tmp_path / BEST, "ldm").provenance["denoiser"]["step"] == 2
+    assert read_recipe(tmp_path / BEST_FOLDER, "ldm").provenance["denoiser"]["step"] == 2
     assert "2 of 2 volumes copied" in said[-1].what
     # The same command ends at once, without sampling again.
     whole, said = finish(fit(tmp_path, monitor))
@@ -152,8 +158,8 @@ def test_keeping_does_not_end_the_training(fit, arrays, tmp_path, monkeypatch):
     )
     whole, _ = finish(fit(tmp_path, MonitorSettings(every=2, samples=2, keep_below=0.5)))
     assert whole
-    assert [row.share for row in read_log(tmp_path / LOG)] == [0, 1, 1]
-    assert read_recipe(tmp_path / BEST, "ldm").provenance["denoiser"]["step"] == 2
+    assert [row.share for row in read_log(tmp_path / LOG_FILE)] == [0, 1, 1]
+    assert read_recipe(tmp_path / BEST_FOLDER, "ldm").provenance["denoiser"]["step"] == 2
     assert read_recipe(tmp_path, "ldm").provenance["denoiser"]["settings"]["steps"] == 6
 
 
@@ -169,19 +175,21 @@ def test_tensorboard_gets_the_looks(watched):
     board = events.EventAccumulator(str(watched[0] / "tensorboard"))
     board.Reload()
     shown = {e.step: e.value for e in board.Scalars("memorisation/gap")}
-    assert shown == pytest.approx({r.step: r.gap for r in read_log(watched[0] / LOG)}, abs=1e-6)
+    assert shown == pytest.approx(
+        {r.step: r.gap for r in read_log(watched[0] / LOG_FILE)}, abs=1e-6
+    )
     assert {e.step for e in board.Scalars("memorisation/n_copies")} == {2, 4, 6}
 
 
 def test_no_memory_in_a_look_says_how_to_go_on(fit, tmp_path, monkeypatch):
-    real = Fitting.mean_loss
+    real = ModelTrainer.mean_loss
 
     def full(self, split):
         if split == "training":  # Only looks measure it.
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
         return real(self, split)
 
-    monkeypatch.setattr(Fitting, "mean_loss", full)
+    monkeypatch.setattr(ModelTrainer, "mean_loss", full)
     with pytest.raises(JobFailed, match="ran out of memory in a look at step 4") as caught:
         finish(fit(tmp_path, MonitorSettings(every=4, samples=1)))
     assert "without --monitor goes on from step 3" in str(caught.value)
@@ -194,6 +202,6 @@ def test_bad_settings_and_logs_are_named(arrays, tmp_path):
         MonitorSettings(every=1, stop_above=1.5)
     with pytest.raises(BadInput, match="keep below 1"):
         MonitorSettings(every=1, keep_below=1)
-    (tmp_path / LOG).write_text("a,b\n1,2\n")
+    (tmp_path / LOG_FILE).write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match="not a log"):
-        read_log(tmp_path / LOG)
+        read_log(tmp_path / LOG_FILE)

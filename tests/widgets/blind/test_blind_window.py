@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.jobs.readers.blind_study import latest
+from napari_memscan.jobs.readers.blind_study import find_latest_plan
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock.dock import BLIND, GENERATE, REVIEW, STUDY, MemscanWidget
 
@@ -47,9 +47,12 @@ def dock(viewer, qtbot):
 
 def idle(dock) -> bool:
     return not (
-        dock.study.busy or dock.review.busy or dock.blind.busy
-        or dock.viewing.loading or dock.viewing.preloading
-    )  # fmt: skip
+        dock.study.busy
+        or dock.review.busy
+        or dock.blind.busy
+        or dock.viewing.loading
+        or dock.viewing.preloading
+    )
 
 
 def open_study(qtbot, dock, folder, reader="Ann") -> None:
@@ -88,8 +91,14 @@ def text_of(label) -> str:
 
 def widget_texts(widget) -> list[str]:
     """Everything a widget writes, and says when one hovers over it or has it read aloud."""
-    found = [widget.toolTip(), widget.statusTip(), widget.whatsThis(), widget.windowTitle(),
-             widget.accessibleName(), widget.accessibleDescription()]  # fmt: skip
+    found = [
+        widget.toolTip(),
+        widget.statusTip(),
+        widget.whatsThis(),
+        widget.windowTitle(),
+        widget.accessibleName(),
+        widget.accessibleDescription(),
+    ]
     if isinstance(widget, QLabel | QAbstractButton | QAbstractSpinBox | QLineEdit | QProgressBar):
         found.append(widget.text())
     if isinstance(widget, QLineEdit):
@@ -131,8 +140,18 @@ def everything(viewer) -> list[str]:
 def secrets_of(study) -> set[str]:
     """Names, files, places and scores of a study, and verdicts that are no answer as well."""
     result = study.result()
-    found = {study.folder.name, str(study.folder), "near-duplicate", "novel", "undecided",
-             "distractor", "validation", "verdict", "similarity 0", "planted"}  # fmt: skip
+    found = {
+        study.folder.name,
+        str(study.folder),
+        "near-duplicate",
+        "novel",
+        "undecided",
+        "distractor",
+        "validation",
+        "verdict",
+        "similarity 0",
+        "planted",
+    }
     for row in study.cohort.rows():
         found |= {row.path, Path(row.path).name, Path(row.path).name.split(".")[0]}
         found |= {row.subject_id} if row.subject_id else set()
@@ -186,7 +205,9 @@ def test_nothing_tells(qtbot, viewer, dock, verified_study, forced):
         if total - done <= 2:  # with fewer there is nothing to skip to, and no buttons for it
             break
         press(qtbot, dock, "not a copy")
-    kinds = {s.exhibit.kind for s in latest(Study.open(verified_study), "Ann", forced).secrets}
+    kinds = {
+        s.exhibit.kind for s in find_latest_plan(Study.open(verified_study), "Ann", forced).secrets
+    }
     assert kinds == {"synthetic", "planted"} | (set() if forced else {"distractor"})
     # Nor can it be brought back.
     dock.statistics_window.toggle()
@@ -237,10 +258,14 @@ def test_three_are_read_and_all_is_there_when_one_comes_back(qtbot, viewer, dock
 
     events = dock.review.session.store.history()
     assert [(e.stage, e.decision) for e in events] == [
-        ("blind", "copy"), ("revealed", "unveiled"), ("revealed", "not a copy"),
-        ("blind", "not a copy"), ("revealed", "unveiled"),
-        ("blind", "unsure"), ("revealed", "unveiled"),
-    ]  # fmt: skip
+        ("blind", "copy"),
+        ("revealed", "unveiled"),
+        ("revealed", "not a copy"),
+        ("blind", "not a copy"),
+        ("revealed", "unveiled"),
+        ("blind", "unsure"),
+        ("revealed", "unveiled"),
+    ]
     first, again = events[0], events[2]
     assert (first.confidence, first.note, first.reader) == (4, "same trabeculae", "Ann")
     assert first.seconds > 0
@@ -292,7 +317,7 @@ def test_a_forced_choice_is_revealed_at_the_end(qtbot, viewer, dock, folder_stud
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     assert page.list.count() == 3
     assert titles(viewer) == ["A", "B"]
-    made = latest(Study.open(folder_study), "Ann", True)
+    made = find_latest_plan(Study.open(folder_study), "Ann", True)
     for i, (secret, side) in enumerate(zip(made.secrets, "AAB", strict=True)):
         text = page.list.item(i).text()
         assert secret.exhibit.name in text
@@ -321,7 +346,7 @@ def test_second_decisions_are_made_from_the_list(qtbot, dock, folder_study):
     press(qtbot, dock, "copy")
     assert page.list.item(1).text().endswith("You said: unsure. Then: copy.")
     assert page.list.currentRow() == 1
-    named = latest(Study.open(folder_study), "Ann", False).secrets[1].exhibit.name
+    named = find_latest_plan(Study.open(folder_study), "Ann", False).secrets[1].exhibit.name
     assert dock.review.session.store.standing().current()[named].decision == "copy"
 
 
@@ -343,7 +368,7 @@ def test_a_missing_file_a_lost_store_and_a_stopped_plan(
         dock.blind.close()
         start(qtbot, dock)
     dock.blind.close()
-    made = latest(study, "Ann", False)
+    made = find_latest_plan(study, "Ann", False)
     victim = Path(made.secrets[0].exhibit.shown.path)
     kept = victim.read_bytes()
     victim.unlink()

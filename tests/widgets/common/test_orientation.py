@@ -3,11 +3,11 @@
 import pytest
 
 from napari_memscan.widgets.common.orientation import (
-    ORIENTATION,
     PLANES,
-    grid_shape,
-    markers,
-    plane_of,
+    RADIOLOGICAL,
+    compute_grid_shape,
+    get_edge_letters,
+    get_plane_name,
 )
 
 
@@ -15,20 +15,23 @@ from napari_memscan.widgets.common.orientation import (
     ("plane", "top", "left"), [("Axial", "A", "R"), ("Coronal", "S", "R"), ("Sagittal", "S", "A")]
 )
 def test_radiological_convention(plane, top, left):
-    found = markers(PLANES[plane], ORIENTATION)
+    found = get_edge_letters(PLANES[plane], RADIOLOGICAL)
     opposite = dict(zip("RLAPSI", "LRPAIS", strict=True))
     assert found == {"top": top, "bottom": opposite[top], "left": left, "right": opposite[left]}
 
 
 def test_letters_follow_a_camera_that_was_turned():
-    assert markers((2, 1, 0), ("down", "right")) == {
-        "top": "P", "bottom": "A", "left": "L", "right": "R"
-    }  # fmt: skip
-    assert markers((0, 1, 2), ("down", "right"))["top"] == "P"
+    assert get_edge_letters((2, 1, 0), ("down", "right")) == {
+        "top": "P",
+        "bottom": "A",
+        "left": "L",
+        "right": "R",
+    }
+    assert get_edge_letters((0, 1, 2), ("down", "right"))["top"] == "P"
 
 
 def test_plane_of_an_order():
-    assert [plane_of(order) for order in PLANES.values()] == list(PLANES)
+    assert [get_plane_name(order) for order in PLANES.values()] == list(PLANES)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +47,5 @@ def test_plane_of_an_order():
     ],
 )
 def test_the_grid_gives_panes_the_most_room(n, width, height, shape):
-    assert grid_shape(n, width, height) == shape
+    assert compute_grid_shape(n, width, height) == shape
     assert shape[0] * shape[1] >= n

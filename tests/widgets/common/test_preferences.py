@@ -7,8 +7,8 @@ from npe2 import PluginManifest
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
-from napari_memscan.widgets.common.preferences import LAYOUTS, PLUGIN, Preferences, setting_of
-from napari_memscan.widgets.review.keys import ACTIONS, ReviewKeys, keys
+from napari_memscan.widgets.common.preferences import LAYOUTS, PLUGIN, Preferences, get_setting_name
+from napari_memscan.widgets.review.keys import ACTIONS, ReviewKeys, assign_keys
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def settings(npe2pm, plugin_settings):
 
 
 def test_the_manifest_and_the_program_have_the_same_defaults(settings):
-    chosen = {name: getattr(settings.keys, setting_of(name)) for name in ACTIONS}
+    chosen = {name: getattr(settings.keys, get_setting_name(name)) for name in ACTIONS}
     assert chosen == {name: action.key for name, action in ACTIONS.items()}
     pages = PluginManifest.from_distribution(PLUGIN).contributions.configurations
     assert len(pages["keys"].properties) == len(ACTIONS)
@@ -45,7 +45,7 @@ def test_no_key_is_one_that_napari_uses():
     theirs = {
         QKeySequence(str(key)).toString() for many in default_shortcuts.values() for key in many
     }
-    ours = set(keys(Preferences()).values())
+    ours = set(assign_keys(Preferences()).values())
     assert "" not in ours
     assert len(ours) == len(ACTIONS)
     assert not ours & theirs
@@ -64,7 +64,7 @@ def test_a_changed_key_holds_at_once_and_of_two_the_later_has_none(qtbot, settin
     settings.keys.unsure_key = "N"
     assert told
     bound.reload()
-    chosen = keys(preferences)
+    chosen = assign_keys(preferences)
     assert (chosen["copy"], chosen["not a copy"], chosen["unsure"]) == ("Alt+K", "N", "")
     assert len(viewer.keymap) == before - 1
     bound.set_active(False)

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.widgets.common.runner import Outcome, Runner
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 
 
 @pytest.fixture
 def runner(qtbot):
-    return Runner()
+    return JobRunner()
 
 
-def outcome_of(qtbot, runner, make) -> Outcome:
+def outcome_of(qtbot, runner, make) -> JobOutcome:
     with qtbot.waitSignal(runner.finished, timeout=5000) as signal:
         assert runner.start(make)
     return signal.args[0]
@@ -33,14 +33,14 @@ def test_yields_arrive_in_the_main_thread_and_the_result_last(qtbot, runner):
 
     news = []
     runner.progressed.connect(lambda item: news.append((item, threading.current_thread())))
-    assert outcome_of(qtbot, runner, job) == Outcome("done")
+    assert outcome_of(qtbot, runner, job) == JobOutcome("done")
     assert news == [(1, main), (2, main)]
     assert threads[0] is not main
     assert not runner.busy
 
 
 def test_a_function_without_progress_is_a_job_too(qtbot, runner):
-    assert outcome_of(qtbot, runner, lambda: 7) == Outcome(7)
+    assert outcome_of(qtbot, runner, lambda: 7) == JobOutcome(7)
 
 
 def test_a_failure_keeps_its_words(qtbot, runner):
@@ -49,26 +49,39 @@ def test_a_failure_keeps_its_words(qtbot, runner):
         yield 1
         raise JobFailed("the disk is full")
 
-    assert outcome_of(qtbot, runner, job) == Outcome(failure="the disk is full")
+    assert outcome_of(qtbot, runner, job) == JobOutcome(failure="the disk is full")
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ("no study.toml there, or create a study with 'memscan new'.",
-         "no study.toml there, or create a study."),
-        ("newer than the last scan. Scan again: memscan scan /a b/study",
-         "newer than the last scan. Scan again in step 2."),
-        ("2 are unread. Read them first: memscan review /study",
-         "2 are unread. Read them first in step 3."),
-        ("cannot be said. State it with --set decoded_range=..., or regenerate without --guidance.",
-         "cannot be said. State it with decoded_range=...."),
+        (
+            "no study.toml there, or create a study with 'memscan new'.",
+            "no study.toml there, or create a study.",
+        ),
+        (
+            "newer than the last scan. Scan again: memscan scan /a b/study",
+            "newer than the last scan. Scan again in step 2.",
+        ),
+        (
+            "2 are unread. Read them first: memscan review /study",
+            "2 are unread. Read them first in step 3.",
+        ),
+        (
+            (
+                "cannot be said. State it with --set decoded_range=..., or regenerate without"
+                " --guidance."
+            ),
+            "cannot be said. State it with decoded_range=....",
+        ),
         ("latents are padded. Regenerate without --guidance.", "latents are padded."),
         ("may be damaged; regenerate without --guidance.", "may be damaged."),
-        ("intensity is unknown. State it with --set NAME=VALUE.",
-         "intensity is unknown. State it below as NAME=VALUE."),
+        (
+            "intensity is unknown. State it with --set NAME=VALUE.",
+            "intensity is unknown. State it below as NAME=VALUE.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_the_window_has_is_said_in_place_of_commands(qtbot, runner, theirs, ours):
     def fails():
         yield 1
@@ -123,7 +136,7 @@ def test_stop_ends_at_the_next_yield_and_closes_the_job_in_its_thread(qtbot, run
         assert begun.wait(5)
         runner.stop()
         go_on.set()
-    assert signal.args[0] == Outcome(stopped=True)
+    assert signal.args[0] == JobOutcome(stopped=True)
     assert steps == [0]
     assert closed_in[0] is not threading.current_thread()
 

@@ -24,9 +24,15 @@ def judged(verified_study):
     calibration = replace(result.calibration, assumption_shifted=False)
     rules = tuple(replace(rule, note="") for rule in result.rules)
     return replace(
-        result, samples=samples, n_copies=1, n_near=1, rules=rules, calibration=calibration,
-        copies_interval=(0.004, 0.64), warnings=("a cohort of phantoms",),
-    )  # fmt: skip
+        result,
+        samples=samples,
+        n_copies=1,
+        n_near=1,
+        rules=rules,
+        calibration=calibration,
+        copies_interval=(0.004, 0.64),
+        warnings=("a cohort of phantoms",),
+    )
 
 
 @pytest.fixture
@@ -41,25 +47,25 @@ def items(result):
 
 
 def test_summary_counts_every_verdict_and_names_the_rule(judged):
-    text = wording.summary(judged)
+    text = wording.format_scan_summary(judged)
     assert "N_copies 1 of 6 = 17%, CI 0–64%" in text
     assert "near-duplicates 1; undecided 1" in text
     assert "conformal: at most 20% of the called expected wrong" in text
     assert "floor" not in text
-    assert wording.alarms(judged) == []
-    assert wording.warnings(judged) == ["a cohort of phantoms"]
-    assert wording.counted(judged) == "1 copies, 1 near-duplicates, 1 undecided"
+    assert wording.list_alarms(judged) == []
+    assert wording.list_other_warnings(judged) == ["a cohort of phantoms"]
+    assert wording.format_verdict_counts(judged) == "1 copies, 1 near-duplicates, 1 undecided"
 
 
 def test_a_rule_with_a_null_floor_says_it(by_tau):
-    text = wording.summary(by_tau)
+    text = wording.format_scan_summary(by_tau)
     assert "null\u00a0floor" in text
     assert "rule dar2024 on similarity" in text
-    assert "tau" in wording.explained(by_tau)
-    assert f"above tau {by_tau.threshold:.{by_tau.digits}f}" in wording.detail(
+    assert "tau" in wording.explain_summary(by_tau)
+    assert f"above tau {by_tau.threshold:.{by_tau.digits}f}" in wording.describe_sample(
         items(by_tau)[0], by_tau
     )
-    assert "near-duplicates" not in wording.counted(by_tau)
+    assert "near-duplicates" not in wording.format_verdict_counts(by_tau)
 
 
 def test_a_failed_assumption_and_missing_power_are_alarms(judged):
@@ -73,18 +79,18 @@ def test_a_failed_assumption_and_missing_power_are_alarms(judged):
         rules=(replace(deciding, note=note), *others),
         warnings=(*judged.warnings, note + "."),
     )
-    (power, _), (failed, everything) = wording.alarms(result)
+    (power, _), (failed, everything) = wording.list_alarms(result)
     assert power == "No power at this validation size: 3 are needed."
     assert failed.startswith("Assumption test failed: they are nearer (p = 0.01). The stated")
     assert len(failed) < 400
     assert everything.endswith(long)
-    assert wording.warnings(result) == ["a cohort of phantoms"]
+    assert wording.list_other_warnings(result) == ["a cohort of phantoms"]
 
 
 def test_nothing_called_has_no_threshold(judged):
     none = replace(judged, threshold=None)
     for item in items(none):
-        assert "tau" not in wording.detail(item, none)
+        assert "tau" not in wording.describe_sample(item, none)
 
 
 def test_detail_and_title_of_a_near_duplicate_and_an_undecided_one(judged):
@@ -93,12 +99,14 @@ def test_detail_and_title_of_a_near_duplicate_and_an_undecided_one(judged):
     numbers = (
         f"score {nearest.score:.3f}, p = {near.p_value:.2g}, similarity {nearest.similarity:.2f}"
     )
-    assert wording.own_title(near, judged) == f"Synthetic s1: near-duplicate, {numbers}"
-    assert wording.title(nearest, near, judged) == f"{numbers}, near-duplicate"
-    assert "near-duplicate" not in wording.title(other, near, judged)
-    assert wording.detail(near, judged).endswith(f"p = {near.p_value:.2g}. near-duplicate")
-    assert wording.detail(undecided, judged).endswith("undecided: why undecided")
-    assert wording.own_title(copy, judged).startswith("Synthetic s0: copy")
+    assert (
+        wording.format_synthetic_title(near, judged) == f"Synthetic s1: near-duplicate, {numbers}"
+    )
+    assert wording.format_neighbour_title(nearest, near, judged) == f"{numbers}, near-duplicate"
+    assert "near-duplicate" not in wording.format_neighbour_title(other, near, judged)
+    assert wording.describe_sample(near, judged).endswith(f"p = {near.p_value:.2g}. near-duplicate")
+    assert wording.describe_sample(undecided, judged).endswith("undecided: why undecided")
+    assert wording.format_synthetic_title(copy, judged).startswith("Synthetic s0: copy")
 
 
 def test_a_title_without_a_score_has_a_p_value_too(by_tau):
@@ -106,12 +114,18 @@ def test_a_title_without_a_score_has_a_p_value_too(by_tau):
     near = item.neighbours[0]
     said = f"similarity {near.similarity:.3f}, p = {item.p_value:.2g}"
     assert near.score is None
-    assert wording.own_title(item, by_tau) == f"Synthetic s0: {item.verdict}, {said}"
-    assert wording.title(near, item, by_tau) == f"{said}, {item.verdict}"
+    assert wording.format_synthetic_title(item, by_tau) == f"Synthetic s0: {item.verdict}, {said}"
+    assert wording.format_neighbour_title(near, item, by_tau) == f"{said}, {item.verdict}"
     second = item.neighbours[1]
-    assert wording.title(second, item, by_tau) == f"similarity {second.similarity:.3f}"
+    assert (
+        wording.format_neighbour_title(second, item, by_tau)
+        == f"similarity {second.similarity:.3f}"
+    )
     new = replace(by_tau, rule="conformal", null=(-1.0, 1.0, 1.0))
-    assert wording.title(second, item, new) == f"similarity {second.similarity:.3f}, p = 0.75"
+    assert (
+        wording.format_neighbour_title(second, item, new)
+        == f"similarity {second.similarity:.3f}, p = 0.75"
+    )
 
 
 def test_what_other_readers_decided_is_read_without_hovering(by_tau):
@@ -121,5 +135,5 @@ def test_what_other_readers_decided_is_read_without_hovering(by_tau):
         for n, said, reader in ((1, "copy", "Ann"), (2, "unsure", "Ben"))
     )
     both = replace(item, decisions=(ann, ben), own=ann)
-    lines = wording.detail(both, by_tau).splitlines()
+    lines = wording.describe_sample(both, by_tau).splitlines()
     assert lines[1:] == ["Ben: unsure, confidence 4 of 5"]

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_memscan.review.session import Session
+from napari_memscan.review.session import ReviewSession
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock.dock import GENERATE, REVIEW, STUDY, MemscanWidget
 from napari_memscan.widgets.study.trust_dialog import TrustDialog
@@ -182,7 +182,7 @@ def test_a_closed_window_holds_no_case(qtbot, dock, folder_study):
     dock.show()
     open_study(qtbot, dock, folder_study)
     current, session = dock.review_view.queue.current, dock.review.session
-    other = Session(Study.open(folder_study).store())
+    other = ReviewSession(Study.open(folder_study).store())
     other.reader = "somebody else"
     try:
         assert other.open(current) == session.reader

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
 from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.study import Study
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
-from napari_memscan.widgets.study.trust_dialog import Trust
+from napari_memscan.widgets.study.trust_dialog import SessionTrust
 
 
 def test_a_self_test_needs_no_scan_and_another_detector_shows(qtbot, verified_study):
     row = SelfTestRow()
     qtbot.addWidget(row)
-    controller = SelfTestController(row, None, Trust())
+    controller = SelfTestController(row, None, SessionTrust())
     study = Study.open(verified_study)
     result = study.result()
     assert result.calibration.detector_hash
@@ -24,10 +24,18 @@ def test_a_self_test_needs_no_scan_and_another_detector_shows(qtbot, verified_st
     assert not row.button.isHidden()
     verdicts = dict.fromkeys(VERDICTS, 0) | {"copy": 9, "novel": 1}
     test = SelfTest(
-        (KindResult("flip", "copy", 10, 10, 10, 10, verdicts, above_all=7),),
-        0.05, 3, 8, 6, None, None, "pixels", "search", 1,
+        (PerturbationResult("flip", "copy", 10, 10, 10, 10, verdicts, above_all=7),),
+        0.05,
+        3,
+        8,
+        6,
+        None,
+        None,
+        "pixels",
+        "search",
+        1,
         detector_hash=result.calibration.detector_hash,
-    )  # fmt: skip
+    )
     test.save(study.scan_dir)
     controller.show(study, None)
     assert "finds 0.90" in row.message.text

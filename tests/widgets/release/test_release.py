@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtGui import QDesktopServices
 
 from napari_memscan import jobs
-from napari_memscan.report.verification import verify
+from napari_memscan.report.verification import verify_release
 from napari_memscan.study import Study
 from napari_memscan.widgets.release import ReleaseController, ReleaseView
 
@@ -37,8 +37,10 @@ class Step:
 
     def choose(self, licence="CC-BY-4.0", folder="out") -> None:
         """As somebody types, and leaves the fields."""
-        for edit, text in ((self.view.policy.licence.lineEdit(), licence),
-                           (self.view.folder.edit, folder)):  # fmt: skip
+        for edit, text in (
+            (self.view.policy.licence.lineEdit(), licence),
+            (self.view.folder.edit, folder),
+        ):
             edit.setText(text)
             edit.editingFinished.emit()
         self.settle()
@@ -136,7 +138,7 @@ def test_a_release_is_written_verified_and_found_out_when_it_is_changed(step, re
     assert str(out) in message.text
     assert "open questions" in message.text
     assert f"{read_study}/study.toml" in message.text
-    found = verify(out)
+    found = verify_release(out)
     assert found.intact
     assert step.view.noted == found.fingerprint
     assert step.controller.released
@@ -197,7 +199,7 @@ def test_stop_leaves_nothing(step, read_study, qtbot):
     assert step.view.policy.isEnabled()
     assert step.view.bar.isHidden()
     step.press(step.view.release_button)
-    assert verify(read_study.parent / "half").intact
+    assert verify_release(read_study.parent / "half").intact
 
 
 def test_the_report_is_written_and_opened(step, read_study, monkeypatch):
@@ -228,7 +230,7 @@ def test_what_stops_it_is_said_in_steps_of_the_window(step, read_study, make_stu
     assert stopped.text.endswith("Scan again in step 2.")
     assert step.view.why_not.text() == "Mend first what stands at the top."
     assert step.controller.next_step == "mend what stops a release"
-    jobs.run(jobs.scan(Study.open(read_study)))
+    jobs.run_job(jobs.scan_study(Study.open(read_study)))
     step.controller.look()
     step.settle()
     assert stopped.isHidden()
@@ -245,7 +247,7 @@ def test_what_stops_it_is_said_in_steps_of_the_window(step, read_study, make_stu
 
 def test_an_answer_to_an_older_question_is_dropped(step, read_study, tmp_path):
     other = shutil.copytree(read_study, tmp_path / "other")
-    jobs.run(jobs.scan(Study.open(other)))
+    jobs.run_job(jobs.scan_study(Study.open(other)))
     read(other, s000001="not a copy")
     step.controller.set_study(Study.open(read_study))
     step.controller.look()
@@ -263,9 +265,14 @@ def test_a_wheel_over_the_policy_changes_nothing(step, read_study, qtbot):
     box = step.view.policy.readers
     before = box.currentIndex()
     event = QWheelEvent(
-        QPointF(5, 5), QPointF(5, 5), QPoint(0, -120), QPoint(0, -120),
-        Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase,
+        QPointF(5, 5),
+        QPointF(5, 5),
+        QPoint(0, -120),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
         False,
-    )  # fmt: skip
+    )
     box.wheelEvent(event)
     assert box.currentIndex() == before

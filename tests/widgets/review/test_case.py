@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
-from napari_memscan.widgets.review.case import modality_of, units_of
+from napari_memscan.widgets.review.case import infer_hounsfield_units, infer_modality
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ from napari_memscan.widgets.review.case import modality_of, units_of
 )
 def test_only_values_below_zero_are_hounsfield_units(rule, modality, units):
     study = SimpleNamespace(config=SimpleNamespace(preprocessing=SimpleNamespace(intensity=rule)))
-    assert modality_of(study) == modality
-    assert units_of(study) == units
+    assert infer_modality(study) == modality
+    assert infer_hounsfield_units(study) == units

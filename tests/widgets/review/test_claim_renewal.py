@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from napari_memscan.review.session import Session
+from napari_memscan.review.session import ReviewSession
 from napari_memscan.review.store import DecisionStore
-from napari_memscan.widgets.review.claim_renewal import Alive
+from napari_memscan.widgets.review.claim_renewal import ClaimRenewal
 
 
 @pytest.fixture
 def session(tmp_path):
-    session = Session(DecisionStore(str(tmp_path / "review.sqlite")))
+    session = ReviewSession(DecisionStore(str(tmp_path / "review.sqlite")))
     session.reader = "Ann"
     session._claims.minutes = 0.01
     yield session
@@ -20,10 +20,10 @@ def session(tmp_path):
 
 def test_a_claim_is_renewed_while_somebody_reads_and_ends_after(qtbot, session):
     reading = ["s000003"]
-    alive = Alive(lambda: session, lambda: reading[0], lambda: False)
+    alive = ClaimRenewal(lambda: session, lambda: reading[0], lambda: False)
     assert 0 < alive._timer.interval() < 15 * 60_000 / 2
     session.open("s000003")
-    others = Session(session.store)
+    others = ReviewSession(session.store)
     others.reader = "Ben"
     alive._timer.setInterval(100)
     qtbot.wait(900)  # longer than a claim lasts

@@ -6,14 +6,14 @@ import pytest
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_memscan import jobs
-from napari_memscan.detection.planting.selftest import KindResult, SelfTest
+from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
 from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.study import Study
 from napari_memscan.widgets.review.controller import ReviewController
-from napari_memscan.widgets.review.queue_text import lineage
+from napari_memscan.widgets.review.queue_text import format_lineage
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.viewing import Viewing, ViewingBar
+from napari_memscan.widgets.viewing import ViewerController, ViewingBar
 
 WAIT = 60_000
 
@@ -31,10 +31,14 @@ def reading(qtbot):
     view.bar = create_autospec(ViewingBar, instance=True)
     qtbot.addWidget(view)
     view.reader.setText("R. Reader")
-    viewing = create_autospec(Viewing, instance=True)
+    viewing = create_autospec(ViewerController, instance=True)
     viewing.position = {
-        "layout": "grid", "plane": "Axial", "partner": 0, "voxel": [1, 2, 3], "mm": [0.6, 0, 1.2]
-    }  # fmt: skip
+        "layout": "grid",
+        "plane": "Axial",
+        "partner": 0,
+        "voxel": [1, 2, 3],
+        "mm": [0.6, 0, 1.2],
+    }
     signals = Signals()
     for signal in ("shown", "failed", "partly"):
         setattr(viewing, signal, getattr(signals, signal))
@@ -206,8 +210,8 @@ def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, read_ldm, ldm_stu
         assert not view.decision.stop_button.isHidden()
     assert view.queue.current == "s000003"
     assert shown(read_ldm)[0].title.startswith("Synthetic s000003")
-    assert lineage(read_ldm.items[old]) == "replaced by s000003"
-    assert lineage(read_ldm.items["s000003"]) == f"replaces {old}"
+    assert format_lineage(read_ldm.items[old]) == "replaced by s000003"
+    assert format_lineage(read_ldm.items["s000003"]) == f"replaces {old}"
     assert f"s000003 replaces {old}" in view.message.text
     view.queue.select(old)
     assert not view.decision.buttons["regenerate"].isEnabled()
@@ -254,7 +258,7 @@ def test_a_damaged_scan_is_said_in_words(reading, folder_study):
     assert reading._view.message.level == "error"
     assert "Scan again" in reading._view.message.text
     assert not reading.ready
-    jobs.run(jobs.scan(Study.open(folder_study)))
+    jobs.run_job(jobs.scan_study(Study.open(folder_study)))
     reading.reload()
     assert reading.ready
 
@@ -264,7 +268,7 @@ def test_a_study_that_was_moved_asks_for_a_scan(reading, ldm_study, tmp_path):
     reading.set_study(Study.open(moved))
     if not reading.ready:
         assert "Scan again" in reading._view.message.text
-        jobs.run(jobs.scan(Study.open(moved)))
+        jobs.run_job(jobs.scan_study(Study.open(moved)))
         reading.reload()
     assert len(reading.items) == 3
 
@@ -340,7 +344,7 @@ def test_the_detector_is_measured_by_a_button_and_shown(qtbot, read_verified, ve
 
 def self_test(scan, **changes) -> SelfTest:
     def kind(name, label, n, **verdicts):
-        return KindResult(
+        return PerturbationResult(
             name,
             label,
             n,

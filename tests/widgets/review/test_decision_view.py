@@ -6,14 +6,14 @@ from qtpy.QtCore import Qt
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.review.cheat_sheet import CheatSheet
 from napari_memscan.widgets.review.decision_view import DecisionView
-from napari_memscan.widgets.review.keys import ACTIONS, keys
+from napari_memscan.widgets.review.keys import ACTIONS, assign_keys
 
 
 @pytest.fixture
 def view(qtbot):
     view = DecisionView()
     qtbot.addWidget(view)
-    view.set_keys(keys(Preferences()))
+    view.set_keys(assign_keys(Preferences()))
     view.set_enabled_actions({*ACTIONS, "regenerate flagged"})
     view.show()
     return view
@@ -70,7 +70,7 @@ def test_every_action_is_on_the_page_of_keys(qtbot):
     qtbot.addWidget(sheet)
     sheet.show()
     text = "".join(label.text() for label in sheet.columns.values())
-    for name, key in keys(Preferences()).items():
+    for name, key in assign_keys(Preferences()).items():
         assert ACTIONS[name].text in text
         assert f"<b>{key}</b>" in text
     qtbot.keyClick(sheet, Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)

@@ -9,7 +9,7 @@ from napari_memscan.detection.results.scan_result import VERDICTS as RESULT_VERD
 from napari_memscan.detection.results.scan_result import Neighbour
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.store import Decision
-from napari_memscan.widgets.review.queue_model import VERDICTS, QueueModel
+from napari_memscan.widgets.review.queue_model import VERDICT_LABELS, QueueModel
 from napari_memscan.widgets.review.queue_view import QueueView
 
 NEAR = (Neighbour("/data/T001.nii.gz", 0.9),)
@@ -73,7 +73,7 @@ def test_a_verified_scan_says_score_and_every_verdict_has_a_sign_of_its_own(qtmo
     assert "larger is nearer" in model.data(model.index(0, 1), role.AccessibleTextRole)
     model.set_measure("similarity")
     assert model.headerData(1, across) == "Similarity"
-    assert len({VERDICTS[verdict].split()[0] for verdict in RESULT_VERDICTS}) == 4
+    assert len({VERDICT_LABELS[verdict].split()[0] for verdict in RESULT_VERDICTS}) == 4
 
 
 def test_filters_and_search_list_what_they_say(qtbot, queue):

@@ -10,20 +10,29 @@ import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
 
-from napari_memscan.detection.exploration.embedding_map import project
-from napari_memscan.detection.exploration.threshold_curve import explore, reaching
-from napari_memscan.jobs.scan.embedding_map import embedding_map
+from napari_memscan.detection.exploration.embedding_map import fit_embedding_map
+from napari_memscan.detection.exploration.threshold_curve import (
+    count_above_threshold,
+    is_threshold_inclusive,
+)
+from napari_memscan.jobs.scan.embedding_map import compute_embedding_map
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import StatisticsPanel
 from napari_memscan.widgets.statistics.controller import MapController
-from napari_memscan.widgets.statistics.lasso import inside
+from napari_memscan.widgets.statistics.lasso import find_points_inside
 
 WAIT = 20_000
-LIGHT = Look(
-    background="#efebe9", foreground="#d6d0ce", text="#3b3a39", accent="#fdf6e3", quiet="#bcb4b1",
-    error="#99121f", warning="#e3b617", dark=False,
-)  # fmt: skip
+LIGHT = ThemeColours(
+    background="#efebe9",
+    foreground="#d6d0ce",
+    text="#3b3a39",
+    accent="#fdf6e3",
+    quiet="#bcb4b1",
+    error="#99121f",
+    warning="#e3b617",
+    dark=False,
+)
 
 
 @pytest.fixture
@@ -75,7 +84,9 @@ def drag(plot, points) -> None:
 
 def told(result, threshold):
     values = [result.value(s) for s in result.samples]
-    return explore(values, result.null, threshold, reaching=reaching(result))
+    return count_above_threshold(
+        values, result.null, threshold, reaching=is_threshold_inclusive(result)
+    )
 
 
 @pytest.mark.display
@@ -156,8 +167,9 @@ def test_a_lasso_of_the_mouse_picks_what_lies_inside(qtbot, mapped):
 def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
     view, names = mapped.map, list(mapped._samples)
     points = view._projection.synthetic
-    far = max(range(6), key=lambda i: min(np.abs(points[i] - points[j]).sum() for j in range(6)
-                                          if j != i))  # fmt: skip
+    far = max(
+        range(6), key=lambda i: min(np.abs(points[i] - points[j]).sum() for j in range(6) if j != i)
+    )
     with qtbot.waitSignal(mapped.sample_selected, timeout=WAIT) as heard:
         QTest.mouseClick(
             view.plot.viewport(), Qt.MouseButton.LeftButton, pos=pixel(view.plot, *points[far])
@@ -209,12 +221,12 @@ def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
 
 def test_the_map_is_that_of_the_vectors(mapped, folder_study):
     study = Study.open(folder_study)
-    from napari_memscan.jobs.scan.scan import embedded
+    from napari_memscan.jobs.scan.scan import iter_embeddings
 
     paths = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
-    vectors = {s: np.stack(list(embedded(study, p))) for s, p in paths.items()}
-    made = np.stack(list(embedded(study, [s.path for s in study.result().samples])))
-    wanted = project(vectors["training"], vectors["validation"], made)
+    vectors = {s: np.stack(list(iter_embeddings(study, p))) for s, p in paths.items()}
+    made = np.stack(list(iter_embeddings(study, [s.path for s in study.result().samples])))
+    wanted = fit_embedding_map(vectors["training"], vectors["validation"], made)
     np.testing.assert_allclose(mapped.map._projection.synthetic, wanted.synthetic, atol=1e-6)
     assert mapped.map._called == {
         n for n, s in mapped._samples.items() if s.verdict in ("copy", "near-duplicate")
@@ -246,7 +258,7 @@ def test_a_late_map_is_dropped(qtbot, folder_study):
         made.append(method)
         if method == "slow":
             gate.wait(10)
-        return (yield from embedding_map(study, result, "PCA"))
+        return (yield from compute_embedding_map(study, result, "PCA"))
 
     maps = MapController(make=slow)
     answers = []
@@ -276,8 +288,8 @@ def test_the_curve_says_how_many_training_volumes_have_a_copy(shown):
 @pytest.mark.parametrize("size", [(380, 640), (900, 420)])
 def test_nothing_is_cut_in_either_theme(qtbot, mapped, tmp_path, size):
     mapped.resize(*size)
-    for look in (Look(), LIGHT):
-        mapped.set_look(look)
+    for look in (ThemeColours(), LIGHT):
+        mapped.set_theme(look)
         assert mapped.readers.minimumSizeHint().width() <= size[0]
         for view in (mapped.threshold, mapped.map, mapped.rarefaction):
             mapped.tabs.setCurrentWidget(view)
@@ -296,8 +308,12 @@ def test_nothing_is_cut_in_either_theme(qtbot, mapped, tmp_path, size):
 def test_inside_is_even_odd():
     square = [(0, 0), (2, 0), (2, 2), (0, 2)]
     points = [(1, 1), (3, 1), (-1, 1), (1, 3), (0.1, 1.9)]
-    assert inside(points, square).tolist() == [True, False, False, False, True]
+    assert find_points_inside(points, square).tolist() == [True, False, False, False, True]
     bow = [(0, 0), (2, 2), (2, 0), (0, 2)]
-    assert inside([(0.2, 1.0), (1.8, 1.0), (1.0, 0.2)], bow).tolist() == [True, True, False]
-    assert not inside(points, square[:2]).any()
-    assert inside(np.zeros((0, 2)), square).shape == (0,)
+    assert find_points_inside([(0.2, 1.0), (1.8, 1.0), (1.0, 0.2)], bow).tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert not find_points_inside(points, square[:2]).any()
+    assert find_points_inside(np.zeros((0, 2)), square).shape == (0,)

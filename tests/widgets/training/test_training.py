@@ -8,7 +8,7 @@ import torch
 from napari_memscan.study import Study
 from napari_memscan.training.state import STATE
 from napari_memscan.widgets.training import TrainController, TrainView
-from napari_memscan.widgets.training.controller import latest, unfinished
+from napari_memscan.widgets.training.controller import choose_part_folder, find_latest_part
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_an_embedder_is_trained_with_its_curve_and_offered_to_the_study(qtbot, t
     assert len(curves(view)[0].getData()[0]) == 3
     assert "training" in view.legend.text()
     # A second one does not write over the first.
-    assert unfinished(study.folder / "models", "embedder").name == "embedder-2"
-    assert latest(study.folder / "models", "embedder") == out
+    assert choose_part_folder(study.folder / "models", "embedder").name == "embedder-2"
+    assert find_latest_part(study.folder / "models", "embedder") == out
 
 
 def test_a_denoiser_asks_for_its_first_half(train):

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_memscan.errors import BadInput
-from napari_memscan.widgets.viewing import Case, Shown, Viewing
+from napari_memscan.widgets.viewing import Case, CaseVolume, ViewerController
 
 SHAPE = (20, 16, 12)
 SPACING = (0.5, 0.75, 1.0)
@@ -50,10 +50,10 @@ class Shelf:
             near = self.volumes[paths[0]] + 0.02 * random.normal(size=shape)
             self.volumes[paths[1]] = np.clip(near, 0, 1).astype(np.float32)
         shown = [
-            Shown(f"{title} of {i}", path, transform)
+            CaseVolume(f"{title} of {i}", path, transform)
             for title, path in zip("SABCDEF", paths, strict=False)
         ]
-        return Case(f"case {i}", Shown(shown[0].title, paths[0]), tuple(shown[1:]))
+        return Case(f"case {i}", CaseVolume(shown[0].title, paths[0]), tuple(shown[1:]))
 
     def of(self, case: Case) -> list[np.ndarray]:
         return [self.volumes[shown.path] for shown in case.all]
@@ -68,7 +68,7 @@ def shelf() -> Shelf:
 def show(shelf, qtbot):
     """Return a function that shows a case and waits until it is seen."""
 
-    def call(viewing: Viewing, case: Case, **more) -> None:
+    def call(viewing: ViewerController, case: Case, **more) -> None:
         viewing.show(case, shelf.load, shelf.spacing, **more)
         qtbot.waitUntil(lambda: not viewing.loading, timeout=WAIT)
 
@@ -79,7 +79,7 @@ def show(shelf, qtbot):
 def settle(qtbot):
     """Return a function that waits until what was asked for is on the canvas."""
 
-    def call(viewing: Viewing) -> None:
+    def call(viewing: ViewerController) -> None:
         qtbot.waitUntil(lambda: not viewing.loading, timeout=WAIT)
 
     return call
@@ -90,7 +90,7 @@ def viewing(qtbot):
     """A Viewing over napari's model, without a window."""
     from napari.components import ViewerModel
 
-    viewing = Viewing(ViewerModel(), memory_mb=64)
+    viewing = ViewerController(ViewerModel(), memory_mb=64)
     yield viewing
     viewing.clear()
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)

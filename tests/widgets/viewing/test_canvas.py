@@ -7,7 +7,13 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_memscan.widgets.viewing import ACTIONS, LAYOUTS, PAIR_MODES, Viewing, ViewingBar
+from napari_memscan.widgets.viewing import (
+    LAYOUTS,
+    PAIR_MODES,
+    VIEW_ACTIONS,
+    ViewerController,
+    ViewingBar,
+)
 
 from .conftest import WAIT
 
@@ -21,7 +27,7 @@ def window(make_napari_viewer, qtbot):
 
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1000, 700)
-    viewing = Viewing(PublicOnlyProxy(viewer), memory_mb=64)
+    viewing = ViewerController(PublicOnlyProxy(viewer), memory_mb=64)
     yield viewer, viewing, viewer.window._qt_viewer.canvas.native
     viewing.clear()
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)
@@ -114,9 +120,15 @@ def drag(canvas, button, start: QPoint, by: tuple[int, int], modifier=None) -> N
 
 def turn(canvas, at: QPoint, steps: int, modifier=Qt.KeyboardModifier.NoModifier) -> None:
     event = QWheelEvent(
-        QPointF(at), QPointF(canvas.mapToGlobal(at)), QPoint(), QPoint(0, 120 * steps),
-        Qt.MouseButton.NoButton, modifier, Qt.ScrollPhase.NoScrollPhase, False,
-    )  # fmt: skip
+        QPointF(at),
+        QPointF(canvas.mapToGlobal(at)),
+        QPoint(),
+        QPoint(0, 120 * steps),
+        Qt.MouseButton.NoButton,
+        modifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
     QApplication.sendEvent(canvas, event)
     QTest.qWait(20)
 
@@ -237,7 +249,7 @@ def test_everything_is_done_by_actions_with_keys_that_napari_leaves_free(
 ):
     viewer, viewing, _ = window
     show(viewing, shelf.case(0, transform=None))
-    for name, (words, key) in ACTIONS.items():
+    for name, (words, key) in VIEW_ACTIONS.items():
         assert words
         assert key.replace("PgUp", "PageUp").replace("PgDown", "PageDown") not in {
             str(k) for k in viewer.keymap

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_memscan.widgets.viewing import LAYOUTS, PAIR_MODES, Case, Shown
+from napari_memscan.widgets.viewing import LAYOUTS, PAIR_MODES, Case, CaseVolume
 
 from .conftest import SPACING, WAIT
 
@@ -103,7 +103,7 @@ def test_the_pair_is_shown_after_registration(viewing, shelf, show, settle):
     volume = shelf.volumes[case.synthetic.path]
     pose = np.eye(4)
     pose[0, 3] = 2 * SPACING[0]
-    near = Shown("A", "/secret/shifted.nii.gz", tuple(pose.ravel()))
+    near = CaseVolume("A", "/secret/shifted.nii.gz", tuple(pose.ravel()))
     shelf.volumes[near.path] = np.roll(volume, 2, axis=0)
     viewing.set_layout("pair")
     show(viewing, Case("shifted", case.synthetic, (near,)))
@@ -295,9 +295,7 @@ def test_in_3d_both_volumes_are_turned_together(viewing, shelf, show, settle):
     assert [layer.rendering for layer in images] == ["attenuated_mip"] * 2
     # From the front: neither A nor P, one behind the other.
     letters = viewing.layers[1]
-    assert [t for t in letters.text.values if t] == [
-        "R", "L", "S", "I"
-    ]  # fmt: skip
+    assert [t for t in letters.text.values if t] == ["R", "L", "S", "I"]
     viewer.scene.camera.angles = (0, 60, 0)
     assert letters.shown.all()
     viewing.set_layout("grid")
@@ -552,7 +550,7 @@ def test_500_samples_leave_no_layer_and_no_memory(viewing, show, shelf):
         paths = [f"{kind}{i}" for kind in "ab"]
         # Half a megabyte each, another in every place: of all of them 500 would be kept.
         shelf.volumes = {path: np.full((50, 50, 50), i, np.float32) for path in paths}
-        own, near = (Shown(path, path) for path in paths)
+        own, near = (CaseVolume(path, path) for path in paths)
         show(viewing, Case(str(i), own, (near,)))
         assert len(viewer.layers) == len(viewing.layers) == 2
         used.append(process.memory_info().rss / 2**20)

@@ -11,28 +11,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
-from napari_memscan.checkpoints.families.backbone import (
-    DEFAULT,
+from napari_memscan.checkpoints.families.backbone_family import (
+    DEFAULT_ORIGIN,
     Triple,
-    count,
-    cube_root,
-    in_order,
-    size,
-    states,
+    compute_cube_root,
+    count_groups,
+    get_length,
+    iter_states,
+    order_by_axes,
 )
-from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
-from napari_memscan.checkpoints.probe import Found
-from napari_memscan.checkpoints.recipe import EmbedderRecipe
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.families.family import (
+    FactCollector,
+    Family,
+    FamilyCandidate,
+    build_recipe,
+)
+from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.recipe import ContrastiveRecipe
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 NAME = "contrastive3d"
 TITLE = "contrastive 3D embedder (Dar et al. 2023)"
-NEEDED = (
-    "encoder.conv_first.conv.weight", "encoder.conv_blocks.0.down.conv.weight",
-    "encoder.final_block.0.weight", "conv3D.conv.weight", "dense.1.weight", "dense.4.weight",
-)  # fmt: skip
+REQUIRED_NAMES = (
+    "encoder.conv_first.conv.weight",
+    "encoder.conv_blocks.0.down.conv.weight",
+    "encoder.final_block.0.weight",
+    "conv3D.conv.weight",
+    "dense.1.weight",
+    "dense.4.weight",
+)
 CHANNELS, HIDDEN = 8, 128
 """After the 1x1x1 convolution, and between the two linear layers."""
 VARIANTS: dict[int, tuple[str, Triple, str]] = {
@@ -42,7 +51,9 @@ VARIANTS: dict[int, tuple[str, Triple, str]] = {
 """Number of blocks to the published variant: its name, volumes along X, Y, Z, axes."""
 
 
-def shapes(n_hiddens: int, blocks: int, cells: int, dim: int) -> dict[str, tuple[int, ...]]:
+def list_state_shapes(
+    n_hiddens: int, blocks: int, cells: int, dim: int
+) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the whole state dict.
 
     Parameters
@@ -57,7 +68,7 @@ def shapes(n_hiddens: int, blocks: int, cells: int, dim: int) -> dict[str, tuple
         Length of the vector.
     """
     last = n_hiddens * 2**blocks
-    return dict(_weights(n_hiddens, blocks)) | {
+    return dict(_iter_encoder_shapes(n_hiddens, blocks)) | {
         "encoder.final_block.0.weight": (last,),
         "encoder.final_block.0.bias": (last,),
         "conv3D.conv.weight": (CHANNELS, last, 1, 1, 1),
@@ -72,7 +83,7 @@ def shapes(n_hiddens: int, blocks: int, cells: int, dim: int) -> dict[str, tuple
     }
 
 
-def _weights(n_hiddens: int, blocks: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _iter_encoder_shapes(n_hiddens: int, blocks: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     def layer(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield f"{name}.weight", shape
         yield f"{name}.bias", shape[:1]
@@ -86,90 +97,101 @@ def _weights(n_hiddens: int, blocks: int) -> Iterator[tuple[str, tuple[int, ...]
             yield from layer(f"{block}.res.conv{j}.conv", width, width, 3, 3, 3)
 
 
-def _look(found: Found) -> tuple[Path, State] | None:
-    for path, state in states(found):
-        if state.has(*NEEDED) and len(state.shape(NEEDED[0])) == 5:
+def _find_state(found: PathProbe) -> tuple[Path, StateDict] | None:
+    for path, state in iter_states(found):
+        if state.has(*REQUIRED_NAMES) and len(state.shape(REQUIRED_NAMES[0])) == 5:
             return path, state
     return None
 
 
-def _blocks(state: State) -> int:
-    return count(state, r"encoder\.conv_blocks\.(\d+)\.")
+def _count_blocks(state: StateDict) -> int:
+    return count_groups(state, r"encoder\.conv_blocks\.(\d+)\.")
 
 
-def _facts(found: Found, state: State) -> tuple[Facts, Triple | None, str]:
-    facts = Facts(found)
-    name, shape, axes = VARIANTS.get(_blocks(state), ("", None, "SRA"))
-    origin = f"{DEFAULT}: {name}" if name else f"{DEFAULT}: depth first"
+def _gather_facts(found: PathProbe, state: StateDict) -> tuple[FactCollector, Triple | None, str]:
+    facts = FactCollector(found)
+    name, shape, axes = VARIANTS.get(_count_blocks(state), ("", None, "SRA"))
+    origin = f"{DEFAULT_ORIGIN}: {name}" if name else f"{DEFAULT_ORIGIN}: depth first"
     chosen = facts.choose("axes", (axes, origin)) or axes
-    return facts, facts.need(
-        "shape", "voxels along X, Y, Z of the volumes it was trained on, as 128,128,64",
-        (shape, origin),
-    ), chosen  # fmt: skip
+    return (
+        facts,
+        facts.need(
+            "shape",
+            "voxels along X, Y, Z of the volumes it was trained on, as 128,128,64",
+            (shape, origin),
+        ),
+        chosen,
+    )
 
 
-def recognise(found: Found) -> Candidate | None:
+def recognise(found: PathProbe) -> FamilyCandidate | None:
     """Recognise the state dict by its names."""
-    seen = _look(found)
+    seen = _find_state(found)
     if seen is None:
         return None
     _, state = seen
-    facts, _, _ = _facts(found, state)
-    blocks = _blocks(state)
+    facts, _, _ = _gather_facts(found, state)
+    blocks = _count_blocks(state)
     name = VARIANTS[blocks][0] if blocks in VARIANTS else "a size that was not published"
     reasons = (f"{len(state.tensors)} tensors, {blocks} blocks: {name}",)
-    return Candidate(NAME, TITLE, "embedder", 1.0, reasons, tuple(facts.missing))
+    return FamilyCandidate(NAME, TITLE, "embedder", 1.0, reasons, tuple(facts.missing))
 
 
-def load(found: Found) -> Checkpoint:
+def load(found: PathProbe) -> Checkpoint:
     """Check all names and shapes, and derive by how much each axis is shrunk."""
-    seen = _look(found)
+    seen = _find_state(found)
     if seen is None:
         raise BadInput(f"{found.path}: holds no weights of this family ({TITLE}).")
     path, state = seen
-    facts, shape, axes = _facts(found, state)
+    facts, shape, axes = _gather_facts(found, state)
     facts.check()
     assert shape is not None
-    blocks = _blocks(state)
-    n_hiddens, dim = size(state, NEEDED[0]), size(state, "dense.4.weight")
-    cells = size(state, "dense.1.weight", 1) // CHANNELS
-    _compare(path, state, shapes(n_hiddens, blocks, cells, dim))
-    edge = cube_root(cells)
+    blocks = _count_blocks(state)
+    n_hiddens, dim = get_length(state, REQUIRED_NAMES[0]), get_length(state, "dense.4.weight")
+    cells = get_length(state, "dense.1.weight", 1) // CHANNELS
+    _check_state(path, state, list_state_shapes(n_hiddens, blocks, cells, dim))
+    edge = compute_cube_root(cells)
     if edge is None:
         raise BadInput(
             f"{path}: the last map has {cells} cells, which are not equally many on every axis; "
             "not an embedder of this family."
         )
-    working = in_order(shape, axes)
-    downsample = _downsample(path, working, edge, blocks)
+    working = order_by_axes(shape, axes)
+    downsample = _derive_downsample(path, working, edge, blocks)
     facts.facts.append(
         Fact(
             "downsample", " x ".join(map(str, downsample)), f"the shape, with {edge} cells an axis"
         )
     )
-    intensity = facts.choose("intensity", (MinMax(), f"{DEFAULT}: scored by minimum and maximum"))
-    recipe = built(
+    intensity = facts.choose(
+        "intensity", (MinMax(), f"{DEFAULT_ORIGIN}: scored by minimum and maximum")
+    )
+    recipe = build_recipe(
         path,
-        EmbedderRecipe,
+        ContrastiveRecipe,
         input_shape=shape,
         working_shape=working,
         downsample=downsample,
         n_hiddens=n_hiddens,
         dim=dim,
         axes=axes,
-        preprocessing=built(
+        preprocessing=build_recipe(
             path, Preprocessing, shape=shape, spacing=facts.choose("spacing"), intensity=intensity
         ),
         provenance={"family": NAME},
     )
     report = LoadReport(
-        NAME, TITLE, {"embedder": path}, {"embedder": state},
-        foreign=found.open(path).foreign, facts=tuple(facts.facts),
-    )  # fmt: skip
+        NAME,
+        TITLE,
+        {"embedder": path},
+        {"embedder": state},
+        foreign=found.open(path).foreign,
+        facts=tuple(facts.facts),
+    )
     return Checkpoint(found.path, recipe, {"embedder": state.tensors}, report)
 
 
-def _compare(path: Path, state: State, wanted: dict[str, tuple[int, ...]]) -> None:
+def _check_state(path: Path, state: StateDict, wanted: dict[str, tuple[int, ...]]) -> None:
     problems = [f"missing: {name}" for name in wanted if name not in state.tensors]
     problems += [f"not in the network: {name}" for name in state.tensors if name not in wanted]
     problems += [
@@ -184,7 +206,7 @@ def _compare(path: Path, state: State, wanted: dict[str, tuple[int, ...]]) -> No
         )
 
 
-def _downsample(path: Path, working: Triple, edge: int, blocks: int) -> Triple:
+def _derive_downsample(path: Path, working: Triple, edge: int, blocks: int) -> Triple:
     factors = tuple(size // edge for size in working)
     fits = all(
         size == factor * edge and factor >= 1 and factor & (factor - 1) == 0

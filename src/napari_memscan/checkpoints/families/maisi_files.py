@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.bundle import Config, Target
-from napari_memscan.checkpoints.families.configured import (
-    class_under,
-    configs_beside,
-    looks_like,
-    stated_file,
-    where,
+from napari_memscan.checkpoints.bundle_config import BundleConfig, ConfigTarget
+from napari_memscan.checkpoints.families.monai_config import (
+    find_stated_file,
+    format_origin,
+    list_configs,
+    matches_part,
+    read_class_name,
 )
-from napari_memscan.checkpoints.families.transforms import Told
-from napari_memscan.checkpoints.probe import Found
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.families.training_transforms import SourcedValue
+from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 
 DENOISER_KEYS = ("model_filename", "trained_diffusion_path")
@@ -26,7 +26,7 @@ AUTOENCODER_KEY = "trained_autoencoder_path"
 
 
 @dataclass(frozen=True)
-class Model:
+class MaisiModel:
     """One model: its networks, its weights, and how its project samples from it.
 
     Attributes
@@ -45,14 +45,14 @@ class Model:
         As the checkpoint holds it.
     """
 
-    network: Config
-    autoencoder: Target
-    denoiser: Target
+    network: BundleConfig
+    autoencoder: ConfigTarget
+    denoiser: ConfigTarget
     files: dict[str, Path | None]
     named: dict[str, str]
     sampling: dict[str, Any]
     sampling_origin: str
-    scale_factor: Told
+    scale_factor: SourcedValue
 
     def value(self, name: str) -> Any:
         """Return a value for sampling, lists as tuples; None where it is not a plain one."""
@@ -61,18 +61,20 @@ class Model:
             return tuple(value)
         return value if type(value) in (int, float) else None
 
-    def told(self, name: str) -> Iterator[Told]:
+    def told(self, name: str) -> Iterator[SourcedValue]:
         """Yield a value from the sampling configuration, then from that of the networks."""
-        yield Told(self.value(name), self.sampling_origin)
+        yield SourcedValue(self.value(name), self.sampling_origin)
         if name in self.network:
             try:
                 value = self.network.resolve(name)
             except BadInput:
                 return
-            yield Told(tuple(value) if isinstance(value, list) else value, where(self.network))
+            yield SourcedValue(
+                tuple(value) if isinstance(value, list) else value, format_origin(self.network)
+            )
 
 
-def bare(found: Found) -> str:
+def explain_missing_config(found: PathProbe) -> str:
     """Return what was seen where weights lie as MAISI's without a configuration, else nothing."""
     for path in found.weight_files:
         try:
@@ -80,12 +82,12 @@ def bare(found: Found) -> str:
         except BadInput:
             continue
         for state in states:
-            if state.has("spacing_layer.0.weight") and looks_like(state, "denoiser"):
+            if state.has("spacing_layer.0.weight") and matches_part(state, "denoiser"):
                 return f"{path.name} holds a denoiser that is told the voxel size, as MAISI's is"
     return ""
 
 
-def model_of(found: Found) -> Model | None:
+def find_maisi_model(found: PathProbe) -> MaisiModel | None:
     """Return the model that a path means, None where it is no MAISI.
 
     Raises
@@ -93,31 +95,39 @@ def model_of(found: Found) -> Model | None:
     BadInput
         Several models lie there, or a configuration would need code to run.
     """
-    configs = configs_beside(found)
+    configs = list_configs(found)
     networks = [
-        c for c in configs if class_under(c, "diffusion_unet_def") == "DiffusionModelUNetMaisi"
+        c for c in configs if read_class_name(c, "diffusion_unet_def") == "DiffusionModelUNetMaisi"
     ]
     if not networks:
         return None
-    environment, denoiser, told = _chosen(found, configs)
-    state, scale_factor = _read(found, denoiser)
+    environment, denoiser, told = _choose_weights(found, configs)
+    state, scale_factor = _read_denoiser(found, denoiser)
     named = [c for c in found.configs if c in networks] if found.path.is_file() else []
-    network = _network(named or networks, state, denoiser)
-    files = {"autoencoder": _autoencoder(found, environment or network), "denoiser": denoiser}
+    network = _match_network(named or networks, state, denoiser)
+    files = {"autoencoder": _find_autoencoder(found, environment or network), "denoiser": denoiser}
     missing = {
         "autoencoder": "the autoencoder's weight file, as autoencoder=models/autoencoder_v1.pt",
         "denoiser": told or "the denoiser's weight file, as denoiser=models/diff_unet_3d.pt",
     }
-    sampling, origin = _sampling(found, configs, environment, denoiser)
-    return Model(
-        network, network.target("autoencoder_def"), network.target("diffusion_unet_def"),
-        files, missing, sampling, origin, scale_factor,
-    )  # fmt: skip
+    sampling, origin = _find_sampling_values(found, configs, environment, denoiser)
+    return MaisiModel(
+        network,
+        network.target("autoencoder_def"),
+        network.target("diffusion_unet_def"),
+        files,
+        missing,
+        sampling,
+        origin,
+        scale_factor,
+    )
 
 
-def _chosen(found: Found, configs: list[Config]) -> tuple[Config | None, Path | None, str]:
+def _choose_weights(
+    found: PathProbe, configs: list[BundleConfig]
+) -> tuple[BundleConfig | None, Path | None, str]:
     """Return the configuration that names the weights, the denoiser's file, and what to ask."""
-    environments: dict[Path, Config] = {}
+    environments: dict[Path, BundleConfig] = {}
     # Of several that name the same weights, that of the diffusion model's own script.
     for config in sorted(configs, key=lambda c: "diff_model" not in c.path.stem):
         listed = config.weight_files()
@@ -126,23 +136,28 @@ def _chosen(found: Found, configs: list[Config]) -> tuple[Config | None, Path | 
             environments.setdefault(path.resolve(), config)
     if not found.is_folder:
         return environments.get(found.path.resolve()), found.path, ""
-    stated = stated_file(found, "denoiser")
+    stated = find_stated_file(found, "denoiser")
     if stated is not None:
         return environments.get(stated.resolve()), stated, ""
     chosen = {
         path: config
         for path, config in environments.items()
-        if found.path.is_file() and (config.path == found.path or _kind(config) == _kind_of(found))
+        if found.path.is_file()
+        and (config.path == found.path or _read_variant(config) == _read_named_variant(found))
     }
     there = [path for path in chosen or environments if path.is_file()]
     if len(there) == 1:
         return (chosen or environments)[there[0]], there[0], ""
     if there:
         names = ", ".join(sorted(path.name for path in there))
-        return None, None, (
-            f"several models lie here ({names}); state which, as "
-            f"denoiser=models/{sorted(path.name for path in there)[0]}"
-        )  # fmt: skip
+        return (
+            None,
+            None,
+            (
+                f"several models lie here ({names}); state which, as "
+                f"denoiser=models/{sorted(path.name for path in there)[0]}"
+            ),
+        )
     by_name = [p for p in found.weight_files if re.match(r"diff(usion)?_?unet", p.name)]
     if len(by_name) == 1:
         return None, by_name[0], ""
@@ -150,32 +165,34 @@ def _chosen(found: Found, configs: list[Config]) -> tuple[Config | None, Path | 
     return None, None, f"the denoiser's weight file, perhaps {names}, as denoiser=FILE"
 
 
-def _kind(config: Config) -> str:
+def _read_variant(config: BundleConfig) -> str:
     """Return which model a configuration is for, as its name tells: ``rflow-mr``."""
     name = re.sub(r"^(environment|config)_(maisi_diff_model|maisi3d)?[_-]?", "", config.path.stem)
     return name if name != config.path.stem else ""
 
 
-def _kind_of(found: Found) -> str:
+def _read_named_variant(found: PathProbe) -> str:
     first = found.configs[0]
-    return _kind(first) if "diffusion_unet_inference" in first else " "
+    return _read_variant(first) if "diffusion_unet_inference" in first else " "
 
 
-def _read(found: Found, path: Path | None) -> tuple[State | None, Told]:
+def _read_denoiser(found: PathProbe, path: Path | None) -> tuple[StateDict | None, SourcedValue]:
     """Return the denoiser's state and the scale factor beside it."""
     if path is None:
-        return None, Told()
+        return None, SourcedValue()
     content = found.open(path).content
-    state = next((s for s in found.states(path) if looks_like(s, "denoiser")), None)
+    state = next((s for s in found.states(path) if matches_part(s, "denoiser")), None)
     value: Any = content.get("scale_factor") if isinstance(content, dict) else None
     if hasattr(value, "numel"):
         value = float(value) if value.numel() == 1 else None
     if type(value) not in (int, float) or not value > 0:
-        return state, Told()
-    return state, Told(float(value), f"the checkpoint ({path.name})")
+        return state, SourcedValue()
+    return state, SourcedValue(float(value), f"the checkpoint ({path.name})")
 
 
-def _network(networks: list[Config], state: State | None, denoiser: Path | None) -> Config:
+def _match_network(
+    networks: list[BundleConfig], state: StateDict | None, denoiser: Path | None
+) -> BundleConfig:
     """Return the configuration whose denoiser takes what the weights take."""
     if state is None or len(networks) == 1:
         return networks[0]
@@ -188,15 +205,15 @@ def _network(networks: list[Config], state: State | None, denoiser: Path | None)
         arguments = network.target("diffusion_unet_def").arguments
         if all(bool(arguments.get(name)) == state.has(layer) for name, layer in layers.items()):
             return network
-    names = ", ".join(where(network) for network in networks)
+    names = ", ".join(format_origin(network) for network in networks)
     raise BadInput(f"{denoiser}: none of {names} describes these weights. {_ADVICE}")
 
 
 _ADVICE = "State the configuration that does: --set config=FILE."
 
 
-def _autoencoder(found: Found, config: Config) -> Path | None:
-    stated = stated_file(found, "autoencoder")
+def _find_autoencoder(found: PathProbe, config: BundleConfig) -> Path | None:
+    stated = find_stated_file(found, "autoencoder")
     if stated is not None:
         return stated
     path = config.weight_files().get(AUTOENCODER_KEY)
@@ -207,20 +224,23 @@ def _autoencoder(found: Found, config: Config) -> Path | None:
     return lying[0] if len(lying) == 1 else None
 
 
-def _sampling(
-    found: Found, configs: list[Config], environment: Config | None, denoiser: Path | None
+def _find_sampling_values(
+    found: PathProbe,
+    configs: list[BundleConfig],
+    environment: BundleConfig | None,
+    denoiser: Path | None,
 ) -> tuple[dict[str, Any], str]:
     """Return the values for sampling that belong to the chosen weights."""
     choices = [c for c in configs if isinstance(c.data.get("diffusion_unet_inference"), dict)]
     named = [c for c in choices if c.path == found.path]
     if environment is not None:
-        named += [c for c in choices if _kind(c) == _kind(environment)]
+        named += [c for c in choices if _read_variant(c) == _read_variant(environment)]
     if denoiser is not None:
         # The longest: rflow-mr is in the name of rflow-mr-brain too.
-        fitting = [c for c in choices if _kind(c) and _kind(c) in denoiser.name]
-        named += sorted(fitting, key=lambda c: -len(_kind(c)))
+        fitting = [c for c in choices if _read_variant(c) and _read_variant(c) in denoiser.name]
+        named += sorted(fitting, key=lambda c: -len(_read_variant(c)))
     if not named and len(choices) == 1:
         named = choices
     if not named:
         return {}, ""
-    return named[0].data["diffusion_unet_inference"], where(named[0])
+    return named[0].data["diffusion_unet_inference"], format_origin(named[0])

@@ -11,50 +11,56 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, LoadReport
-from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, Kind, built
-from napari_memscan.checkpoints.families.legacy import rename_denoiser
-from napari_memscan.checkpoints.families.medlord_configs import (
-    Yaml,
-    configs_for,
-    factor,
-    is_unet,
-    is_vqvae,
-    scale_of,
-    schedule,
+from napari_memscan.checkpoints.families.family import (
+    CheckpointKind,
+    FactCollector,
+    Family,
+    FamilyCandidate,
+    build_recipe,
 )
-from napari_memscan.checkpoints.families.vqgan_sizes import in_order
-from napari_memscan.checkpoints.latent_model import check_shapes, in_ras
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.families.medlord_configs import (
+    MedlordConfig,
+    compute_shrink_factor,
+    find_configs,
+    make_unet_test,
+    make_vqvae_test,
+    read_scale_factor,
+    read_schedule,
+)
+from napari_memscan.checkpoints.families.monai_generative import rename_denoiser
+from napari_memscan.checkpoints.families.vqgan_sizes import order_axes
+from napari_memscan.checkpoints.latent_model import check_shapes, to_ras_order
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
-from napari_memscan.checkpoints.states import State, prefer
+from napari_memscan.checkpoints.state_dicts import StateDict, sort_states
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
 NAME = "medlord"
 TITLE = "MedLoRD (Cardio-AI)"
-DEFAULT = "the family's default"
+DEFAULT_ORIGIN = "the family's default"
 ADVICE = "Use the whole file, and the configuration that it was trained with."
-MARKS = {
+REQUIRED_NAMES = {
     "denoiser": ("conv_in.conv.weight", "time_embed.0.weight", "out.1.conv.weight"),
     "autoencoder": ("encoder.blocks.0.conv.weight", "quantizer.quantizer.embedding.weight"),
 }
-TOLERANCE = 0.2
+SCALE_TOLERANCE = 0.2
 """A stated scale factor that is further off the configuration's than this share is doubted."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class _NetworkFile:
     """The weights of one network, and the configurations that could be theirs."""
 
     path: Path
-    state: State
-    configs: list[Yaml]
+    state: StateDict
+    configs: list[MedlordConfig]
     several: tuple[str, ...] = ()
 
 
-def _part(found: Found, paths: list[Path], name: str) -> _Part | None:
+def _find_network(found: PathProbe, paths: list[Path], name: str) -> _NetworkFile | None:
     """Return the file that holds this network; the best one, if that is there."""
-    fitting: list[tuple[Path, State]] = []
+    fitting: list[tuple[Path, StateDict]] = []
     for path in paths:
         try:
             states = found.states(path)
@@ -63,8 +69,8 @@ def _part(found: Found, paths: list[Path], name: str) -> _Part | None:
             if str(path) == found.declared.autoencoder:
                 raise
             continue
-        ordered = prefer(states, "ema.shadow", "model", "state_dict", "")
-        state = next((s for s in ordered if s.has(*MARKS[name])), None)
+        ordered = sort_states(states, "ema.shadow", "model", "state_dict", "")
+        state = next((s for s in ordered if s.has(*REQUIRED_NAMES[name])), None)
         if state is not None:
             fitting.append((path, state))
     # The trainings call it so: the one of the smallest validation loss.
@@ -72,24 +78,24 @@ def _part(found: Found, paths: list[Path], name: str) -> _Part | None:
     if not fitting:
         return None
     path, state = fitting[0]
-    fits = (is_unet if name == "denoiser" else is_vqvae)(state)
+    fits = (make_unet_test if name == "denoiser" else make_vqvae_test)(state)
     folders = list(dict.fromkeys([path.parent, found.root]))
     several = () if path.name == "best_model.pth" else tuple(p.name for p, _ in fitting)
-    return _Part(path, state, configs_for(found, folders, fits), several)
+    return _NetworkFile(path, state, find_configs(found, folders, fits), several)
 
 
-def _look(found: Found) -> tuple[_Part | None, _Part | None]:
+def _find_networks(found: PathProbe) -> tuple[_NetworkFile | None, _NetworkFile | None]:
     """Return VQ-VAE and U-Net; a named file is the U-Net, or the VQ-VAE alone."""
-    unet = _part(found, found.weight_files, "denoiser")
+    unet = _find_network(found, found.weight_files, "denoiser")
     paths, stated = found.weight_files, found.declared.autoencoder
     if unet is not None and stated is not None:
         paths = [found.partner(stated, "autoencoder")]
     elif unet is not None and not found.is_folder:
         paths = [p for p in sorted(unet.path.parent.glob("*.pth")) if p != unet.path]
-    return _part(found, paths, "autoencoder"), unet
+    return _find_network(found, paths, "autoencoder"), unet
 
 
-def _missing(parts: dict[str, _Part | None], facts: Facts) -> None:
+def _note_missing(parts: dict[str, _NetworkFile | None], facts: FactCollector) -> None:
     """Note what is not there, or there more than once."""
     examples = {"autoencoder": "vqgan_ds8_new.yaml", "denoiser": "medlord.yaml"}
     for name, part in parts.items():
@@ -110,49 +116,54 @@ def _missing(parts: dict[str, _Part | None], facts: Facts) -> None:
             facts.missing.append(f"config: {names} fit the {name}; name the one it was trained by")
 
 
-def recognise(found: Found) -> Candidate | None:
+def recognise(found: PathProbe) -> FamilyCandidate | None:
     """Recognise a U-Net by its early last convolution, a VQ-VAE by what lies beside it."""
-    vqvae, unet = _look(found)
+    vqvae, unet = _find_networks(found)
     first = unet or vqvae
-    if first is None or (unet is None and not first.configs and not _trained(found, first.path)):
+    if first is None or (
+        unet is None and not first.configs and not _is_training_state(found, first.path)
+    ):
         return None
-    facts = Facts(found)
-    _gather(found, facts, vqvae, unet)
+    facts = FactCollector(found)
+    _gather_sizes(found, facts, vqvae, unet)
     where = f"'{first.state.where}' in {first.path.name}" if first.state.where else first.path.name
-    kind: Kind = "ldm"
+    kind: CheckpointKind = "ldm"
     reason = f"{where} is monai-generative's U-Net with its last convolution at out.1"
     if unet is None:
         kind, reason = "autoencoder", f"{where} is MONAI's VQVAE, with MedLoRD's training or YAML"
     score = 0.97 if unet else 0.8
-    return Candidate(NAME, TITLE, kind, score, (reason,), tuple(facts.missing))
+    return FamilyCandidate(NAME, TITLE, kind, score, (reason,), tuple(facts.missing))
 
 
-def _trained(found: Found, path: Path) -> bool:
+def _is_training_state(found: PathProbe, path: Path) -> bool:
     content = found.open(path).content
     return isinstance(content, dict) and "optimizer_g" in content and "best_loss" in content
 
 
-def _gather(
-    found: Found, facts: Facts, vqvae: _Part | None, unet: _Part | None
+def _gather_sizes(
+    found: PathProbe, facts: FactCollector, vqvae: _NetworkFile | None, unet: _NetworkFile | None
 ) -> tuple[tuple[int, int, int, int] | None, float | None]:
     """Return a latent's shape and the scale factor; note what nobody has said."""
     parts = {"autoencoder": vqvae, **({"denoiser": unet} if unet else {})}
-    _missing(parts, facts)
-    axes = facts.choose("axes", ("RAS", f"{DEFAULT}: its training does not turn volumes")) or "RAS"
+    _note_missing(parts, facts)
+    axes = (
+        facts.choose("axes", ("RAS", f"{DEFAULT_ORIGIN}: its training does not turn volumes"))
+        or "RAS"
+    )
     scale = None
     if unet is not None and unet.configs:
         scale = facts.need(
             "scale_factor",
             "what latents were multiplied by in training (training.scale_factor), as 1.11",
-            (scale_of(unet.configs[0]), unet.configs[0].path.name),
+            (read_scale_factor(unet.configs[0]), unet.configs[0].path.name),
         )
     if vqvae is None or not vqvae.configs:
         return facts.choose("latent_shape"), scale
-    smaller, shape = factor(vqvae.configs[0]), found.declared.shape
+    smaller, shape = compute_shrink_factor(vqvae.configs[0]), found.declared.shape
     channels = vqvae.state.shape("quantizer.quantizer.embedding.weight")[-1]
     derived: tuple[int, int, int, int] | None = None
     if shape is not None:
-        a, b, c = (n // smaller for n in in_order(axes, shape))
+        a, b, c = (n // smaller for n in order_axes(axes, shape))
         derived = (channels, a, b, c)
     latent = facts.need(
         "latent_shape",
@@ -163,46 +174,58 @@ def _gather(
     return latent, scale
 
 
-def load(found: Found) -> Checkpoint:
+def load(found: PathProbe) -> Checkpoint:
     """Put both files and both configurations together, or the VQ-VAE and its own."""
-    vqvae, unet = _look(found)
-    facts = Facts(found)
-    latent, scale = _gather(found, facts, vqvae, unet)
+    vqvae, unet = _find_networks(found)
+    facts = FactCollector(found)
+    latent, scale = _gather_sizes(found, facts, vqvae, unet)
     facts.check()
     if vqvae is None or latent is None:
         raise BadInput(f"{found.path}: not a checkpoint of {TITLE}.")
-    autoencoder = _vqvae_arguments(vqvae.configs[0])
+    autoencoder = _build_vqvae_arguments(vqvae.configs[0])
     states = {"autoencoder": vqvae.state}
-    shape = _decoded(found, vqvae, latent)
+    shape = _compute_decoded_shape(found, vqvae, latent)
     common = {
         "autoencoder": autoencoder,
         "axes": found.declared.axes or "RAS",
-        "decoded_range": facts.choose("decoded_range", ((-1.0, 1.0), DEFAULT)),
+        "decoded_range": facts.choose("decoded_range", ((-1.0, 1.0), DEFAULT_ORIGIN)),
         "spacing": facts.choose("spacing"),
-        "preprocessing": built(
-            vqvae.path, Preprocessing, shape=shape,
-            intensity=facts.choose("intensity", (Window(low=-1000, high=1000), f"{DEFAULT}: HU")),
+        "preprocessing": build_recipe(
+            vqvae.path,
+            Preprocessing,
+            shape=shape,
+            intensity=facts.choose(
+                "intensity", (Window(low=-1000, high=1000), f"{DEFAULT_ORIGIN}: HU")
+            ),
         ),
         "provenance": {"family": NAME},
-    }  # fmt: skip
-    _check(autoencoder, vqvae.state, vqvae)
+    }
+    _check_network(autoencoder, vqvae.state, vqvae)
     recipe: LDMRecipe | AutoencoderRecipe
     if unet is None:
-        recipe = built(vqvae.path, AutoencoderRecipe, **common)
+        recipe = build_recipe(vqvae.path, AutoencoderRecipe, **common)
     else:
-        states["denoiser"], denoiser = _unet(unet)
-        _check(denoiser, states["denoiser"], unet)
-        recipe = _ldm(unet, facts, denoiser=denoiser, latent_shape=latent, scale_factor=scale,
-                      **common)  # fmt: skip
+        states["denoiser"], denoiser = _convert_unet(unet)
+        _check_network(denoiser, states["denoiser"], unet)
+        recipe = _build_ldm_recipe(
+            unet, facts, denoiser=denoiser, latent_shape=latent, scale_factor=scale, **common
+        )
         check_shapes(recipe, unet.path)
     files = {"autoencoder": vqvae.path, **({"denoiser": unet.path} if unet else {})}
     foreign = {name for path in files.values() for name in found.open(path).foreign}
-    report = LoadReport(NAME, TITLE, files, states, tuple(sorted(foreign)), tuple(facts.facts),
-                        tuple(_warnings(found, unet)))  # fmt: skip
+    report = LoadReport(
+        NAME,
+        TITLE,
+        files,
+        states,
+        tuple(sorted(foreign)),
+        tuple(facts.facts),
+        tuple(_collect_warnings(found, unet)),
+    )
     return Checkpoint(found.path, recipe, {k: s.tensors for k, s in states.items()}, report)
 
 
-def _warnings(found: Found, unet: _Part | None) -> list[str]:
+def _collect_warnings(found: PathProbe, unet: _NetworkFile | None) -> list[str]:
     warnings = []
     if found.declared.axes is None:
         warnings.append(
@@ -215,8 +238,8 @@ def _warnings(found: Found, unet: _Part | None) -> list[str]:
         warnings.append("use_flash_attention is left out: it only chooses how to compute")
     if unet.state.where != "ema.shadow":
         warnings.append("no moving average ('ema') in the file: the weights of the last step")
-    said, stated = scale_of(unet.configs[0]), found.declared.scale_factor
-    if stated and said and abs(stated / said - 1) > TOLERANCE:
+    said, stated = read_scale_factor(unet.configs[0]), found.declared.scale_factor
+    if stated and said and abs(stated / said - 1) > SCALE_TOLERANCE:
         warnings.append(
             f"scale_factor {stated:g} is declared, but {unet.configs[0].path.name} was trained "
             f"with {said:g} (MedLoRD's sampler takes 1 unless it is told)"
@@ -224,14 +247,14 @@ def _warnings(found: Found, unet: _Part | None) -> list[str]:
     return warnings
 
 
-def _vqvae_arguments(config: Yaml) -> dict[str, Any]:
+def _build_vqvae_arguments(config: MedlordConfig) -> dict[str, Any]:
     # The rest is of training only.
     unused = ("num_channels", "use_checkpointing", "ddp_sync")
     arguments = {name: value for name, value in config.params.items() if name not in unused}
     return {**arguments, "network": "VQVAE", "channels": config.params["num_channels"]}
 
 
-def _unet(part: _Part) -> tuple[State, dict[str, Any]]:
+def _convert_unet(part: _NetworkFile) -> tuple[StateDict, dict[str, Any]]:
     """Return state and arguments under MONAI's names."""
     config = part.configs[0]
     arguments = {**config.params, "network": "MedlordUNet", "use_flash_attention": False}
@@ -241,26 +264,36 @@ def _unet(part: _Part) -> tuple[State, dict[str, Any]]:
     # The end is not monai-generative's, so it is kept out of the renaming.
     end = {name: tensor for name, tensor in part.state.tensors.items() if name.startswith("out.")}
     rest = {name: tensor for name, tensor in part.state.tensors.items() if name not in end}
-    state, arguments = rename_denoiser(State(rest, part.state.where, part.state.prefix), arguments)
+    state, arguments = rename_denoiser(
+        StateDict(rest, part.state.where, part.state.prefix), arguments
+    )
     state.tensors.update(end)
     return state, arguments
 
 
-def _check(arguments: dict[str, Any], state: State, part: _Part) -> None:
+def _check_network(arguments: dict[str, Any], state: StateDict, part: _NetworkFile) -> None:
     import torch
 
-    from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, check_fit
+    from napari_memscan.checkpoints.networks import (
+        build_autoencoder,
+        build_denoiser,
+        check_weights_fit,
+    )
 
     build = build_autoencoder if arguments["network"] == "VQVAE" else build_denoiser
     with torch.device("meta"):
         network = build(arguments, part.configs[0].path)
-    check_fit(network, state.tensors, f"{part.path} with {part.configs[0].path.name}", ADVICE)
+    check_weights_fit(
+        network, state.tensors, f"{part.path} with {part.configs[0].path.name}", ADVICE
+    )
 
 
-def _decoded(found: Found, part: _Part, latent: tuple[int, ...]) -> tuple[int, ...]:
+def _compute_decoded_shape(
+    found: PathProbe, part: _NetworkFile, latent: tuple[int, ...]
+) -> tuple[int, ...]:
     """Return what a latent decodes to, along X, Y, Z."""
-    smaller, stated = factor(part.configs[0]), found.declared.shape
-    shape = in_ras(tuple(n * smaller for n in latent[1:]), found.declared.axes or "RAS")
+    smaller, stated = compute_shrink_factor(part.configs[0]), found.declared.shape
+    shape = to_ras_order(tuple(n * smaller for n in latent[1:]), found.declared.axes or "RAS")
     if stated is not None and stated != shape:
         raise BadInput(
             f"{part.path}: the VQ-VAE shrinks every axis by {smaller}, so a latent of {latent} "
@@ -270,15 +303,17 @@ def _decoded(found: Found, part: _Part, latent: tuple[int, ...]) -> tuple[int, .
     return shape
 
 
-def _ldm(part: _Part, facts: Facts, **fields: Any) -> LDMRecipe:
-    scheduler = schedule(part.configs[0], facts)
+def _build_ldm_recipe(part: _NetworkFile, facts: FactCollector, **fields: Any) -> LDMRecipe:
+    scheduler = read_schedule(part.configs[0], facts)
     facts.choose("weights", (f"'{part.state.where or 'bare'}'", part.path.name))
-    return built(
-        part.path, LDMRecipe, scheduler=scheduler,
-        sampler=facts.choose("sampler", ("ddpm", DEFAULT)),
+    return build_recipe(
+        part.path,
+        LDMRecipe,
+        scheduler=scheduler,
+        sampler=facts.choose("sampler", ("ddpm", DEFAULT_ORIGIN)),
         steps=facts.choose("steps", (scheduler.num_train_timesteps, "all noise levels")),
         **fields,
-    )  # fmt: skip
+    )
 
 
 FAMILY = Family(NAME, recognise, load)

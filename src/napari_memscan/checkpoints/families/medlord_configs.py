@@ -12,25 +12,39 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.configfile import read_config
-from napari_memscan.checkpoints.families.interface import Facts, built
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.config_file import read_config
+from napari_memscan.checkpoints.families.family import FactCollector, build_recipe
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 
-FOLDERS = ("", "configs", "config", "configs/diffusion", "configs/stage1", "diffusion", "stage1")
-MOST = 100
+CONFIG_FOLDERS = (
+    "",
+    "configs",
+    "config",
+    "configs/diffusion",
+    "configs/stage1",
+    "diffusion",
+    "stage1",
+)
+MAX_CONFIGS = 100
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # Of MedLoRD's scheduler, which are not those of SchedulerRecipe.
-_SCHEDULER = {"num_train_timesteps": 1000, "schedule": "linear_beta", "prediction_type": "epsilon",
-              "clip_sample": False, "beta_start": 1e-4, "beta_end": 2e-2}  # fmt: skip
+_SCHEDULER_DEFAULTS = {
+    "num_train_timesteps": 1000,
+    "schedule": "linear_beta",
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "beta_start": 1e-4,
+    "beta_end": 2e-2,
+}
 _FIXED = {"variance_type": "fixed_small", "sig_range": 6}
-_LARGEST_BETA = 0.9999  # MONAI's cosine stops at 0.999
+_MAX_BETA = 0.9999  # MONAI's cosine stops at 0.999
 
 
 @dataclass(frozen=True)
-class Yaml:
+class MedlordConfig:
     """One configuration.
 
     Attributes
@@ -55,10 +69,10 @@ class Yaml:
         return json.dumps([self.params, self.data.get("scheduler"), scale], sort_keys=True)
 
 
-Fits = Callable[[dict[str, Any]], bool | None]
+ConfigTest = Callable[[dict[str, Any]], bool | None]
 
 
-def configs_for(found: Found, beside: list[Path], fits: Fits) -> list[Yaml]:
+def find_configs(found: PathProbe, beside: list[Path], fits: ConfigTest) -> list[MedlordConfig]:
     """Return the configurations of a network, as many as say different things.
 
     Parameters
@@ -68,8 +82,8 @@ def configs_for(found: Found, beside: list[Path], fits: Fits) -> list[Yaml]:
     beside : list of Path
         Folders of the weights.
     fits : callable
-        Of `is_unet` or `is_vqvae`. Without one that fits, those of such a network are returned:
-        what does not fit is told when the names of the weights are compared.
+        Of `make_unet_test` or `make_vqvae_test`. Without one that fits, those of such a network
+        are returned: what does not fit is told when the names of the weights are compared.
     """
     stated = [Path(found.declared.config).expanduser()] if found.declared.config else []
     # The other network's may lie beside the stated one, or in configs/ below and above it.
@@ -83,9 +97,9 @@ def configs_for(found: Found, beside: list[Path], fits: Fits) -> list[Yaml]:
         )
     ]
     for paths in (stated, [*near, *beside]):
-        answers = [(fits(yaml.params), yaml) for yaml in _read(paths)]
+        answers = [(fits(yaml.params), yaml) for yaml in _read_configs(paths)]
         for wanted in (True, False):
-            different: dict[str, Yaml] = {}
+            different: dict[str, MedlordConfig] = {}
             for answer, yaml in answers:
                 if answer is wanted:
                     different.setdefault(yaml.says, yaml)
@@ -94,19 +108,23 @@ def configs_for(found: Found, beside: list[Path], fits: Fits) -> list[Yaml]:
     return []
 
 
-def _read(places: list[Path]) -> list[Yaml]:
+def _read_configs(places: list[Path]) -> list[MedlordConfig]:
     paths: list[Path] = []
     for place in places:
         if place.is_dir():
-            folders = [place / name for name in FOLDERS if (place / name).is_dir()]
-            paths += [p for f in folders for p in sorted(f.iterdir())
-                      if p.suffix.lower() in (".yaml", ".yml")]  # fmt: skip
+            folders = [place / name for name in CONFIG_FOLDERS if (place / name).is_dir()]
+            paths += [
+                p
+                for f in folders
+                for p in sorted(f.iterdir())
+                if p.suffix.lower() in (".yaml", ".yml")
+            ]
         else:
             paths.append(place)
     configs = []
-    for path in dict.fromkeys(paths[:MOST]):
+    for path in dict.fromkeys(paths[:MAX_CONFIGS]):
         try:
-            data = _numbers(read_config(path))
+            data = _parse_numbers(read_config(path))
         except BadInput:
             # One of MedLoRD's own files holds a tab and is no YAML.
             if path in places:
@@ -115,22 +133,22 @@ def _read(places: list[Path]) -> list[Yaml]:
         model = data.get("model")
         params = model.get("params") if isinstance(model, dict) else None
         if isinstance(params, dict):
-            configs.append(Yaml(path, params, data))
+            configs.append(MedlordConfig(path, params, data))
     return configs
 
 
-def _numbers(value: Any) -> Any:
+def _parse_numbers(value: Any) -> Any:
     """Return it with numbers that are written as text, such as "1e-5", as numbers."""
     if isinstance(value, dict):
-        return {str(key): _numbers(inner) for key, inner in value.items()}
+        return {str(key): _parse_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_numbers(inner) for inner in value]
+        return [_parse_numbers(inner) for inner in value]
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return float(value)
     return value
 
 
-def is_unet(state: State) -> Fits:
+def make_unet_test(state: StateDict) -> ConfigTest:
     """Return a test for ``model.params``: of a U-Net with these shapes, of another, of none."""
 
     def fits(params: dict[str, Any]) -> bool | None:
@@ -139,20 +157,20 @@ def is_unet(state: State) -> Fits:
             return None
         seen = [
             state.shape(f"down_blocks.{i}.resnets.0.conv1.conv.weight")[:1]
-            for i in range(len(_levels(state, "down_blocks")))
+            for i in range(len(_list_levels(state, "down_blocks")))
         ]
         blocks = params.get("num_res_blocks", 2)
         first = blocks[0] if isinstance(blocks, list) and blocks else blocks
         return (
             [(n,) for n in channels] == seen
-            and first == len(_levels(state, "down_blocks.0.resnets"))
+            and first == len(_list_levels(state, "down_blocks.0.resnets"))
             and params.get("in_channels") == state.shape("conv_in.conv.weight")[1]
         )
 
     return fits
 
 
-def is_vqvae(state: State) -> Fits:
+def make_vqvae_test(state: StateDict) -> ConfigTest:
     """Return a test for ``model.params``: of a VQ-VAE with these shapes, of another, of none."""
 
     def fits(params: dict[str, Any]) -> bool | None:
@@ -165,18 +183,18 @@ def is_vqvae(state: State) -> Fits:
         return (
             codes == state.shape("quantizer.quantizer.embedding.weight")
             and state.shape("encoder.blocks.0.conv.weight")[:1] == tuple(channels[:1])
-            and len(_levels(state, "encoder.blocks")) == blocks
+            and len(_list_levels(state, "encoder.blocks")) == blocks
         )
 
     return fits
 
 
-def _levels(state: State, name: str) -> set[str]:
+def _list_levels(state: StateDict, name: str) -> set[str]:
     pattern = re.compile(rf"{re.escape(name)}\.(\d+)\.")
     return {m[1] for m in map(pattern.match, state.tensors) if m}
 
 
-def factor(config: Yaml) -> int:
+def compute_shrink_factor(config: MedlordConfig) -> int:
     """Return by how much a VQ-VAE shrinks every axis."""
     levels = config.params.get("downsample_parameters")
     try:
@@ -188,7 +206,7 @@ def factor(config: Yaml) -> int:
         ) from error
 
 
-def scale_of(config: Yaml) -> float | None:
+def read_scale_factor(config: MedlordConfig) -> float | None:
     """Return what latents were multiplied by; the training takes 1 where nothing is said."""
     training = config.data.get("training")
     value = training.get("scale_factor", 1.0) if isinstance(training, dict) else None
@@ -197,7 +215,7 @@ def scale_of(config: Yaml) -> float | None:
     return None
 
 
-def schedule(config: Yaml, facts: Facts) -> SchedulerRecipe:
+def read_schedule(config: MedlordConfig, facts: FactCollector) -> SchedulerRecipe:
     """Return the noise schedule; the cosine as MedLoRD computes it, not as MONAI does.
 
     Raises
@@ -208,13 +226,13 @@ def schedule(config: Yaml, facts: Facts) -> SchedulerRecipe:
     stated = config.data.get("scheduler")
     values = dict(stated) if isinstance(stated, dict) else {}
     offset = values.pop("s", 8e-3)
-    strange = [k for k, v in values.items() if k not in _SCHEDULER and _FIXED.get(k) != v]
+    strange = [k for k, v in values.items() if k not in _SCHEDULER_DEFAULTS and _FIXED.get(k) != v]
     if strange or not isinstance(offset, float) or not values:
         raise BadInput(
             f"{config.path}: 'scheduler' is missing or holds what is not known "
-            f"({', '.join(strange[:3])}); known are {', '.join(_SCHEDULER)}."
+            f"({', '.join(strange[:3])}); known are {', '.join(_SCHEDULER_DEFAULTS)}."
         )
-    values = {k: v for k, v in (_SCHEDULER | values).items() if k in _SCHEDULER}
+    values = {k: v for k, v in (_SCHEDULER_DEFAULTS | values).items() if k in _SCHEDULER_DEFAULTS}
     origin = config.path.name
     values["prediction_type"] = facts.choose("prediction_type", (values["prediction_type"], origin))
     levels = values["num_train_timesteps"]
@@ -222,15 +240,15 @@ def schedule(config: Yaml, facts: Facts) -> SchedulerRecipe:
     if values["schedule"] == "cosine":
         if not isinstance(levels, int) or not 1 <= levels <= 100_000:
             raise BadInput(f"{config.path}: scheduler.num_train_timesteps {levels} is no count.")
-        values["betas"] = _cosine(levels, offset)
+        values["betas"] = _compute_cosine_betas(levels, offset)
         del values["beta_start"], values["beta_end"]
-    return built(config.path, SchedulerRecipe, **values)
+    return build_recipe(config.path, SchedulerRecipe, **values)
 
 
-def _cosine(levels: int, offset: float) -> tuple[float, ...]:
+def _compute_cosine_betas(levels: int, offset: float) -> tuple[float, ...]:
     """Return the betas of Nichol & Dhariwal 2021."""
     curve = [
         math.cos((t / levels + offset) / (1 + offset) * math.pi / 2) ** 2 for t in range(levels + 1)
     ]
     betas = (1 - after / before for before, after in pairwise(curve))
-    return tuple(min(max(beta, 0.0), _LARGEST_BETA) for beta in betas)
+    return tuple(min(max(beta, 0.0), _MAX_BETA) for beta in betas)

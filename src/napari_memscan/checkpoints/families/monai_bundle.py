@@ -9,33 +9,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.bundle import Config
+from napari_memscan.checkpoints.bundle_config import BundleConfig
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
-from napari_memscan.checkpoints.families.configured import (
-    check_part,
-    looks_like,
-    published,
-    state_of,
-    where,
-    without_flash,
+from napari_memscan.checkpoints.families.family import (
+    FactCollector,
+    Family,
+    FamilyCandidate,
+    build_recipe,
 )
-from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
-from napari_memscan.checkpoints.families.legacy import (
+from napari_memscan.checkpoints.families.monai_config import (
+    check_part,
+    check_published_md5,
+    disable_flash_attention,
+    find_part_state,
+    format_origin,
+    matches_part,
+)
+from napari_memscan.checkpoints.families.monai_fields import PARTS, gather_fields, list_doubts
+from napari_memscan.checkpoints.families.monai_generative import (
     is_legacy,
     rename_autoencoder,
     rename_denoiser,
 )
-from napari_memscan.checkpoints.families.monai_known import PARTS, doubts_of, known_of
-from napari_memscan.checkpoints.families.monai_layouts import (
-    Plan,
-    brlp,
+from napari_memscan.checkpoints.families.monai_plans import (
+    BundlePlan,
+    compute_downsampling_factor,
+    find_brlp_plan,
     has_networks,
-    plan_of,
-    shrink,
+    read_bundle_plan,
 )
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -43,76 +48,98 @@ NAME = "monai_bundle"
 TITLE = "MONAI latent diffusion model"
 
 
-def recognise(found: Found) -> Candidate | None:
+def recognise(found: PathProbe) -> FamilyCandidate | None:
     """Recognise a configuration of both networks, BrLP's files, or weights of a denoiser."""
     configs = [config for config in found.configs if has_networks(config)]
     try:
-        plan = _plan(found, configs)
+        plan = _choose_plan(found, configs)
     except BadInput as error:
-        origin = ", ".join(where(config) for config in configs)
-        return Candidate(
+        origin = ", ".join(format_origin(config) for config in configs)
+        return FamilyCandidate(
             NAME, TITLE, "ldm", 0.9, (f"{origin} describes both networks",), (str(error),)
         )
     if plan is None:
-        return _bare(found)
-    facts = Facts(found)
-    known_of(found, plan, facts)
+        return _ask_for_config(found)
+    facts = FactCollector(found)
+    gather_fields(found, plan, facts)
     reasons = [f"{plan.origin} describes both networks" if configs else "files named as BrLP's"]
     reasons += [f"{path.name} is there" for path in plan.files.values() if path is not None]
     score = 0.97 if all(plan.files.get(part) for part in PARTS) else 0.9
-    return Candidate(NAME, plan.title, "ldm", score, tuple(reasons), tuple(facts.missing))
+    return FamilyCandidate(NAME, plan.title, "ldm", score, tuple(reasons), tuple(facts.missing))
 
 
-def load(found: Found) -> Checkpoint:
+def load(found: PathProbe) -> Checkpoint:
     """Read configuration and weights, and hold names and shapes against the networks."""
-    from napari_memscan.checkpoints.latent_model import check_shapes, in_ras
+    from napari_memscan.checkpoints.latent_model import check_shapes, to_ras_order
 
-    plan = _plan(found, [config for config in found.configs if has_networks(config)])
+    plan = _choose_plan(found, [config for config in found.configs if has_networks(config)])
     if plan is None:
-        bare = _bare(found)
+        bare = _ask_for_config(found)
         raise BadInput(f"{found.path}: {'; '.join(bare.missing if bare else ('unknown',))}.")
-    facts = Facts(found)
-    known = known_of(found, plan, facts)
+    facts = FactCollector(found)
+    known = gather_fields(found, plan, facts)
     facts.check()
     files = {part: path for part in PARTS if (path := plan.files.get(part)) is not None}
-    states, arguments, warnings = _fitted(found, plan, files, facts)
+    states, arguments, warnings = _convert_states(found, plan, files, facts)
     latent, crop = known["latent_shape"], known["decode_shape"]
     # What it decodes to; `check_shapes` makes sure.
-    factor = shrink(plan.autoencoder)
+    factor = compute_downsampling_factor(plan.autoencoder)
     decoded = tuple(n * factor for n in crop or latent[1:])
     axes, spacing = known["axes"], known["spacing"]
-    recipe = built(
-        found.path, LDMRecipe,
-        autoencoder=arguments["autoencoder"], denoiser=arguments["denoiser"],
-        scheduler=known["schedule"], sampler=known["sampler"], steps=known["steps"],
-        latent_shape=latent, decode_shape=crop, decode_start=known["decode_start"],
-        scale_factor=known["scale_factor"], conditioning=known["conditioning"],
-        decoded_range=known["decoded_range"], axes=axes, spacing=spacing,
-        preprocessing=built(
-            found.path, Preprocessing, shape=in_ras(decoded, axes), spacing=spacing,
+    recipe = build_recipe(
+        found.path,
+        LDMRecipe,
+        autoencoder=arguments["autoencoder"],
+        denoiser=arguments["denoiser"],
+        scheduler=known["schedule"],
+        sampler=known["sampler"],
+        steps=known["steps"],
+        latent_shape=latent,
+        decode_shape=crop,
+        decode_start=known["decode_start"],
+        scale_factor=known["scale_factor"],
+        conditioning=known["conditioning"],
+        decoded_range=known["decoded_range"],
+        axes=axes,
+        spacing=spacing,
+        preprocessing=build_recipe(
+            found.path,
+            Preprocessing,
+            shape=to_ras_order(decoded, axes),
+            spacing=spacing,
             intensity=known["intensity"],
         ),
         provenance={
             "scale_factor": next(f.origin for f in facts.facts if f.name == "scale_factor")
         },
-    )  # fmt: skip
+    )
     check_shapes(recipe, found.path)
     report = LoadReport(
-        NAME, plan.title, files, states, _foreign(found, files), tuple(facts.facts),
-        (*plan.warnings, *warnings, *doubts_of(found, plan, known), *published(plan.folder, files)),
-    )  # fmt: skip
+        NAME,
+        plan.title,
+        files,
+        states,
+        _list_foreign_classes(found, files),
+        tuple(facts.facts),
+        (
+            *plan.warnings,
+            *warnings,
+            *list_doubts(found, plan, known),
+            *check_published_md5(plan.folder, files),
+        ),
+    )
     return Checkpoint(found.path, recipe, {k: s.tensors for k, s in states.items()}, report)
 
 
-def _plan(found: Found, configs: list[Config]) -> Plan | None:
+def _choose_plan(found: PathProbe, configs: list[BundleConfig]) -> BundlePlan | None:
     """Return the plan of the one configuration there is, of equal ones the first."""
     if not configs:
-        return brlp(found)
+        return find_brlp_plan(found)
     configs.sort(key=lambda config: config.path.stem != "inference")
-    first = plan_of(found, configs[0])
+    first = read_bundle_plan(found, configs[0])
     if configs[0].path.stem != "inference":
         for other in configs[1:]:
-            if plan_of(found, other).model != first.model:
+            if read_bundle_plan(found, other).model != first.model:
                 raise BadInput(
                     f"{found.path}: {configs[0].path.name} and {other.path.name} describe "
                     "different models. State which: --set config=FILE."
@@ -120,7 +147,7 @@ def _plan(found: Found, configs: list[Config]) -> Plan | None:
     return first
 
 
-def _bare(found: Found) -> Candidate | None:
+def _ask_for_config(found: PathProbe) -> FamilyCandidate | None:
     """Return what to ask where weights lie without a configuration."""
     if any("diffusion_unet_def" in config for config in found.configs):
         return None  # MAISI's.
@@ -132,29 +159,33 @@ def _bare(found: Found) -> Candidate | None:
                 raise
             continue
         # MAISI's networks have a family of their own.
-        if any(looks_like(s, "denoiser") and s.where != "unet_state_dict" for s in states):
-            return Candidate(
-                NAME, TITLE, "ldm", 0.4, (f"{path.name} has names of MONAI's DiffusionModelUNet",),
+        if any(matches_part(s, "denoiser") and s.where != "unet_state_dict" for s in states):
+            return FamilyCandidate(
+                NAME,
+                TITLE,
+                "ldm",
+                0.4,
+                (f"{path.name} has names of MONAI's DiffusionModelUNet",),
                 (
                     "config: the configuration that came with the weights; the networks cannot be "
                     "told from tensors alone, as config=configs/inference.json",
                 ),
-            )  # fmt: skip
+            )
     return None
 
 
-def _fitted(
-    found: Found, plan: Plan, files: dict[str, Path], facts: Facts
-) -> tuple[dict[str, State], dict[str, dict[str, Any]], list[str]]:
+def _convert_states(
+    found: PathProbe, plan: BundlePlan, files: dict[str, Path], facts: FactCollector
+) -> tuple[dict[str, StateDict], dict[str, dict[str, Any]], list[str]]:
     """Return tensors under MONAI's names, and the arguments of the networks they fit."""
-    states: dict[str, State] = {}
+    states: dict[str, StateDict] = {}
     arguments: dict[str, dict[str, Any]] = {}
     warnings = []
     for part in PARTS:
         target = plan.autoencoder if part == "autoencoder" else plan.denoiser
         rename = rename_autoencoder if part == "autoencoder" else rename_denoiser
-        old = state_of(found, files[part], part)
-        given = without_flash(target.arguments, part, facts)
+        old = find_part_state(found, files[part], part)
+        given = disable_flash_attention(target.arguments, part, facts)
         try:
             state, fitting = rename(old, given)
         except BadInput as error:
@@ -162,9 +193,10 @@ def _fitted(
         if is_legacy(old):
             facts.facts.append(Fact(f"{part}: names", "monai-generative's", files[part].name))
             wrong = [
-                f"{name} is {given[name]}" for name in ("include_fc", "use_combined_linear")
+                f"{name} is {given[name]}"
+                for name in ("include_fc", "use_combined_linear")
                 if given.get(name, fitting[name]) != fitting[name]
-            ]  # fmt: skip
+            ]
             if wrong:
                 warnings.append(
                     f"{part}: in {plan.origin} {', '.join(wrong)}, but weights of "
@@ -175,7 +207,7 @@ def _fitted(
     return states, arguments, warnings
 
 
-def _foreign(found: Found, files: dict[str, Path]) -> tuple[str, ...]:
+def _list_foreign_classes(found: PathProbe, files: dict[str, Path]) -> tuple[str, ...]:
     return tuple(sorted({name for path in files.values() for name in found.open(path).foreign}))
 
 

@@ -5,54 +5,64 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.families.backbone import (
-    Backbone,
-    Defaults,
-    below,
-    count,
-    family,
-    kernel,
-    only,
-    size,
-    states,
+from napari_memscan.checkpoints.families.backbone_family import (
+    BackboneDefaults,
+    BackboneSpec,
+    count_groups,
+    get_kernel_size,
+    get_length,
+    iter_states,
+    keep_matching,
+    make_backbone_family,
+    take_prefix,
 )
-from napari_memscan.checkpoints.probe import Found
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.volumes.preprocessing import Window
 
 TITLE = "SegResEncoder (CT-FM, SegResNetDS)"
 PREFIXES = (
-    "", "encoder.", "backbone.", "backbone.encoder.", "trunk.", "trunk.encoder.",
+    "",
+    "encoder.",
+    "backbone.",
+    "backbone.encoder.",
+    "trunk.",
+    "trunk.encoder.",
     "image_encoder.encoder.",
-)  # fmt: skip
-OURS = r"conv_init\.|layers\.\d+\."
+)
+ENCODER_PATTERN = r"conv_init\.|layers\.\d+\."
 CTFM_BLOCKS = [1, 2, 2, 4, 4]
-CTFM = Defaults(
+CTFM_DEFAULTS = BackboneDefaults(
     "CT-FM's pre-training configuration",
-    (128, 128, 32), (1.0, 1.0, 3.0), Window(low=-1024, high=2048), axes="SPL",
-)  # fmt: skip
-OTHER = Defaults("nothing is known about this SegResNet's training")
+    (128, 128, 32),
+    (1.0, 1.0, 3.0),
+    Window(low=-1024, high=2048),
+    axes="SPL",
+)
+OTHER_DEFAULTS = BackboneDefaults("nothing is known about this SegResNet's training")
 
 
-def _look(found: Found) -> Backbone | None:
-    for path, state in states(found):
+def _find_backbone(found: PathProbe) -> BackboneSpec | None:
+    for path, state in iter_states(found):
         for prefix in PREFIXES:
             if len(state.shape(f"{prefix}conv_init.weight")) == 5 and state.has(
                 f"{prefix}layers.0.blocks.0.conv1.weight"
             ):
-                return _describe(path, only(below(state, prefix), OURS), prefix)
+                return _describe_backbone(
+                    path, keep_matching(take_prefix(state, prefix), ENCODER_PATTERN), prefix
+                )
     return None
 
 
-def _describe(path: Path, state: State, prefix: str) -> Backbone:
-    levels = count(state, r"layers\.(\d+)\.")
-    blocks = [count(state, rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(levels)]
+def _describe_backbone(path: Path, state: StateDict, prefix: str) -> BackboneSpec:
+    levels = count_groups(state, r"layers\.(\d+)\.")
+    blocks = [count_groups(state, rf"layers\.{i}\.blocks\.(\d+)\.") for i in range(levels)]
     arguments: dict[str, Any] = {
-        "init_filters": size(state, "conv_init.weight"),
-        "in_channels": size(state, "conv_init.weight", 1),
+        "init_filters": get_length(state, "conv_init.weight"),
+        "in_channels": get_length(state, "conv_init.weight", 1),
         "blocks_down": blocks,
     }
-    kernels = [kernel(state, f"layers.{i}.blocks.0.conv1.weight") for i in range(levels)]
+    kernels = [get_kernel_size(state, f"layers.{i}.blocks.0.conv1.weight") for i in range(levels)]
     if any(length != 3 for lengths in kernels for length in lengths):
         # An axis that a level leaves alone has a kernel of 1 there (non-isotropic SegResNetDS).
         arguments["anisotropic_scales"] = [[2 if n > 1 else 1 for n in k] for k in kernels]
@@ -63,12 +73,12 @@ def _describe(path: Path, state: State, prefix: str) -> Backbone:
     else:
         why = 'normalisation of the SegResNet, as network={"norm": "instance"}'
         unsaid["norm"] = (None, why)
-    defaults = CTFM if batch and blocks == CTFM_BLOCKS else OTHER
+    defaults = CTFM_DEFAULTS if batch and blocks == CTFM_BLOCKS else OTHER_DEFAULTS
     reasons = (
         f"a 3D SegResEncoder, {arguments['init_filters']} filters, blocks {blocks}"
         + (f", below '{prefix}'" if prefix else ""),
-    )  # fmt: skip
-    return Backbone(path, state, "SegResEncoder", arguments, defaults, reasons, unsaid)
+    )
+    return BackboneSpec(path, state, "SegResEncoder", arguments, defaults, reasons, unsaid)
 
 
-FAMILY = family("segres", TITLE, _look)
+FAMILY = make_backbone_family("segres", TITLE, _find_backbone)

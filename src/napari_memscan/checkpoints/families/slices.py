@@ -12,18 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
-from napari_memscan.checkpoints.families.backbone import DEFAULT, network_arguments, states
-from napari_memscan.checkpoints.families.interface import Candidate, Facts, Family, built
-from napari_memscan.checkpoints.families.planar import Planar, resnet, transformer
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.families.backbone_family import (
+    DEFAULT_ORIGIN,
+    iter_states,
+    merge_network_arguments,
+)
+from napari_memscan.checkpoints.families.family import (
+    FactCollector,
+    Family,
+    FamilyCandidate,
+    build_recipe,
+)
+from napari_memscan.checkpoints.families.slice_networks import (
+    SliceNetworkSpec,
+    describe_resnet,
+    describe_transformer,
+)
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import SlicesRecipe
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 
 NAME = "slices"
 TITLE = "2D network over slices (ResNet, DINO ViT)"
 PREFIXES = ("", "backbone.", "encoder.", "model.", "resnet.", "base_model.")
-FIRST = ("teacher", "model_ema", "state_dict_ema")
+PREFERRED_STATES = ("teacher", "model_ema", "state_dict_ema")
 """Where self-distillation and moving averages keep the weights that are published."""
 HEADS = re.compile(
     r"(fc|head|heads|classifier|fc_end|linear|projector|projection_head)\.|mask_token$"
@@ -33,8 +46,11 @@ NORMALISATION = {
     1: ((0.0,), (1.0,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-SCALED = {1: "none: slices in 0 to 1", 3: "ImageNet's mean and std, for each of three channels"}
-NEGATIVE = (
+NORMALISATION_TEXTS = {
+    1: "none: slices in 0 to 1",
+    3: "ImageNet's mean and std, for each of three channels",
+}
+GEM_WARNING = (
     "gem counts negative features as nothing, and about half of a transformer's are negative; "
     "mean, max and mean+std do not."
 )
@@ -44,18 +60,20 @@ ADVICE = (
 )
 
 
-def _look(found: Found) -> Planar | None:
-    every = sorted(states(found), key=lambda pair: pair[1].where not in FIRST)
+def _find_network(found: PathProbe) -> SliceNetworkSpec | None:
+    every = sorted(iter_states(found), key=lambda pair: pair[1].where not in PREFERRED_STATES)
     for path, state in every:
         for prefix in PREFIXES:
-            part = _part(state, prefix)
-            planar = part and (resnet(found, path, part) or transformer(found, path, part))
+            part = _take_backbone(state, prefix)
+            planar = part and (
+                describe_resnet(found, path, part) or describe_transformer(found, path, part)
+            )
             if planar:
                 return planar
     return None
 
 
-def _part(state: State, prefix: str) -> State | None:
+def _take_backbone(state: StateDict, prefix: str) -> StateDict | None:
     """Return what lies below a prefix, without heads; None where something else lies beside it."""
     part = state.below(prefix)
     beside = [name for name in state.tensors if not name.startswith(prefix)]
@@ -67,27 +85,29 @@ def _part(state: State, prefix: str) -> State | None:
     return part
 
 
-def _is_head(state: State, name: str) -> bool:
+def _is_head(state: StateDict, name: str) -> bool:
     # With convolutions it is a segmentation network, whose backbone has other strides.
     return HEADS.match(name) is not None and state.tensors[name].ndim <= 2
 
 
-def recognise(found: Found) -> Candidate | None:
+def recognise(found: PathProbe) -> FamilyCandidate | None:
     """Recognise a 2D network by names and shapes."""
-    planar = _look(found)
+    planar = _find_network(found)
     if planar is None:
         return None
-    facts, _ = _facts(found, planar)
-    return Candidate(NAME, TITLE, "embedder", 1.0, planar.reasons, tuple(facts.missing))
+    facts, _ = _gather_facts(found, planar)
+    return FamilyCandidate(NAME, TITLE, "embedder", 1.0, planar.reasons, tuple(facts.missing))
 
 
-def _facts(found: Found, planar: Planar) -> tuple[Facts, dict[str, Any]]:
-    facts = Facts(found)
+def _gather_facts(
+    found: PathProbe, planar: SliceNetworkSpec
+) -> tuple[FactCollector, dict[str, Any]]:
+    facts = FactCollector(found)
     chosen: dict[str, Any] = {
-        "slice_axes": facts.choose("slice_axes", ("Z", DEFAULT)),
-        "pooling": facts.choose("pooling", ("mean+std", DEFAULT)),
+        "slice_axes": facts.choose("slice_axes", ("Z", DEFAULT_ORIGIN)),
+        "pooling": facts.choose("pooling", ("mean+std", DEFAULT_ORIGIN)),
     }
-    arguments = network_arguments(found, facts, planar.arguments, planar.unsaid)
+    arguments = merge_network_arguments(found, facts, planar.arguments, planar.unsaid)
     # A transformer takes one size; a ResNet any, so its network has no such argument.
     size = arguments.get("img_size")
     if planar.network == "ResNet":
@@ -95,18 +115,20 @@ def _facts(found: Found, planar: Planar) -> tuple[Facts, dict[str, Any]]:
     chosen["arguments"] = arguments
     chosen["slice_shape"] = [size, size] if isinstance(size, int) else size
     if size is None:
-        facts.facts.append(Fact("img_size", "slices as they are", DEFAULT))
-    if planar.channels in SCALED:
-        facts.facts.append(Fact("normalisation", SCALED[planar.channels], DEFAULT))
+        facts.facts.append(Fact("img_size", "slices as they are", DEFAULT_ORIGIN))
+    if planar.channels in NORMALISATION_TEXTS:
+        facts.facts.append(
+            Fact("normalisation", NORMALISATION_TEXTS[planar.channels], DEFAULT_ORIGIN)
+        )
     return facts, chosen
 
 
-def load(found: Found) -> Checkpoint:
+def load(found: PathProbe) -> Checkpoint:
     """Make a checkpoint of it; BadInput says what is missing or does not fit."""
-    from napari_memscan.checkpoints.backbones import features_of, sketch_backbone
-    from napari_memscan.checkpoints.networks import check_fit
+    from napari_memscan.checkpoints.backbone_networks import build_meta_backbone, count_features
+    from napari_memscan.checkpoints.networks import check_weights_fit
 
-    planar = _look(found)
+    planar = _find_network(found)
     if planar is None:
         raise BadInput(f"{found.path}: holds no weights of this family ({TITLE}).")
     path = planar.path
@@ -115,10 +137,10 @@ def load(found: Found) -> Checkpoint:
             f"{path}: its first layer takes {planar.channels} channels; a slice is given as 1, or "
             "the same 3 times. Use weights trained on grey or colour images."
         )
-    facts, chosen = _facts(found, planar)
+    facts, chosen = _gather_facts(found, planar)
     facts.check()
     mean, std = NORMALISATION[planar.channels]
-    recipe = built(
+    recipe = build_recipe(
         path,
         SlicesRecipe,
         network=planar.network,
@@ -128,12 +150,12 @@ def load(found: Found) -> Checkpoint:
         provenance={"family": NAME},
         **chosen,
     )
-    sketch = sketch_backbone(
+    sketch = build_meta_backbone(
         recipe.network, recipe.arguments, path, channels=planar.channels, dimensions=2
     )
     state = planar.finished(recipe.arguments)
-    check_fit(sketch, state.tensors, path, ADVICE)
-    features_of(sketch, recipe.slice_shape or (64, 64), path, planar.channels)
+    check_weights_fit(sketch, state.tensors, path, ADVICE)
+    count_features(sketch, recipe.slice_shape or (64, 64), path, planar.channels)
     warned = recipe.pooling == "gem" and recipe.network == "ViT"
     report = LoadReport(
         NAME,
@@ -142,7 +164,7 @@ def load(found: Found) -> Checkpoint:
         {"backbone": state},
         foreign=found.open(Path(path)).foreign,
         facts=tuple(facts.facts),
-        warnings=(NEGATIVE,) if warned else (),
+        warnings=(GEM_WARNING,) if warned else (),
     )
     return Checkpoint(found.path, recipe, {"backbone": state.tensors}, report)
 

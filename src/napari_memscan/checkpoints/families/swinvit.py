@@ -9,62 +9,73 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_memscan.checkpoints.families.backbone import (
-    Backbone,
-    Defaults,
-    below,
-    count,
-    cube_root,
-    family,
-    kernel,
-    only,
-    size,
-    states,
+from napari_memscan.checkpoints.families.backbone_family import (
+    BackboneDefaults,
+    BackboneSpec,
+    compute_cube_root,
+    count_groups,
+    get_kernel_size,
+    get_length,
+    iter_states,
+    keep_matching,
+    make_backbone_family,
+    take_prefix,
 )
-from napari_memscan.checkpoints.probe import Found
-from napari_memscan.checkpoints.states import State
+from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import Window
 
 TITLE = "Swin transformer of SwinUNETR (MONAI, VoCo)"
 PREFIXES = (
-    "", "swinViT.", "swin_vit.", "student.swinViT.", "student.swin_vit.", "backbone.swinViT.",
-    "backbone.", "encoder.",
-)  # fmt: skip
-RENAMED = (
+    "",
+    "swinViT.",
+    "swin_vit.",
+    "student.swinViT.",
+    "student.swin_vit.",
+    "backbone.swinViT.",
+    "backbone.",
+    "encoder.",
+)
+RENAME_RULES = (
     (r"\.mlp\.fc([12])\.", r".mlp.linear\1."),
     # Valanarasu et al. 2023 nest their stages once more.
     (r"^(layers[1-4]\.0)\.0\.", r"\1."),
 )
-OURS = r"patch_embed\.|layers\d+c?\."
-CUBE = (96, 96, 96)
-PRETRAINED = Defaults(
+ENCODER_PATTERN = r"patch_embed\.|layers\d+c?\."
+DEFAULT_SHAPE = (96, 96, 96)
+PRETRAINED_DEFAULTS = BackboneDefaults(
     "SwinUNETR/Pretrain of MONAI's research contributions",
-    CUBE, (1.5, 1.5, 2.0), Window(low=-1000, high=1000),
-)  # fmt: skip
-VOCO = Defaults(
-    "VoCo's training and fine-tuning scripts", CUBE, (1.5, 1.5, 1.5), Window(low=-175, high=250)
+    DEFAULT_SHAPE,
+    (1.5, 1.5, 2.0),
+    Window(low=-1000, high=1000),
 )
-WHOLE = Defaults("nothing is known about this SwinUNETR's training", CUBE)
+VOCO_DEFAULTS = BackboneDefaults(
+    "VoCo's training and fine-tuning scripts",
+    DEFAULT_SHAPE,
+    (1.5, 1.5, 1.5),
+    Window(low=-175, high=250),
+)
+WHOLE_DEFAULTS = BackboneDefaults("nothing is known about this SwinUNETR's training", DEFAULT_SHAPE)
 
 
-def _look(found: Found) -> Backbone | None:
-    for path, state in states(found):
+def _find_backbone(found: PathProbe) -> BackboneSpec | None:
+    for path, state in iter_states(found):
         for prefix in PREFIXES:
             if len(state.shape(f"{prefix}patch_embed.proj.weight")) != 5:
                 continue
-            part = only(below(state, prefix).rename(RENAMED), OURS)
+            part = keep_matching(take_prefix(state, prefix).rename(RENAME_RULES), ENCODER_PATTERN)
             if part.has("layers1.0.blocks.0.attn.relative_position_bias_table"):
-                return _describe(path, part, prefix)
+                return _describe_backbone(path, part, prefix)
     return None
 
 
-def _describe(path: Path, state: State, prefix: str) -> Backbone:
+def _describe_backbone(path: Path, state: StateDict, prefix: str) -> BackboneSpec:
     first = "layers1.0.blocks.0"
     stages = range(1, 5)
-    width = size(state, "patch_embed.proj.weight")
+    width = get_length(state, "patch_embed.proj.weight")
     # (2 w - 1)^3 offsets between two voxels of a window.
-    offsets = cube_root(size(state, f"{first}.attn.relative_position_bias_table"))
+    offsets = compute_cube_root(get_length(state, f"{first}.attn.relative_position_bias_table"))
     if offsets is None or offsets % 2 == 0:
         raise BadInput(
             f"{path}: a Swin transformer whose windows are no cubes "
@@ -72,31 +83,31 @@ def _describe(path: Path, state: State, prefix: str) -> Backbone:
         )
     second = any(name.startswith("layers1c.") for name in state.tensors)
     arguments = {
-        "in_chans": size(state, "patch_embed.proj.weight", 1),
+        "in_chans": get_length(state, "patch_embed.proj.weight", 1),
         "embed_dim": width,
         "window_size": [(offsets + 1) // 2] * 3,
-        "patch_size": kernel(state, "patch_embed.proj.weight"),
-        "depths": [count(state, rf"layers{i}\.0\.blocks\.(\d+)\.") for i in stages],
+        "patch_size": get_kernel_size(state, "patch_embed.proj.weight"),
+        "depths": [count_groups(state, rf"layers{i}\.0\.blocks\.(\d+)\.") for i in stages],
         "num_heads": [
-            size(state, f"layers{i}.0.blocks.0.attn.relative_position_bias_table", 1)
+            get_length(state, f"layers{i}.0.blocks.0.attn.relative_position_bias_table", 1)
             for i in stages
         ],
-        "mlp_ratio": size(state, f"{first}.mlp.linear1.weight") / max(width, 1),
+        "mlp_ratio": get_length(state, f"{first}.mlp.linear1.weight") / max(width, 1),
         "qkv_bias": state.has(f"{first}.attn.qkv.bias"),
         "patch_norm": state.has("patch_embed.norm.weight"),
         "use_v2": second,
     }
     decoder = any(name.startswith(("decoder", "out.")) for name in state.unused)
     if second or prefix.startswith(("student.", "backbone.swinViT")):
-        defaults = VOCO
+        defaults = VOCO_DEFAULTS
     else:
-        defaults = WHOLE if decoder else PRETRAINED
+        defaults = WHOLE_DEFAULTS if decoder else PRETRAINED_DEFAULTS
     reasons = (
         f"a 3D Swin transformer{' V2' if second else ''} of width {width}"
         + (f" below '{prefix}'" if prefix else ""),
-    )  # fmt: skip
+    )
     unsaid = {"downsample": ("merging", "MONAI's default; 'mergingv2' has the same weights")}
-    return Backbone(path, state, "SwinViT", arguments, defaults, reasons, unsaid)
+    return BackboneSpec(path, state, "SwinViT", arguments, defaults, reasons, unsaid)
 
 
-FAMILY = family("swinvit", TITLE, _look)
+FAMILY = make_backbone_family("swinvit", TITLE, _find_backbone)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from napari_memscan.checkpoints.families.interface import Facts
-from napari_memscan.checkpoints.families.lightning import hyper_parameters, setting
-from napari_memscan.checkpoints.latent_model import in_ras
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.families.family import FactCollector
+from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
+from napari_memscan.checkpoints.latent_model import to_ras_order
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.errors import BadInput
 
 Triple = tuple[int, int, int]
 _AXES = "RASLPI"  # a letter's place modulo 3 is X, Y or Z
 
 
-class Settings(NamedTuple):
+class VQGANSettings(NamedTuple):
     """What the VQ-GAN's training says, in the order of the network's axes D, H, W."""
 
     origin: str = ""
@@ -24,35 +24,35 @@ class Settings(NamedTuple):
     latent: Triple | None = None
 
     @classmethod
-    def of(cls, content: Any, origin: str) -> Settings:
+    def of(cls, content: Any, origin: str) -> VQGANSettings:
         """Return them from a Lightning checkpoint; None for what is not there."""
-        values = hyper_parameters(content)
-        model = setting(values, "cfg.model") or setting(values, "model") or {}
+        values = read_hyperparameters(content)
+        model = get_setting(values, "cfg.model") or get_setting(values, "model") or {}
         if not isinstance(model, dict):
             return cls(origin)
         slices, side = model.get("diffusion_depth_size"), model.get("diffusion_img_size")
-        return cls(origin, _triple(model.get("downsample")), _triple([slices, side, side]))
+        return cls(origin, _to_triple(model.get("downsample")), _to_triple([slices, side, side]))
 
 
-def _triple(value: Any) -> Triple | None:
+def _to_triple(value: Any) -> Triple | None:
     if isinstance(value, list) and len(value) == 3 and all(type(n) is int and n > 0 for n in value):
         return value[0], value[1], value[2]
     return None
 
 
-def in_order(axes: str, xyz: Triple) -> Triple:
+def order_axes(axes: str, xyz: Triple) -> Triple:
     """Return lengths along X, Y, Z in the order of the network's axes."""
     a, b, c = (xyz[_AXES.index(letter) % 3] for letter in axes)
     return a, b, c
 
 
-def _xyz(axes: str, lengths: Triple) -> Triple:
-    x, y, z = in_ras(lengths, axes)
+def _to_xyz(axes: str, lengths: Triple) -> Triple:
+    x, y, z = to_ras_order(lengths, axes)
     return x, y, z
 
 
 @dataclass(frozen=True)
-class Sizes:
+class VQGANSizes:
     """What is known, in the order of the network's axes; None where nobody has said it.
 
     Attributes
@@ -71,8 +71,13 @@ class Sizes:
 
     @classmethod
     def gather(
-        cls, found: Found, facts: Facts, settings: Settings, channels: int, largest: int
-    ) -> Sizes:
+        cls,
+        found: PathProbe,
+        facts: FactCollector,
+        settings: VQGANSettings,
+        channels: int,
+        largest: int,
+    ) -> VQGANSizes:
         """Collect them; what nobody has said becomes missing. Whether they fit is for `shape`.
 
         Parameters
@@ -87,10 +92,10 @@ class Sizes:
         order = ", ".join("XYZ"[_AXES.index(letter) % 3] for letter in axes)
         shape, latent = found.declared.shape, found.declared.latent_shape
 
-        factors = settings.downsample and _xyz(axes, settings.downsample)
+        factors = settings.downsample and _to_xyz(axes, settings.downsample)
         options = [(factors, settings.origin)]
         if shape and latent:
-            x, y, z = (n // m for n, m in zip(shape, _xyz(axes, latent[1:]), strict=True))
+            x, y, z = (n // m for n, m in zip(shape, _to_xyz(axes, latent[1:]), strict=True))
             options.append(((x, y, z), "declared shape / latent_shape"))
         factors = facts.need(
             "downsample",
@@ -99,11 +104,11 @@ class Sizes:
             f"{order}, and so has its own .ckpt: --set autoencoder=FILE.ckpt",
             *options,
         )
-        downsample = in_order(axes, factors) if factors else None
+        downsample = order_axes(axes, factors) if factors else None
 
         sizes: list[tuple[tuple[int, int, int, int] | None, str]] = []
         if shape and downsample:
-            a, b, c = (n // m for n, m in zip(in_order(axes, shape), downsample, strict=True))
+            a, b, c = (n // m for n, m in zip(order_axes(axes, shape), downsample, strict=True))
             sizes.append(((channels, a, b, c), "declared shape / downsample"))
         if settings.latent:
             sizes.append(((channels, *settings.latent), settings.origin))
@@ -138,7 +143,7 @@ class Sizes:
         """
         if self.downsample is None or self.latent is None:
             raise BadInput(f"{path}: downsample and shape of the volumes are not known.")
-        factors = _xyz(self.axes, self.downsample)
+        factors = _to_xyz(self.axes, self.downsample)
         if max(factors) != largest or any(n < 1 or n & (n - 1) for n in factors):
             raise BadInput(
                 f"{path}: downsample {factors} (X, Y, Z): powers of two are expected, the largest "
@@ -146,12 +151,13 @@ class Sizes:
                 "halves an axis."
             )
         a, b, c = (n * m for n, m in zip(self.latent[1:], self.downsample, strict=True))
-        shape = _xyz(self.axes, (a, b, c))
+        shape = _to_xyz(self.axes, (a, b, c))
         if stated is not None and stated != shape:
             raise BadInput(
-                f"{path}: with downsample {factors} a latent of {_xyz(self.axes, self.latent[1:])} "
-                f"decodes to {shape}, but the stated shape is {stated} (all X, Y, Z). Each axis "
-                "of the shape must be a multiple of its downsample."
+                f"{path}: with downsample {factors} a latent of"
+                f" {_to_xyz(self.axes, self.latent[1:])} decodes to {shape}, but the stated shape"
+                f" is {stated} (all X, Y, Z). Each axis of the shape must be a multiple of its"
+                " downsample."
             )
         if self.latent[0] != channels:
             raise BadInput(

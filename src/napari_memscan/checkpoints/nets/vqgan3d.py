@@ -16,7 +16,7 @@ from torch.nn import functional
 Size = tuple[int, int, int]
 
 # Distances computed at a time by the search for the nearest code: 64 MB in single precision.
-_DISTANCES = 2**24
+_MAX_DISTANCES = 2**24
 
 
 def _same_padding(kernel: int, stride: Size) -> list[int]:
@@ -56,16 +56,16 @@ class _SameConvTranspose(nn.Module):
         return self.convt(functional.pad(x, self.padding, mode="replicate"))
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def _make_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1 = _norm(channels)
+        self.norm1 = _make_norm(channels)
         self.conv1 = SameConv(channels, channels, 3)
-        self.norm2 = _norm(channels)
+        self.norm2 = _make_norm(channels)
         self.conv2 = SameConv(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,28 +73,28 @@ class _Residual(nn.Module):
         return x + self.conv2(functional.silu(self.norm2(y)))
 
 
-class _Down(nn.Module):
+class _DownBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: Size) -> None:
         super().__init__()
         self.down = SameConv(inputs, outputs, 4, stride)
-        self.res = _Residual(outputs)
+        self.res = _ResidualBlock(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.res(self.down(x))
 
 
-class _Up(nn.Module):
+class _UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: Size) -> None:
         super().__init__()
         self.up = _SameConvTranspose(inputs, outputs, 4, stride)
-        self.res1 = _Residual(outputs)
-        self.res2 = _Residual(outputs)
+        self.res1 = _ResidualBlock(outputs)
+        self.res2 = _ResidualBlock(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.res2(self.res1(self.up(x)))
 
 
-def _strides(factors: Size) -> list[Size]:
+def _compute_strides(factors: Size) -> list[Size]:
     """Stride of every block: all axes start at 2 and fall to 1 once their factor is reached."""
     d, h, w = (factor.bit_length() - 1 for factor in factors)
     return [
@@ -103,7 +103,7 @@ def _strides(factors: Size) -> list[Size]:
     ]
 
 
-class Encoder(nn.Module):
+class StridedEncoder(nn.Module):
     """Strided convolutions, each followed by a residual block; also that of Dar et al. 2023.
 
     Parameters
@@ -124,12 +124,12 @@ class Encoder(nn.Module):
     def __init__(self, n_hiddens: int, downsample: Size, image_channels: int = 1) -> None:
         super().__init__()
         self.conv_first = SameConv(image_channels, n_hiddens, 3)
-        strides = _strides(downsample)
+        strides = _compute_strides(downsample)
         widths = [n_hiddens * 2**i for i in range(len(strides) + 1)]
         self.conv_blocks = nn.Sequential(
-            *(_Down(widths[i], widths[i + 1], stride) for i, stride in enumerate(strides))
+            *(_DownBlock(widths[i], widths[i + 1], stride) for i, stride in enumerate(strides))
         )
-        self.final_block = nn.Sequential(_norm(widths[-1]), nn.SiLU())
+        self.final_block = nn.Sequential(_make_norm(widths[-1]), nn.SiLU())
         self.channels = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,12 +142,12 @@ class _Decoder(nn.Module):
         super().__init__()
         # Not the encoder reversed: an axis with the smaller factor grows first, not last, and
         # the first block keeps its width, so that the last convolution sees 2 n_hiddens.
-        strides = _strides(upsample)
+        strides = _compute_strides(upsample)
         outputs = [n_hiddens * 2 ** (len(strides) - i) for i in range(len(strides))]
         inputs = [outputs[0], *outputs[:-1]]
-        self.final_block = nn.Sequential(_norm(inputs[0]), nn.SiLU())
+        self.final_block = nn.Sequential(_make_norm(inputs[0]), nn.SiLU())
         self.conv_blocks = nn.Sequential(
-            *(_Up(inputs[i], outputs[i], stride) for i, stride in enumerate(strides))
+            *(_UpBlock(inputs[i], outputs[i], stride) for i, stride in enumerate(strides))
         )
         self.conv_last = SameConv(outputs[-1], image_channels, 3)
 
@@ -155,7 +155,7 @@ class _Decoder(nn.Module):
         return self.conv_last(self.conv_blocks(self.final_block(x)))
 
 
-def nearest_codes(z: Tensor, embeddings: Tensor) -> Tensor:
+def find_nearest_codes(z: Tensor, embeddings: Tensor) -> Tensor:
     """Replace every vector of (N, C, D, H, W) by the nearest of `embeddings` (codes, C).
 
     A part of the vectors at a time: all distances at once would be gigabytes.
@@ -163,7 +163,7 @@ def nearest_codes(z: Tensor, embeddings: Tensor) -> Tensor:
     vectors = z.movedim(1, -1).flatten(end_dim=-2)
     codes = embeddings.float()
     lengths = codes.square().sum(dim=1)
-    rows = max(1, _DISTANCES // len(codes))
+    rows = max(1, _MAX_DISTANCES // len(codes))
     # |z - e|^2 without |z|^2, which is the same for every code.
     nearest = [
         torch.addmm(lengths, part.float(), codes.T, alpha=-2).argmin(dim=1)
@@ -187,7 +187,7 @@ class _Codebook(nn.Module):
         self.register_buffer("z_avg", self.embeddings.clone())
 
     def forward(self, z: Tensor) -> Tensor:
-        return nearest_codes(z, self.embeddings)
+        return find_nearest_codes(z, self.embeddings)
 
 
 class VQGAN3D(nn.Module):
@@ -232,7 +232,7 @@ class VQGAN3D(nn.Module):
         if max(downsample) < 2 or any(f < 1 or f & (f - 1) for f in downsample):
             raise ValueError(f"downsample {downsample} must be powers of two, not all 1")
         self.downsample = downsample
-        self.encoder = Encoder(n_hiddens, downsample, image_channels)
+        self.encoder = StridedEncoder(n_hiddens, downsample, image_channels)
         self.decoder = _Decoder(n_hiddens, downsample, image_channels)
         width = n_hiddens * max(downsample)
         self.pre_vq_conv = SameConv(width, embedding_dim, 1)

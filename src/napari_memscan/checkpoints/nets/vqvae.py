@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.networks import nets
 from torch import Tensor
 
-from napari_memscan.checkpoints.nets.vqgan3d import nearest_codes
+from napari_memscan.checkpoints.nets.vqgan3d import find_nearest_codes
 
 
 class VQVAE(nets.VQVAE):
@@ -18,4 +18,4 @@ class VQVAE(nets.VQVAE):
     def quantize(self, encodings: Tensor) -> tuple[Tensor, Tensor]:
         """Return the nearest codes of (N, C, X, Y, Z), and a training loss of 0."""
         codes = self.get_parameter("quantizer.quantizer.embedding.weight")
-        return nearest_codes(encodings, codes), encodings.new_zeros(())
+        return find_nearest_codes(encodings, codes), encodings.new_zeros(())

@@ -17,11 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.trusted import wire
-from napari_memscan.checkpoints.trusted.process import end, environment, listen, within
-from napari_memscan.checkpoints.trusted.spec import needs_trust
+from napari_memscan.checkpoints.trusted.child_process import (
+    call_with_timeout,
+    collect_output,
+    end_process,
+    make_environment,
+)
+from napari_memscan.checkpoints.trusted.trust_check import needs_trust
 from napari_memscan.errors import BadInput, JobFailed, MemscanError
 
-__all__ = ["CALL_SECONDS", "LOAD_SECONDS", "Child", "needs_trust"]
+__all__ = ["CALL_SECONDS", "LOAD_SECONDS", "ChildProcess", "needs_trust"]
 
 LOAD_SECONDS = 900.0
 """Until a model must have been loaded; large files on slow disks take minutes."""
@@ -32,7 +37,7 @@ CALL_SECONDS = 3600.0
 CLOSE_SECONDS = 5.0
 
 
-class Child:
+class ChildProcess:
     """A process that runs foreign code and answers with arrays.
 
     The process keeps memscan alive when that code crashes or hangs, and keeps its memory clean.
@@ -86,7 +91,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._folder.name,
-                env=environment(),
+                env=make_environment(),
                 # A group of its own: Ctrl-C reaches the parent alone, and what the code starts
                 # is ended with it.
                 start_new_session=True,
@@ -96,10 +101,10 @@ class Child:
         self.pid = self._process.pid
         self._said: deque[str] = deque(maxlen=20)
         threading.Thread(
-            target=listen, args=(self._process.stderr, self._said), daemon=True
+            target=collect_output, args=(self._process.stderr, self._said), daemon=True
         ).start()
         self._threads: list[threading.Thread] = []
-        self._end = weakref.finalize(self, end, self._process, self._folder, self._threads)
+        self._end = weakref.finalize(self, end_process, self._process, self._folder, self._threads)
         answer, _ = self._ask({"do": "describe"}, {}, 0, load_seconds, BadInput)
         if not isinstance(answer, dict):
             raise self._failed(BadInput, "answered with something else than a description")
@@ -199,7 +204,7 @@ class Child:
             return wire.receive(process.stdout, most)
 
         try:
-            answer, results = within(seconds, exchange, self._threads, process)
+            answer, results = call_with_timeout(seconds, exchange, self._threads, process)
         except TimeoutError:
             raise self._failed(
                 kind, f"did not answer within {seconds:g} seconds and was ended"

@@ -6,14 +6,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from napari_memscan.checkpoints.trusted.spec import AUTOENCODERS, DENOISERS, SCHEDULERS, first
-from napari_memscan.checkpoints.trusted.wire import Refused
+from napari_memscan.checkpoints.trusted.trust_check import (
+    AUTOENCODER_KEYS,
+    DENOISER_KEYS,
+    SCHEDULER_KEYS,
+    find_first,
+)
+from napari_memscan.checkpoints.trusted.wire import ModelRefused
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BUILT_AUTOENCODERS = ("autoencoder", *AUTOENCODERS)
-BUILT_DENOISERS = ("diffusion", "diffusion_unet", "unet", *DENOISERS)
+BUILT_AUTOENCODERS = ("autoencoder", *AUTOENCODER_KEYS)
+BUILT_DENOISERS = ("diffusion", "diffusion_unet", "unet", *DENOISER_KEYS)
 """Where bundles keep their networks on the device, and before that as described."""
 
 
@@ -44,11 +49,11 @@ class BundleModel:
         self._names = set(parser.config)
         if device == "cpu":
             self._without_flash()
-        loaded = _Loads()
+        loaded = _LoadRecorder()
         with loaded:
             self.autoencoder = self._built("autoencoder", BUILT_AUTOENCODERS)
             self.denoiser = self._built("denoiser", BUILT_DENOISERS)
-            self.scheduler = self._content(first(self._names, SCHEDULERS))
+            self.scheduler = self._content(find_first(self._names, SCHEDULER_KEYS))
             if "set_timesteps" in self._names:
                 self._content("set_timesteps")
             for name in sorted(self._names):
@@ -61,7 +66,7 @@ class BundleModel:
 
     def _without_flash(self) -> None:
         # MONAI's flash attention runs on CUDA alone; without it the numbers are the same.
-        for name in (*AUTOENCODERS, *DENOISERS):
+        for name in (*AUTOENCODER_KEYS, *DENOISER_KEYS):
             value = self._parser.config.get(name)
             if isinstance(value, dict) and value.get("use_flash_attention"):
                 value["use_flash_attention"] = False
@@ -72,9 +77,9 @@ class BundleModel:
     def _built(self, what: str, names: tuple[str, ...]) -> Any:
         import torch
 
-        network = self._content(first(self._names, names))
+        network = self._content(find_first(self._names, names))
         if not isinstance(network, torch.nn.Module):
-            raise Refused(f"it has no {what}: none of {', '.join(names)} is a network")
+            raise ModelRefused(f"it has no {what}: none of {', '.join(names)} is a network")
         return network
 
     def describe(self) -> dict[str, Any]:
@@ -88,7 +93,7 @@ class BundleModel:
             "scale_factor": self._plain("scale_factor"),
             "steps": self._plain("num_inference_steps"),
             "spacing": self._plain("spacing"),
-            "scheduler": _settings(self.scheduler),
+            "scheduler": _read_scheduler_settings(self.scheduler),
             "in_channels": getattr(self.denoiser, "in_channels", None),
             "told_spacing": bool(getattr(self.denoiser, "include_spacing_input", False)),
             "shape": None if latent_shape is None else self._decoded_shape(latent_shape),
@@ -109,7 +114,7 @@ class BundleModel:
         try:
             network = copy.deepcopy(self.autoencoder).to("meta")
             with torch.inference_mode():
-                image = _decode(network, torch.zeros((1, *latent_shape), device="meta"))
+                image = _decode_latent(network, torch.zeros((1, *latent_shape), device="meta"))
         except (RuntimeError, ValueError, TypeError, LookupError, NotImplementedError):
             return None
         return list(image.shape[2:])
@@ -120,23 +125,26 @@ class BundleModel:
 
     def decode(self, latent: Tensor) -> Any:
         """Map unscaled latents (N, C, x, y, z) to volumes (N, 1, X, Y, Z)."""
-        return _decode(self.autoencoder, latent)
+        return _decode_latent(self.autoencoder, latent)
 
     def encode_mean(self, volume: Tensor) -> Any:
         """Map volumes (N, 1, X, Y, Z) to the mean of their latents, unscaled."""
         encoded = self.autoencoder.encode(volume)
         latent = encoded[0] if isinstance(encoded, tuple) else encoded
         # A VQVAE's latents are quantised before the denoiser sees them.
-        return self.autoencoder.quantize(latent)[0] if hasattr(
-            self.autoencoder, "quantize") else latent  # fmt: skip
+        return (
+            self.autoencoder.quantize(latent)[0]
+            if hasattr(self.autoencoder, "quantize")
+            else latent
+        )
 
 
-def _decode(network: Any, latent: Tensor) -> Any:
+def _decode_latent(network: Any, latent: Tensor) -> Any:
     decode = getattr(network, "decode_stage_2_outputs", None) or network.decode
     return decode(latent)
 
 
-class _Loads:
+class _LoadRecorder:
     """Notes which networks were given weights, and whether all of them."""
 
     def __enter__(self) -> None:
@@ -163,17 +171,19 @@ class _Loads:
         """Refuse a network whose weights are those of chance: it would run, and yield noise."""
         missing = self._covered.get(id(network))
         if missing is None:
-            raise Refused(f"it builds the {what}, but loads no weights into it")
+            raise ModelRefused(f"it builds the {what}, but loads no weights into it")
         if missing:
-            raise Refused(f"its weights leave {len(missing)} tensors of the {what} unset, such as "
-                          f"{missing[0]}")  # fmt: skip
+            raise ModelRefused(
+                f"its weights leave {len(missing)} tensors of the {what} unset, such as "
+                f"{missing[0]}"
+            )
 
 
-def _name(kind: type) -> str:
+def _get_class_name(kind: type) -> str:
     return kind.__name__
 
 
-def _settings(scheduler: Any) -> dict[str, Any] | None:
+def _read_scheduler_settings(scheduler: Any) -> dict[str, Any] | None:
     """Return what the parent needs to build the same scheduler."""
     if scheduler is None:
         return None
@@ -183,14 +193,23 @@ def _settings(scheduler: Any) -> dict[str, Any] | None:
     )
     settings: dict[str, Any] = {
         # MONAI's DDIM starts with all levels, which says nothing of what the bundle wants.
-        "steps": steps if steps != levels or "DDPMScheduler" in map(_name, kinds) else None,
+        "steps": steps
+        if steps != levels or "DDPMScheduler" in map(_get_class_name, kinds)
+        else None,
         "name": kinds[0].__name__ if kinds else "",
         "class": type(scheduler).__name__,
         "own": kinds[:1] != [type(scheduler)],
     }
-    for name in ("num_train_timesteps", "prediction_type", "clip_sample", "steps_offset",
-                 "use_discrete_timesteps", "use_timestep_transform", "base_img_size_numel",
-                 "num_inference_steps"):  # fmt: skip
+    for name in (
+        "num_train_timesteps",
+        "prediction_type",
+        "clip_sample",
+        "steps_offset",
+        "use_discrete_timesteps",
+        "use_timestep_transform",
+        "base_img_size_numel",
+        "num_inference_steps",
+    ):
         value = getattr(scheduler, name, None)
         if value is not None:
             settings[name] = getattr(value, "value", value)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.checkpoints.trusted.wire import Refused
+from napari_memscan.checkpoints.trusted.wire import ModelRefused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,12 +31,12 @@ class PlugInModel:
 
     def __init__(self, source: str, function: str, device: str) -> None:
         self.device = device
-        module = _imported(source)
+        module = _import_source(source)
         self._file = getattr(module, "__file__", None)
-        self._folder = _folder(module)
+        self._folder = _find_code_folder(module)
         make = getattr(module, function, None)
         if not callable(make):
-            raise Refused(f"{source} has no function '{function}'")
+            raise ModelRefused(f"{source} has no function '{function}'")
         self._made = make(**({"device": device} if _takes_device(make) else {}))
         self.is_embedder = hasattr(self._made, "embed")
         wanted = ("input_shape", "dim", "embed")
@@ -44,7 +44,7 @@ class PlugInModel:
             wanted = ("recipe", "denoise", "decode")
         missing = [name for name in wanted if not hasattr(self._made, name)]
         if missing:
-            raise Refused(
+            raise ModelRefused(
                 f"{function}() returned a {type(self._made).__name__} without {', '.join(missing)};"
                 " an LDM has recipe, denoise and decode, an embedder has input_shape, dim and embed"
             )
@@ -54,20 +54,22 @@ class PlugInModel:
         """Return kind, recipe or sizes, and the files it depends on."""
         made: dict[str, Any] = {
             "source": self._file,
-            "sources": sorted(_sources(self._folder)),
+            "sources": sorted(_list_sources(self._folder)),
             "files": {str(k): str(v) for k, v in dict(getattr(self._made, "files", {})).items()},
         }
         if self.is_embedder:
             return made | {
                 "kind": "embedder",
-                "input_shape": _plain(self._made.input_shape),
-                "dim": _plain(self._made.dim),
-                "axes": _plain(getattr(self._made, "axes", None)),
-                "preprocessing": _plain(getattr(self._made, "preprocessing", None)),
+                "input_shape": _to_plain(self._made.input_shape),
+                "dim": _to_plain(self._made.dim),
+                "axes": _to_plain(getattr(self._made, "axes", None)),
+                "preprocessing": _to_plain(getattr(self._made, "preprocessing", None)),
             }
         if not isinstance(self._made.recipe, Mapping):
-            raise Refused(f"recipe is a {type(self._made.recipe).__name__}, a dict is expected")
-        return made | {"kind": "ldm", "recipe": _plain(self._made.recipe)}
+            raise ModelRefused(
+                f"recipe is a {type(self._made.recipe).__name__}, a dict is expected"
+            )
+        return made | {"kind": "ldm", "recipe": _to_plain(self._made.recipe)}
 
     def denoise(self, latent: Tensor, level: Tensor, **condition: Tensor) -> Any:
         """Return the prediction for scaled latents (N, C, x, y, z) at levels (N,)."""
@@ -80,7 +82,7 @@ class PlugInModel:
     def encode_mean(self, volume: Tensor) -> Any:
         """Map volumes (N, 1, X, Y, Z) to unscaled latents, without drawing."""
         if not hasattr(self._made, "encode_mean"):
-            raise Refused("the plug-in has no encode_mean")
+            raise ModelRefused("the plug-in has no encode_mean")
         return self._made.encode_mean(volume)
 
     def embed(self, batch: Tensor) -> Any:
@@ -88,7 +90,7 @@ class PlugInModel:
         return self._made.embed(batch)
 
 
-def _imported(source: str) -> Any:
+def _import_source(source: str) -> Any:
     if not source.endswith(".py"):
         return importlib.import_module(source)
     path = Path(source)
@@ -97,14 +99,14 @@ def _imported(source: str) -> Any:
     name = f"plug_in_{path.stem}"  # A file json.py must not take the place of Python's.
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{source} cannot be imported")
+        raise ModelRefused(f"{source} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def _folder(module: Any) -> Path | None:
+def _find_code_folder(module: Any) -> Path | None:
     """Return the folder of the plug-in's own code; None for one file among others'."""
     name = str(module.__name__).partition(".")[0]
     top = sys.modules.get(name, module)
@@ -115,7 +117,7 @@ def _folder(module: Any) -> Path | None:
     return None if folder.name in ("site-packages", "dist-packages") else folder
 
 
-def _sources(folder: Path | None) -> set[str]:
+def _list_sources(folder: Path | None) -> set[str]:
     """Return the files of all imported modules below a folder."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     paths = {Path(file).resolve() for file in files if isinstance(file, str)}
@@ -132,12 +134,12 @@ def _takes_device(make: Any) -> bool:
         return False
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """Return tuples, sizes and numbers of numpy as JSON knows them."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): _to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_to_plain(inner) for inner in value]
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):

@@ -32,7 +32,7 @@ class BadMessage(Exception):
     """What was received is no message."""
 
 
-class Refused(Exception):
+class ModelRefused(Exception):
     """In the child: what was loaded is not what memscan can use; the text says why."""
 
 
@@ -66,7 +66,7 @@ def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Arrays | None = 
         raise BadMessage(f"holds what JSON does not know ({error})") from error
     if len(text) >= MAX_HEADER:
         raise BadMessage(f"is {len(text):,} bytes of text; at most {MAX_HEADER:,} are sent")
-    _layout(listed, MAX_BYTES)
+    _check_layout(listed, MAX_BYTES)
     stream.write(text.encode("ascii") + b"\n")
     for array in arrays.values():
         if array.size:  # A memoryview of nothing cannot be written.
@@ -104,21 +104,21 @@ def receive(
     if not line.endswith(b"\n"):
         raise BadMessage(f"has no end within {len(line):,} bytes: {line[:40]!r} ...")
     try:
-        message = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        message = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"is not JSON: {line[:40]!r} ...") from error
     if not isinstance(message, dict):
         raise BadMessage(f"is a {type(message).__name__}, not an object")
     arrays = {}
-    for name, kind, shape in _layout(message.pop("arrays", None), most):
+    for name, kind, shape in _check_layout(message.pop("arrays", None), most):
         array = np.empty(shape, kind)
         if array.size:
-            _fill(stream, array)
+            _read_into(stream, array)
         arrays[name] = array
     return message, arrays
 
 
-def _layout(listed: Any, most: int) -> list[tuple[str, str, tuple[int, ...]]]:
+def _check_layout(listed: Any, most: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Check what arrays are announced, before any memory is taken for them."""
     if not isinstance(listed, list) or len(listed) > MAX_ARRAYS:
         raise BadMessage("does not say which arrays follow, or too many")
@@ -145,7 +145,7 @@ def _layout(listed: Any, most: int) -> list[tuple[str, str, tuple[int, ...]]]:
     return found
 
 
-def _fill(stream: IO[bytes], array: NDArray[Any]) -> None:
+def _read_into(stream: IO[bytes], array: NDArray[Any]) -> None:
     view = array.reshape(-1).view(np.uint8).data
     done = 0
     while done < len(view):
@@ -155,5 +155,5 @@ def _fill(stream: IO[bytes], array: NDArray[Any]) -> None:
         done += n
 
 
-def _no_constant(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")

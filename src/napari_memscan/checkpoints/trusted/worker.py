@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.trusted import wire
-from napari_memscan.checkpoints.trusted.wire import Refused
+from napari_memscan.checkpoints.trusted.wire import ModelRefused
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -30,8 +30,8 @@ KINDS = ("plugin", "torchscript", "bundle")
 
 def main() -> None:
     """Answer the parent's requests until it closes."""
-    options = _options()
-    requests, answers = _own_wire()
+    options = _parse_options()
+    requests, answers = _take_standard_streams()
     own = Path.cwd()
     threading.Thread(target=_end_with_parent, args=(os.getppid(), own), daemon=True).start()
     sys.argv = [options.target]
@@ -48,15 +48,15 @@ def main() -> None:
         operation = str(message.get("do"))
         try:
             if model is None:
-                model = _load(options)
+                model = _load_model(options)
             if operation == "describe":
                 result = model.describe()
             else:
-                result = _run(model, operation, arrays, message.get("threads"))
+                result = _run_operation(model, operation, arrays, message.get("threads"))
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: the parent decides when this ends.
             traceback.print_exc()
-            wire.send(answers, {"error": _told(error)})
+            wire.send(answers, {"error": _format_error(error)})
             continue
         try:
             if operation == "describe":
@@ -69,7 +69,7 @@ def main() -> None:
             return
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("target")
@@ -80,7 +80,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _own_wire() -> tuple[BinaryIO, BinaryIO]:
+def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
     """Take standard input and output for the wire, and give others in their place.
 
     The copies are not inherited by processes that the code starts.
@@ -101,7 +101,7 @@ def _end_with_parent(parent: int, own: Path) -> None:
     os._exit(1)
 
 
-def _load(options: argparse.Namespace) -> Any:
+def _load_model(options: argparse.Namespace) -> Any:
     if options.kind == "plugin":
         from napari_memscan.checkpoints.trusted.serve_plugin import PlugInModel
 
@@ -118,7 +118,7 @@ def _load(options: argparse.Namespace) -> Any:
 OPERATIONS = ("denoise", "decode", "encode_mean", "embed")
 
 
-def _run(
+def _run_operation(
     model: Any, operation: str, arrays: Arrays, threads: int | None = None
 ) -> NDArray[np.float32] | None:
     if operation == "close":
@@ -128,26 +128,26 @@ def _run(
         return None
     method = getattr(model, operation, None) if operation in OPERATIONS else None
     if method is None:
-        raise Refused(f"it has no method '{operation}'")
+        raise ModelRefused(f"it has no method '{operation}'")
 
     import torch
 
     if threads is not None and threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     # Whatever the model draws depends on its input alone, so the same seed gives the same volume.
-    torch.manual_seed(_fingerprint(arrays))
+    torch.manual_seed(_compute_seed(arrays))
     device = torch.device(model.device)
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     with torch.inference_mode():
         result = method(**tensors)
     if not isinstance(result, torch.Tensor | np.ndarray):
-        raise Refused(f"{operation} returned a {type(result).__name__}, a tensor is expected")
+        raise ModelRefused(f"{operation} returned a {type(result).__name__}, a tensor is expected")
     if isinstance(result, torch.Tensor):
         result = result.detach().float().cpu().numpy()
     return np.asarray(result, np.float32)
 
 
-def _fingerprint(arrays: Arrays) -> int:
+def _compute_seed(arrays: Arrays) -> int:
     from zlib import crc32
 
     value = 0
@@ -156,9 +156,9 @@ def _fingerprint(arrays: Arrays) -> int:
     return value
 
 
-def _told(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     """Say what went wrong in one line, and where in the user's own code."""
-    if isinstance(error, Refused):
+    if isinstance(error, ModelRefused):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0][:400]}" if lines else type(error).__name__

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_memscan.detection.statistics.intervals import auc, auc_interval
-from napari_memscan.detection.statistics.validation import Scores, checked_scores
+from napari_memscan.detection.statistics.intervals import compute_auc, compute_auc_interval
+from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
 
 Interval = tuple[float, float]
 
-LEAST_MEMBERS = 10
+MIN_MEMBERS = 10
 """Of a class; fewer say next to nothing about its tails."""
 
-LARGEST = 0.9999
+MAX_CORRELATION = 0.9999
 """Score that counts as no larger: Fisher's z of 1 is infinite."""
 
-LEAST_AUC = 0.8
+MIN_AUC = 0.8
 """Below it, two classes are not told apart: at best one in four or so is on the wrong side."""
 
 
@@ -121,9 +121,9 @@ class ClassLimits:
         if self.n_draws < 1:
             raise BadInput(f"{self.n_draws} draws; at least 1 is needed, 1000 are usual.")
         classes = {
-            "novel": np.sort(checked_scores(novel, "null")),
-            "near-duplicate": np.sort(checked_scores(near, "planted near-duplicate")),
-            "copy": np.sort(checked_scores(copy, "planted copy")),
+            "novel": np.sort(check_scores(novel, "null")),
+            "near-duplicate": np.sort(check_scores(near, "planted near-duplicate")),
+            "copy": np.sort(check_scores(copy, "planted copy")),
         }
         if not any(map(len, classes.values())):
             raise BadInput("no null, no planted near-duplicates and no planted copies: no limits.")
@@ -133,13 +133,13 @@ class ClassLimits:
         if displacements is not None:
             # Larger is nearer, as everywhere.
             told_by = [
-                np.sort(-checked_scores(values, f"displacement of a planted {name}"))
+                np.sort(-check_scores(values, f"displacement of a planted {name}"))
                 for name, values in zip(("near-duplicate", "copy"), displacements, strict=True)
             ]
         reasons = [
-            f"{len(scores)} {name} scores; at least {LEAST_MEMBERS} are needed"
+            f"{len(scores)} {name} scores; at least {MIN_MEMBERS} are needed"
             for name, scores in classes.items()
-            if len(scores) < LEAST_MEMBERS
+            if len(scores) < MIN_MEMBERS
         ]
         self.separability_: dict[str, Separability] = {}
         word = "displacement" if self.by_displacement_ else "score"
@@ -149,21 +149,21 @@ class ClassLimits:
         ]:
             if not len(close) or not len(far):
                 continue
-            area = auc(far, close)
-            interval = auc_interval(area, len(far), len(close))
+            area = compute_auc(far, close)
+            interval = compute_auc_interval(area, len(far), len(close))
             found = Separability(area, interval, len(far), len(close))
             self.separability_[f"{close_name}/{far_name}"] = found
-            if area < LEAST_AUC:
+            if area < MIN_AUC:
                 reasons.append(
                     f"a {close_name} cannot be told from a {far_name} by its {by}: area under the "
                     f"ROC curve {area:.2f} ({interval[0]:.2f} to {interval[1]:.2f}), at least "
-                    f"{LEAST_AUC} is needed"
+                    f"{MIN_AUC} is needed"
                 )
         self.reasons_ = tuple(reasons)
         random = np.random.default_rng(self.seed)
         self.novel_limit_: float | None = None
         self.novel_limit_interval_: Interval | None = None
-        if min(len(self.near_), len(self.copy_)) >= LEAST_MEMBERS:
+        if min(len(self.near_), len(self.copy_)) >= MIN_MEMBERS:
             self.novel_limit_ = self._novel_limit(null, self.near_, self.copy_)
             self.novel_limit_interval_ = self._interval(
                 self._novel_limit, random, null, self.near_, self.copy_
@@ -171,10 +171,10 @@ class ClassLimits:
         self.copy_limit_: float | None = None
         self.displacement_limit_: float | None = None
         self.copy_interval_: Interval | None = None
-        if min(map(len, told_by)) < LEAST_MEMBERS:
+        if min(map(len, told_by)) < MIN_MEMBERS:
             return self
-        if self.separability_["copy/near-duplicate"].auc >= LEAST_AUC:
-            between = _crossing if self.by_displacement_ else _crossing_of_scores
+        if self.separability_["copy/near-duplicate"].auc >= MIN_AUC:
+            between = _find_crossing if self.by_displacement_ else _find_score_crossing
             limit, drawn = between(*told_by), self._interval(between, random, *told_by)
             if self.by_displacement_:
                 self.displacement_limit_, self.copy_interval_ = -limit, (-drawn[1], -drawn[0])
@@ -220,7 +220,7 @@ class ClassLimits:
         return float(low), float(high)
 
 
-def _crossing(near: Scores, copy: Scores) -> float:
+def _find_crossing(near: Scores, copy: Scores) -> float:
     """Return where copies become likelier than near-duplicates; both classes count equally.
 
     Values are larger the nearer. Normal densities of both, equal between their means. Two means and
@@ -231,22 +231,22 @@ def _crossing(near: Scores, copy: Scores) -> float:
     low, high = float(near.mean()), float(copy.mean())
     if low >= high:
         return (low + high) / 2
-    return _between(low, high, float(near.std(ddof=1)), float(copy.std(ddof=1)))
+    return _solve_equal_density(low, high, float(near.std(ddof=1)), float(copy.std(ddof=1)))
 
 
-def _crossing_of_scores(near: Scores, copy: Scores) -> float:
+def _find_score_crossing(near: Scores, copy: Scores) -> float:
     """Return the crossing of scores: of Fisher's z, where they are correlations."""
     if max(np.abs(near).max(), np.abs(copy).max()) > 1:
-        return _crossing(near, copy)
-    return float(np.tanh(_crossing(_fisher(near), _fisher(copy))))
+        return _find_crossing(near, copy)
+    return float(np.tanh(_find_crossing(_transform_fisher(near), _transform_fisher(copy))))
 
 
-def _fisher(scores: Scores) -> Scores:
-    z: Scores = np.arctanh(np.clip(scores, -LARGEST, LARGEST))
+def _transform_fisher(scores: Scores) -> Scores:
+    z: Scores = np.arctanh(np.clip(scores, -MAX_CORRELATION, MAX_CORRELATION))
     return z
 
 
-def _between(low: float, high: float, s: float, t: float) -> float:
+def _solve_equal_density(low: float, high: float, s: float, t: float) -> float:
     """Return where normal densities of means `low` < `high` and deviations s, t are equal."""
     # A class of equal scores has some width all the same.
     narrowest = 0.02 * (high - low)

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_memscan.detection.statistics.validation import (
     Scores,
-    checked_scores,
-    nearest_of_each_subject,
+    check_scores,
+    select_nearest_per_subject,
 )
 from napari_memscan.errors import BadInput
 
 # Shares of small counts are told apart at far more than this, and rounding of a product or a
 # quotient stays far below: a p-value that is exactly at the limit is at it.
-SLACK = 1e-9
+ROUNDING_SLACK = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class BatchDecision:
     near_miss: NDArray[np.bool_]
 
     @property
-    def as_near(self) -> NDArray[np.int64]:
+    def n_null_as_near(self) -> NDArray[np.int64]:
         """Of the null, how many are as near as each volume."""
         return np.rint(self.p_values * (self.n_null + 1)).astype(np.int64) - 1
 
@@ -123,15 +123,15 @@ class ConformalRule:
         """
         if not 0 < self.q < 1:
             raise BadInput(f"rule.q {self.q}: a number between 0 and 1 is expected.")
-        scores = checked_scores(null_scores, "validation", 1)
-        self.null_ = np.sort(nearest_of_each_subject(scores, subjects))
-        above = floor(self.q * (len(self.null_) + 1) + SLACK)
+        scores = check_scores(null_scores, "validation", 1)
+        self.null_ = np.sort(select_nearest_per_subject(scores, subjects))
+        above = floor(self.q * (len(self.null_) + 1) + ROUNDING_SLACK)
         self.threshold_ = float(self.null_[-above]) if above else np.inf
         return self
 
     def p_values(self, scores: ArrayLike) -> Scores:
         """Return the p-value of each score (m,); ties with the null count against a rejection."""
-        checked = checked_scores(scores, "synthetic")
+        checked = check_scores(scores, "synthetic")
         n = len(self.null_)
         as_near = n - np.searchsorted(self.null_, checked, side="left")
         result: Scores = (1 + as_near) / (n + 1)
@@ -156,20 +156,20 @@ class ConformalRule:
         """
         from scipy.stats import false_discovery_control
 
-        checked = checked_scores(scores, "synthetic", 1)
+        checked = check_scores(scores, "synthetic", 1)
         p_values = self.p_values(checked)
         low = np.zeros(len(checked), np.bool_) if floor is None else checked <= floor
         free = np.asarray(false_discovery_control(p_values, method="bh"), np.float64)
         entered = np.where(low, 1.0, p_values)
         adjusted = np.asarray(false_discovery_control(entered, method="bh"), np.float64)
-        rejected = (adjusted <= self.q * (1 + SLACK)) & ~low
-        near_miss = (free <= self.q * (1 + SLACK)) & low
+        rejected = (adjusted <= self.q * (1 + ROUNDING_SLACK)) & ~low
+        near_miss = (free <= self.q * (1 + ROUNDING_SLACK)) & low
         m, n = len(checked), len(self.null_)
-        least = least_discoveries(m, n, self.q)
+        least = compute_least_discoveries(m, n, self.q)
         n_above_all = int(((checked > self.null_[-1]) & ~low).sum())
         note = ""
         if n_above_all and not rejected.any():
-            enough = least_validation(m, self.q, n_above_all)
+            enough = compute_least_validation(m, self.q, n_above_all)
             note = (
                 "no power at this validation size: nearer than all "
                 f"{n} validation subjects {'is' if n_above_all == 1 else 'are'} {n_above_all} of "
@@ -186,7 +186,7 @@ class ConformalRule:
             threshold=float(checked[rejected].min()) if rejected.any() else None,
             n_above_all=n_above_all,
             least_discoveries=least,
-            least_validation=least_validation(m, self.q),
+            least_validation=compute_least_validation(m, self.q),
             power_note=note,
             near_miss=near_miss,
         )
@@ -196,15 +196,15 @@ class ConformalRule:
         return self.decide(scores).rejected
 
 
-def least_discoveries(m: int, n_null: int, q: float) -> int:
+def compute_least_discoveries(m: int, n_null: int, q: float) -> int:
     """Return how many of m volumes must be nearer than all n of the null to be rejected.
 
     The smallest p-value is ``1 / (n + 1)``, and k such volumes are rejected when it is at most
     ``q k / m``. A number above `m` says that nothing can ever be rejected.
     """
-    return max(1, ceil(m / (q * (n_null + 1)) - SLACK))
+    return max(1, ceil(m / (q * (n_null + 1)) - ROUNDING_SLACK))
 
 
-def least_validation(m: int, q: float, k: int = 1) -> int:
+def compute_least_validation(m: int, q: float, k: int = 1) -> int:
     """Return with how many validation subjects k of m volumes above all of them are rejected."""
-    return max(1, ceil(m / (q * k) - SLACK) - 1)
+    return max(1, ceil(m / (q * k) - ROUNDING_SLACK) - 1)

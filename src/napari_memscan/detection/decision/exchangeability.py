@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_memscan.detection.decision.sharpness import SharpnessComparison, compare_sharpness
-from napari_memscan.detection.statistics.validation import Scores, checked_flags, checked_scores
+from napari_memscan.detection.statistics.validation import Scores, check_flags, check_scores
 from napari_memscan.errors import BadInput
 
-LEAST = 20
+MIN_VOLUMES = 20
 """Volumes of either kind; the lower part of fewer is too short to compare."""
 
-LEVEL = 0.05
-MOST_COPIES = 0.5
+SIGNIFICANCE_LEVEL = 0.05
+MAX_COPY_SHARE = 0.5
 LOWER_PART = 0.75
 
 
 @dataclass(frozen=True)
-class AssumptionTest:
+class ExchangeabilityTest:
     """What the bulk of the synthetic scores says of the assumption.
 
     Attributes
@@ -65,14 +65,14 @@ class AssumptionTest:
     text: str
 
 
-def exchangeability_test(
+def run_exchangeability_test(
     synthetic_scores: ArrayLike,
     null_scores: ArrayLike,
     *,
     rejected: ArrayLike | None = None,
     sharpness_synthetic: ArrayLike | None = None,
     sharpness_null: ArrayLike | None = None,
-) -> AssumptionTest:
+) -> ExchangeabilityTest:
     """Test whether the bulk of the synthetic scores is that of the null, whatever copies do.
 
     Parameters
@@ -85,7 +85,7 @@ def exchangeability_test(
         What a rule called; left out of the comparison of sharpness, since copies are as sharp as
         what they copy.
     sharpness_synthetic, sharpness_null : arrays (m,) and (n,), optional
-        See `sharpness.sharpness`; both or neither, in the order of the scores.
+        See `sharpness.compute_sharpness`; both or neither, in the order of the scores.
 
     Returns
     -------
@@ -112,33 +112,33 @@ def exchangeability_test(
     The level holds for up to half of the volumes being copies, as long as copies lie above the
     third quartile of the null.
     """
-    scores = checked_scores(synthetic_scores, "synthetic")
-    null = checked_scores(null_scores, "validation")
+    scores = check_scores(synthetic_scores, "synthetic")
+    null = check_scores(null_scores, "validation")
     m, n = len(scores), len(null)
     called = (
-        np.zeros(m, np.bool_) if rejected is None else checked_flags(rejected, "rejected flags", m)
+        np.zeros(m, np.bool_) if rejected is None else check_flags(rejected, "rejected flags", m)
     )
     blur = SharpnessComparison()
     if sharpness_synthetic is not None and sharpness_null is not None:
-        ours = checked_scores(sharpness_synthetic, "synthetic sharpness")
+        ours = check_scores(sharpness_synthetic, "synthetic sharpness")
         if len(ours) != m:
             raise BadInput(f"sharpness of {len(ours)} synthetic volumes but scores of {m}.")
         blur = compare_sharpness(ours[~called], sharpness_null, null)
     elif sharpness_synthetic is not None or sharpness_null is not None:
         raise BadInput("sharpness of both synthetic and validation volumes is needed, or of none.")
-    if min(m, n) < LEAST:
+    if min(m, n) < MIN_VOLUMES:
         text = (
-            f"whether novel synthetic volumes are as near as new patients cannot be tested at "
-            f"n = {n} validation and {m} synthetic volumes; at least {LEAST} of either are needed. "
-            "Every verdict rests on this assumption."
+            "whether novel synthetic volumes are as near as new patients cannot be tested at n ="
+            f" {n} validation and {m} synthetic volumes; at least {MIN_VOLUMES} of either are"
+            " needed. Every verdict rests on this assumption."
         )
-        return AssumptionTest(False, None, None, False, "", m, n, 0, 0, blur, text)
-    nearer, farther, statistic, n_lower, n_lower_null = _shift(scores, null)
+        return ExchangeabilityTest(False, None, None, False, "", m, n, 0, 0, blur, text)
+    nearer, farther, statistic, n_lower, n_lower_null = _measure_shift(scores, null)
     p_value = min(1.0, 2 * min(nearer, farther))
-    shifted = p_value <= LEVEL
+    shifted = p_value <= SIGNIFICANCE_LEVEL
     direction = ("nearer" if nearer < farther else "farther") if shifted else ""
-    text = _text(direction, p_value, statistic, m, n, float(called.mean()), blur)
-    return AssumptionTest(
+    text = _describe_result(direction, p_value, statistic, m, n, float(called.mean()), blur)
+    return ExchangeabilityTest(
         True,
         statistic,
         p_value,
@@ -153,7 +153,7 @@ def exchangeability_test(
     )
 
 
-def _shift(scores: Scores, null: Scores) -> tuple[float, float, float | None, int, int]:
+def _measure_shift(scores: Scores, null: Scores) -> tuple[float, float, float | None, int, int]:
     """Return p-values of nearer and farther, the statistic, and the sizes of the lower part."""
     from scipy.stats import betabinom, mannwhitneyu
 
@@ -171,13 +171,13 @@ def _shift(scores: Scores, null: Scores) -> tuple[float, float, float | None, in
     rank = ceil(n / 2)
     # Ties with the median count as below: against a shift.
     below = int((scores <= ordered[rank - 1]).sum())
-    at_least_novel = ceil((1 - MOST_COPIES) * m)
+    at_least_novel = ceil((1 - MAX_COPY_SHARE) * m)
     share = float(betabinom.cdf(min(below, at_least_novel), at_least_novel, rank, n + 1 - rank))
     farther = float(mannwhitneyu(scores, null, alternative="less").pvalue)
     return min(1.0, 2 * min(shape, share)), farther, statistic, len(lower), len(lower_null)
 
 
-def _text(
+def _describe_result(
     direction: str,
     p_value: float,
     statistic: float | None,
@@ -203,7 +203,7 @@ def _text(
             "novel does not mean much"
         )
         return text + (f". They are {softer}" if softer else "") + "."
-    if statistic is None or share_called > MOST_COPIES:
+    if statistic is None or share_called > MAX_COPY_SHARE:
         text = (
             f"hardly any synthetic volume is as far as new patients are ({sizes}): either more "
             "than half of them are copies, or the generator's novel volumes are nearer than "

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.statistics.validation import Scores, checked_scores
+from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
 
-LEAST = 20
+MIN_VOLUMES = 20
 """Validation volumes for a rank correlation."""
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
-def sharpness(volume: NDArray[np.float32]) -> float:
+def compute_sharpness(volume: NDArray[np.float32]) -> float:
     """Return how much of a volume's contrast changes from one voxel to the next.
 
     Half the mean squared difference of neighbours by the variance (von Neumann's ratio), averaged
@@ -71,7 +71,7 @@ class SharpnessComparison:
             self.ratio is not None
             and self.p_value is not None
             and self.ratio < 1
-            and self.p_value <= LEVEL
+            and self.p_value <= SIGNIFICANCE_LEVEL
         )
 
 
@@ -87,9 +87,9 @@ def compare_sharpness(
     """
     from scipy.stats import mannwhitneyu, spearmanr
 
-    ours = checked_scores(synthetic, "synthetic sharpness")
-    theirs = checked_scores(validation, "validation sharpness")
-    null: Scores = checked_scores(null_scores, "validation")
+    ours = check_scores(synthetic, "synthetic sharpness")
+    theirs = check_scores(validation, "validation sharpness")
+    null: Scores = check_scores(null_scores, "validation")
     if len(theirs) != len(null):
         raise BadInput(
             f"sharpness of {len(theirs)} validation volumes but scores of {len(null)}; one of each "
@@ -98,7 +98,7 @@ def compare_sharpness(
     if not len(ours) or not len(theirs) or np.median(theirs) <= 0:
         return SharpnessComparison()
     correlation = None
-    if len(null) >= LEAST and np.ptp(null) > 0 and np.ptp(theirs) > 0:
+    if len(null) >= MIN_VOLUMES and np.ptp(null) > 0 and np.ptp(theirs) > 0:
         correlation = float(spearmanr(theirs, null).statistic)
     return SharpnessComparison(
         float(np.median(ours) / np.median(theirs)),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardised
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardise_vectors
 from napari_memscan.detection.statistics.intervals import bootstrap_over_subjects
-from napari_memscan.detection.statistics.validation import checked_scores, subject_numbers
+from napari_memscan.detection.statistics.validation import check_scores, number_subjects
 from napari_memscan.errors import BadInput
 
 
@@ -42,8 +42,8 @@ class PaperRule:
         """Learn tau from training (n, d) and validation (m, d) vectors."""
         if not 0 < self.quantile < 1:
             raise BadInput(f"rule.quantile {self.quantile}: a number between 0 and 1 is expected.")
-        standardised(validation, "validation")
-        standardised(training, "training")
+        standardise_vectors(validation, "validation")
+        standardise_vectors(training, "training")
         nearest, _ = NeighbourIndex().fit(validation).kneighbors(training, 1)
         self.null_ = nearest[:, 0]
         distances = 1.0 - self.null_.astype(np.float64)
@@ -84,7 +84,7 @@ class PaperRule:
         return result
 
 
-def null_floor(n_compared: int, n_validation: int, quantile: float = 0.95) -> float:
+def compute_null_floor(n_compared: int, n_validation: int, quantile: float = 0.95) -> float:
     """Return the share that the paper's rule flags when nothing is memorised.
 
     tau is set on maxima over `n_validation` volumes but applied to maxima over `n_compared`: the
@@ -109,7 +109,7 @@ def null_floor(n_compared: int, n_validation: int, quantile: float = 0.95) -> fl
 
 
 @dataclass(frozen=True)
-class MemEstimate:
+class MemorisationEstimate:
     """N_mem on synthetic subsets as large as the validation set.
 
     Attributes
@@ -139,7 +139,7 @@ class SizeMatchedRule:
 
     For N_copies tau is the 95th percentile of the similarity of each *validation* volume to its
     nearest training volume: a maximum over the training set, as it is for a synthetic volume. So
-    about 5 % are flagged by chance at any size, not `null_floor`.
+    about 5 % are flagged by chance at any size, not `compute_null_floor`.
 
     Parameters
     ----------
@@ -185,12 +185,12 @@ class SizeMatchedRule:
             One a validation volume; without them, a volume is a subject of its own.
         """
         percentile = self._percentile()
-        self.null_ = checked_scores(null_scores, "validation", 1)
+        self.null_ = check_scores(null_scores, "validation", 1)
 
         def tau(scores: NDArray[np.float64]) -> float:
             return float(np.percentile(scores, percentile))
 
-        self.n_subjects_ = int(subject_numbers(subjects, len(self.null_)).max()) + 1
+        self.n_subjects_ = int(number_subjects(subjects, len(self.null_)).max()) + 1
         self.threshold_ = tau(self.null_)
         self.interval_ = bootstrap_over_subjects(
             self.null_, subjects, tau, n=self.n_draws, seed=self.seed
@@ -199,7 +199,7 @@ class SizeMatchedRule:
 
     def is_copy(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """Return which scores lie above tau."""
-        result: NDArray[np.bool_] = checked_scores(scores, "synthetic") > self.threshold_
+        result: NDArray[np.bool_] = check_scores(scores, "synthetic") > self.threshold_
         return result
 
     def n_mem(
@@ -207,7 +207,7 @@ class SizeMatchedRule:
         training: NDArray[np.float32],
         validation: NDArray[np.float32],
         synthetic: NDArray[np.float32],
-    ) -> MemEstimate:
+    ) -> MemorisationEstimate:
         """Return N_mem of synthetic subsets as large as the validation set; needs no `fit`.
 
         tau is the paper's: the quantile of each training volume's similarity to its nearest
@@ -228,7 +228,7 @@ class SizeMatchedRule:
         if self.n_subsets < 1:
             raise BadInput(f"{self.n_subsets} subsets; at least 1 is needed.")
         unit = {
-            name: standardised(vectors, name).astype(np.float64)
+            name: standardise_vectors(vectors, name).astype(np.float64)
             for name, vectors in [
                 ("training", training),
                 ("validation", validation),
@@ -241,16 +241,16 @@ class SizeMatchedRule:
         size = min(len(validation), len(synthetic))
         random = np.random.default_rng(self.seed)
         thresholds, shares = [], []
-        taus = _nearest_of_subsets(unit["training"], unit["validation"], size, random, self)
+        taus = _find_nearest_of_subsets(unit["training"], unit["validation"], size, random, self)
         for tau, nearest in zip(
             np.percentile(taus, percentile, axis=1),
-            _nearest_of_subsets(unit["training"], unit["synthetic"], size, random, self),
+            _find_nearest_of_subsets(unit["training"], unit["synthetic"], size, random, self),
             strict=True,
         ):
             thresholds.append(tau)
             shares.append(float((nearest > tau).mean()))
         low, high = np.percentile(shares, [2.5, 97.5])
-        return MemEstimate(
+        return MemorisationEstimate(
             share=float(np.mean(shares)),
             interval=(float(low), float(high)),
             threshold=float(np.mean(thresholds)),
@@ -265,7 +265,7 @@ class SizeMatchedRule:
         return round(100 * self.quantile, 9)
 
 
-def _nearest_of_subsets(
+def _find_nearest_of_subsets(
     training: NDArray[np.float64],
     others: NDArray[np.float64],
     size: int,

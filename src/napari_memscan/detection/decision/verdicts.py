@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.decision.conformal import SLACK, BatchDecision
-from napari_memscan.detection.statistics.validation import checked_scores
+from napari_memscan.detection.decision.conformal import ROUNDING_SLACK, BatchDecision
+from napari_memscan.detection.statistics.validation import check_scores
 from napari_memscan.errors import BadInput
 
 NOT_TOLD_APART = "copy and near-duplicate are not told apart"
 
 
-def verdicts(
+def assign_verdicts(
     scores: ArrayLike,
     decision: BatchDecision,
     limits: ClassLimits | None = None,
@@ -52,7 +52,7 @@ def verdicts(
     number of volumes would have made a detection: at least the share `q` of the null is as near.
     All else is undecided: not rejected is not the same as novel.
     """
-    checked = checked_scores(scores, "synthetic")
+    checked = check_scores(scores, "synthetic")
     if len(checked) != len(decision.rejected):
         raise BadInput(
             f"{len(checked)} scores, but the decision is of {len(decision.rejected)}; "
@@ -63,14 +63,16 @@ def verdicts(
         raise BadInput("the decision was made of other scores; give those.")
     moved = [None] * len(checked) if displacements is None else displacements
     return [
-        _called(score, far, limits) if rejected else _not_called(score, i, decision, limits)
+        _judge_called(score, far, limits)
+        if rejected
+        else _judge_not_called(score, i, decision, limits)
         for i, (score, far, rejected) in enumerate(
             zip(checked, moved, decision.rejected, strict=True)
         )
     ]
 
 
-def _called(
+def _judge_called(
     score: float, displacement: float | None, limits: ClassLimits | None
 ) -> tuple[str, str]:
     if limits is None:
@@ -88,10 +90,10 @@ def _called(
     return "near-duplicate", ""
 
 
-def _not_called(
+def _judge_not_called(
     score: float, i: int, decision: BatchDecision, limits: ClassLimits | None
 ) -> tuple[str, str]:
-    n, k, p = decision.n_null, int(decision.as_near[i]), float(decision.p_values[i])
+    n, k, p = decision.n_null, int(decision.n_null_as_near[i]), float(decision.p_values[i])
     if limits is not None and decision.near_miss[i]:
         return "undecided", (
             f"nearer than new patients are (p = {p:.2g}), yet farther than "
@@ -103,17 +105,20 @@ def _not_called(
         if k == 0 and decision.power_note:
             return "undecided", decision.power_note
         share = float(np.mean(limits.near_ <= score))
-        return "undecided", (
-            f"as near as {share:.0%} of planted near-duplicates, but so {_are(k)} of {n} unrelated "
-            f"validation subjects (p = {p:.2g})"
+        return (
+            "undecided",
+            (
+                f"as near as {share:.0%} of planted near-duplicates, but so {_format_are(k)} of {n}"
+                f" unrelated validation subjects (p = {p:.2g})"
+            ),
         )
-    if decision.q * (n + 1) < 1 - SLACK:
+    if decision.q * (n + 1) < 1 - ROUNDING_SLACK:
         return "undecided", decision.power_note or (
             f"no power at this validation size: {n} validation subjects, at least "
-            f"{int(np.ceil(1 / decision.q - SLACK)) - 1} are needed to reject anything at "
+            f"{int(np.ceil(1 / decision.q - ROUNDING_SLACK)) - 1} are needed to reject anything at "
             f"q = {decision.q:g}"
         )
-    if p > decision.q * (1 + SLACK):
+    if p > decision.q * (1 + ROUNDING_SLACK):
         # Weak near-duplicates may hide here: benchmarks/calibration.py, verdicts without planted.
         return "novel", (
             f"{k} of {n} unrelated validation subjects {'is' if k == 1 else 'are'} as near; how "
@@ -127,5 +132,5 @@ def _not_called(
     )
 
 
-def _are(k: int) -> str:
+def _format_are(k: int) -> str:
     return f"is {k}" if k == 1 else f"are {k}"

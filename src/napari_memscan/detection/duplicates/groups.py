@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CALLED = ("copy", "near-duplicate")
+CALLED_VERDICTS = ("copy", "near-duplicate")
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two volumes that are nearer than those of two people are.
 
     Attributes
@@ -36,7 +36,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Group:
+class DuplicateGroup:
     """Training volumes that hang together by pairs.
 
     Attributes
@@ -51,7 +51,7 @@ class Group:
 
     members: tuple[int, ...]
     keep: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DuplicatePair, ...]
 
     @property
     def drop(self) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class DuplicateResult:
     """What is twice in a cohort.
 
     Attributes
@@ -81,10 +81,10 @@ class Duplicates:
         Largest expected share of wrong ones among the called.
     """
 
-    groups: tuple[Group, ...]
-    suspected: tuple[Group, ...]
-    expected: tuple[Group, ...]
-    leaks: tuple[Pair, ...]
+    groups: tuple[DuplicateGroup, ...]
+    suspected: tuple[DuplicateGroup, ...]
+    expected: tuple[DuplicateGroup, ...]
+    leaks: tuple[DuplicatePair, ...]
     n_training: int
     n_null: int
     q: float
@@ -95,16 +95,18 @@ class Duplicates:
         return tuple(sorted(i for group in self.groups for i in group.drop))
 
 
-def merged(pairs: Iterable[Pair]) -> list[Pair]:
+def merge_pairs(pairs: Iterable[DuplicatePair]) -> list[DuplicatePair]:
     """Return each pair once, lower row first: the called and nearer of both directions."""
-    best: dict[tuple[int, int], Pair] = {}
-    for pair in sorted(pairs, key=lambda p: (p.verdict in CALLED, p.score)):
+    best: dict[tuple[int, int], DuplicatePair] = {}
+    for pair in sorted(pairs, key=lambda p: (p.verdict in CALLED_VERDICTS, p.score)):
         low, high = sorted((pair.first, pair.second))
-        best[low, high] = Pair(low, high, pair.score, pair.verdict, pair.reason)
+        best[low, high] = DuplicatePair(low, high, pair.score, pair.verdict, pair.reason)
     return list(best.values())
 
 
-def grouped(pairs: Sequence[Pair], sharp: Sequence[float]) -> tuple[Group, ...]:
+def group_pairs(
+    pairs: Sequence[DuplicatePair], sharp: Sequence[float]
+) -> tuple[DuplicateGroup, ...]:
     """Return the connected components of pairs, the largest first."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -112,12 +114,12 @@ def grouped(pairs: Sequence[Pair], sharp: Sequence[float]) -> tuple[Group, ...]:
     n = len(sharp)
     edges = ([p.first for p in pairs], [p.second for p in pairs])
     _, label = connected_components(coo_matrix((np.ones(len(pairs)), edges), (n, n)), False)
-    of: dict[int, list[Pair]] = {}
+    of: dict[int, list[DuplicatePair]] = {}
     for pair in pairs:
         of.setdefault(int(label[pair.first]), []).append(pair)
     groups = []
     for component, own in of.items():
         members = tuple(int(i) for i in np.flatnonzero(label == component))
         keep = max(members, key=lambda i: (sharp[i], -i))
-        groups.append(Group(members, keep, tuple(sorted(own, key=lambda p: -p.score))))
+        groups.append(DuplicateGroup(members, keep, tuple(sorted(own, key=lambda p: -p.score))))
     return tuple(sorted(groups, key=lambda g: (-len(g.members), g.members)))

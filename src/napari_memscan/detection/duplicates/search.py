@@ -10,29 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.decision.sharpness import sharpness
-from napari_memscan.detection.detector import Judgement, Null, judge, learnt
-from napari_memscan.detection.duplicates.groups import (
-    CALLED,
-    Duplicates,
-    Pair,
-    grouped,
-    merged,
+from napari_memscan.detection.decision.sharpness import compute_sharpness
+from napari_memscan.detection.detector import (
+    BatchVerdicts,
+    NullDistribution,
+    decide,
+    fit_class_limits,
 )
-from napari_memscan.detection.planting.plants import LIMIT_KINDS, Plant, plant
-from napari_memscan.detection.registration.verifier import Evidence
-from napari_memscan.detection.retrieval.search import Found, Hit, Query, Search, VolumeSequence
+from napari_memscan.detection.duplicates.groups import (
+    CALLED_VERDICTS,
+    DuplicatePair,
+    DuplicateResult,
+    group_pairs,
+    merge_pairs,
+)
+from napari_memscan.detection.planting.plants import (
+    LIMIT_KINDS,
+    PlantedVolume,
+    draw_planted_volumes,
+)
+from napari_memscan.detection.registration.verifier import PairEvidence
+from napari_memscan.detection.retrieval.search import (
+    Search,
+    SearchHit,
+    SearchQuery,
+    SearchResult,
+    VolumeSequence,
+)
 from napari_memscan.errors import BadInput
 
 Load = Callable[[], NDArray[np.float32]]
 Rows = tuple[int, ...]
 
-SAME = 0.999
+SAME_VOLUME_SCORE = 0.999
 """From here on two volumes are the same voxels but for rounding; no statistics are needed."""
 
 
 @dataclass(frozen=True)
-class Searches:
+class CohortSearches:
     """What was found of every real volume of a cohort.
 
     Attributes
@@ -47,13 +62,13 @@ class Searches:
         Of the training volumes.
     """
 
-    training: Sequence[Found]
-    own: dict[int, Found]
-    validation: Sequence[Found]
+    training: Sequence[SearchResult]
+    own: dict[int, SearchResult]
+    validation: Sequence[SearchResult]
     sharpness: Sequence[float]
 
 
-def others_of(subjects: Sequence[str]) -> list[tuple[int, ...]]:
+def list_excluded_rows(subjects: Sequence[str]) -> list[tuple[int, ...]]:
     """Return, for each volume, the rows it is not compared with: itself and its subject's."""
     return [
         tuple(j for j, other in enumerate(subjects) if j == i or (own and other == own))
@@ -61,7 +76,7 @@ def others_of(subjects: Sequence[str]) -> list[tuple[int, ...]]:
     ]
 
 
-def siblings_of(subjects: Sequence[str]) -> dict[int, tuple[int, ...]]:
+def list_non_sibling_rows(subjects: Sequence[str]) -> dict[int, tuple[int, ...]]:
     """Return, for volumes whose subject has others, all rows that are not of its siblings."""
     rows = range(len(subjects))
     return {
@@ -81,7 +96,7 @@ def find_duplicates(
     q: float = 0.1,
     seed: int = 0,
     workers: int = 1,
-) -> Duplicates:
+) -> DuplicateResult:
     """Search every training volume among the training volumes of other subjects.
 
     Parameters
@@ -107,27 +122,31 @@ def find_duplicates(
         Fewer than 3 training volumes or no validation volume, different shapes, a constant volume.
     """
     n, m = len(training), len(validation)
-    check_sizes(n, m)
+    check_split_sizes(n, m)
     real, unseen = subjects or ([""] * n, [""] * m)
     fitted = (search or Search()).fit(training)
 
-    def found(loads: Iterable[Load], excluded: Iterable[Rows]) -> list[Found]:
-        queries = [Query(load, (), rows) for load, rows in zip(loads, excluded, strict=True)]
+    def found(loads: Iterable[Load], excluded: Iterable[Rows]) -> list[SearchResult]:
+        queries = [SearchQuery(load, (), rows) for load, rows in zip(loads, excluded, strict=True)]
         return list(fitted.find_all(queries, workers))
 
-    plants = planted_for_limits(n_planted, n, training[0].shape, (seed, 1))
-    sources = [partial(_item, training, one.source) for one in plants]
-    own = siblings_of(real)
-    searches = Searches(
-        found([partial(_item, training, i) for i in range(n)], others_of(real)),
+    plants = draw_limit_volumes(n_planted, n, training[0].shape, (seed, 1))
+    sources = [partial(_read_volume, training, one.source) for one in plants]
+    own = list_non_sibling_rows(real)
+    searches = CohortSearches(
+        found([partial(_read_volume, training, i) for i in range(n)], list_excluded_rows(real)),
         dict(
-            zip(own, found([partial(_item, training, i) for i in own], own.values()), strict=True)
+            zip(
+                own,
+                found([partial(_read_volume, training, i) for i in own], own.values()),
+                strict=True,
+            )
         ),
         found(
-            [partial(_item, validation, i) for i in range(m)],
+            [partial(_read_volume, validation, i) for i in range(m)],
             [tuple(j for j, s in enumerate(real) if s and s == subject) for subject in unseen],
         ),
-        [sharpness(training[i]) for i in range(n)],
+        [compute_sharpness(training[i]) for i in range(n)],
     )
     planted = found(
         [
@@ -136,24 +155,24 @@ def find_duplicates(
         ],
         [()] * len(plants),
     )
-    null = Null(np.array([f.score for f in searches.validation]), unseen)
-    limits = learnt(null, plants, planted, seed)
-    return duplicates(searches, limits, (real, unseen), q=q)
+    null = NullDistribution(np.array([f.score for f in searches.validation]), unseen)
+    limits = fit_class_limits(null, plants, planted, seed)
+    return classify_duplicates(searches, limits, (real, unseen), q=q)
 
 
-def planted_for_limits(
+def draw_limit_volumes(
     n_planted: int, n_training: int, shape: Sequence[int], seed: Sequence[int]
-) -> list[Plant]:
+) -> list[PlantedVolume]:
     """Return what class limits are learnt from, as everywhere else."""
     x, y, z = shape
     return [
         one
         for kinds in LIMIT_KINDS.values()
-        for one in plant(kinds, n_planted, range(n_training), (x, y, z), seed)
+        for one in draw_planted_volumes(kinds, n_planted, range(n_training), (x, y, z), seed)
     ]
 
 
-def check_sizes(n_training: int, n_validation: int) -> None:
+def check_split_sizes(n_training: int, n_validation: int) -> None:
     """Raise BadInput where there is nothing to compare."""
     if n_training < 3 or n_validation < 1:
         raise BadInput(
@@ -162,13 +181,13 @@ def check_sizes(n_training: int, n_validation: int) -> None:
         )
 
 
-def duplicates(
-    searches: Searches,
+def classify_duplicates(
+    searches: CohortSearches,
     limits: ClassLimits,
     subjects: tuple[Sequence[str], Sequence[str]],
     *,
     q: float = 0.1,
-) -> Duplicates:
+) -> DuplicateResult:
     """Judge what was found.
 
     A leak makes the null useless: one validation volume that is a training volume is nearer than
@@ -188,8 +207,14 @@ def duplicates(
         Largest expected share of wrong ones among the called.
     """
     real, unseen = subjects
-    near = _called(searches.validation, _null(searches.training, real, limits), limits, q)
-    leaks = [pair for pair in near if pair.verdict in CALLED or _as_planted(pair, searches, limits)]
+    near = _find_called_pairs(
+        searches.validation, _build_null(searches.training, real, limits), limits, q
+    )
+    leaks = [
+        pair
+        for pair in near
+        if pair.verdict in CALLED_VERDICTS or _scores_as_planted(pair, searches, limits)
+    ]
     leaking = {pair.first for pair in leaks}
     sound = [i for i in range(len(unseen)) if i not in leaking]
     if not sound:
@@ -197,73 +222,87 @@ def duplicates(
             "every validation volume is near a training volume of another subject. Split the "
             "cohort anew, by people."
         )
-    null = Null(np.array([searches.validation[i].score for i in sound]), [unseen[i] for i in sound])
-    across = merged(_called(searches.training, null, limits, q))
+    null = NullDistribution(
+        np.array([searches.validation[i].score for i in sound]), [unseen[i] for i in sound]
+    )
+    across = merge_pairs(_find_called_pairs(searches.training, null, limits, q))
     own = list(searches.own)
-    within = _called([searches.own[i] for i in own], null, limits, q) if own else []
-    expected = merged([Pair(own[p.first], p.second, p.score, p.verdict, p.reason) for p in within])
-    sure = [pair for pair in across if pair.verdict in CALLED]
-    return Duplicates(
-        grouped(sure, searches.sharpness),
-        grouped([pair for pair in across if pair.verdict not in CALLED], searches.sharpness),
-        grouped([pair for pair in expected if pair.verdict in CALLED], searches.sharpness),
+    within = _find_called_pairs([searches.own[i] for i in own], null, limits, q) if own else []
+    expected = merge_pairs(
+        [DuplicatePair(own[p.first], p.second, p.score, p.verdict, p.reason) for p in within]
+    )
+    sure = [pair for pair in across if pair.verdict in CALLED_VERDICTS]
+    return DuplicateResult(
+        group_pairs(sure, searches.sharpness),
+        group_pairs(
+            [pair for pair in across if pair.verdict not in CALLED_VERDICTS], searches.sharpness
+        ),
+        group_pairs(
+            [pair for pair in expected if pair.verdict in CALLED_VERDICTS], searches.sharpness
+        ),
         tuple(sorted(leaks, key=lambda pair: -pair.score)),
         len(real),
-        len(null.one_each().scores),
+        len(null.nearest_per_subject().scores),
         q,
     )
 
 
-def _as_planted(pair: Pair, searches: Searches, limits: ClassLimits) -> bool:
+def _scores_as_planted(pair: DuplicatePair, searches: CohortSearches, limits: ClassLimits) -> bool:
     """Return whether a validation volume scores as planted copies do.
 
     A single leak can hardly ever be called, with as few training volumes for a null; and it must
     not stay in the null all the same.
     """
     hits = searches.validation[pair.first].hits
-    return any(hit.index == pair.second and _as_copies(hit.evidence, limits) for hit in hits)
+    return any(
+        hit.index == pair.second and _is_near_as_copies(hit.evidence, limits) for hit in hits
+    )
 
 
-def _as_copies(evidence: Evidence, limits: ClassLimits) -> bool:
+def _is_near_as_copies(evidence: PairEvidence, limits: ClassLimits) -> bool:
     """Return whether a pair is nearer than strangers and has moved as little as planted copies."""
     novel = limits.novel_limit_
     near = novel is not None and evidence.score > novel
     return near and bool(limits.is_copy(evidence.score, evidence.displacement))
 
 
-def _null(found: Sequence[Found], subjects: Sequence[str], limits: ClassLimits) -> Null:
+def _build_null(
+    found: Sequence[SearchResult], subjects: Sequence[str], limits: ClassLimits
+) -> NullDistribution:
     """Return training volumes as a null, without those that score as planted copies do."""
     kept = [
         i
         for i, one in enumerate(found)
-        if one.score < SAME and not _as_copies(one.hits[0].evidence, limits)
+        if one.score < SAME_VOLUME_SCORE and not _is_near_as_copies(one.hits[0].evidence, limits)
     ]
     # Where all are copies of each other, they are no null; then nothing is trimmed.
     kept = kept or list(range(len(found)))
-    return Null(np.array([found[i].score for i in kept]), [subjects[i] for i in kept])
+    return NullDistribution(np.array([found[i].score for i in kept]), [subjects[i] for i in kept])
 
 
-def _called(found: Sequence[Found], null: Null, limits: ClassLimits, q: float) -> list[Pair]:
+def _find_called_pairs(
+    found: Sequence[SearchResult], null: NullDistribution, limits: ClassLimits, q: float
+) -> list[DuplicatePair]:
     """Return the pairs of a batch of searches that are called, the same, or undecided."""
-    judgement = judge(np.array([f.score for f in found]), null, limits, q=q, found=found)
+    judgement = decide(np.array([f.score for f in found]), null, limits, q=q, found=found)
     highest = float(null.scores.max())
     pairs = []
     for i, one in enumerate(found):
         for hit in one.hits:
-            said = _said(hit, i, judgement, limits, highest)
+            said = _classify_hit(hit, i, judgement, limits, highest)
             if said is not None:
-                pairs.append(Pair(i, hit.index, hit.evidence.score, *said))
+                pairs.append(DuplicatePair(i, hit.index, hit.evidence.score, *said))
     return pairs
 
 
-def _said(
-    hit: Hit, i: int, judgement: Judgement, limits: ClassLimits, highest: float
+def _classify_hit(
+    hit: SearchHit, i: int, judgement: BatchVerdicts, limits: ClassLimits, highest: float
 ) -> tuple[str, str] | None:
     score, decision = hit.evidence.score, judgement.decision
-    if score >= SAME:
+    if score >= SAME_VOLUME_SCORE:
         return "copy", ""
     verdict, reason = judgement.verdicts[i]
-    if verdict in CALLED:
+    if verdict in CALLED_VERDICTS:
         if decision.threshold is None or score < decision.threshold:
             return None
         if score == judgement.scores[i]:
@@ -274,5 +313,5 @@ def _said(
     return (verdict, reason) if verdict == "undecided" and score > highest else None
 
 
-def _item(volumes: VolumeSequence, i: int) -> NDArray[np.float32]:
+def _read_volume(volumes: VolumeSequence, i: int) -> NDArray[np.float32]:
     return volumes[i]

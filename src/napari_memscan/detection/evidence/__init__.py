@@ -1,15 +1,15 @@
 """Published metrics of copying and of quality, each with when it misleads."""
 
-from napari_memscan.detection.evidence.evaluation import evaluate, evaluations
+from napari_memscan.detection.evidence.evaluation import evaluate_metrics, iterate_metrics
+from napari_memscan.detection.evidence.registry import DEFAULT_METRICS, METRICS, Metric, get_metric
 from napari_memscan.detection.evidence.result import MetricResult
-from napari_memscan.detection.evidence.table import DEFAULT, METRICS, Metric, metric_of
 
 __all__ = [
-    "DEFAULT",
+    "DEFAULT_METRICS",
     "METRICS",
     "Metric",
     "MetricResult",
-    "evaluate",
-    "evaluations",
-    "metric_of",
+    "evaluate_metrics",
+    "get_metric",
+    "iterate_metrics",
 ]

@@ -14,7 +14,7 @@ BLOCK = 256
 RESAMPLES = 1000
 
 
-def checked(least: Mapping[str, int], **sets: ArrayLike) -> list[Float]:
+def check_vectors(least: Mapping[str, int], **sets: ArrayLike) -> list[Float]:
     """Return sets of vectors as float64 arrays (n, d), in the order given.
 
     Parameters
@@ -59,7 +59,7 @@ def checked(least: Mapping[str, int], **sets: ArrayLike) -> list[Float]:
     return list(arrays.values())
 
 
-def nearest(
+def find_nearest(
     queries: Float, references: Float, k: int = 1, *, skip_self: bool = False
 ) -> tuple[Float, NDArray[np.int64]]:
     """Return the Euclidean distances to the k nearest references of each query, ascending.
@@ -70,7 +70,7 @@ def nearest(
     Parameters
     ----------
     queries, references : arrays (n, d), (m, d)
-        Sound ones; see `checked`.
+        Sound ones; see `check_vectors`.
     k : int
         At most as many as there are references, without itself where that is skipped.
     skip_self : bool
@@ -96,7 +96,7 @@ def nearest(
     return distances, indices
 
 
-def subset(array: Float, n: int, seed: int) -> Float:
+def draw_subset(array: Float, n: int, seed: int) -> Float:
     """Return `n` rows drawn without replacement, in their order; all rows where there are fewer."""
     if len(array) <= n:
         return array
@@ -104,7 +104,7 @@ def subset(array: Float, n: int, seed: int) -> Float:
     return array[np.sort(rows)]
 
 
-def bootstrap_mean(values: ArrayLike, seed: int) -> tuple[float, float]:
+def compute_bootstrap_interval(values: ArrayLike, seed: int) -> tuple[float, float]:
     """Return the percentile bootstrap 95 % interval of a mean, from `RESAMPLES` resamples."""
     values = np.asarray(values, np.float64)
     random = np.random.default_rng(seed)

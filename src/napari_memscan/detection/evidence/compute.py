@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.decision.thresholds import null_floor
+from napari_memscan.detection.decision.thresholds import compute_null_floor
 from napari_memscan.detection.evidence import counts as counting
 from napari_memscan.detection.evidence import coverage as balls_of
 from napari_memscan.detection.evidence import ct, distances, diversity, fld, pixels
-from napari_memscan.detection.evidence.arrays import bootstrap_mean
+from napari_memscan.detection.evidence.arrays import compute_bootstrap_interval
 from napari_memscan.detection.evidence.result import (
-    BOOTSTRAP,
-    Inputs,
+    BOOTSTRAP_INTERVAL,
+    MetricInputs,
     MetricResult,
-    Volumes,
-    of_mean,
-    of_share,
+    VolumesBySplit,
+    make_mean_result,
+    make_share_result,
 )
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
@@ -24,35 +24,37 @@ from napari_memscan.errors import BadInput
 CURVE_POINTS = 20
 
 
-def n_copies(given: Inputs) -> MetricResult:
+def n_copies(given: MetricInputs) -> MetricResult:
     """Share of synthetic volumes above tau to a training volume."""
-    k = counting.copies(*_seen(given), given.threshold)
-    floor = null_floor(len(given.training), len(given.validation), given.quantile)
+    k = counting.count_copies(*_get_raw_vectors(given), given.threshold)
+    floor = compute_null_floor(len(given.training), len(given.validation), given.quantile)
     values = {"copies": k, "threshold": given.threshold}
-    return of_share("n_copies", given, k, len(given.synthetic), expected=floor, values=values)
+    return make_share_result(
+        "n_copies", given, k, len(given.synthetic), expected=floor, values=values
+    )
 
 
-def n_mem(given: Inputs) -> MetricResult:
+def n_mem(given: MetricInputs) -> MetricResult:
     """Share of training volumes with at least one copy."""
-    each = counting.copies_of_each(*_seen(given), given.threshold)
+    each = counting.count_copies_per_volume(*_get_raw_vectors(given), given.threshold)
     k = int((each > 0).sum())
-    floor = null_floor(len(given.synthetic), len(given.validation), given.quantile)
+    floor = compute_null_floor(len(given.synthetic), len(given.validation), given.quantile)
     values = {"memorised": k, "threshold": given.threshold}
-    return of_share("n_mem", given, k, len(given.training), expected=floor, values=values)
+    return make_share_result("n_mem", given, k, len(given.training), expected=floor, values=values)
 
 
-def rarefaction(given: Inputs) -> MetricResult:
+def rarefaction(given: MetricInputs) -> MetricResult:
     """N_mem over the number of synthetic volumes, and those not yet seen."""
-    each = counting.copies_of_each(*_seen(given), given.threshold)
+    each = counting.count_copies_per_volume(*_get_raw_vectors(given), given.threshold)
     n = len(given.synthetic)
     sizes = np.unique(np.linspace(1, n, min(n, CURVE_POINTS)).round().astype(np.int64))
-    curve = counting.rarefaction(each, n, sizes)
-    half, full = counting.rarefaction(each, n, [max(1, n // 2), n])
-    total = counting.unseen(each, n)
+    curve = counting.compute_rarefaction(each, n, sizes)
+    half, full = counting.compute_rarefaction(each, n, [max(1, n // 2), n])
+    total = counting.estimate_unseen(each, n)
     note = ""
     if total.once == 0 and full:
         note = "Each memorised volume was copied twice or more: none is expected to be unseen."
-    floor = null_floor(n, len(given.validation), given.quantile)
+    floor = compute_null_floor(n, len(given.validation), given.quantile)
     if clopper_pearson(round(float(full)), len(each))[0] <= floor:
         note = (
             f"N_mem is not above what chance gives ({floor:.1%} of training): this counts "
@@ -77,24 +79,26 @@ def rarefaction(given: Inputs) -> MetricResult:
     )
 
 
-def authpct(given: Inputs) -> MetricResult:
+def authpct(given: MetricInputs) -> MetricResult:
     """Share of authentic synthetic volumes."""
-    own = distances.authentic(given.training, given.synthetic)
-    held = distances.authentic(given.training, given.validation)
-    return of_share("authpct", given, int(own.sum()), len(own), expected=float(held.mean()))
+    own = distances.find_authentic(given.training, given.synthetic)
+    held = distances.find_authentic(given.training, given.validation)
+    return make_share_result(
+        "authpct", given, int(own.sum()), len(own), expected=float(held.mean())
+    )
 
 
-def distance_ratio(given: Inputs) -> MetricResult:
+def distance_ratio(given: MetricInputs) -> MetricResult:
     """Share of synthetic volumes with d1/d2 below 1/3."""
-    own = distances.neighbour_ratio(given.training, given.synthetic)
-    held = distances.neighbour_ratio(given.training, given.validation)
-    k = int((own < distances.RATIO).sum())
-    return of_share(
+    own = distances.compute_neighbour_ratio(given.training, given.synthetic)
+    held = distances.compute_neighbour_ratio(given.training, given.validation)
+    k = int((own < distances.RATIO_LIMIT).sum())
+    return make_share_result(
         "distance_ratio",
         given,
         k,
         len(own),
-        expected=float((held < distances.RATIO).mean()),
+        expected=float((held < distances.RATIO_LIMIT).mean()),
         values={
             "memorised": k,
             "mean ratio": float(own.mean()),
@@ -105,13 +109,13 @@ def distance_ratio(given: Inputs) -> MetricResult:
     )
 
 
-def carlini(given: Inputs) -> MetricResult:
+def carlini(given: MetricInputs) -> MetricResult:
     """Mean of Carlini's normalised distance."""
-    own = distances.carlini_ratio(given.training, given.synthetic)
-    held = distances.carlini_ratio(given.training, given.validation)
+    own = distances.compute_carlini_ratio(given.training, given.synthetic)
+    held = distances.compute_carlini_ratio(given.training, given.validation)
     k = min(distances.CARLINI_K, len(given.training))
     note = "" if k == distances.CARLINI_K else f"k = {k}, as there are no more training volumes."
-    return of_mean(
+    return make_mean_result(
         "nl2",
         given,
         own,
@@ -125,10 +129,12 @@ def carlini(given: Inputs) -> MetricResult:
     )
 
 
-def closest_record(given: Inputs) -> MetricResult:
+def closest_record(given: MetricInputs) -> MetricResult:
     """Share of synthetic volumes closer to training than to validation."""
-    found = distances.closest_record(given.training, given.validation, given.synthetic, given.seed)
-    return of_share(
+    found = distances.compare_closest_records(
+        given.training, given.validation, given.synthetic, given.seed
+    )
+    return make_share_result(
         "dcr",
         given,
         found.closer,
@@ -144,9 +150,11 @@ def closest_record(given: Inputs) -> MetricResult:
     )
 
 
-def c_t(given: Inputs) -> MetricResult:
+def c_t(given: MetricInputs) -> MetricResult:
     """Data-copying statistic."""
-    found = ct.data_copying(given.training, given.validation, given.synthetic, seed=given.seed)
+    found = ct.compute_data_copying(
+        given.training, given.validation, given.synthetic, seed=given.seed
+    )
     used = len(found.z)
     values = {
         "z of cells": list(found.z),
@@ -157,17 +165,17 @@ def c_t(given: Inputs) -> MetricResult:
     return MetricResult("c_t", found.c_t, None, "", 0.0, values, given.sizes, given.seed, note)
 
 
-def divergence(given: Inputs) -> MetricResult:
+def divergence(given: MetricInputs) -> MetricResult:
     """Feature likelihood divergence."""
-    found = _likelihood(given)
+    found = _compute_likelihood(given)
     return MetricResult(
         "fld", found.fld, values={"used": found.used}, n=given.sizes, seed=given.seed
     )
 
 
-def generalisation_gap(given: Inputs) -> MetricResult:
+def generalisation_gap(given: MetricInputs) -> MetricResult:
     """Generalisation gap of the feature likelihood divergence."""
-    found = _likelihood(given)
+    found = _compute_likelihood(given)
     random = np.random.default_rng(given.seed)
 
     def drawn(values: NDArray[np.float64]) -> float:
@@ -179,44 +187,54 @@ def generalisation_gap(given: Inputs) -> MetricResult:
         "fld_gap",
         found.gap,
         (float(low), float(high)),
-        f"{BOOTSTRAP}, the mixture as fitted",
+        f"{BOOTSTRAP_INTERVAL}, the mixture as fitted",
         values={"used": found.used},
         n=given.sizes,
         seed=given.seed,
     )
 
 
-def precision(given: Inputs) -> MetricResult:
+def precision(given: MetricInputs) -> MetricResult:
     """Share of synthetic volumes among training volumes."""
-    return _hits("precision", given, balls_of.balls(given.training, given.synthetic).precise)
+    return _make_hits_result(
+        "precision",
+        given,
+        balls_of.compute_neighbour_balls(given.training, given.synthetic).precise,
+    )
 
 
-def recall(given: Inputs) -> MetricResult:
+def recall(given: MetricInputs) -> MetricResult:
     """Share of training volumes among synthetic volumes."""
-    return _hits("recall", given, balls_of.balls(given.training, given.synthetic).recalled)
+    return _make_hits_result(
+        "recall", given, balls_of.compute_neighbour_balls(given.training, given.synthetic).recalled
+    )
 
 
-def coverage(given: Inputs) -> MetricResult:
+def coverage(given: MetricInputs) -> MetricResult:
     """Share of training volumes with a synthetic one nearby."""
-    return _hits("coverage", given, balls_of.balls(given.training, given.synthetic).covered)
+    return _make_hits_result(
+        "coverage", given, balls_of.compute_neighbour_balls(given.training, given.synthetic).covered
+    )
 
 
-def density(given: Inputs) -> MetricResult:
+def density(given: MetricInputs) -> MetricResult:
     """Mean number of balls around a synthetic volume, over k."""
-    inside = balls_of.balls(given.training, given.synthetic).density
-    return of_mean("density", given, inside)
+    inside = balls_of.compute_neighbour_balls(given.training, given.synthetic).density
+    return make_mean_result("density", given, inside)
 
 
-def collisions(given: Inputs) -> MetricResult:
+def collisions(given: MetricInputs) -> MetricResult:
     """Share of synthetic volumes that another one repeats."""
-    own = diversity.collisions(given.vectors["synthetic"], given.threshold)
-    real = diversity.collisions(given.vectors["training"], given.threshold, "training")
-    return of_share(
+    own = diversity.count_collisions(given.vectors["synthetic"], given.threshold)
+    real = diversity.count_collisions(given.vectors["training"], given.threshold, "training")
+    return make_share_result(
         "collisions",
         given,
         own.colliding,
         len(given.synthetic),
-        expected=null_floor(len(given.synthetic) - 1, len(given.validation), given.quantile),
+        expected=compute_null_floor(
+            len(given.synthetic) - 1, len(given.validation), given.quantile
+        ),
         values={
             "colliding": own.colliding,
             "groups": own.groups,
@@ -226,19 +244,19 @@ def collisions(given: Inputs) -> MetricResult:
     )
 
 
-def ms_ssim(given: Inputs) -> MetricResult:
+def ms_ssim(given: MetricInputs) -> MetricResult:
     """MS-SSIM of random pairs of synthetic volumes."""
-    volumes = _volumes(given)
+    volumes = _require_volumes(given)
     found = {}
     for name in ("synthetic", "training"):
-        pairs = diversity.pairs_of(len(volumes[name]), diversity.PAIRS, given.seed)
-        found[name] = diversity.ms_ssim(volumes[name], pairs, name)
+        pairs = diversity.draw_pairs(len(volumes[name]), diversity.PAIRS, given.seed)
+        found[name] = diversity.compute_ms_ssim(volumes[name], pairs, name)
     own, real = found["synthetic"], found["training"]
-    width, scales = diversity.scales_of(volumes["synthetic"][0].shape)
+    width, scales = diversity.choose_scales(volumes["synthetic"][0].shape)
     return MetricResult(
         "ms_ssim",
         float(own.mean()),
-        bootstrap_mean(own, given.seed),
+        compute_bootstrap_interval(own, given.seed),
         "percentile bootstrap 95 % over pairs",
         expected=float(real.mean()),
         values={
@@ -254,13 +272,15 @@ def ms_ssim(given: Inputs) -> MetricResult:
     )
 
 
-def voxels(given: Inputs) -> MetricResult:
+def voxels(given: MetricInputs) -> MetricResult:
     """Mean of the largest voxel correlation with a training volume."""
-    volumes = _volumes(given)
-    own, _ = pixels.max_correlation(volumes["training"], volumes["synthetic"])
-    held, _ = pixels.max_correlation(volumes["training"], volumes["validation"], what="validation")
+    volumes = _require_volumes(given)
+    own, _ = pixels.compute_max_correlation(volumes["training"], volumes["synthetic"])
+    held, _ = pixels.compute_max_correlation(
+        volumes["training"], volumes["validation"], what="validation"
+    )
     limit = float(np.percentile(held, 95))
-    return of_mean(
+    return make_mean_result(
         "ncc",
         given,
         own,
@@ -273,19 +293,21 @@ def voxels(given: Inputs) -> MetricResult:
     )
 
 
-def _seen(given: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _get_raw_vectors(given: MetricInputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return given.vectors["training"], given.vectors["synthetic"]
 
 
-def _likelihood(given: Inputs) -> fld.FeatureLikelihood:
-    return fld.feature_likelihood(given.training, given.validation, given.synthetic, given.seed)
+def _compute_likelihood(given: MetricInputs) -> fld.FeatureLikelihoodDivergence:
+    return fld.compute_feature_likelihood(
+        given.training, given.validation, given.synthetic, given.seed
+    )
 
 
-def _hits(key: str, given: Inputs, hits: NDArray[np.bool_]) -> MetricResult:
-    return of_share(key, given, int(hits.sum()), len(hits))
+def _make_hits_result(key: str, given: MetricInputs, hits: NDArray[np.bool_]) -> MetricResult:
+    return make_share_result(key, given, int(hits.sum()), len(hits))
 
 
-def _volumes(given: Inputs) -> Volumes:
+def _require_volumes(given: MetricInputs) -> VolumesBySplit:
     if given.volumes is None:
         raise BadInput("it needs the volumes themselves, and only vectors were given.")
     return given.volumes

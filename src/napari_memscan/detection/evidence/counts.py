@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardised
+from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standardise_vectors
 from napari_memscan.errors import BadInput
 
 BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Unseen:
+class UnseenEstimate:
     """Memorised training volumes in all, seen and unseen.
 
     Attributes
@@ -33,7 +33,7 @@ class Unseen:
     twice: int
 
 
-def copies(training: ArrayLike, synthetic: ArrayLike, threshold: float) -> int:
+def count_copies(training: ArrayLike, synthetic: ArrayLike, threshold: float) -> int:
     """Return N_copies: synthetic volumes whose nearest training volume is above tau.
 
     ``N_copies = #{j : max_i corr(s_j, t_i) > tau}``; larger = more copying. Source: Dar et al.
@@ -50,7 +50,7 @@ def copies(training: ArrayLike, synthetic: ArrayLike, threshold: float) -> int:
     return int((found[:, 0].astype(np.float64) > threshold).sum())
 
 
-def copies_of_each(
+def count_copies_per_volume(
     training: ArrayLike, synthetic: ArrayLike, threshold: float
 ) -> NDArray[np.int64]:
     """Return how many synthetic volumes are above tau to each training volume (n_training,).
@@ -58,8 +58,8 @@ def copies_of_each(
     N_mem is the number of entries that are not 0. Each similarity near tau is computed as a scan
     computes it, so that both count alike.
     """
-    real = standardised(np.asarray(training), "training")
-    made = standardised(np.asarray(synthetic), "synthetic")
+    real = standardise_vectors(np.asarray(training), "training")
+    made = standardise_vectors(np.asarray(synthetic), "synthetic")
     if real.shape[1] != made.shape[1]:
         raise BadInput(
             f"vectors differ in length (training {real.shape[1]}, synthetic {made.shape[1]}); "
@@ -76,7 +76,7 @@ def copies_of_each(
     return counts
 
 
-def rarefaction(
+def compute_rarefaction(
     copies_of_each: ArrayLike, n_synthetic: int, sizes: ArrayLike
 ) -> NDArray[np.float64]:
     """Return the N_mem that fewer synthetic volumes would have shown, on average.
@@ -93,7 +93,7 @@ def rarefaction(
     Parameters
     ----------
     copies_of_each : array (n_training,), int
-        Of `copies_of_each`.
+        Of `count_copies_per_volume`.
     n_synthetic : int
         S.
     sizes : array (k,), int
@@ -110,7 +110,7 @@ def rarefaction(
     """
     from scipy.special import gammaln
 
-    c, m = _counts(copies_of_each, n_synthetic), np.asarray(sizes, np.int64)
+    c, m = _check_counts(copies_of_each, n_synthetic), np.asarray(sizes, np.int64)
     if (m < 0).any() or (m > n_synthetic).any():
         raise BadInput(f"sizes {m.min()} to {m.max()}: 0 to {n_synthetic} synthetic volumes exist.")
     c = c[c > 0]
@@ -127,7 +127,7 @@ def rarefaction(
     return result
 
 
-def unseen(copies_of_each: ArrayLike, n_synthetic: int) -> Unseen:
+def estimate_unseen(copies_of_each: ArrayLike, n_synthetic: int) -> UnseenEstimate:
     """Return Chao's lower bound of memorised training volumes, those not yet generated included.
 
     ``N_mem + (S - 1)/S * q1 (q1 - 1) / (2 (q2 + 1))`` with q1 and q2 the training volumes with
@@ -140,12 +140,12 @@ def unseen(copies_of_each: ArrayLike, n_synthetic: int) -> Unseen:
     BadInput
         More copies than synthetic volumes.
     """
-    c = _counts(copies_of_each, n_synthetic)
+    c = _check_counts(copies_of_each, n_synthetic)
     seen, q1, q2 = int((c > 0).sum()), int((c == 1).sum()), int((c == 2).sum())
     a = (n_synthetic - 1) / n_synthetic
     more = a * q1 * (q1 - 1) / (2 * (q2 + 1))
     if more == 0:
-        return Unseen(float(seen), None, q1, q2)
+        return UnseenEstimate(float(seen), None, q1, q2)
     if q2 > 0:
         variance = (
             more
@@ -157,10 +157,12 @@ def unseen(copies_of_each: ArrayLike, n_synthetic: int) -> Unseen:
     spread = np.exp(1.96 * np.sqrt(np.log1p(max(variance, 0.0) / more**2)))
     low, high = seen + more / spread, seen + more * spread
     most = float(len(c))
-    return Unseen(min(seen + more, most), (min(float(low), most), min(float(high), most)), q1, q2)
+    return UnseenEstimate(
+        min(seen + more, most), (min(float(low), most), min(float(high), most)), q1, q2
+    )
 
 
-def _counts(copies_of_each: ArrayLike, n_synthetic: int) -> NDArray[np.int64]:
+def _check_counts(copies_of_each: ArrayLike, n_synthetic: int) -> NDArray[np.int64]:
     c = np.asarray(copies_of_each, np.int64)
     if n_synthetic < 1 or (c < 0).any() or (c > n_synthetic).any():
         raise BadInput(

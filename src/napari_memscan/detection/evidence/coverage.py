@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.evidence.arrays import BLOCK, checked, nearest
+from napari_memscan.detection.evidence.arrays import BLOCK, check_vectors, find_nearest
 from napari_memscan.errors import BadInput
 
-NEAREST = 5
+DEFAULT_NEAREST = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Balls:
+class NeighbourBalls:
     """Who lies in whose ball; the four metrics are means over these.
 
     Attributes
@@ -35,7 +35,9 @@ class Balls:
     covered: NDArray[np.bool_]
 
 
-def balls(training: ArrayLike, synthetic: ArrayLike, k: int = NEAREST) -> Balls:
+def compute_neighbour_balls(
+    training: ArrayLike, synthetic: ArrayLike, k: int = DEFAULT_NEAREST
+) -> NeighbourBalls:
     """Return who lies in whose ball; r_k(x) is the distance to the k-th nearest of its own kind.
 
     ``precision = mean_s [exists t: d(s, t) < r_k(t)]``, ``recall = mean_t [exists s: d(s, t) <
@@ -50,13 +52,13 @@ def balls(training: ArrayLike, synthetic: ArrayLike, k: int = NEAREST) -> Balls:
     """
     if k < 1:
         raise BadInput(f"k {k}: at least 1 is expected.")
-    real, made = checked(
+    real, made = check_vectors(
         {"training": k + 1, "synthetic": k + 1}, training=training, synthetic=synthetic
     )
     from scipy.spatial.distance import cdist
 
-    of_real = nearest(real, real, k, skip_self=True)[0][:, -1]
-    of_made = nearest(made, made, k, skip_self=True)[0][:, -1]
+    of_real = find_nearest(real, real, k, skip_self=True)[0][:, -1]
+    of_made = find_nearest(made, made, k, skip_self=True)[0][:, -1]
     inside = np.zeros(len(made), np.int64)
     recalled, covered = np.zeros(len(real), np.bool_), np.zeros(len(real), np.bool_)
     for start in range(0, len(real), BLOCK):
@@ -66,4 +68,4 @@ def balls(training: ArrayLike, synthetic: ArrayLike, k: int = NEAREST) -> Balls:
         inside += within.sum(axis=0)
         covered[rows] = within.any(axis=1)
         recalled[rows] = (distances < of_made).any(axis=1)
-    return Balls(inside > 0, recalled, inside / k, covered)
+    return NeighbourBalls(inside > 0, recalled, inside / k, covered)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.evidence.arrays import Float, checked, nearest
+from napari_memscan.detection.evidence.arrays import Float, check_vectors, find_nearest
 from napari_memscan.errors import BadInput
 
 CELLS, DIMENSIONS, LEAST_IN_CELL = 3, 64, 20
 
 
 @dataclass(frozen=True)
-class DataCopying:
+class DataCopyingStatistic:
     """The statistic and what it is made of.
 
     Attributes
@@ -36,7 +36,7 @@ class DataCopying:
     cells: int
 
 
-def z_score(synthetic: ArrayLike, validation: ArrayLike) -> float:
+def compute_z_score(synthetic: ArrayLike, validation: ArrayLike) -> float:
     """Return the z-scored Mann-Whitney U of distances to the nearest training volume.
 
     ``(U - m n / 2 + 0.5) / sqrt(m n (m + n + 1) / 12)`` with U the number of pairs in which the
@@ -55,7 +55,7 @@ def z_score(synthetic: ArrayLike, validation: ArrayLike) -> float:
     return float((u - m * n / 2 + 0.5) / np.sqrt(m * n * (m + n + 1) / 12))
 
 
-def data_copying(
+def compute_data_copying(
     training: ArrayLike,
     validation: ArrayLike,
     synthetic: ArrayLike,
@@ -63,7 +63,7 @@ def data_copying(
     cells: int = CELLS,
     least: int = LEAST_IN_CELL,
     seed: int = 0,
-) -> DataCopying:
+) -> DataCopyingStatistic:
     """Return the data-copying statistic C_T.
 
     Space is cut into k-means cells of the training vectors. In each, distances to the nearest
@@ -71,11 +71,11 @@ def data_copying(
 
         C_T = sum_cells P_n(cell) z(cell) / sum_cells P_n(cell)
 
-    with z of `z_score` and P_n the share of validation volumes, over cells with more than `least`
-    synthetic volumes. Far below 0 = copying; far above 0 = underfitting; about a standard normal
-    in each cell when neither. Source: Meehan, Chaudhuri and Dasgupta 2020 (arXiv 2004.05675), with
-    the conventions of dgm-eval: 3 cells, more than 20 synthetic volumes, 64 principal components of
-    training where vectors are longer.
+    with z of `compute_z_score` and P_n the share of validation volumes, over cells with more than
+    `least` synthetic volumes. Far below 0 = copying; far above 0 = underfitting; about a standard
+    normal in each cell when neither. Source: Meehan, Chaudhuri and Dasgupta 2020 (arXiv
+    2004.05675), with the conventions of dgm-eval: 3 cells, more than 20 synthetic volumes, 64
+    principal components of training where vectors are longer.
 
     Raises
     ------
@@ -83,20 +83,20 @@ def data_copying(
         Fewer training vectors than cells, no cell with enough synthetic and any validation
         volumes, or unsound vectors.
     """
-    real, held, made = checked(
+    real, held, made = check_vectors(
         {"training": max(cells, 2)}, training=training, validation=validation, synthetic=synthetic
     )
-    real, held, made = _reduced(real, held, made)
-    of_real, of_held, of_made = _cells(real, held, made, cells, seed)
+    real, held, made = _reduce_dimensions(real, held, made)
+    of_real, of_held, of_made = _assign_cells(real, held, made, cells, seed)
     z, n_held, n_made = [], [], []
     for cell in range(cells):
         inside = (of_real == cell, of_held == cell, of_made == cell)
         if inside[2].sum() <= least or not inside[1].any():
             continue
         z.append(
-            z_score(
-                nearest(made[inside[2]], real[inside[0]])[0][:, 0],
-                nearest(held[inside[1]], real[inside[0]])[0][:, 0],
+            compute_z_score(
+                find_nearest(made[inside[2]], real[inside[0]])[0][:, 0],
+                find_nearest(held[inside[1]], real[inside[0]])[0][:, 0],
             )
         )
         n_held.append(int(inside[1].sum()))
@@ -107,10 +107,10 @@ def data_copying(
             f"volume ({len(made)} synthetic, {len(held)} validation in all). Generate more."
         )
     weights = np.array(n_held) / sum(n_held)
-    return DataCopying(float(weights @ z), tuple(z), tuple(n_held), tuple(n_made), cells)
+    return DataCopyingStatistic(float(weights @ z), tuple(z), tuple(n_held), tuple(n_made), cells)
 
 
-def _reduced(real: Float, held: Float, made: Float) -> tuple[Float, Float, Float]:
+def _reduce_dimensions(real: Float, held: Float, made: Float) -> tuple[Float, Float, Float]:
     if real.shape[1] <= DIMENSIONS:
         return real, held, made
     from sklearn.decomposition import PCA
@@ -119,7 +119,9 @@ def _reduced(real: Float, held: Float, made: Float) -> tuple[Float, Float, Float
     return pca.transform(real), pca.transform(held), pca.transform(made)
 
 
-def _cells(real: Float, held: Float, made: Float, cells: int, seed: int) -> list[NDArray[np.int32]]:
+def _assign_cells(
+    real: Float, held: Float, made: Float, cells: int, seed: int
+) -> list[NDArray[np.int32]]:
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 

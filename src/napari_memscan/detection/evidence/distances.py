@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.evidence.arrays import Float, checked, nearest, subset
+from napari_memscan.detection.evidence.arrays import Float, check_vectors, draw_subset, find_nearest
 from napari_memscan.errors import BadInput
 
-RATIO = 1 / 3
+RATIO_LIMIT = 1 / 3
 CARLINI_K, CARLINI_ALPHA, CARLINI_LIMIT = 50, 0.5, 1.4
 
 
-def authentic(training: ArrayLike, synthetic: ArrayLike) -> NDArray[np.bool_]:
+def find_authentic(training: ArrayLike, synthetic: ArrayLike) -> NDArray[np.bool_]:
     """Return which synthetic volumes are authentic; AuthPct is 100 times the mean.
 
     x is authentic when ``d(x, t*) > min_{t != t*} d(t*, t)`` with t* the training volume nearest
@@ -35,19 +35,19 @@ def authentic(training: ArrayLike, synthetic: ArrayLike) -> NDArray[np.bool_]:
         Fewer than 2 training vectors, two equal ones (everything near them would be authentic), or
         unsound vectors.
     """
-    real, made = checked({"training": 2}, training=training, synthetic=synthetic)
-    between, _ = nearest(real, real, skip_self=True)
+    real, made = check_vectors({"training": 2}, training=training, synthetic=synthetic)
+    between, _ = find_nearest(real, real, skip_self=True)
     _refuse_twins(between[:, 0])
-    to_real, which = nearest(made, real)
+    to_real, which = find_nearest(made, real)
     result: NDArray[np.bool_] = to_real[:, 0] > between[which[:, 0], 0]
     return result
 
 
-def neighbour_ratio(training: ArrayLike, synthetic: ArrayLike) -> Float:
+def compute_neighbour_ratio(training: ArrayLike, synthetic: ArrayLike) -> Float:
     """Return d1/d2 of each synthetic volume: distance to the nearest over that to the second.
 
-    In [0, 1]; below 1/3 is memorised (`RATIO`). Smaller = more copying. Source: Yoon et al. 2023
-    and Gu et al. 2023 (arXiv 2310.02664), who set 1/3.
+    In [0, 1]; below 1/3 is memorised (`RATIO_LIMIT`). Smaller = more copying. Source: Yoon et al.
+    2023 and Gu et al. 2023 (arXiv 2310.02664), who set 1/3.
 
     Raises
     ------
@@ -55,13 +55,13 @@ def neighbour_ratio(training: ArrayLike, synthetic: ArrayLike) -> Float:
         Fewer than 2 training vectors, two equal ones (the ratio is then 1 or undefined), or
         unsound vectors.
     """
-    real, made = checked({"training": 2}, training=training, synthetic=synthetic)
-    _refuse_twins(nearest(real, real, skip_self=True)[0][:, 0])
-    two, _ = nearest(made, real, 2)
+    real, made = check_vectors({"training": 2}, training=training, synthetic=synthetic)
+    _refuse_twins(find_nearest(real, real, skip_self=True)[0][:, 0])
+    two, _ = find_nearest(made, real, 2)
     return two[:, 0] / two[:, 1]
 
 
-def carlini_ratio(
+def compute_carlini_ratio(
     training: ArrayLike,
     synthetic: ArrayLike,
     k: int = CARLINI_K,
@@ -87,10 +87,10 @@ def carlini_ratio(
         Fewer than 2 training vectors, k below 2, a synthetic volume equal to all of its k
         neighbours, or unsound vectors.
     """
-    real, made = checked({"training": 2}, training=training, synthetic=synthetic)
+    real, made = check_vectors({"training": 2}, training=training, synthetic=synthetic)
     if k < 2 or not alpha > 0:
         raise BadInput(f"k {k}, alpha {alpha}: k of at least 2 and alpha above 0 are expected.")
-    near, _ = nearest(made, real, min(k, len(real)))
+    near, _ = find_nearest(made, real, min(k, len(real)))
     mean = near.mean(axis=1)
     if not mean.all():
         raise BadInput(
@@ -101,7 +101,7 @@ def carlini_ratio(
 
 
 @dataclass(frozen=True)
-class ClosestRecord:
+class ClosestRecordComparison:
     """Distances to the closest record.
 
     Attributes
@@ -122,9 +122,9 @@ class ClosestRecord:
     validation_p5: float
 
 
-def closest_record(
+def compare_closest_records(
     training: ArrayLike, validation: ArrayLike, synthetic: ArrayLike, seed: int = 0
-) -> ClosestRecord:
+) -> ClosestRecordComparison:
     """Compare distances to the closest record (DCR) of training and of validation.
 
     ``DCR(x) = min_t d(x, t)``. The share of synthetic volumes with a smaller DCR to training than
@@ -137,17 +137,19 @@ def closest_record(
     BadInput
         Unsound vectors.
     """
-    real, held, made = checked({}, training=training, validation=validation, synthetic=synthetic)
+    real, held, made = check_vectors(
+        {}, training=training, validation=validation, synthetic=synthetic
+    )
     n = min(len(real), len(held))
-    to_real = nearest(made, subset(real, n, seed))[0][:, 0]
-    to_held = nearest(made, subset(held, n, seed))[0][:, 0]
-    return ClosestRecord(
+    to_real = find_nearest(made, draw_subset(real, n, seed))[0][:, 0]
+    to_held = find_nearest(made, draw_subset(held, n, seed))[0][:, 0]
+    return ClosestRecordComparison(
         closer=int((to_real < to_held).sum()),
         ties=int((to_real == to_held).sum()),
         n_synthetic=len(made),
         n_compared=n,
-        synthetic_p5=float(np.percentile(nearest(made, real)[0], 5)),
-        validation_p5=float(np.percentile(nearest(held, real)[0], 5)),
+        synthetic_p5=float(np.percentile(find_nearest(made, real)[0], 5)),
+        validation_p5=float(np.percentile(find_nearest(held, real)[0], 5)),
     )
 
 

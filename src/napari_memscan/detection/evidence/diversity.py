@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.evidence.pixels import checked_volume
-from napari_memscan.detection.retrieval.neighbours import standardised
+from napari_memscan.detection.evidence.pixels import check_volume
+from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 from napari_memscan.errors import BadInput
 
 PAIRS = 100
@@ -18,7 +18,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 BLOCK = 256
 
 
-def pairs_of(n: int, count: int, seed: int) -> list[tuple[int, int]]:
+def draw_pairs(n: int, count: int, seed: int) -> list[tuple[int, int]]:
     """Return `count` different pairs of `n` things, drawn at random; all where there are fewer."""
     every = n * (n - 1) // 2
     if every <= count:
@@ -30,7 +30,7 @@ def pairs_of(n: int, count: int, seed: int) -> list[tuple[int, int]]:
     return sorted(drawn)
 
 
-def scales_of(shape: Sequence[int]) -> tuple[int, int]:
+def choose_scales(shape: Sequence[int]) -> tuple[int, int]:
     """Return the width of the window and how many of the five scales fit into a volume."""
     smallest = min(shape)
     width = min(KERNEL, smallest - 1 + smallest % 2)
@@ -47,7 +47,7 @@ def scales_of(shape: Sequence[int]) -> tuple[int, int]:
     return width, scales
 
 
-def ms_ssim(
+def compute_ms_ssim(
     volumes: Sequence[NDArray[np.float32]],
     pairs: Sequence[tuple[int, int]],
     what: str = "synthetic",
@@ -63,7 +63,7 @@ def ms_ssim(
     volumes : sequence of arrays (X, Y, Z)
         In [0, 1], of one shape; read one pair at a time.
     pairs : sequence of (int, int)
-        See `pairs_of`.
+        See `draw_pairs`.
     what : str
         For messages.
 
@@ -82,12 +82,12 @@ def ms_ssim(
     if not pairs:
         raise BadInput(f"{len(volumes)} {what} volumes; at least 2 are needed for a pair.")
     shape = volumes[0].shape
-    width, scales = scales_of(shape)
+    width, scales = choose_scales(shape)
     weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
     metric = MultiScaleSSIMMetric(3, kernel_size=width, weights=weights.tolist(), reduction="none")
     values = []
     for pair in pairs:
-        a, b = (checked_volume(volumes[i], shape, f"{what} volume {i}") for i in pair)
+        a, b = (check_volume(volumes[i], shape, f"{what} volume {i}") for i in pair)
         tensors = (torch.from_numpy(x)[None, None] for x in (a, b))
         with torch.no_grad():
             values.append(float(metric(*tensors)))
@@ -95,7 +95,7 @@ def ms_ssim(
 
 
 @dataclass(frozen=True)
-class Collisions:
+class CollisionCounts:
     """Synthetic volumes that another synthetic volume repeats.
 
     Attributes
@@ -113,7 +113,9 @@ class Collisions:
     largest: int
 
 
-def collisions(vectors: ArrayLike, threshold: float, what: str = "synthetic") -> Collisions:
+def count_collisions(
+    vectors: ArrayLike, threshold: float, what: str = "synthetic"
+) -> CollisionCounts:
     """Return how many volumes are above tau to another of the same set.
 
     ``#{j : max_{l != j} corr(s_j, s_l) > tau}``; larger = more copying, since two independent draws
@@ -136,7 +138,7 @@ def collisions(vectors: ArrayLike, threshold: float, what: str = "synthetic") ->
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    unit = standardised(np.asarray(vectors), what)
+    unit = standardise_vectors(np.asarray(vectors), what)
     if len(unit) < 2:
         raise BadInput(f"{len(unit)} {what} vectors; at least 2 are needed.")
     margin = 2 * unit.shape[1] * np.finfo(np.float32).eps
@@ -153,4 +155,4 @@ def collisions(vectors: ArrayLike, threshold: float, what: str = "synthetic") ->
     _, group = connected_components(linked, directed=False)
     sizes = np.bincount(group)
     sizes = sizes[sizes > 1]
-    return Collisions(int(sizes.sum()), len(sizes), int(sizes.max(initial=0)))
+    return CollisionCounts(int(sizes.sum()), len(sizes), int(sizes.max(initial=0)))

@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_memscan.detection.decision.thresholds import PaperRule
-from napari_memscan.detection.evidence.arrays import checked
-from napari_memscan.detection.evidence.result import Inputs, MetricResult, Volumes
-from napari_memscan.detection.evidence.table import DEFAULT, metric_of
-from napari_memscan.detection.retrieval.neighbours import standardised
+from napari_memscan.detection.evidence.arrays import check_vectors
+from napari_memscan.detection.evidence.registry import DEFAULT_METRICS, get_metric
+from napari_memscan.detection.evidence.result import MetricInputs, MetricResult, VolumesBySplit
+from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 from napari_memscan.errors import BadInput
 
 
-def evaluations(
+def iterate_metrics(
     keys: Sequence[str],
     *,
     training: ArrayLike,
     validation: ArrayLike,
     synthetic: ArrayLike,
-    volumes: Volumes | None = None,
+    volumes: VolumesBySplit | None = None,
     threshold: float | None = None,
     quantile: float = 0.95,
     seed: int = 0,
 ) -> Iterator[MetricResult]:
-    """Yield the result of each metric as soon as it is there; see `evaluate`."""
-    metrics = [metric_of(key) for key in keys]
+    """Yield the result of each metric as soon as it is there; see `evaluate_metrics`."""
+    metrics = [get_metric(key) for key in keys]
     sets = {"training": training, "validation": validation, "synthetic": synthetic}
-    checked({"training": 2}, **sets)
+    check_vectors({"training": 2}, **sets)
     narrow = {name: np.asarray(vectors, np.float32) for name, vectors in sets.items()}
-    unit = {name: standardised(vectors, name) for name, vectors in narrow.items()}
+    unit = {name: standardise_vectors(vectors, name) for name, vectors in narrow.items()}
     for name, held in (volumes or {}).items():
         if name in unit and len(held) != len(unit[name]):
             raise BadInput(
@@ -40,7 +40,7 @@ def evaluations(
     if threshold is None:
         threshold = PaperRule(quantile).fit(narrow["training"], narrow["validation"]).threshold_
     wide = {name: vectors.astype(np.float64) for name, vectors in unit.items()}
-    given = Inputs(
+    given = MetricInputs(
         **wide,
         vectors=narrow,
         threshold=float(threshold),
@@ -55,13 +55,13 @@ def evaluations(
             yield MetricResult(metric.key, None, n=given.sizes, note=f"Not computed: {error}")
 
 
-def evaluate(
-    keys: Sequence[str] = DEFAULT,
+def evaluate_metrics(
+    keys: Sequence[str] = DEFAULT_METRICS,
     *,
     training: ArrayLike,
     validation: ArrayLike,
     synthetic: ArrayLike,
-    volumes: Volumes | None = None,
+    volumes: VolumesBySplit | None = None,
     threshold: float | None = None,
     quantile: float = 0.95,
     seed: int = 0,
@@ -96,7 +96,7 @@ def evaluate(
         No such metric, or vectors that none can use: NaN, other lengths, all equal, too few.
     """
     return list(
-        evaluations(
+        iterate_metrics(
             keys,
             training=training,
             validation=validation,

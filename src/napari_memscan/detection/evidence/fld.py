@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_memscan.detection.evidence.arrays import Float, checked, subset
+from napari_memscan.detection.evidence.arrays import Float, check_vectors, draw_subset
 from napari_memscan.errors import BadInput
 
 LEAST_VARIANCE = 1e-6
@@ -15,7 +15,7 @@ MOST, STEPS, TOLERANCE = 4000, 200, 1e-6
 
 
 @dataclass(frozen=True)
-class FeatureLikelihood:
+class FeatureLikelihoodDivergence:
     """The divergence and its gap.
 
     Attributes
@@ -37,18 +37,18 @@ class FeatureLikelihood:
     used: dict[str, int]
 
 
-def feature_likelihood(
+def compute_feature_likelihood(
     training: ArrayLike, validation: ArrayLike, synthetic: ArrayLike, seed: int = 0
-) -> FeatureLikelihood:
+) -> FeatureLikelihoodDivergence:
     """Return the feature likelihood divergence (FLD) and its generalisation gap.
 
     Vectors are scaled by mean and standard deviation of validation. A mixture of Gaussians of equal
-    weight is centred on the synthetic vectors, and its variances fitted to training (`variances`).
-    With nll the mean negative log-likelihood a dimension: ``FLD = 100 (nll(V) - baseline)``, where
-    the baseline centres the mixture on one half of training and fits it to the other; ``gap = 100
-    (nll(T) - nll(V))``. Source: Jiralerspong et al. 2023 (arXiv 2302.04440). Variances are fitted
-    by expectation maximisation instead of gradient descent and have a floor, so that numbers are
-    comparable among themselves, not with those of other programs.
+    weight is centred on the synthetic vectors, and its variances fitted to training
+    (`fit_variances`). With nll the mean negative log-likelihood a dimension: ``FLD = 100 (nll(V) -
+    baseline)``, where the baseline centres the mixture on one half of training and fits it to the
+    other; ``gap = 100 (nll(T) - nll(V))``. Source: Jiralerspong et al. 2023 (arXiv 2302.04440).
+    Variances are fitted by expectation maximisation instead of gradient descent and have a floor,
+    so that numbers are comparable among themselves, not with those of other programs.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def feature_likelihood(
         Fewer than 4 training, 2 validation or 2 synthetic vectors, no dimension in which
         validation differs, or unsound vectors.
     """
-    real, held, made = checked(
+    real, held, made = check_vectors(
         {"training": 4, "validation": 2, "synthetic": 2},
         training=training,
         validation=validation,
         synthetic=synthetic,
     )
-    real, held, made = (subset(vectors, MOST, seed) for vectors in (real, held, made))
+    real, held, made = (draw_subset(vectors, MOST, seed) for vectors in (real, held, made))
     mean, spread = held.mean(axis=0), held.std(axis=0, ddof=1)
     varies = spread > 1e-6 * spread.max()
     if not varies.any():
@@ -77,13 +77,13 @@ def feature_likelihood(
     real, held, made = (
         (vectors[:, varies] - mean[varies]) / spread[varies] for vectors in (real, held, made)
     )
-    fitted = variances(real, made)
-    of_real, of_held = nll(real, made, fitted), nll(held, made, fitted)
+    fitted = fit_variances(real, made)
+    of_real, of_held = compute_nll(real, made, fitted), compute_nll(held, made, fitted)
     order = np.random.default_rng(seed).permutation(len(real))
     n = min(len(made), len(real) // 2)
     centres, rest = real[order[:n]], real[order[n:]]
-    baseline = nll(held, centres, variances(rest, centres)).mean()
-    return FeatureLikelihood(
+    baseline = compute_nll(held, centres, fit_variances(rest, centres)).mean()
+    return FeatureLikelihoodDivergence(
         fld=float(100 * (of_held.mean() - baseline)),
         gap=float(100 * (of_real.mean() - of_held.mean())),
         training=of_real,
@@ -97,7 +97,7 @@ def feature_likelihood(
     )
 
 
-def variances(points: Float, centres: Float) -> Float:
+def fit_variances(points: Float, centres: Float) -> Float:
     """Return the variance (m,) of each isotropic Gaussian that explains the points best.
 
     Centres and weights stay. Expectation maximisation from the distance of each centre to its
@@ -115,7 +115,7 @@ def variances(points: Float, centres: Float) -> Float:
     fitted: Float = np.maximum(squared.min(axis=0) / d, LEAST_VARIANCE)
     before = np.inf
     for _ in range(STEPS):
-        logs = _log_densities(squared, fitted, d)
+        logs = _compute_log_densities(squared, fitted, d)
         top = logs.max(axis=1, keepdims=True)
         shares = np.exp(logs - top)
         total = shares.sum(axis=1, keepdims=True)
@@ -133,17 +133,17 @@ def variances(points: Float, centres: Float) -> Float:
     return fitted
 
 
-def nll(points: Float, centres: Float, variances: Float) -> Float:
+def compute_nll(points: Float, centres: Float, variances: Float) -> Float:
     """Return the negative log-likelihood a dimension of each point (n,) under the mixture."""
     from scipy.spatial.distance import cdist
     from scipy.special import logsumexp
 
     d = points.shape[1]
-    logs = _log_densities(cdist(points, centres, "sqeuclidean"), variances, d)
+    logs = _compute_log_densities(cdist(points, centres, "sqeuclidean"), variances, d)
     result: Float = -(logsumexp(logs, axis=1) - np.log(len(centres))) / d
     return result
 
 
-def _log_densities(squared: Float, variances: Float, d: int) -> Float:
+def _compute_log_densities(squared: Float, variances: Float, d: int) -> Float:
     result: Float = -0.5 * squared / variances - 0.5 * d * np.log(2 * np.pi * variances)
     return result

@@ -12,7 +12,7 @@ from napari_memscan.errors import BadInput
 BLOCK = 32
 
 
-def checked_volume(
+def check_volume(
     volume: NDArray[np.float32], shape: tuple[int, ...], which: str
 ) -> NDArray[np.float32]:
     """Return a volume as contiguous float32.
@@ -33,7 +33,7 @@ def checked_volume(
     return array
 
 
-def max_correlation(
+def compute_max_correlation(
     training: Sequence[NDArray[np.float32]],
     volumes: Sequence[NDArray[np.float32]],
     *,
@@ -76,10 +76,13 @@ def max_correlation(
     best = np.empty(len(volumes))
     which = np.empty(len(volumes), np.int64)
     for start in range(0, len(volumes), block):
-        made = _units(volumes, range(start, min(start + block, len(volumes))), shape, what)
+        made = _standardise_volumes(
+            volumes, range(start, min(start + block, len(volumes))), shape, what
+        )
         rough = np.concatenate(
             [
-                made @ _units(training, range(at, min(at + block, len(training))), shape).T
+                made
+                @ _standardise_volumes(training, range(at, min(at + block, len(training))), shape).T
                 for at in range(0, len(training), block)
             ],
             axis=1,
@@ -89,7 +92,9 @@ def max_correlation(
         near = rough >= rough.max(axis=1, keepdims=True) - margin
         best[start : start + len(made)] = -np.inf
         for column in np.flatnonzero(near.any(axis=0)):
-            unit = _units(training, range(column, column + 1), shape)[0].astype(np.float64)
+            unit = _standardise_volumes(training, range(column, column + 1), shape)[0].astype(
+                np.float64
+            )
             for row in np.flatnonzero(near[:, column]):
                 exact = min(max(float((unit * made[row]).sum()), -1.0), 1.0)
                 if exact > best[start + row]:
@@ -98,7 +103,7 @@ def max_correlation(
     return best, which
 
 
-def _units(
+def _standardise_volumes(
     volumes: Sequence[NDArray[np.float32]],
     rows: range,
     shape: tuple[int, ...],
@@ -107,7 +112,7 @@ def _units(
     """Return volumes as rows, centred and of unit length."""
     units = np.empty((len(rows), int(np.prod(shape))), np.float32)
     for place, i in enumerate(rows):
-        values = checked_volume(volumes[i], shape, f"{what} volume {i}").ravel().astype(np.float64)
+        values = check_volume(volumes[i], shape, f"{what} volume {i}").ravel().astype(np.float64)
         values -= values.mean()
         length = np.sqrt((values**2).sum())
         if length <= 1e-9 * max(values.size, 1) ** 0.5:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.evidence.arrays import bootstrap_mean
+from napari_memscan.detection.evidence.arrays import compute_bootstrap_interval
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
-EXACT = "Clopper-Pearson 95 %"
-BOOTSTRAP = "percentile bootstrap 95 % over volumes"
+EXACT_INTERVAL = "Clopper-Pearson 95 %"
+BOOTSTRAP_INTERVAL = "percentile bootstrap 95 % over volumes"
 
-Volumes = Mapping[str, Sequence[NDArray[np.float32]]]
+VolumesBySplit = Mapping[str, Sequence[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class MetricInputs:
     """What all metrics are computed from.
 
     Attributes
@@ -48,7 +48,7 @@ class Inputs:
     threshold: float
     quantile: float = 0.95
     seed: int = 0
-    volumes: Volumes | None = None
+    volumes: VolumesBySplit | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -98,9 +98,9 @@ class MetricResult:
         return result
 
 
-def of_share(
+def make_share_result(
     key: str,
-    given: Inputs,
+    given: MetricInputs,
     k: int,
     n: int,
     *,
@@ -110,25 +110,27 @@ def of_share(
 ) -> MetricResult:
     """Return the result of a metric that is a share, `k` of `n`."""
     interval = clopper_pearson(k, n)
-    return MetricResult(key, k / n, interval, EXACT, expected, values or {}, given.sizes, seed)
+    return MetricResult(
+        key, k / n, interval, EXACT_INTERVAL, expected, values or {}, given.sizes, seed
+    )
 
 
-def of_mean(
+def make_mean_result(
     key: str,
-    given: Inputs,
+    given: MetricInputs,
     own: NDArray[np.float64],
     held: NDArray[np.float64] | None = None,
     values: dict[str, Any] | None = None,
     note: str = "",
 ) -> MetricResult:
     """Return the result of a metric that is the mean of `own`; `held` is what validation gives."""
-    interval = bootstrap_mean(own, given.seed)
+    interval = compute_bootstrap_interval(own, given.seed)
     expected = None if held is None else float(held.mean())
     return MetricResult(
         key,
         float(own.mean()),
         interval,
-        BOOTSTRAP,
+        BOOTSTRAP_INTERVAL,
         expected,
         values or {},
         given.sizes,

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.retrieval.neighbours import standardised
+from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 from napari_memscan.errors import BadInput
 
 Points = NDArray[np.float64]
 
-NEIGHBOURS = 15
+UMAP_NEIGHBOURS = 15
 """Of UMAP: its own default."""
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class EmbeddingMap:
     """Volumes on a map.
 
     Attributes
@@ -44,18 +44,18 @@ class Projection:
     provenance: str
 
 
-def available() -> tuple[str, ...]:
+def list_map_methods() -> tuple[str, ...]:
     """Return the methods that can be used here: UMAP only where ``umap-learn`` is installed."""
     return ("PCA", "UMAP") if find_spec("umap") is not None else ("PCA",)
 
 
-def project(
+def fit_embedding_map(
     training: ArrayLike,
     validation: ArrayLike,
     synthetic: ArrayLike,
     method: str = "PCA",
     seed: int = 0,
-) -> Projection:
+) -> EmbeddingMap:
     """Fit a map on training vectors and put the others on it.
 
     Vectors are standardised first, one by one, so that distances in the embedding follow the
@@ -67,7 +67,7 @@ def project(
     training, validation, synthetic : arrays (n, d)
         Vectors of one embedder; at least three of training, the others may be empty.
     method : {"PCA", "UMAP"}
-        See `available`.
+        See `list_map_methods`.
     seed : int
         The same seed gives the same map.
 
@@ -76,18 +76,18 @@ def project(
     BadInput
         The method is not known or not installed, or there are too few training volumes.
     """
-    if method not in FITTED:
-        raise BadInput(f"map '{method}': choose {' or '.join(available())}.")
-    real = standardised(np.asarray(training), "training")
+    if method not in MAP_FITTERS:
+        raise BadInput(f"map '{method}': choose {' or '.join(list_map_methods())}.")
+    real = standardise_vectors(np.asarray(training), "training")
     if len(real) < 3:
         raise BadInput(f"a map needs at least three training volumes; there are {len(real)}.")
-    place, axes, provenance = FITTED[method](real, seed)
+    place, axes, provenance = MAP_FITTERS[method](real, seed)
 
     def others(vectors: ArrayLike, name: str) -> Points:
         array = np.asarray(vectors)
-        return place(standardised(array, name)) if len(array) else np.zeros((0, 2))
+        return place(standardise_vectors(array, name)) if len(array) else np.zeros((0, 2))
 
-    return Projection(
+    return EmbeddingMap(
         method,
         place(None),
         others(validation, "validation"),
@@ -97,15 +97,16 @@ def project(
     )
 
 
-Place = Callable[[Any], Points]
+MapFunction = Callable[[Any], Points]
 """Puts vectors on the map; None stands for those it was fitted on."""
 
 
-def _pca(training: NDArray[np.float32], seed: int) -> tuple[Place, tuple[str, str], str]:
+def _fit_pca(training: NDArray[np.float32], seed: int) -> tuple[MapFunction, tuple[str, str], str]:
     from sklearn.decomposition import PCA
 
-    model = PCA(2, svd_solver="full" if min(training.shape) <= 500 else "randomized",
-                random_state=seed).fit(training)  # fmt: skip
+    model = PCA(
+        2, svd_solver="full" if min(training.shape) <= 500 else "randomized", random_state=seed
+    ).fit(training)
     shares = model.explained_variance_ratio_
 
     def place(vectors: Any) -> Points:
@@ -120,15 +121,23 @@ def _pca(training: NDArray[np.float32], seed: int) -> tuple[Place, tuple[str, st
     return place, (axes[0], axes[1]), text
 
 
-def _umap(training: NDArray[np.float32], seed: int) -> tuple[Place, tuple[str, str], str]:
-    if "UMAP" not in available():
+def _fit_umap(training: NDArray[np.float32], seed: int) -> tuple[MapFunction, tuple[str, str], str]:
+    if "UMAP" not in list_map_methods():
         raise BadInput("UMAP is not installed here. Install umap-learn, or choose PCA.")
-    n = min(NEIGHBOURS, len(training) - 1)
+    n = min(UMAP_NEIGHBOURS, len(training) - 1)
     # One thread: with more the same seed does not give the same map.
-    model = import_module("umap").UMAP(
-        n_components=2, n_neighbors=n, metric="euclidean", random_state=seed, n_jobs=1,
-        init="random" if len(training) < 5 else "spectral",
-    ).fit(training)  # fmt: skip
+    model = (
+        import_module("umap")
+        .UMAP(
+            n_components=2,
+            n_neighbors=n,
+            metric="euclidean",
+            random_state=seed,
+            n_jobs=1,
+            init="random" if len(training) < 5 else "spectral",
+        )
+        .fit(training)
+    )
 
     def place(vectors: Any) -> Points:
         return np.asarray(model.embedding_ if vectors is None else model.transform(vectors), float)
@@ -140,4 +149,4 @@ def _umap(training: NDArray[np.float32], seed: int) -> tuple[Place, tuple[str, s
     return place, ("UMAP 1", "UMAP 2"), text
 
 
-FITTED = {"PCA": _pca, "UMAP": _umap}
+MAP_FITTERS = {"PCA": _fit_pca, "UMAP": _fit_umap}

@@ -8,19 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from napari_memscan.detection.evidence.counts import Unseen, rarefaction, unseen
+from napari_memscan.detection.evidence.counts import (
+    UnseenEstimate,
+    compute_rarefaction,
+    estimate_unseen,
+)
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
-CALLED = ("copy", "near-duplicate")
+CALLED_VERDICTS = ("copy", "near-duplicate")
 """Verdicts of volumes that the program calls."""
 
 CURVE_POINTS = 100
-Z = 1.96
+NORMAL_QUANTILE = 1.96
 
 
 @dataclass(frozen=True)
-class Explored:
+class ThresholdCounts:
     """What lies above a threshold.
 
     Attributes
@@ -48,9 +52,9 @@ class Explored:
         return self.null_above / self.n_null if self.n_null else None
 
 
-def explore(
+def count_above_threshold(
     values: ArrayLike, null: ArrayLike, threshold: float, *, reaching: bool = False
-) -> Explored:
+) -> ThresholdCounts:
     """Count what lies above a threshold.
 
     Parameters
@@ -69,16 +73,16 @@ def explore(
     made, known = np.asarray(values, float), np.asarray(null, float)
     k = above(known)
     interval = clopper_pearson(k, known.size)
-    return Explored(threshold, above(made), made.size, k, known.size, interval)
+    return ThresholdCounts(threshold, above(made), made.size, k, known.size, interval)
 
 
-def reaching(result: ScanResult) -> bool:
+def is_threshold_inclusive(result: ScanResult) -> bool:
     """Return whether a scan's rule calls what reaches its threshold, not only what exceeds it."""
     return result.rule == "conformal"
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class RarefactionCurve:
     """N_mem over the number of synthetic volumes.
 
     Attributes
@@ -97,12 +101,12 @@ class Curve:
     n_mem: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    unseen: Unseen
+    unseen: UnseenEstimate
     n_synthetic: int
     n_training: int
 
 
-def copies_of_each(result: ScanResult) -> NDArray[np.int64]:
+def count_scan_copies(result: ScanResult) -> NDArray[np.int64]:
     """Return how many synthetic volumes each training volume has above the threshold (n_training,).
 
     Among the neighbours that a scan keeps, as N_mem counts; most first.
@@ -112,14 +116,16 @@ def copies_of_each(result: ScanResult) -> NDArray[np.int64]:
         value = near.score if result.measure == "score" else near.similarity
         if value is None or result.threshold is None:
             continue
-        if value > result.threshold or (reaching(result) and value == result.threshold):
+        if value > result.threshold or (
+            is_threshold_inclusive(result) and value == result.threshold
+        ):
             counts[near.path] = counts.get(near.path, 0) + 1
     each = np.zeros(result.n_training, np.int64)
     each[: len(counts)] = sorted(counts.values(), reverse=True)
     return each
 
 
-def curve(result: ScanResult) -> Curve:
+def compute_rarefaction_curve(result: ScanResult) -> RarefactionCurve:
     """Return how N_mem of a scan grew with the number of synthetic volumes.
 
     The mean is exact (see `evidence.counts.rarefaction`). Its interval is the unconditional one:
@@ -128,10 +134,10 @@ def curve(result: ScanResult) -> Curve:
     copy of training volume i, and S_est Chao's estimate of all memorised ones (Colwell et al.
     2012, equation 5).
     """
-    each, n = copies_of_each(result), result.n_synthetic
+    each, n = count_scan_copies(result), result.n_synthetic
     sizes = np.unique(np.linspace(0, n, min(n, CURVE_POINTS) + 1).round().astype(np.int64))
-    mean = rarefaction(each, n, sizes)
-    total = unseen(each, n)
+    mean = compute_rarefaction(each, n, sizes)
+    total = estimate_unseen(each, n)
     each = each[each > 0]
     left = n - each[None] - sizes[:, None]
     log_none = (
@@ -142,9 +148,9 @@ def curve(result: ScanResult) -> Curve:
     )
     held = 1 - np.where(left < 0, 0.0, np.exp(np.minimum(log_none, 0.0)))
     variance = (held**2).sum(axis=1) - mean**2 / max(total.estimate, 1.0)
-    half = Z * np.sqrt(np.maximum(variance, 0))
+    half = NORMAL_QUANTILE * np.sqrt(np.maximum(variance, 0))
     most = float(result.n_training)
-    return Curve(
+    return RarefactionCurve(
         sizes,
         mean,
         np.maximum(mean - half, 0),

@@ -18,7 +18,7 @@ PUBLISHED_LEVELS = 1000
 """Levels of the models that the attacks were published for; theirs are scaled to a model's own."""
 
 
-class Attack(Protocol):
+class MembershipAttack(Protocol):
     """One way to score a latent; larger: rather a training volume.
 
     Attributes
@@ -48,7 +48,7 @@ class Attack(Protocol):
         ...
 
 
-def scaled_level(level: int, levels: int) -> int:
+def scale_level(level: int, levels: int) -> int:
     """Return a level of 1000 as one of a model with other levels, at least 1."""
     own = max(1, round(level * levels / PUBLISHED_LEVELS))
     if not 1 <= own < levels:
@@ -59,7 +59,7 @@ def scaled_level(level: int, levels: int) -> int:
     return own
 
 
-def noise_of(shape: tuple[int, ...], seed: int, index: int, draw: int) -> Tensor:
+def draw_noise(shape: tuple[int, ...], seed: int, index: int, draw: int) -> Tensor:
     """Return standard normal noise that depends on seed, volume index and draw only (CPU)."""
     import torch
 
@@ -69,12 +69,12 @@ def noise_of(shape: tuple[int, ...], seed: int, index: int, draw: int) -> Tensor
 
 
 @dataclass(frozen=True)
-class Loss:
+class LossAttack:
     """The training loss at one noise level, averaged over noise ("naive" attack).
 
     score = -mean over draws of || eps_theta(sqrt(a_t) x0 + sqrt(1 - a_t) eps, t) - eps ||_2^2.
     Larger (a smaller loss): rather a training volume. Matsumoto et al. 2023; the baseline in
-    Kong et al. 2024 (see `PIA`).
+    Kong et al. 2024 (see `PIAAttack`).
 
     Parameters
     ----------
@@ -95,23 +95,23 @@ class Loss:
     seed: int = 0
 
     def settings(self, levels: int) -> dict[str, Any]:
-        """See `Attack`."""
-        return asdict(self) | {"t": scaled_level(self.t, levels)}
+        """See `MembershipAttack`."""
+        return asdict(self) | {"t": scale_level(self.t, levels)}
 
     def score(self, predictor: NoisePredictor, latent: Tensor, index: int) -> float:
-        """See `Attack`."""
-        t = scaled_level(self.t, predictor.levels)
+        """See `MembershipAttack`."""
+        t = scale_level(self.t, predictor.levels)
         signal, noise = predictor.factors(t)
         losses = []
         for draw in range(self.draws):
-            eps = noise_of(tuple(latent.shape), self.seed, index, draw).to(latent)
+            eps = draw_noise(tuple(latent.shape), self.seed, index, draw).to(latent)
             predicted = predictor.epsilon(signal * latent + noise * eps, t)
-            losses.append(_squared(predicted - eps))
+            losses.append(_compute_mean_square(predicted - eps))
         return -sum(losses) / self.draws
 
 
 @dataclass(frozen=True)
-class SecMI:
+class SecMIAttack:
     """How well a deterministic step up and back returns to where it was (SecMI_stat).
 
     x0 -> x_t by deterministic DDIM steps; then x_(t+step) = up(x_t), x~_t = down(x_(t+step));
@@ -133,25 +133,25 @@ class SecMI:
     step: int = 10
 
     def settings(self, levels: int) -> dict[str, Any]:
-        """See `Attack`."""
-        step = scaled_level(self.step, levels)
-        t = step * max(1, round(scaled_level(self.t, levels) / step))
+        """See `MembershipAttack`."""
+        step = scale_level(self.step, levels)
+        t = step * max(1, round(scale_level(self.t, levels) / step))
         if t + step >= levels:
             raise BadInput(f"this model has {levels} levels in training, too few for SecMI.")
         return {"t": t, "step": step}
 
     def score(self, predictor: NoisePredictor, latent: Tensor, index: int) -> float:
-        """See `Attack`."""
+        """See `MembershipAttack`."""
         t, step = self.settings(predictor.levels).values()
         x = latent
         for level in range(0, t, step):
-            x = _moved(predictor, x, level, level + step)
-        back = _moved(predictor, _moved(predictor, x, t, t + step), t + step, t)
-        return -_squared(x - back)
+            x = _step_ddim(predictor, x, level, level + step)
+        back = _step_ddim(predictor, _step_ddim(predictor, x, t, t + step), t + step, t)
+        return -_compute_mean_square(x - back)
 
 
 @dataclass(frozen=True)
-class PIA:
+class PIAAttack:
     """How well the noise predicted for the clean latent is found again at another level.
 
     e = eps_theta(x0, 0); score = -|| e - eps_theta(sqrt(a_t) x0 + sqrt(1 - a_t) e, t) ||_p.
@@ -174,12 +174,12 @@ class PIA:
     p: float = 4.0
 
     def settings(self, levels: int) -> dict[str, Any]:
-        """See `Attack`."""
-        return asdict(self) | {"t": scaled_level(self.t, levels)}
+        """See `MembershipAttack`."""
+        return asdict(self) | {"t": scale_level(self.t, levels)}
 
     def score(self, predictor: NoisePredictor, latent: Tensor, index: int) -> float:
-        """See `Attack`."""
-        t = scaled_level(self.t, predictor.levels)
+        """See `MembershipAttack`."""
+        t = scale_level(self.t, predictor.levels)
         signal, noise = predictor.factors(t)
         e = self.start(predictor.epsilon(latent, 0))
         distance = e - predictor.epsilon(signal * latent + noise * e, t)
@@ -192,12 +192,12 @@ class PIA:
 
 
 @dataclass(frozen=True)
-class PIAN(PIA):
+class PIANAttack(PIAAttack):
     """PIA with e scaled to the mean absolute value of standard normal noise, sqrt(2 / pi).
 
-    Same source, p and direction as `PIA`. It can miss what the others find: on small denoisers
-    overfitted to 4 latents as ``v_prediction`` (6 seeds, 600 and 800 steps) its AUC was 0.60 to
-    1.00, where `Loss`, `SecMI` and `PIA` had 1.00 each time.
+    Same source, p and direction as `PIAAttack`. It can miss what the others find: on small
+    denoisers overfitted to 4 latents as ``v_prediction`` (6 seeds, 600 and 800 steps) its AUC was
+    0.60 to 1.00, where `LossAttack`, `SecMIAttack` and `PIAAttack` had 1.00 each time.
     """
 
     name: ClassVar[str] = "pian"
@@ -214,7 +214,7 @@ class PIAN(PIA):
 
 
 @dataclass(frozen=True)
-class Control:
+class LatentSizeControl:
     """Mean square of the latent: no denoiser, so no attack.
 
     Where it tells training from validation volumes, the two differ before any denoiser sees
@@ -226,15 +226,15 @@ class Control:
     drawn: ClassVar[bool] = False
 
     def settings(self, levels: int) -> dict[str, Any]:
-        """See `Attack`."""
+        """See `MembershipAttack`."""
         return {}
 
     def score(self, predictor: NoisePredictor, latent: Tensor, index: int) -> float:
-        """See `Attack`."""
-        return _squared(latent) / latent.numel()
+        """See `MembershipAttack`."""
+        return _compute_mean_square(latent) / latent.numel()
 
 
-def attacks_named(name: str, seed: int = 0) -> tuple[Attack, ...]:
+def select_attacks(name: str, seed: int = 0) -> tuple[MembershipAttack, ...]:
     """Return the attacks of a name: ``loss``, ``secmi``, ``pia`` (with PIAN) or ``all``.
 
     Raises
@@ -242,10 +242,10 @@ def attacks_named(name: str, seed: int = 0) -> tuple[Attack, ...]:
     BadInput
         No such attack.
     """
-    known: dict[str, tuple[Attack, ...]] = {
-        "loss": (Loss(seed=seed),),
-        "secmi": (SecMI(),),
-        "pia": (PIA(), PIAN()),
+    known: dict[str, tuple[MembershipAttack, ...]] = {
+        "loss": (LossAttack(seed=seed),),
+        "secmi": (SecMIAttack(),),
+        "pia": (PIAAttack(), PIANAttack()),
     }
     if name == "all":
         return tuple(attack for some in known.values() for attack in some)
@@ -254,7 +254,7 @@ def attacks_named(name: str, seed: int = 0) -> tuple[Attack, ...]:
     return known[name]
 
 
-def _moved(predictor: NoisePredictor, x: Tensor, level: int, other: int) -> Tensor:
+def _step_ddim(predictor: NoisePredictor, x: Tensor, level: int, other: int) -> Tensor:
     """Make one deterministic DDIM step between two levels (Song et al. 2021, eta = 0)."""
     eps = predictor.epsilon(x, level)
     signal, noise = predictor.factors(level)
@@ -262,5 +262,5 @@ def _moved(predictor: NoisePredictor, x: Tensor, level: int, other: int) -> Tens
     return to_signal * ((x - noise * eps) / signal) + to_noise * eps
 
 
-def _squared(x: Tensor) -> float:
+def _compute_mean_square(x: Tensor) -> float:
     return float(x.cpu().double().square().sum())

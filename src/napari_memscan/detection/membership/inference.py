@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.membership.attacks import Attack, Control
+from napari_memscan.detection.membership.attacks import LatentSizeControl, MembershipAttack
 from napari_memscan.detection.membership.noise import NoisePredictor
 from napari_memscan.detection.membership.result import (
-    STANDING,
+    STANDING_CAVEATS,
     AttackResult,
     MembershipResult,
-    doubts,
+    list_caveats,
 )
-from napari_memscan.detection.statistics.roc import separation
+from napari_memscan.detection.statistics.roc import analyse_roc
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
     from napari_memscan.volumes.cache import ArrayCache
@@ -35,7 +35,7 @@ def infer_membership(
     training: Sequence[Array],
     validation: Sequence[Array],
     predictor: NoisePredictor,
-    attacks: Sequence[Attack],
+    attacks: Sequence[MembershipAttack],
     *,
     training_paths: Sequence[str] = (),
     validation_paths: Sequence[str] = (),
@@ -79,7 +79,7 @@ def infer_membership(
     threads : int
         Of the processor, 0 for PyTorch's; sums round differently with another number.
     seed, resamples, confidence
-        See `separation.separation`.
+        See `roc.analyse_roc`.
     warnings : iterable of str
         Carried into the result.
 
@@ -127,7 +127,7 @@ def infer_membership(
             f"subject {both[0]} is in training and in validation. Put all volumes of a subject "
             "into one split."
         )
-    measured: list[Attack] = [*attacks, Control()]
+    measured: list[MembershipAttack] = [*attacks, LatentSizeControl()]
     levels = predictor.levels
     settings = [attack.settings(levels) for attack in measured]
     model = [VERSION, checkpoint_hash, predictor.recipe.hash, threads]
@@ -137,7 +137,7 @@ def infer_membership(
     rows, contents = [], []
     every = [(split, i) for split in splits for i in range(len(splits[split]))]
     for index, (split, i) in enumerate(every):
-        volume = _Volume(splits[split], i, names[index], predictor)
+        volume = _LazyVolume(splits[split], i, names[index], predictor)
         content = hashes[index] if hashes else hashlib.sha256(volume.array().tobytes()).hexdigest()
         row = []
         told = predictor.told(conditions[index]) if conditions else predictor
@@ -146,12 +146,15 @@ def infer_membership(
             key = ["membership", *model, content, attack.name, how, index if attack.drawn else 0]
 
             def compute(
-                attack: Attack = attack, volume: Any = volume, index: int = index, told: Any = told
+                attack: MembershipAttack = attack,
+                volume: Any = volume,
+                index: int = index,
+                told: Any = told,
             ) -> Any:
-                with _computing(threads):
+                with _guard_inference(threads):
                     return np.array([attack.score(told, volume.latent(), index)])
 
-            scores = compute() if cache is None else cache.get(hash_of([*key, *own]), compute)
+            scores = compute() if cache is None else cache.get(hash_json([*key, *own]), compute)
             row.append(float(scores[0]))
         rows.append(row)
         contents.append(content)
@@ -160,12 +163,12 @@ def infer_membership(
     _refuse_shared(contents, n, names)
     results = []
     for column, attack, how in zip(zip(*rows, strict=True), measured, settings, strict=True):
-        if attack.name != Control.name and len(set(column)) == 1:
+        if attack.name != LatentSizeControl.name and len(set(column)) == 1:
             raise BadInput(
                 f"{attack.name}: all {len(column)} volumes have the same score. The denoiser does "
                 "not depend on its input; it may be untrained, or the volumes are all alike."
             )
-        apart = separation(
+        apart = analyse_roc(
             column[:n], column[n:], *owners, seed=seed, resamples=resamples, confidence=confidence
         )
         results.append(AttackResult(attack.name, attack.rule, how, apart, column[:n], column[n:]))
@@ -193,13 +196,15 @@ def infer_membership(
         confidence=confidence,
         warnings=(
             *warnings,
-            *doubts(results[-1], sizes, unknown, twice, predictor.recipe, predictor.condition),
-            *STANDING,
+            *list_caveats(
+                results[-1], sizes, unknown, twice, predictor.recipe, predictor.condition
+            ),
+            *STANDING_CAVEATS,
         ),
     )
 
 
-class _Volume:
+class _LazyVolume:
     """One volume, read and encoded once and only when a score is not known yet."""
 
     def __init__(
@@ -211,7 +216,7 @@ class _Volume:
 
     def array(self) -> Array:
         if self._array is None:
-            self._array = _checked(self._volumes[self._i], self._name, self._predictor)
+            self._array = _check_volume(self._volumes[self._i], self._name, self._predictor)
         return self._array
 
     def latent(self) -> Any:
@@ -220,7 +225,7 @@ class _Volume:
         return self._latent
 
 
-def _checked(volume: Array, name: str, predictor: NoisePredictor) -> Array:
+def _check_volume(volume: Array, name: str, predictor: NoisePredictor) -> Array:
     volume = np.asarray(volume, np.float32)
     wanted = tuple(predictor.recipe.preprocessing.shape)
     if volume.shape != wanted:
@@ -236,13 +241,13 @@ def _checked(volume: Array, name: str, predictor: NoisePredictor) -> Array:
 
 
 @contextmanager
-def _computing(threads: int) -> Iterator[None]:
+def _guard_inference(threads: int) -> Iterator[None]:
     import torch
 
-    from napari_memscan.generators.runtime import threads_set
+    from napari_memscan.generators.runtime import use_threads
 
     try:
-        with threads_set(threads), torch.inference_mode():
+        with use_threads(threads), torch.inference_mode():
             yield
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.detection.statistics.roc import Separation
+from napari_memscan.detection.statistics.roc import RocAnalysis
 
 FORMAT = 1
 
-FEW = 20
+FEW_SUBJECTS = 20
 """With fewer subjects in a split an interval says little; it is shown with a warning."""
 
-STANDING = (
+STANDING_CAVEATS = (
     "An AUC near 0.5 does not mean that nothing is copied: it is an average over all training "
     "volumes, a few copied ones hardly move it, and stronger attacks than these are known. Look "
     "for copies with a scan.",
@@ -45,7 +45,7 @@ class AttackResult:
     attack: str
     rule: str
     settings: dict[str, Any]
-    separation: Separation
+    separation: RocAnalysis
     training: tuple[float, ...]
     validation: tuple[float, ...]
 
@@ -154,7 +154,7 @@ class MembershipResult:
         return "\n".join(lines)
 
 
-def doubts(
+def list_caveats(
     control: AttackResult,
     sizes: Sequence[int],
     unknown: int,
@@ -186,10 +186,10 @@ def doubts(
             f"AUC of {control.separation.auc:.3f} ({low:.3f} to {high:.3f}). What the attacks "
             "find is not memorisation alone."
         )
-    if min(sizes) < FEW:
+    if min(sizes) < FEW_SUBJECTS:
         yield (
-            f"{sizes[0]} training and {sizes[1]} validation subjects: with fewer than {FEW} in a "
-            "split the intervals are rough."
+            f"{sizes[0]} training and {sizes[1]} validation subjects: with fewer than"
+            f" {FEW_SUBJECTS} in a split the intervals are rough."
         )
     if unknown:
         yield (

@@ -49,7 +49,7 @@ RANGES = {
     "elastic": (10.0, "{:.0f} % of the mean axis"),
 }
 """The largest value of each kind that can be stronger, at strength 1, and how it is said."""
-STRONGEST = 3.0
+MAX_STRENGTH = 3.0
 """Beyond this nothing of a volume may be left."""
 
 
@@ -184,13 +184,13 @@ class Perturbation:
             result[tuple(part)] = 0
 
 
-def largest(kind: str, strength: float) -> str:
+def describe_largest(kind: str, strength: float) -> str:
     """Return the most that a kind of `RANGES` does at a strength: ``up to 20 degrees an axis``."""
     value, text = RANGES[kind]
     return "up to " + text.format(value**strength if kind == "gamma" else value * strength)
 
 
-def draw(
+def draw_perturbation(
     kind: str,
     shape: tuple[int, int, int],
     random: np.random.Generator,
@@ -207,7 +207,7 @@ def draw(
     random : numpy.random.Generator
         Where its numbers come from.
     strength : float
-        Everything but flips is so many times as strong; up to `STRONGEST`.
+        Everything but flips is so many times as strong; up to `MAX_STRENGTH`.
 
     Returns
     -------
@@ -223,8 +223,10 @@ def draw(
     BadInput
         No such kind, or strength.
     """
-    if not 0 < strength <= STRONGEST:
-        raise BadInput(f"strength {strength:g}: more than 0 and at most {STRONGEST:g} is expected.")
+    if not 0 < strength <= MAX_STRENGTH:
+        raise BadInput(
+            f"strength {strength:g}: more than 0 and at most {MAX_STRENGTH:g} is expected."
+        )
     if kind not in KINDS:
         raise BadInput(f"perturbation {kind!r}: one of {', '.join(KINDS)} is expected.")
     parts = KINDS[kind]

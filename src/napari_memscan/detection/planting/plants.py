@@ -14,10 +14,10 @@ from napari_memscan.detection.planting.perturbations import (
     COPY_KINDS,
     NEAR_KINDS,
     Perturbation,
-    draw,
+    draw_perturbation,
 )
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -31,7 +31,7 @@ lies, or have been moved by its augmentation."""
 
 
 @dataclass(frozen=True)
-class Plant:
+class PlantedVolume:
     """A perturbed volume and what it is.
 
     Attributes
@@ -56,12 +56,12 @@ class Plant:
         return self.perturbation.apply(read(), spacing)
 
 
-def label_of(kind: str) -> str:
+def get_kind_label(kind: str) -> str:
     """Return what a training volume is after a perturbation of this kind."""
     return "copy" if kind in COPY_KINDS else "near-duplicate"
 
 
-def plant(
+def draw_planted_volumes(
     kinds: Sequence[str],
     n: int,
     sources: Sequence[int],
@@ -70,7 +70,7 @@ def plant(
     label: str | None = None,
     names: Sequence[str] | None = None,
     strength: float = 1.0,
-) -> list[Plant]:
+) -> list[PlantedVolume]:
     """Draw plants of each kind.
 
     Parameters
@@ -92,7 +92,7 @@ def plant(
         on the name of each and hardly on the others: one source more replaces at most one plant of
         a kind by one of its own, while there are enough.
     strength : float
-        See `perturbations.draw`.
+        See `perturbations.draw_perturbation`.
 
     Returns
     -------
@@ -116,11 +116,13 @@ def plant(
         stream = [*seed, every.index(kind)]
         if strength != 1:
             stream.append(round(1000 * strength))
-        what = (label or label_of(kind), kind)
+        what = (label or get_kind_label(kind), kind)
         if names is not None:
             plants += [
-                Plant(int(sources[i]), *what, draw(kind, shape, random, strength))
-                for i, random in _by_name(names, n, stream)
+                PlantedVolume(
+                    int(sources[i]), *what, draw_perturbation(kind, shape, random, strength)
+                )
+                for i, random in _draw_by_name(names, n, stream)
             ]
             continue
         random = np.random.default_rng(stream)
@@ -128,16 +130,17 @@ def plant(
         while len(order) < n:
             order += [int(sources[i]) for i in random.permutation(len(sources))]
         plants += [
-            Plant(source, *what, draw(kind, shape, random, strength)) for source in order[:n]
+            PlantedVolume(source, *what, draw_perturbation(kind, shape, random, strength))
+            for source in order[:n]
         ]
     return plants
 
 
-def _by_name(
+def _draw_by_name(
     names: Sequence[str], n: int, stream: Sequence[int]
 ) -> Iterator[tuple[int, np.random.Generator]]:
     """Yield n numbers of names in an order that the names give, each with a stream of its own."""
-    places = [int(hash_of([*stream, name]), 16) for name in names]
+    places = [int(hash_json([*stream, name]), 16) for name in names]
     order = sorted(range(len(names)), key=lambda i: places[i])
     times: Counter[str] = Counter()
     for i in islice(cycle(order), n):

@@ -12,29 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.conformal import ConformalRule
-from napari_memscan.detection.decision.verdicts import verdicts
-from napari_memscan.detection.planting.perturbations import largest
-from napari_memscan.detection.statistics.proportions import Rate
+from napari_memscan.detection.decision.verdicts import assign_verdicts
+from napari_memscan.detection.planting.perturbations import describe_largest
+from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
-    from napari_memscan.detection.planting.plants import Plant
-    from napari_memscan.detection.retrieval.search import Found
+    from napari_memscan.detection.planting.plants import PlantedVolume
+    from napari_memscan.detection.retrieval.search import SearchResult
 
 FORMAT = 2
-FILE = "selftest.json"
+FILE_NAME = "selftest.json"
 
 LABELS = ("copy", "near-duplicate", "novel")
 VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
 
-WEAK = 0.9
+WEAK_SENSITIVITY = 0.9
 """Below this share of planted volumes found, a kind is named as one that the detector misses."""
 
 
 @dataclass(frozen=True)
-class KindResult:
+class PerturbationResult:
     """What became of the planted volumes of one kind.
 
     Attributes
@@ -65,14 +65,14 @@ class KindResult:
     above_all: int | None = None
 
     @property
-    def found(self) -> Rate:
+    def found(self) -> Proportion:
         """Called copy or near-duplicate: sensitivity, or for novel ones false calls."""
-        return Rate(self.verdicts["copy"] + self.verdicts["near-duplicate"], self.n)
+        return Proportion(self.verdicts["copy"] + self.verdicts["near-duplicate"], self.n)
 
     @property
-    def right(self) -> Rate:
+    def right(self) -> Proportion:
         """Given the verdict that they are."""
-        return Rate(self.verdicts[self.label], self.n)
+        return Proportion(self.verdicts[self.label], self.n)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class SelfTest:
     strength : float
     """
 
-    kinds: tuple[KindResult, ...]
+    kinds: tuple[PerturbationResult, ...]
     level: float
     k: int
     n_training: int
@@ -121,14 +121,14 @@ class SelfTest:
     notes: tuple[str, ...] = ()
     format: int = FORMAT
     detector_hash: str = ""
-    harder: tuple[KindResult, ...] = ()
+    harder: tuple[PerturbationResult, ...] = ()
     strength: float = 1.0
 
-    def sum(self, label: str) -> KindResult:
+    def sum(self, label: str) -> PerturbationResult:
         """Return all kinds of one label together."""
         rows = [row for row in self.kinds if row.label == label]
         known = [row.above_all for row in rows if row.above_all is not None]
-        return KindResult(
+        return PerturbationResult(
             kind="all",
             label=label,
             n=sum(row.n for row in rows),
@@ -140,21 +140,21 @@ class SelfTest:
         )
 
     @property
-    def above_all(self) -> Rate | None:
+    def above_all(self) -> Proportion | None:
         """Planted copies nearer than every one of the null; None where nobody counted them."""
         row = self.sum("copy")
-        return None if row.above_all is None or not row.n else Rate(row.above_all, row.n)
+        return None if row.above_all is None or not row.n else Proportion(row.above_all, row.n)
 
     @property
-    def sensitivity(self) -> Rate:
+    def sensitivity(self) -> Proportion:
         """Planted copies that were called copy or near-duplicate."""
         return self.sum("copy").found
 
     @property
-    def specificity(self) -> Rate:
+    def specificity(self) -> Proportion:
         """Perturbed unrelated volumes that were not called."""
         novel = self.sum("novel").found
-        return Rate(novel.n - novel.k, novel.n)
+        return Proportion(novel.n - novel.k, novel.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
@@ -162,7 +162,7 @@ class SelfTest:
 
     def save(self, folder: str | Path) -> None:
         """Write ``selftest.json``."""
-        write_json(Path(folder) / FILE, self.to_dict())
+        write_json(Path(folder) / FILE_NAME, self.to_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> SelfTest | None:
@@ -173,13 +173,13 @@ class SelfTest:
         BadInput
             The file is damaged or of another version; run ``memscan selftest`` again.
         """
-        path = Path(folder) / FILE
+        path = Path(folder) / FILE_NAME
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
-            values["kinds"] = tuple(KindResult(**row) for row in values["kinds"])
-            values["harder"] = tuple(KindResult(**row) for row in values.get("harder", ()))
+            values["kinds"] = tuple(PerturbationResult(**row) for row in values["kinds"])
+            values["harder"] = tuple(PerturbationResult(**row) for row in values.get("harder", ()))
             values["notes"] = tuple(values["notes"])
             return cls(**values)
         except FileNotFoundError:
@@ -215,14 +215,16 @@ class SelfTest:
             ]
             lines.append(
                 f"{name:28}{row.n:4}{''.join(shares)}  "
-                f"{_told(row.found):>22}  {_told(row.right):>22}"
+                f"{_format_rate(row.found):>22}  {_format_rate(row.right):>22}"
                 f"{row.verdicts['copy']:7}{row.verdicts['near-duplicate']:6}"
                 f"{row.verdicts['novel']:7}{row.verdicts['undecided']:11}"
             )
         lines += ["", f"{'is, and was called':28}" + "".join(f"{v:>22}" for v in VERDICTS)]
         for row in (self.sum(label) for label in LABELS):
             if row.n:
-                cells = (f"{_told(Rate(row.verdicts[v], row.n)):>22}" for v in VERDICTS)
+                cells = (
+                    f"{_format_rate(Proportion(row.verdicts[v], row.n)):>22}" for v in VERDICTS
+                )
                 lines.append(f"{row.label:28}{''.join(cells)}")
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
@@ -236,18 +238,18 @@ class SelfTest:
         return lines
 
 
-def _told(rate: Rate) -> str:
+def _format_rate(rate: Proportion) -> str:
     low, high = rate.interval
     return f"{rate.k / rate.n:.2f} ({low:.2f} to {high:.2f})"
 
 
-def measured(
-    plants: Sequence[Plant],
-    found: Sequence[Found],
+def measure_kinds(
+    plants: Sequence[PlantedVolume],
+    found: Sequence[SearchResult],
     nulls: Sequence[NDArray[np.float64]],
     limits: ClassLimits,
     level: float = 0.05,
-) -> tuple[KindResult, ...]:
+) -> tuple[PerturbationResult, ...]:
     """Judge planted volumes one by one and count by kind.
 
     Parameters
@@ -265,7 +267,7 @@ def measured(
     for one, what, null in zip(plants, found, nulls, strict=True):
         rule = ConformalRule(level).fit(null)
         decision = rule.decide([what.score], limits.novel_limit_)
-        verdict = verdicts([what.score], decision, limits, [what.displacement])[0][0]
+        verdict = assign_verdicts([what.score], decision, limits, [what.displacement])[0][0]
         rank = None
         if one.label != "novel" and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)
@@ -274,7 +276,7 @@ def measured(
     for (label, kind), judged in rows.items():
         ranks = np.array([-1 if rank is None else rank for _, rank, _ in judged])
         results.append(
-            KindResult(
+            PerturbationResult(
                 kind=kind,
                 label=label,
                 n=len(judged),
@@ -288,12 +290,12 @@ def measured(
     return tuple(results)
 
 
-def stops(
-    kinds: Sequence[KindResult],
+def list_weaknesses(
+    kinds: Sequence[PerturbationResult],
     k: int,
     n_null: int,
     level: float,
-    harder: Sequence[KindResult] = (),
+    harder: Sequence[PerturbationResult] = (),
     strength: float = 1.0,
 ) -> tuple[str, ...]:
     """Return where the detector stops working, in words; `harder` were changed more strongly."""
@@ -307,23 +309,23 @@ def stops(
         if row.label == "novel" or not row.n:
             continue
         share = row.found.k / row.n
-        if share < WEAK:
+        if share < WEAK_SENSITIVITY:
             lost = row.n - row.retrieved_k
             why = f"; {lost} were not among {k} candidates" if lost else ""
             notes.append(
                 f"Misses {1 - share:.0%} of volumes changed by: {row.kind} ({row.found}){why}."
             )
-    weak = [row for row in harder if row.n and row.found.k / row.n < WEAK]
+    weak = [row for row in harder if row.n and row.found.k / row.n < WEAK_SENSITIVITY]
     if weak:
         told = "; ".join(
-            f"{row.kind} {largest(row.kind, strength)} ({row.found.k} of {row.n} called)"
+            f"{row.kind} {describe_largest(row.kind, strength)} ({row.found.k} of {row.n} called)"
             for row in weak
         )
         notes.append(f"Stops working where a change is {strength:g} times as strong: {told}.")
     elif any(row.n for row in harder):
         notes.append(
             f"Also finds volumes changed {strength:g} times as strongly: "
-            + ", ".join(f"{row.kind} {largest(row.kind, strength)}" for row in harder)
+            + ", ".join(f"{row.kind} {describe_largest(row.kind, strength)}" for row in harder)
             + "."
         )
     return tuple(notes)

@@ -19,7 +19,7 @@ STEP = 2
 """Every so many voxels along each axis a displacement is taken; the window makes it smooth."""
 
 
-def mean_displacement(
+def compute_mean_displacement(
     one: Array,
     other: Array,
     near: LocalStatistics,

@@ -19,7 +19,7 @@ BORDER = 2
 """Voxels along the border of the overlap that do not count."""
 
 
-def resampled(
+def resample_volume(
     volume: Array,
     pose: Pose,
     spacing: Sequence[float],
@@ -131,7 +131,7 @@ class LocalStatistics:
         return result
 
 
-def matching(values: NDArray[Any], target: NDArray[Any]) -> tuple[float, float]:
+def fit_intensity_match(values: NDArray[Any], target: NDArray[Any]) -> tuple[float, float]:
     """Return the gain and the offset that bring intensities to those of a target, robustly.
 
     Least squares, repeated twice without the voxels that lie farther from the line than 2.5
@@ -162,7 +162,7 @@ def matching(values: NDArray[Any], target: NDArray[Any]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class CroppedVolume:
     """What is left of a volume without slabs of one value at its borders.
 
     Attributes
@@ -176,7 +176,7 @@ class Part:
     place: Pose
 
     @classmethod
-    def of(cls, volume: Array, spacing: Sequence[float]) -> Part:
+    def of(cls, volume: Array, spacing: Sequence[float]) -> CroppedVolume:
         """Return the part of a volume (X, Y, Z) with spacing in mm that holds something."""
         place, box = np.eye(4), []
         for axis, (n, s) in enumerate(zip(volume.shape, spacing, strict=True)):
@@ -189,12 +189,12 @@ class Part:
         return cls(np.ascontiguousarray(volume[tuple(box)]), place)
 
 
-def margin_of(shape: tuple[int, ...]) -> float:
+def compute_margin(shape: tuple[int, ...]) -> float:
     """Return how many voxels along a border do not count; fewer where a volume is thin."""
     return float(min(BORDER, (min(shape) - 1) // 4))
 
 
-def interior(shape: tuple[int, ...]) -> Mask:
+def make_interior_mask(shape: tuple[int, ...]) -> Mask:
     """Return which voxels of a grid are not along its border."""
     mask = np.zeros(shape, np.bool_)
     border = [min(BORDER, (n - 1) // 4) for n in shape]

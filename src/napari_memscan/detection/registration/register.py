@@ -17,15 +17,15 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.registration.local_statistics import resampled
+from napari_memscan.detection.registration.local_statistics import resample_volume
 
 Array = NDArray[np.float32]
 Pose = NDArray[np.float64]
 Triple = tuple[float, float, float]
 
-LONGEST = (32, 64)
+GRID_LENGTHS = (32, 64)
 """Voxels along the longest axis of the coarse and of the fine level, at most."""
-FEWEST = 12
+MIN_GRID_LENGTH = 12
 """An axis is not made coarser than this many voxels."""
 STEPS = (12, 10)
 """Of the optimiser on each level, at most."""
@@ -42,7 +42,7 @@ LEAST_OVERLAP = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class PyramidLevel:
     """A volume at one resolution.
 
     Attributes
@@ -57,7 +57,7 @@ class Level:
     spacing: Triple
 
 
-def coarser(
+def coarsen_volume(
     volume: Array, spacing: Triple, longest: int, smooth: float | None = None
 ) -> tuple[Array, Triple]:
     """Return a volume on a coarser grid about the same centre, and its spacing.
@@ -69,7 +69,7 @@ def coarser(
         In mm.
     longest : int
         Voxels along the axis of the largest extent, about; voxels become as cubic as they can be
-        without making any axis finer, or shorter than `FEWEST` voxels.
+        without making any axis finer, or shorter than `MIN_GRID_LENGTH` voxels.
     smooth : float, optional
         Sigma of a Gaussian before, in voxels of the result. Without it only what is made coarser
         is smoothed, by half a voxel.
@@ -78,7 +78,8 @@ def coarser(
 
     step = max(n * s for n, s in zip(volume.shape, spacing, strict=True)) / longest
     factors = [
-        max(1.0, min(step / s, n / FEWEST)) for n, s in zip(volume.shape, spacing, strict=True)
+        max(1.0, min(step / s, n / MIN_GRID_LENGTH))
+        for n, s in zip(volume.shape, spacing, strict=True)
     ]
     width = 0.5 if smooth is None else smooth
     sigmas = [width * f if f > 1 or smooth is not None else 0.0 for f in factors]
@@ -98,22 +99,24 @@ def coarser(
     return result, (x, y, z)
 
 
-def levels(volume: Array, spacing: Triple) -> list[Level]:
+def build_pyramid(volume: Array, spacing: Triple) -> list[PyramidLevel]:
     """Return a volume (X, Y, Z) in [0, 1] at the resolutions it is registered at, coarse first."""
     from scipy.ndimage import gaussian_filter
 
     made = []
-    for longest in LONGEST:
-        image, size = coarser(volume, spacing, longest, SMOOTH)
+    for longest in GRID_LENGTHS:
+        image, size = coarsen_volume(volume, spacing, longest, SMOOTH)
         mean = gaussian_filter(image, WINDOW, mode="nearest", truncate=3)
         centred = image - mean
         contrast = np.sqrt(gaussian_filter(centred**2, WINDOW, mode="nearest", truncate=3))
-        made.append(Level((centred / (contrast + np.float32(FLOOR))).astype(np.float32), size))
+        made.append(
+            PyramidLevel((centred / (contrast + np.float32(FLOOR))).astype(np.float32), size)
+        )
     return made
 
 
-def registered(
-    query: Sequence[Level], training: Sequence[Level], poses: Sequence[Pose]
+def register_pair(
+    query: Sequence[PyramidLevel], training: Sequence[PyramidLevel], poses: Sequence[Pose]
 ) -> tuple[Pose, str]:
     """Refine poses and return the best with what it is: ``start``, ``rigid`` or ``similarity``.
 
@@ -124,7 +127,7 @@ def registered(
     Parameters
     ----------
     query, training : sequences of Level
-        From `levels`.
+        From `build_pyramid`.
     poses : sequence of arrays (4, 4)
         Query to training, mm; at least one.
     """
@@ -141,7 +144,7 @@ def registered(
 class _Ascent:
     """Climbs the correlation of one query and one training volume at one level."""
 
-    def __init__(self, query: Level, training: Level, zoom: bool) -> None:
+    def __init__(self, query: PyramidLevel, training: PyramidLevel, zoom: bool) -> None:
         self.query, self.training = query, training
         shape = query.image.shape
         axes = [
@@ -172,7 +175,7 @@ class _Ascent:
             size = self._size(change)
             # No step is longer than four voxels: farther away the slopes say nothing.
             change = change * min(1.0, 4 * self.voxel / max(size, 1e-12))
-            pose = pose @ np.linalg.inv(motion(change))
+            pose = pose @ np.linalg.inv(build_motion_matrix(change))
             if self._moved(np.linalg.inv(start) @ pose) > FARTHEST:
                 break
             values, inside, value = self._seen(pose)
@@ -187,7 +190,7 @@ class _Ascent:
     def _seen(self, pose: Pose) -> tuple[Array, NDArray[np.bool_], float]:
         """Return the training volume in the query's grid, where it is, and the correlation."""
         image = self.query.image
-        values, covered = resampled(
+        values, covered = resample_volume(
             self.training.image, pose, self.query.spacing, image.shape, own=self.training.spacing
         )
         share = float(covered.mean())
@@ -245,7 +248,7 @@ class _Ascent:
         return float(np.linalg.norm(moved, axis=1).max() / self.extent.max())
 
 
-def motion(parameters: NDArray[np.float64]) -> Pose:
+def build_motion_matrix(parameters: NDArray[np.float64]) -> Pose:
     """Return the matrix (4, 4) of a rotation vector, a shift and, where there is a 7th, a zoom.
 
     The zoom is the logarithm of its factor.

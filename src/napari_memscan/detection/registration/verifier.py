@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.registration import local_statistics as places
-from napari_memscan.detection.registration.displacement import mean_displacement
-from napari_memscan.detection.registration.local_statistics import Mask, Part, resampled
-from napari_memscan.detection.registration.register import coarser, levels, registered
+from napari_memscan.detection.registration.displacement import compute_mean_displacement
+from napari_memscan.detection.registration.local_statistics import (
+    CroppedVolume,
+    Mask,
+    resample_volume,
+)
+from napari_memscan.detection.registration.register import (
+    build_pyramid,
+    coarsen_volume,
+    register_pair,
+)
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 Array = NDArray[np.float32]
 Pose = NDArray[np.float64]
@@ -23,15 +31,15 @@ Triple = tuple[float, float, float]
 VERSION = 3
 """Changes whenever the same pair would score differently; part of the hash."""
 
-MODELS = ("start", "rigid", "similarity")
-FEWEST = 64
+MOTION_MODELS = ("start", "rigid", "similarity")
+MIN_VOXELS = 64
 """Voxels that a comparison needs."""
-LONGEST = 96
+MAX_GRID_LENGTH = 96
 """Voxels along the longest axis of the grid that scores are taken on, at most."""
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class PairEvidence:
     """What is alike in a pair after registration.
 
     Attributes
@@ -52,7 +60,7 @@ class Evidence:
         the larger of the two.
     displacement : float
         How far anatomy lies apart on average, in mm; smaller is nearer. Tells copies from
-        near-duplicates, see `displacement.mean_displacement`.
+        near-duplicates, see `displacement.compute_mean_displacement`.
     transform : array (4, 4)
         The pose: from points of the query to points of the training volume, mm about the centres.
     model : str
@@ -70,19 +78,19 @@ class Evidence:
 
     def to_array(self) -> NDArray[np.float64]:
         """Return everything as one array (23,); see `from_array`."""
-        numbers = [getattr(self, name) for name in NUMBERS]
-        return np.array([*numbers, MODELS.index(self.model), *self.transform.ravel()])
+        numbers = [getattr(self, name) for name in NUMBER_FIELDS]
+        return np.array([*numbers, MOTION_MODELS.index(self.model), *self.transform.ravel()])
 
     @classmethod
-    def from_array(cls, values: NDArray[np.float64]) -> Evidence:
+    def from_array(cls, values: NDArray[np.float64]) -> PairEvidence:
         """Read what `to_array` wrote."""
-        n = len(NUMBERS)
-        numbers = {name: float(v) for name, v in zip(NUMBERS, values[:n], strict=True)}
+        n = len(NUMBER_FIELDS)
+        numbers = {name: float(v) for name, v in zip(NUMBER_FIELDS, values[:n], strict=True)}
         pose = values[n + 1 : n + 17].reshape(4, 4).copy()
-        return cls(**numbers, transform=pose, model=MODELS[int(values[n])])
+        return cls(**numbers, transform=pose, model=MOTION_MODELS[int(values[n])])
 
 
-NUMBERS = tuple(f.name for f in fields(Evidence))[:6]
+NUMBER_FIELDS = tuple(f.name for f in fields(PairEvidence))[:6]
 
 
 class Verifier:
@@ -130,11 +138,11 @@ class Verifier:
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever scores would."""
-        return hash_of(
+        return hash_json(
             {"version": VERSION, **vars(self), "spacing": [float(s) for s in self.spacing]}
         )
 
-    def verify(self, query: Array, training: Array, poses: Sequence[Pose]) -> Evidence:
+    def verify(self, query: Array, training: Array, poses: Sequence[Pose]) -> PairEvidence:
         """Register a pair and compare it.
 
         Parameters
@@ -149,65 +157,71 @@ class Verifier:
         BadInput
             Two shapes, NaN, one value everywhere, no pose or one that is none, or no overlap.
         """
-        query, training = _checked(query, training)
-        starts = [_pose(p) for p in poses]
+        query, training = _check_pair(query, training)
+        starts = [_check_pose(p) for p in poses]
         if not starts:
             raise BadInput("a pair cannot be registered without a pose to start from: give one.")
-        one, other = Part.of(query, self.spacing), Part.of(training, self.spacing)
+        one, other = CroppedVolume.of(query, self.spacing), CroppedVolume.of(training, self.spacing)
         between = [np.linalg.inv(other.place) @ pose @ one.place for pose in starts]
-        pose, model = registered(
-            levels(one.data, self.spacing), levels(other.data, self.spacing), between
+        pose, model = register_pair(
+            build_pyramid(one.data, self.spacing), build_pyramid(other.data, self.spacing), between
         )
         result = self._compared(one, other, pose, model)
         if result is None:
             raise BadInput(
-                "with the poses given the query and the training volume overlap in fewer than "
-                f"{FEWEST} voxels. Poses are in mm about the centres, with spacing {self.spacing}."
+                "with the poses given the query and the training volume overlap in fewer than"
+                f" {MIN_VOXELS} voxels. Poses are in mm about the centres, with spacing"
+                f" {self.spacing}."
             )
         return result
 
-    def aligned(self, query: Array, training: Array, transform: Pose) -> Array:
+    def align(self, query: Array, training: Array, transform: Pose) -> Array:
         """Return the training volume on the query's grid, NaN where it does not cover it.
 
         Its intensities are matched to the query's by one line over the whole overlap, robust to
-        places that differ (see `local.matching`); bias fields stay to be seen.
+        places that differ (see `local_statistics.fit_intensity_match`); bias fields stay to be
+        seen.
         """
-        query, training = _checked(query, training)
-        moved, covered = resampled(training, _pose(transform), self.spacing)
-        gain, offset = places.matching(moved[covered], query[covered])
+        query, training = _check_pair(query, training)
+        moved, covered = resample_volume(training, _check_pose(transform), self.spacing)
+        gain, offset = places.fit_intensity_match(moved[covered], query[covered])
         result: Array = np.where(covered, gain * moved + offset, np.nan).astype(np.float32)
         return result
 
     def difference(self, query: Array, training: Array, transform: Pose) -> Array:
         """Return query minus aligned training volume (X, Y, Z), NaN outside the overlap."""
-        result: Array = np.asarray(query, np.float32) - self.aligned(query, training, transform)
+        result: Array = np.asarray(query, np.float32) - self.align(query, training, transform)
         return result
 
     def similarity_map(self, query: Array, training: Array, transform: Pose) -> Array:
         """Return the local correlation (X, Y, Z) in [-1, 1], NaN outside the overlap."""
         from scipy.ndimage import zoom
 
-        query, training = _checked(query, training)
-        pose = _pose(transform)
-        small, spacing = coarser(query, self.spacing, LONGEST)
-        moved, inside = resampled(coarser(training, self.spacing, LONGEST)[0], pose, spacing)
+        query, training = _check_pair(query, training)
+        pose = _check_pose(transform)
+        small, spacing = coarsen_volume(query, self.spacing, MAX_GRID_LENGTH)
+        moved, inside = resample_volume(
+            coarsen_volume(training, self.spacing, MAX_GRID_LENGTH)[0], pose, spacing
+        )
         soft = self._softened(small, moved, spacing)
         values = self._local(*soft, inside, spacing).correlation(self.floor**2)
         if small.shape != query.shape:
             factors = [n / m for n, m in zip(query.shape, small.shape, strict=True)]
             values = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
-        _, covered = resampled(training, pose, self.spacing)
+        _, covered = resample_volume(training, pose, self.spacing)
         result: Array = np.where(covered, values, np.nan).astype(np.float32)
         return result
 
-    def _compared(self, query: Part, training: Part, pose: Pose, model: str) -> Evidence | None:
-        one, spacing = coarser(query.data, self.spacing, LONGEST)
-        other, own = coarser(training.data, self.spacing, LONGEST)
-        moved, covered = resampled(other, pose, spacing, one.shape, own=own)
-        border = places.margin_of(other.shape)
-        _, counted = resampled(other, pose, spacing, one.shape, border, own)
-        counted &= places.interior(one.shape)
-        if counted.sum() < FEWEST:
+    def _compared(
+        self, query: CroppedVolume, training: CroppedVolume, pose: Pose, model: str
+    ) -> PairEvidence | None:
+        one, spacing = coarsen_volume(query.data, self.spacing, MAX_GRID_LENGTH)
+        other, own = coarsen_volume(training.data, self.spacing, MAX_GRID_LENGTH)
+        moved, covered = resample_volume(other, pose, spacing, one.shape, own=own)
+        border = places.compute_margin(other.shape)
+        _, counted = resample_volume(other, pose, spacing, one.shape, border, own)
+        counted &= places.make_interior_mask(one.shape)
+        if counted.sum() < MIN_VOXELS:
             return None
         zoom = abs(float(np.linalg.det(pose[:3, :3])))
         voxels = max(query.data.size, training.data.size / max(zoom, 1e-6))
@@ -220,15 +234,15 @@ class Verifier:
         score = float((values * contrast).sum() / max(contrast.sum(), 1e-12))
         a, b = one[counted].astype(np.float64), moved[counted].astype(np.float64)
         flat = min(a.std(), b.std()) <= 1e-9
-        similar = near.structural_similarity(*places.matching(b, a))[counted]
+        similar = near.structural_similarity(*places.fit_intensity_match(b, a))[counted]
         lowered = min(1.0, overlap / self.least_overlap) if score > 0 else 1.0
-        return Evidence(
+        return PairEvidence(
             score=score * lowered,
             correlation=0.0 if flat else places.pearson(a, b),
             ssim=float(similar.mean(dtype=np.float64)),
             worst=float(np.percentile(values[contrast >= np.median(contrast)], 10)),
             overlap=overlap,
-            displacement=mean_displacement(
+            displacement=compute_mean_displacement(
                 soft_one, soft_moved, near, counted, spacing, self.floor
             ),
             transform=training.place @ pose @ np.linalg.inv(query.place),
@@ -251,7 +265,7 @@ class Verifier:
         return places.LocalStatistics(query, moved, mask, [self.window * mean / s for s in spacing])
 
 
-def _checked(query: Any, training: Any) -> tuple[Array, Array]:
+def _check_pair(query: Any, training: Any) -> tuple[Array, Array]:
     one, other = np.asarray(query, np.float32), np.asarray(training, np.float32)
     if one.ndim != 3 or one.shape != other.shape:
         raise BadInput(
@@ -268,7 +282,7 @@ def _checked(query: Any, training: Any) -> tuple[Array, Array]:
     return one, other
 
 
-def _pose(pose: Any) -> Pose:
+def _check_pose(pose: Any) -> Pose:
     matrix = np.asarray(pose, np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise BadInput(f"a pose is a matrix (4, 4) of finite numbers; this has {matrix.shape}.")

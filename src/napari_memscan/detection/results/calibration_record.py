@@ -10,8 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
-    from napari_memscan.detection.decision.exchangeability import AssumptionTest
-    from napari_memscan.detection.detector import Judgement
+    from napari_memscan.detection.decision.exchangeability import ExchangeabilityTest
+    from napari_memscan.detection.detector import BatchVerdicts
 
 Interval = tuple[float, float]
 
@@ -61,11 +61,11 @@ class RuleResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RuleResult:
         """Read what `dataclasses.asdict` gave, with lists where there were tuples."""
-        return cls(**_tuples(values))
+        return cls(**_convert_to_tuples(values))
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationRecord:
     """How verdicts of a scan were calibrated.
 
     Attributes
@@ -141,7 +141,7 @@ class Calibration:
     @classmethod
     def of(
         cls,
-        judgement: Judgement,
+        judgement: BatchVerdicts,
         *,
         n_planted: int,
         retrieved: int,
@@ -151,10 +151,10 @@ class Calibration:
         decoded: bool = False,
         detector_hash: str = "",
         proposed: int | None = None,
-    ) -> Calibration:
+    ) -> CalibrationRecord:
         """Take from a judgement what is to be kept."""
         decision, limits = judgement.decision, judgement.limits
-        test: AssumptionTest = judgement.assumption
+        test: ExchangeabilityTest = judgement.assumption
         return cls(
             q=decision.q,
             n_null=decision.n_null,
@@ -170,8 +170,8 @@ class Calibration:
             displacement_limit_interval=limits.copy_interval_,
             novel_limit=limits.novel_limit_,
             novel_limit_interval=limits.novel_limit_interval_,
-            auc_copy_near=_area(limits, "copy/near-duplicate"),
-            auc_near_novel=_area(limits, "near-duplicate/novel"),
+            auc_copy_near=_get_auc(limits, "copy/near-duplicate"),
+            auc_near_novel=_get_auc(limits, "near-duplicate/novel"),
             limit_reasons=limits.reasons_,
             assumption_shifted=test.shifted,
             assumption_p=test.p_value,
@@ -182,16 +182,16 @@ class Calibration:
         )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+    def from_dict(cls, values: Mapping[str, Any]) -> CalibrationRecord:
         """Read what `dataclasses.asdict` gave, with lists where there were tuples."""
-        return cls(**_tuples(values))
+        return cls(**_convert_to_tuples(values))
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_to_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-def _area(limits: ClassLimits, pair: str) -> tuple[float, float, float] | None:
+def _get_auc(limits: ClassLimits, pair: str) -> tuple[float, float, float] | None:
     found = limits.separability_.get(pair)
     if found is None or not np.isfinite(found.auc):
         return None

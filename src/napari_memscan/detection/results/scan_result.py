@@ -9,9 +9,9 @@ from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.detection.results.calibration_record import Calibration, RuleResult
+from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
 from napari_memscan.errors import BadInput
-from napari_memscan.files import replacing, write_json
+from napari_memscan.files import write_atomically, write_json
 
 FORMAT = 3
 
@@ -85,7 +85,7 @@ class SampleResult:
     p_value: float | None = None
 
 
-def digits_of(threshold: float | None) -> int:
+def choose_decimals(threshold: float | None) -> int:
     """Return with how many decimals similarities are told apart: 3, more where all are near 1.
 
     Pooled features of a network are alike in most of their numbers, and their correlations then
@@ -159,14 +159,14 @@ class ScanResult:
     samples: tuple[SampleResult, ...]
     rules: tuple[RuleResult, ...]
     tau: float
-    calibration: Calibration | None = None
+    calibration: CalibrationRecord | None = None
     warnings: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
     def digits(self) -> int:
-        """Decimals with which its similarities are told apart; see `digits_of`."""
-        return digits_of(self.tau)
+        """Decimals with which its similarities are told apart; see `choose_decimals`."""
+        return choose_decimals(self.tau)
 
     def value(self, sample: SampleResult) -> float:
         """Return what a sample's verdict rests on, in [-1, 1], larger is nearer."""
@@ -187,9 +187,9 @@ class ScanResult:
         return json.dumps(self.to_dict(), sort_keys=True)
 
     def __str__(self) -> str:
-        from napari_memscan.detection.results.summary import summary
+        from napari_memscan.detection.results.summary import format_summary
 
-        return summary(self)
+        return format_summary(self)
 
     def __repr__(self) -> str:
         return str(self)
@@ -257,7 +257,7 @@ class ScanResult:
         }
         tuples["rules"] = tuple(RuleResult.from_dict(rule) for rule in summary["rules"])
         if summary["calibration"] is not None:
-            tuples["calibration"] = Calibration.from_dict(summary["calibration"])
+            tuples["calibration"] = CalibrationRecord.from_dict(summary["calibration"])
         return cls(**tuples, samples=samples)
 
 
@@ -265,5 +265,5 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.results.calibration_record import Calibration, RuleResult
+    from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
     from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 
 MOST_SHOWN = 20
@@ -17,16 +17,16 @@ MEASURES = {
 }
 
 
-OTHERS = "more      other metrics of copying and of quality: memscan evidence STUDY"
+OTHER_METRICS_HINT = "more      other metrics of copying and of quality: memscan evidence STUDY"
 
 
-def summary(result: ScanResult) -> str:
+def format_summary(result: ScanResult) -> str:
     """Return counts, rules side by side, calibration, warnings and the nearest pairs."""
-    copies = _share(result.n_copies, result.n_synthetic, result.copies_interval)
-    mem = _share(result.n_mem, result.n_training, result.mem_interval)
+    copies = _format_share(result.n_copies, result.n_synthetic, result.copies_interval)
+    mem = _format_share(result.n_mem, result.n_training, result.mem_interval)
     lines = [
-        f"N_copies  {copies}{_floor(result.null_floor_copies)}",
-        f"N_mem     {mem}{_floor(result.null_floor_mem)}",
+        f"N_copies  {copies}{_format_floor(result.null_floor_copies)}",
+        f"N_mem     {mem}{_format_floor(result.null_floor_mem)}",
     ]
     if result.measure == "score":
         lines.append(
@@ -37,25 +37,25 @@ def summary(result: ScanResult) -> str:
         f"embedder  {result.embedder} ({result.embedder_hash[:8]})",
         f"measure   {MEASURES[result.measure]}; larger is nearer",
         "",
-        *_rules(result.rules, result.digits),
+        *_format_rules(result.rules, result.digits),
     ]
     if result.calibration is not None:
-        lines += ["", *_calibrated(result.calibration)]
+        lines += ["", *_format_calibration(result.calibration)]
     lines += [f"warning   {text}" for text in result.warnings]
-    lines += [OTHERS, "", *_pairs(result)]
+    lines += [OTHER_METRICS_HINT, "", *_format_pairs(result)]
     return "\n".join(lines)
 
 
-def _share(k: int, n: int, interval: tuple[float, float]) -> str:
+def _format_share(k: int, n: int, interval: tuple[float, float]) -> str:
     low, high = interval
     return f"{k} of {n} = {k / max(n, 1):.1%} (95 % interval {low:.1%} to {high:.1%})"
 
 
-def _floor(floor: float | None) -> str:
+def _format_floor(floor: float | None) -> str:
     return "" if floor is None else f"; {floor:.1%} expected if nothing were memorised"
 
 
-def _rules(rules: tuple[RuleResult, ...], digits: int) -> list[str]:
+def _format_rules(rules: tuple[RuleResult, ...], digits: int) -> list[str]:
     lines = [f"  {'rule':14}{'calls':>7}{'from':>9}  {'95 % interval':18}  by chance"]
     for rule in rules:
         places = max(4, digits) if rule.measure == "similarity" else 4
@@ -73,7 +73,7 @@ def _rules(rules: tuple[RuleResult, ...], digits: int) -> list[str]:
     return [*lines, "  * decides"]
 
 
-def _calibrated(calibration: Calibration) -> list[str]:
+def _format_calibration(calibration: CalibrationRecord) -> list[str]:
     def limit(value: float | None, interval: tuple[float, float] | None) -> str:
         if value is None or interval is None:
             return "not known"
@@ -93,7 +93,7 @@ def _calibrated(calibration: Calibration) -> list[str]:
     return [*lines, f"{kind} {calibration.assumption}"]
 
 
-def _pairs(result: ScanResult) -> list[str]:
+def _format_pairs(result: ScanResult) -> list[str]:
     scored, places = result.measure == "score", max(4, result.digits)
     head = f"{'similarity':>10}  {'verdict':14}  synthetic volume -> nearest training volume"
     if scored:
@@ -101,7 +101,7 @@ def _pairs(result: ScanResult) -> list[str]:
     lines = [head]
     for sample in result.samples[:MOST_SHOWN]:
         lines.append(
-            (_scored(sample) if scored else "")
+            (_format_score(sample) if scored else "")
             + (
                 f"{sample.similarity:10.{places}f}  {sample.verdict:14}  "
                 f"{Path(sample.path).name} -> {Path(sample.neighbour).name}"
@@ -112,7 +112,7 @@ def _pairs(result: ScanResult) -> list[str]:
     return lines
 
 
-def _scored(sample: SampleResult) -> str:
+def _format_score(sample: SampleResult) -> str:
     score = "-" if sample.score is None else f"{sample.score:.3f}"
     p_value = "-" if sample.p_value is None else f"{sample.p_value:.4f}"
     apart = sample.neighbours[0].displacement

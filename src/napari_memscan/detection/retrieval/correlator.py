@@ -13,14 +13,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
     from napari_memscan.detection.retrieval.search import VolumeSequence
 
 Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
-Keep = Callable[[int | None, Callable[[], Array]], Array]
+CacheFunction = Callable[[int | None, Callable[[], Array]], Array]
 """Gives back what is kept, else makes and keeps it: the small image of a training volume by its
 number, or what is learnt from all of them (None)."""
 
@@ -28,12 +28,12 @@ VERSION = 2
 """Changes whenever the same search would propose something else; part of the hash."""
 
 FLIPS = tuple(product((1, -1), repeat=3))
-ROUGH = 1000
+MAX_COMPONENT_VOLUMES = 1000
 """Training volumes that the components are learnt from; more would hardly change them."""
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class RetrievalCandidate:
     """A training volume that may be the source of a query.
 
     Attributes
@@ -107,13 +107,13 @@ class Correlator:
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever candidates would."""
-        return hash_of({"version": VERSION, **self._parameters()})
+        return hash_json({"version": VERSION, **self._parameters()})
 
     def _parameters(self) -> dict[str, object]:
         names = ("cells", "angle", "survivors", "components", "n_poses")
         return {name: getattr(self, name) for name in names} | {"spacing": list(self.spacing)}
 
-    def fit(self, training: VolumeSequence, keep: Keep | None = None) -> Correlator:
+    def fit(self, training: VolumeSequence, keep: CacheFunction | None = None) -> Correlator:
         """Learn the training volumes (X, Y, Z), all of one shape; they are read once each.
 
         Parameters
@@ -130,7 +130,7 @@ class Correlator:
         """
         if not len(training):
             raise BadInput("there are no training volumes to search among.")
-        first = _checked(training[0], "training volume 0")
+        first = _check_volume(training[0], "training volume 0")
         self.shape_ = first.shape
         self._set_grid()
         self.images_ = np.empty((len(training), len(self._kept)), np.float32)
@@ -144,7 +144,7 @@ class Correlator:
         return self
 
     def _image(self, training: VolumeSequence, i: int) -> Array:
-        volume = _checked(training[i], f"training volume {i}", self.shape_)
+        volume = _check_volume(training[i], f"training volume {i}", self.shape_)
         window = self._sampled(self._small(volume), np.eye(3), margin=0)
         return self._normalised(window.reshape(1, -1)[:, self._kept])[0]
 
@@ -155,13 +155,15 @@ class Correlator:
         below each component the signs.
         """
         some = self.images_
-        if len(some) > ROUGH:
-            rows = np.random.default_rng(0).choice(len(some), ROUGH, replace=False)
+        if len(some) > MAX_COMPONENT_VOLUMES:
+            rows = np.random.default_rng(0).choice(len(some), MAX_COMPONENT_VOLUMES, replace=False)
             some = some[np.sort(rows)]
         found = []
         for parity in product((0, 1), repeat=3):
-            signs = [(-1.0) ** sum(p for p, f in zip(parity, flip, strict=True) if f < 0)
-                     for flip in FLIPS]  # fmt: skip
+            signs = [
+                (-1.0) ** sum(p for p, f in zip(parity, flip, strict=True) if f < 0)
+                for flip in FLIPS
+            ]
             part = np.zeros_like(some)
             for sign, places in zip(signs, self._flipped, strict=True):
                 part += np.float32(sign / 8) * some[:, places]
@@ -183,7 +185,7 @@ class Correlator:
         k: int = 20,
         include: Sequence[int] = (),
         exclude: Sequence[int] = (),
-    ) -> list[Candidate]:
+    ) -> list[RetrievalCandidate]:
         """Return the k best candidates, best first, and those of `include`.
 
         Parameters
@@ -202,7 +204,7 @@ class Correlator:
         BadInput
             Another shape, NaN, the same value everywhere, or no such training volume.
         """
-        volume = _checked(query, "the query", self.shape_)
+        volume = _check_volume(query, "the query", self.shape_)
         n = len(self.images_)
         wrong = [i for i in (*include, *exclude) if not 0 <= i < n]
         if wrong:
@@ -231,7 +233,7 @@ class Correlator:
         order = np.lexsort((chosen, -similarities))
         taken = {int(chosen[i]) for i in order[:k]} | (set(include) - set(exclude))
         return [
-            Candidate(int(chosen[i]), float(similarities[i]), self._poses(full[i]))
+            RetrievalCandidate(int(chosen[i]), float(similarities[i]), self._poses(full[i]))
             for i in order
             if int(chosen[i]) in taken
         ]
@@ -255,7 +257,7 @@ class Correlator:
         self._weight = (kept / kept.sum()).astype(np.float32)
         self._root = np.sqrt(self._weight)
         steps = (-self.angle, 0.0, self.angle) if self.angle else (0.0,)
-        self._turns = [_rotation(angles) for angles in product(steps, repeat=3)]
+        self._turns = [_compute_rotation_matrix(angles) for angles in product(steps, repeat=3)]
 
     def _small(self, volume: Array) -> Array:
         """Return the volume on a grid of half cells, with equal contrast everywhere."""
@@ -265,7 +267,7 @@ class Correlator:
         smooth = gaussian_filter(volume, 0.5 * self._cell / spacing, mode="nearest")
         # Twice as fine as the cells, so that turning it blurs little; a margin of a cell.
         half = self._grid([2 * n + 4 for n in self._size], self._cell / 2)
-        fine = _at(smooth, half / spacing[:, None], "nearest").reshape(
+        fine = _interpolate(smooth, half / spacing[:, None], "nearest").reshape(
             [2 * n + 4 for n in self._size]
         )
         inside = (np.abs(half) <= (np.multiply(self.shape_, spacing) / 2)[:, None]).all(axis=0)
@@ -285,7 +287,7 @@ class Correlator:
     def _sampled(self, small: Array, turn: NDArray[np.float64], margin: int) -> Array:
         size = [n + 2 * margin for n in self._size]
         points = turn @ self._grid(size, self._cell)
-        return _at(small, points / (self._cell / 2), "constant").reshape(size)
+        return _interpolate(small, points / (self._cell / 2), "constant").reshape(size)
 
     def _rows(self, volume: Array) -> Array:
         """Return the query's images (turns * shifts, kept), normalised, none of them flipped."""
@@ -321,7 +323,7 @@ class Correlator:
         return tuple(poses)
 
 
-def _checked(volume: Array, name: str, shape: tuple[int, ...] | None = None) -> Array:
+def _check_volume(volume: Array, name: str, shape: tuple[int, ...] | None = None) -> Array:
     volume = np.asarray(volume, np.float32)
     if volume.ndim != 3 or min(volume.shape) < 4:
         raise BadInput(f"{name} has shape {volume.shape}; (X, Y, Z), each at least 4, is expected.")
@@ -339,7 +341,9 @@ def _checked(volume: Array, name: str, shape: tuple[int, ...] | None = None) -> 
     return volume
 
 
-def _at(image: Array, points: NDArray[np.float64], mode: Literal["nearest", "constant"]) -> Array:
+def _interpolate(
+    image: Array, points: NDArray[np.float64], mode: Literal["nearest", "constant"]
+) -> Array:
     """Return values at points (3, n), in voxels about the centre; linear."""
     from scipy.ndimage import map_coordinates
 
@@ -348,7 +352,7 @@ def _at(image: Array, points: NDArray[np.float64], mode: Literal["nearest", "con
     return values
 
 
-def _rotation(degrees: Sequence[float]) -> NDArray[np.float64]:
+def _compute_rotation_matrix(degrees: Sequence[float]) -> NDArray[np.float64]:
     """Return the rotation about X, then Y, then Z."""
     result = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):

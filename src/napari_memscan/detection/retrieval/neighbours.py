@@ -54,7 +54,7 @@ class NeighbourIndex:
         BadInput
             A vector holds NaN or infinity, or all its values are equal; names its row.
         """
-        self.vectors_ = standardised(training, "training")
+        self.vectors_ = standardise_vectors(training, "training")
         return self
 
     def kneighbors(
@@ -76,7 +76,7 @@ class NeighbourIndex:
         indices : array (n_queries, k), int64
             Rows of the training vectors; of equal similarities the lower row comes first.
         """
-        unit = standardised(queries, "query")
+        unit = standardise_vectors(queries, "query")
         n = len(self.vectors_)
         if unit.shape[1] != self.vectors_.shape[1]:
             raise BadInput(
@@ -96,7 +96,7 @@ class NeighbourIndex:
         n, d = self.vectors_.shape
         # Rounding moves a product and the kth one by d * eps / 2 each; twice that is safe.
         margin = 2 * d * float(np.finfo(np.float32).eps)
-        near = _near(unit @ self.vectors_.T, similarities.shape[1], margin)
+        near = _find_near(unit @ self.vectors_.T, similarities.shape[1], margin)
         if np.count_nonzero(near) <= _CROWDED * indices.size:
             self._exact(unit, near, similarities, indices)
             return
@@ -110,7 +110,7 @@ class NeighbourIndex:
             for i in range(0, n, chunk):
                 part = slice(i, i + chunk)
                 np.matmul(queries, self.vectors_[part].astype(np.float64).T, out=rough[:, part])
-            near = _near(rough, similarities.shape[1], margin)
+            near = _find_near(rough, similarities.shape[1], margin)
             self._exact(unit[rows], near, similarities[rows], indices[rows])
 
     def _exact(
@@ -142,7 +142,7 @@ class NeighbourIndex:
         indices[:], similarities[:] = candidates[best], found[best]
 
 
-def _near(rough: NDArray[Any], k: int, margin: float) -> NDArray[np.bool_]:
+def _find_near(rough: NDArray[Any], k: int, margin: float) -> NDArray[np.bool_]:
     """Return which of the similarities (q, n) can be among a query's k nearest."""
     n = rough.shape[1]
     # The kth largest of maxima over groups is at most the kth largest of all, and much faster to
@@ -159,7 +159,7 @@ def _near(rough: NDArray[Any], k: int, margin: float) -> NDArray[np.bool_]:
     return rough >= np.nextafter(bound.astype(rough.dtype), rough.dtype.type(-2))[:, None]
 
 
-def standardised(
+def standardise_vectors(
     vectors: Vectors, what: str = "vector", names: Sequence[str] | None = None
 ) -> Vectors:
     """Return vectors (n, d) centred and scaled to unit length, so that dot products correlate.

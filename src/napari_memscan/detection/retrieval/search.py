@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.registration.verifier import Evidence, Verifier
-from napari_memscan.detection.retrieval.correlator import Correlator, Keep
+from napari_memscan.detection.registration.verifier import PairEvidence, Verifier
+from napari_memscan.detection.retrieval.correlator import CacheFunction, Correlator
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,7 +34,7 @@ VERSION = 2
 
 
 @dataclass(frozen=True)
-class Query:
+class SearchQuery:
     """A volume that is searched for among the training volumes.
 
     Attributes
@@ -52,11 +52,11 @@ class Query:
     load: Callable[[], Array]
     proposed: tuple[int, ...] = ()
     excluded: tuple[int, ...] = ()
-    known: Mapping[tuple[int, str], Evidence] = field(default_factory=dict)
+    known: Mapping[tuple[int, str], PairEvidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
-class Hit:
+class SearchHit:
     """A training volume that was held against a query.
 
     Attributes
@@ -73,12 +73,12 @@ class Hit:
 
     index: int
     rank: int
-    evidence: Evidence
+    evidence: PairEvidence
     start: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """What a search found for one query.
 
     Attributes
@@ -89,7 +89,7 @@ class Found:
         All candidates in the order of retrieval, verified or not.
     """
 
-    hits: tuple[Hit, ...]
+    hits: tuple[SearchHit, ...]
     retrieved: tuple[int, ...]
 
     @property
@@ -104,7 +104,7 @@ class Found:
 
     @property
     def displacement(self) -> float:
-        """Of the nearest, in mm; see `Evidence`."""
+        """Of the nearest, in mm; see `PairEvidence`."""
         return self.hits[0].evidence.displacement
 
     def to_array(self) -> NDArray[np.float64]:
@@ -113,12 +113,12 @@ class Found:
         return np.concatenate([[len(rows), len(self.retrieved)], self.retrieved, *rows])
 
     @classmethod
-    def from_array(cls, values: NDArray[np.float64]) -> Found:
+    def from_array(cls, values: NDArray[np.float64]) -> SearchResult:
         """Read what `to_array` wrote."""
         n_hits, n_retrieved = int(values[0]), int(values[1])
         rows = values[2 + n_retrieved :].reshape(n_hits, -1)
         return cls(
-            tuple(Hit(int(r[0]), int(r[1]), Evidence.from_array(r[2:])) for r in rows),
+            tuple(SearchHit(int(r[0]), int(r[1]), PairEvidence.from_array(r[2:])) for r in rows),
             tuple(int(i) for i in values[2 : 2 + n_retrieved]),
         )
 
@@ -164,7 +164,7 @@ class Search:
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever another search would be made."""
-        return hash_of(
+        return hash_json(
             {
                 "version": VERSION,
                 "retrieved": self.retrieved,
@@ -176,7 +176,7 @@ class Search:
             }
         )
 
-    def fit(self, training: VolumeSequence, keep: Keep | None = None) -> Search:
+    def fit(self, training: VolumeSequence, keep: CacheFunction | None = None) -> Search:
         """Learn the training volumes, each (X, Y, Z) in [0, 1] and of one shape.
 
         A sequence that reads its volumes when asked keeps memory small: only what the correlator
@@ -191,7 +191,7 @@ class Search:
         self.correlator_ = Correlator(spacing=self.spacing).fit(training, keep)
         return self
 
-    def find(self, query: Query) -> Found:
+    def find(self, query: SearchQuery) -> SearchResult:
         """Search for one volume.
 
         Raises
@@ -212,16 +212,16 @@ class Search:
         for rank, candidate in enumerate(candidates):
             if rank >= self.verified and candidate.index not in beside:
                 continue
-            start = hash_of([pose.tolist() for pose in candidate.poses])
+            start = hash_json([pose.tolist() for pose in candidate.poses])
             evidence = query.known.get((candidate.index, start))
             if evidence is None:
                 other = self.training_[candidate.index]
                 evidence = self.verifier.verify(volume, other, candidate.poses)
-            hits.append(Hit(candidate.index, rank, evidence, start))
+            hits.append(SearchHit(candidate.index, rank, evidence, start))
         hits.sort(key=lambda hit: (-hit.evidence.score, hit.index))
-        return Found(tuple(hits), tuple(candidate.index for candidate in candidates))
+        return SearchResult(tuple(hits), tuple(candidate.index for candidate in candidates))
 
-    def find_all(self, queries: Iterable[Query], workers: int = 1) -> Iterator[Found]:
+    def find_all(self, queries: Iterable[SearchQuery], workers: int = 1) -> Iterator[SearchResult]:
         """Yield what is found for each query, in their order.
 
         Parameters
@@ -240,11 +240,11 @@ class Search:
 
         # Spawned, not forked: the parent may hold threads of Qt or torch.
         pool = ProcessPoolExecutor(
-            workers, get_context("spawn"), initializer=_start, initargs=(self,)
+            workers, get_context("spawn"), initializer=_start_worker, initargs=(self,)
         )
-        waiting: deque[Future[Found]] = deque()
+        waiting: deque[Future[SearchResult]] = deque()
         try:
-            yield from _in_order(pool, iter(queries), waiting, ahead=2 * workers)
+            yield from _iterate_in_order(pool, iter(queries), waiting, ahead=2 * workers)
         except BrokenProcessPool as error:
             raise JobFailed(
                 "a process that compares volumes has ended, as it does when memory is short. What "
@@ -256,33 +256,33 @@ class Search:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(
+def _iterate_in_order(
     pool: ProcessPoolExecutor,
-    queries: Iterator[Query],
-    waiting: deque[Future[Found]],
+    queries: Iterator[SearchQuery],
+    waiting: deque[Future[SearchResult]],
     ahead: int,
-) -> Iterator[Found]:
+) -> Iterator[SearchResult]:
     from itertools import islice
 
-    waiting.extend(pool.submit(_find, query) for query in islice(queries, ahead))
+    waiting.extend(pool.submit(_find_in_worker, query) for query in islice(queries, ahead))
     while waiting:
         found = waiting.popleft().result()
-        waiting.extend(pool.submit(_find, query) for query in islice(queries, 1))
+        waiting.extend(pool.submit(_find_in_worker, query) for query in islice(queries, 1))
         yield found
 
 
-_search: Search | None = None
+_worker_search: Search | None = None
 """Of a worker process: sent once, not with every query."""
 
 
-def _start(search: Search) -> None:
+def _start_worker(search: Search) -> None:
     global _search
-    _search = search
+    _worker_search = search
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
 
 
-def _find(query: Query) -> Found:
-    assert _search is not None
-    return _search.find(query)
+def _find_in_worker(query: SearchQuery) -> SearchResult:
+    assert _worker_search is not None
+    return _worker_search.find(query)

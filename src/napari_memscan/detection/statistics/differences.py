@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from napari_memscan.errors import BadInput
 
 HOLDS = "holds"
-NOT = "does not hold"
-UNTOLD = "cannot be told at this size"
-ALONE = "one training each: how far two trainings differ by chance is not known"
+DOES_NOT_HOLD = "does not hold"
+INCONCLUSIVE = "cannot be told at this size"
+SINGLE_TRAINING_NOTE = "one training each: how far two trainings differ by chance is not known"
 """Note where nothing says how much of a difference chance makes."""
 
 
 @dataclass(frozen=True)
-class Difference:
+class ProportionDifference:
     """A share at a higher setting minus that at a lower one, each `k` of `n`.
 
     Attributes
@@ -64,11 +64,11 @@ class Difference:
         Returns
         -------
         str
-            `HOLDS`, `NOT` (it does the opposite) or `UNTOLD`.
+            `HOLDS`, `DOES_NOT_HOLD` (it does the opposite) or `INCONCLUSIVE`.
         """
         if expected not in ("raises", "lowers"):
             raise BadInput(f"expected '{expected}': raises or lowers.")
         low, high = self.interval
         if low <= 0 <= high or (spread is not None and abs(self.value) <= spread):
-            return UNTOLD
-        return HOLDS if (low > 0) == (expected == "raises") else NOT
+            return INCONCLUSIVE
+        return HOLDS if (low > 0) == (expected == "raises") else DOES_NOT_HOLD

@@ -13,32 +13,32 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from napari_memscan.detection.retrieval.search import VolumeSequence
 
-NEARLY = 2.0**-24
+EQUAL_TOLERANCE = 2.0**-24
 """Squared distance of two standardised vectors up to which their correlation is 1 in single
 precision: what lies nearer has no similarity of its own."""
 
-NAMED = 3
+MAX_NAMED_GROUPS = 3
 """So many groups are named in a message."""
 
 
-def all_equal(rows: VolumeSequence | Sequence[Any]) -> bool:
+def are_all_equal(rows: VolumeSequence | Sequence[Any]) -> bool:
     """Return whether two or more arrays of one shape are equal, or correlate as equal ones do.
 
     They are read one by one, up to the first that is another.
     """
     if len(rows) < 2:
         return False
-    first = _standardised(rows[0])
+    first = _standardise(rows[0])
     for i in range(1, len(rows)):
-        other = _standardised(rows[i])
-        if other.shape != first.shape or not ((first - other) ** 2).sum() <= NEARLY:
+        other = _standardise(rows[i])
+        if other.shape != first.shape or not ((first - other) ** 2).sum() <= EQUAL_TOLERANCE:
             return False
     return True
 
 
 def refuse_equal_vectors(vectors: VolumeSequence | Sequence[Any], split: str) -> None:
     """Raise BadInput where all vectors (n, d) of a split are (nearly) equal."""
-    if all_equal(vectors):
+    if are_all_equal(vectors):
         raise BadInput(
             f"all {len(vectors)} {split} vectors are (nearly) equal: no similarity tells one "
             f"{split} volume from another. The embedder has collapsed or does not fit these "
@@ -48,14 +48,14 @@ def refuse_equal_vectors(vectors: VolumeSequence | Sequence[Any], split: str) ->
 
 def refuse_equal_volumes(volumes: VolumeSequence | Sequence[Any], split: str) -> None:
     """Raise BadInput where all volumes (X, Y, Z) of a split are (nearly) equal."""
-    if all_equal(volumes):
+    if are_all_equal(volumes):
         raise BadInput(
             f"all {len(volumes)} {split} volumes are (nearly) equal: one volume was given many "
             "times, or the preprocessing leaves nothing of what tells them apart."
         )
 
 
-def equal_rows(vectors: NDArray[Any], names: Sequence[str]) -> list[list[str]]:
+def find_equal_rows(vectors: NDArray[Any], names: Sequence[str]) -> list[list[str]]:
     """Return the names of rows that are equal to the bit, group by group in their order."""
     groups: dict[bytes, list[str]] = {}
     for row, name in zip(np.ascontiguousarray(vectors), names, strict=True):
@@ -63,22 +63,24 @@ def equal_rows(vectors: NDArray[Any], names: Sequence[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def alike_warnings(
+def list_equality_warnings(
     training: NDArray[Any], training_names: Sequence[str], synthetic: NDArray[Any]
 ) -> list[str]:
     """Return what a reader must know of equal vectors in training, and of synthetic ones."""
     warnings = []
-    groups = equal_rows(training, training_names)
+    groups = find_equal_rows(training, training_names)
     if groups:
-        told = "; ".join(" = ".join(group[:NAMED]) for group in groups[:NAMED])
+        told = "; ".join(
+            " = ".join(group[:MAX_NAMED_GROUPS]) for group in groups[:MAX_NAMED_GROUPS]
+        )
         n = sum(len(group) - 1 for group in groups)
         warnings.append(
-            f"{n} of {len(training)} training volumes {'has' if n == 1 else 'have'} the very "
-            f"vector of another training volume: {told}"
-            f"{' and others' if _more(groups) else ''}. What is there twice is learnt more easily, "
-            "and is counted twice in N_mem; 'memscan dedup' finds those that are nearly so, too."
+            f"{n} of {len(training)} training volumes {'has' if n == 1 else 'have'} the very vector"
+            f" of another training volume: {told}{' and others' if _has_unnamed(groups) else ''}."
+            " What is there twice is learnt more easily, and is counted twice in N_mem; 'memscan"
+            " dedup' finds those that are nearly so, too."
         )
-    if all_equal(synthetic):
+    if are_all_equal(synthetic):
         warnings.append(
             f"All {len(synthetic)} synthetic vectors are (nearly) equal: the generator gives one "
             "volume again and again, or the embedder does not tell its volumes apart. Every count "
@@ -87,11 +89,13 @@ def alike_warnings(
     return warnings
 
 
-def _more(groups: Sequence[Sequence[str]]) -> bool:
-    return len(groups) > NAMED or any(len(group) > NAMED for group in groups[:NAMED])
+def _has_unnamed(groups: Sequence[Sequence[str]]) -> bool:
+    return len(groups) > MAX_NAMED_GROUPS or any(
+        len(group) > MAX_NAMED_GROUPS for group in groups[:MAX_NAMED_GROUPS]
+    )
 
 
-def _standardised(values: ArrayLike) -> NDArray[np.float64]:
+def _standardise(values: ArrayLike) -> NDArray[np.float64]:
     flat = np.asarray(values, np.float64).ravel()
     flat = flat - flat.mean()
     length: float = np.sqrt((flat**2).sum())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.statistics.validation import checked_scores, subject_numbers
+from napari_memscan.detection.statistics.validation import check_scores, number_subjects
 from napari_memscan.errors import BadInput
 
 
@@ -87,15 +87,17 @@ def rogan_gladen(p_obs: float, sensitivity: float, specificity: float) -> float:
     return float(np.clip((p_obs + specificity - 1) / gain, 0, 1))
 
 
-def auc(lower: ArrayLike, higher: ArrayLike) -> float:
+def compute_auc(lower: ArrayLike, higher: ArrayLike) -> float:
     """Return the probability that one of `higher` exceeds one of `lower`; ties count half."""
     from scipy.stats import mannwhitneyu
 
-    low, high = checked_scores(lower, "lower", 1), checked_scores(higher, "higher", 1)
+    low, high = check_scores(lower, "lower", 1), check_scores(higher, "higher", 1)
     return float(mannwhitneyu(high, low).statistic / (len(high) * len(low)))
 
 
-def auc_interval(area: float, n1: int, n2: int, confidence: float = 0.95) -> tuple[float, float]:
+def compute_auc_interval(
+    area: float, n1: int, n2: int, confidence: float = 0.95
+) -> tuple[float, float]:
     """Return the interval of an area under the ROC curve (Newcombe 2006, method 5).
 
     Other than resampling it is not empty at an area of 1: ten against ten volumes that happen to
@@ -167,10 +169,10 @@ def bootstrap_over_subjects(
         Neither limit can lie outside what the drawn subjects showed: with few of them the interval
         of a high percentile is too short.
     """
-    scores = checked_scores(values, "resampled", 1)
+    scores = check_scores(values, "resampled", 1)
     if n < 1:
         raise BadInput(f"{n} draws; at least 1 is needed, 1000 are usual.")
-    numbers = subject_numbers(subjects, len(scores))
+    numbers = number_subjects(subjects, len(scores))
     n_subjects = int(numbers.max()) + 1
     order = np.argsort(numbers, kind="stable")
     sizes = np.bincount(numbers)

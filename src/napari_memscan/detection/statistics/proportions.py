@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 
 from napari_memscan.detection.statistics.intervals import clopper_pearson
-from napari_memscan.detection.statistics.validation import checked_flags
+from napari_memscan.detection.statistics.validation import check_flags
 from napari_memscan.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Rate:
+class Proportion:
     """A share with its 95 % interval (Clopper and Pearson).
 
     Attributes
@@ -42,7 +42,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class BinaryRates:
+class ConfusionMatrix:
     """Counts of a detector against labels, and the rates they give.
 
     Attributes
@@ -61,24 +61,24 @@ class BinaryRates:
             raise BadInput(f"{self.tp}, {self.fn}, {self.fp}, {self.tn}: no count is below 0.")
 
     @property
-    def sensitivity(self) -> Rate:
+    def sensitivity(self) -> Proportion:
         """Share of the copies that is called."""
-        return Rate(self.tp, self.tp + self.fn)
+        return Proportion(self.tp, self.tp + self.fn)
 
     @property
-    def specificity(self) -> Rate:
+    def specificity(self) -> Proportion:
         """Share of the others that is left alone."""
-        return Rate(self.tn, self.tn + self.fp)
+        return Proportion(self.tn, self.tn + self.fp)
 
     @property
-    def precision(self) -> Rate:
+    def precision(self) -> Proportion:
         """Share of the called that are copies."""
-        return Rate(self.tp, self.tp + self.fp)
+        return Proportion(self.tp, self.tp + self.fp)
 
     @property
-    def accuracy(self) -> Rate:
+    def accuracy(self) -> Proportion:
         """Share that is right."""
-        return Rate(self.tp + self.tn, self.tp + self.fn + self.fp + self.tn)
+        return Proportion(self.tp + self.tn, self.tp + self.fn + self.fp + self.tn)
 
     @property
     def macro_f1(self) -> float | None:
@@ -89,7 +89,7 @@ class BinaryRates:
         return self.tp / (2 * self.tp + wrong) + self.tn / (2 * self.tn + wrong)
 
 
-def confusion(labels: ArrayLike, predictions: ArrayLike) -> BinaryRates:
+def compute_confusion(labels: ArrayLike, predictions: ArrayLike) -> ConfusionMatrix:
     """Count a detector's calls against labels.
 
     Parameters
@@ -105,11 +105,11 @@ def confusion(labels: ArrayLike, predictions: ArrayLike) -> BinaryRates:
     BadInput
         Nothing, other values than yes and no, or two lengths.
     """
-    truth = checked_flags(labels, "labels")
-    called = checked_flags(predictions, "predictions", len(truth))
+    truth = check_flags(labels, "labels")
+    called = check_flags(predictions, "predictions", len(truth))
     if not len(truth):
         raise BadInput("there are no labels to compare with.")
-    return BinaryRates(
+    return ConfusionMatrix(
         tp=int((truth & called).sum()),
         fn=int((truth & ~called).sum()),
         fp=int((~truth & called).sum()),

@@ -19,7 +19,7 @@ BLOCK = 200
 
 
 @dataclass(frozen=True)
-class RateAt:
+class TprAtFpr:
     """Share of training volumes above the threshold that this share of validation volumes exceeds.
 
     Attributes
@@ -44,7 +44,7 @@ class RateAt:
 
 
 @dataclass(frozen=True)
-class Separation:
+class RocAnalysis:
     """How well scores tell training from validation volumes.
 
     Attributes
@@ -68,10 +68,10 @@ class Separation:
     p_value: float
     success_rate: float
     success_rate_by_chance: float
-    rates: tuple[RateAt, ...]
+    rates: tuple[TprAtFpr, ...]
 
 
-def separation(
+def analyse_roc(
     training: Sequence[float] | Floats,
     validation: Sequence[float] | Floats,
     training_subjects: Sequence[Any] | None = None,
@@ -81,7 +81,7 @@ def separation(
     resamples: int = 2000,
     confidence: float = 0.95,
     rates: Sequence[float] = (0.01, 0.001),
-) -> Separation:
+) -> RocAnalysis:
     """Say how well scores tell training from validation volumes.
 
     Parameters
@@ -134,51 +134,55 @@ def separation(
     owner = np.concatenate([owners[0], owners[1] + n])
 
     def measured(weights: Floats, member: NDArray[np.bool_]) -> Floats:
-        return _measures((weights * member)[:, order], (weights * ~member)[:, order], ends, rates)
+        return _compute_measures(
+            (weights * member)[:, order], (weights * ~member)[:, order], ends, rates
+        )
 
     one = np.ones((1, len(scores)))
     auc, success, *found = measured(one, is_training[None])[0]
     random = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     drawn = np.concatenate(
-        [measured(w, is_training[None]) for w in _bootstrap(random, n, m, owner, resamples)]
+        [measured(w, is_training[None]) for w in _draw_bootstraps(random, n, m, owner, resamples)]
     )
     random = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     shuffled = np.concatenate(
-        [measured(one, member) for member in _shuffles(random, n, m, owner, resamples)]
+        [measured(one, member) for member in _draw_shuffles(random, n, m, owner, resamples)]
     )
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    score = newcombe(float(auc), n, m, confidence)
-    return Separation(
+    score = compute_newcombe_interval(float(auc), n, m, confidence)
+    return RocAnalysis(
         auc=float(auc),
         interval=(min(float(low[0]), score[0]), max(float(high[0]), score[1])),
         p_value=float(1 + (shuffled[:, 0] >= auc - 1e-12).sum()) / (resamples + 1),
         success_rate=float(success),
         success_rate_by_chance=float(shuffled[:, 1].mean()),
         rates=tuple(
-            _rate(fpr, tpr, len(splits[0]), m, (float(low[2 + i]), float(high[2 + i])), confidence)
+            _build_tpr(
+                fpr, tpr, len(splits[0]), m, (float(low[2 + i]), float(high[2 + i])), confidence
+            )
             for i, (fpr, tpr) in enumerate(zip(rates, found, strict=True))
         ),
     )
 
 
-def _rate(
+def _build_tpr(
     fpr: float,
     tpr: float,
     n: int,
     subjects: int,
     drawn: tuple[float, float],
     confidence: float,
-) -> RateAt:
+) -> TprAtFpr:
     least = ceil(round(1 / fpr, 6))
     if subjects < least:
         reason = f"no power at n = {subjects} validation subjects; at least {least} are needed"
-        return RateAt(fpr, None, None, least, reason)
+        return TprAtFpr(fpr, None, None, least, reason)
     low, high = clopper_pearson(round(tpr * n), n, confidence)
-    return RateAt(fpr, float(tpr), (min(low, drawn[0]), max(high, drawn[1])), least)
+    return TprAtFpr(fpr, float(tpr), (min(low, drawn[0]), max(high, drawn[1])), least)
 
 
-def _measures(
+def _compute_measures(
     training: Floats, validation: Floats, ends: NDArray[np.intp], rates: Sequence[float]
 ) -> Floats:
     """Return AUC, best balanced accuracy, and TPR at each rate, one row a resample.
@@ -201,30 +205,32 @@ def _measures(
     return np.stack([auc, success, *at], axis=1)
 
 
-def _blocks(resamples: int) -> Iterator[int]:
+def _iterate_blocks(resamples: int) -> Iterator[int]:
     for first in range(0, resamples, BLOCK):
         yield min(BLOCK, resamples - first)
 
 
-def _bootstrap(
+def _draw_bootstraps(
     random: np.random.Generator, n: int, m: int, owner: NDArray[np.intp], resamples: int
 ) -> Iterator[Floats]:
     """Yield how often each volume counts when subjects are drawn within each split."""
-    for size in _blocks(resamples):
+    for size in _iterate_blocks(resamples):
         counts = [random.multinomial(k, np.full(k, 1 / k), size) for k in (n, m)]
         yield np.hstack(counts)[:, owner].astype(float)
 
 
-def _shuffles(
+def _draw_shuffles(
     random: np.random.Generator, n: int, m: int, owner: NDArray[np.intp], resamples: int
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield which volumes are training when subjects are shuffled between the splits."""
-    for size in _blocks(resamples):
+    for size in _iterate_blocks(resamples):
         labels = np.tile(np.arange(n + m) < n, (size, 1))
         yield random.permuted(labels, axis=1)[:, owner]
 
 
-def newcombe(auc: float, n: int, m: int, confidence: float = 0.95) -> tuple[float, float]:
+def compute_newcombe_interval(
+    auc: float, n: int, m: int, confidence: float = 0.95
+) -> tuple[float, float]:
     """Return the score interval of an AUC by Hanley and McNeil's variance (Newcombe 2006).
 
     Method 5 of Newcombe, Statistics in Medicine 25:559-573: all theta with

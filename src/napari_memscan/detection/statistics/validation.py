@@ -12,7 +12,7 @@ from napari_memscan.errors import BadInput
 Scores = NDArray[np.float64]
 
 
-def checked_scores(values: ArrayLike, what: str, least: int = 0) -> Scores:
+def check_scores(values: ArrayLike, what: str, least: int = 0) -> Scores:
     """Return scores as a 1-D array of float64, or say what is wrong with them.
 
     Parameters
@@ -48,7 +48,7 @@ def checked_scores(values: ArrayLike, what: str, least: int = 0) -> Scores:
     return scores
 
 
-def checked_flags(values: ArrayLike, what: str, n: int | None = None) -> NDArray[np.bool_]:
+def check_flags(values: ArrayLike, what: str, n: int | None = None) -> NDArray[np.bool_]:
     """Return yes or no for each volume as a 1-D array, or say what is wrong.
 
     Parameters
@@ -75,7 +75,7 @@ def checked_flags(values: ArrayLike, what: str, n: int | None = None) -> NDArray
     return flags
 
 
-def subject_numbers(subjects: Sequence[str] | None, n: int) -> NDArray[np.int64]:
+def number_subjects(subjects: Sequence[str] | None, n: int) -> NDArray[np.int64]:
     """Return for each of n volumes the number of its subject, from 0 by first appearance.
 
     Parameters
@@ -99,9 +99,9 @@ def subject_numbers(subjects: Sequence[str] | None, n: int) -> NDArray[np.int64]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def nearest_of_each_subject(scores: Scores, subjects: Sequence[str] | None) -> Scores:
+def select_nearest_per_subject(scores: Scores, subjects: Sequence[str] | None) -> Scores:
     """Return the largest score of each subject, in order of first appearance."""
-    numbers = subject_numbers(subjects, len(scores))
+    numbers = number_subjects(subjects, len(scores))
     nearest = np.full(numbers.max(initial=-1) + 1, -np.inf)
     np.maximum.at(nearest, numbers, scores)
     return nearest

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 
 
-def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
+def derive_cohort(study: Study, plan: ExperimentPlan, run: ExperimentRun) -> tuple[Cohort, int]:
     """Return the cohort of a run, and how many of its first training volumes may be duplicated.
 
     Subjects stand in an order drawn from the study's seed, the same for all runs: a smaller
@@ -19,7 +19,7 @@ def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
     that are left out take part in nothing.
     """
     rows = study.cohort.rows()
-    training = _ordered(study, [row for row in rows if row.split == "training"])
+    training = _shuffle_subjects(study, [row for row in rows if row.split == "training"])
     n_all = sum(map(len, training))
     n = int(run.values.get("size", n_all))
     kept: list[CohortRow] = []
@@ -39,7 +39,7 @@ def derived(study: Study, plan: Plan, run: Run) -> tuple[Cohort, int]:
     return Cohort.from_rows([*kept, *others]), min(plan.duplicated(n_all), len(kept))
 
 
-def _ordered(study: Study, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
+def _shuffle_subjects(study: Study, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
     """Return training volumes by subject, in a drawn order; those without one stand alone."""
     import numpy as np
 

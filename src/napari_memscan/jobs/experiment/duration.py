@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.files import read_small
-from napari_memscan.jobs.experiment.cohorts import derived
-from napari_memscan.jobs.experiment.outcome import RESULT, TIMES
-from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.files import read_small_file
+from napari_memscan.jobs.experiment.cohorts import derive_cohort
+from napari_memscan.jobs.experiment.outcome import RESULT_FILE, TIMES_FILE
+from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.training.settings import DenoiserSettings
 
-ROUNDS = 2
+TIMED_STEPS = 2
 """Steps that are timed, after one that is not."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """How long a run will take on this machine, as busy as it is.
 
     Attributes
@@ -38,7 +38,7 @@ class Estimate:
         Nothing is left to be done.
     """
 
-    run: Run
+    run: ExperimentRun
     n_training: int
     steps: int
     training: float
@@ -52,7 +52,7 @@ class Estimate:
         return 0.0 if self.finished else self.training + self.sampling + (self.scan or 0.0)
 
 
-def estimate(study: Study, out: str | Path, plan: Plan) -> list[Estimate]:
+def estimate_runs(study: Study, out: str | Path, plan: ExperimentPlan) -> list[RunEstimate]:
     """Return how long each run will take; nothing is written.
 
     From what runs of the same width took, where one of this experiment is finished; else a few
@@ -66,39 +66,39 @@ def estimate(study: Study, out: str | Path, plan: Plan) -> list[Estimate]:
     plan : Plan
     """
     n_all = len(study.cohort.rows("training"))
-    latent = latents(study, plan)
-    found, known = [], _known(Path(out), plan)
+    latent = compute_latent_shape(study, plan)
+    found, known = [], _load_run_times(Path(out), plan)
     timed: dict[Any, tuple[float, float]] = {}
     for run in plan.runs:
-        n_training = len(derived(study, plan, run)[0].rows("training"))
+        n_training = len(derive_cohort(study, plan, run)[0].rows("training"))
         settings = plan.settings(run, n_training, n_all)
         at = tuple(settings.channels)
         taken = known.get(run.values.get("width"))
         if taken is None and at not in timed:
-            timed[at] = _timed(latent, settings)
+            timed[at] = _time_network(latent, settings)
         step, volume = (taken["a step"], taken["a volume"]) if taken else timed[at]
         scans = [one["the scan"] for one in known.values()]
         found.append(
-            Estimate(
+            RunEstimate(
                 run,
                 n_training,
                 settings.steps,
                 settings.steps * step,
                 plan.n * volume,
                 max(scans) if scans else None,
-                (Path(out) / "runs" / run.name / RESULT).exists(),
+                (Path(out) / "runs" / run.name / RESULT_FILE).exists(),
             )
         )
     return found
 
 
-def _known(out: Path, plan: Plan) -> dict[Any, dict[str, float]]:
+def _load_run_times(out: Path, plan: ExperimentPlan) -> dict[Any, dict[str, float]]:
     """Return width to what a run of it took, for what is measured whole."""
     found: dict[Any, dict[str, float]] = {}
     for run in plan.runs:
-        path = out / "runs" / run.name / TIMES
+        path = out / "runs" / run.name / TIMES_FILE
         try:
-            taken = json.loads(read_small(path))
+            taken = json.loads(read_small_file(path))
         except (OSError, ValueError):
             continue
         if {"a step", "a volume", "the scan"} <= taken.keys():
@@ -106,7 +106,7 @@ def _known(out: Path, plan: Plan) -> dict[Any, dict[str, float]]:
     return found
 
 
-def latents(study: Study, plan: Plan) -> tuple[int, ...]:
+def compute_latent_shape(study: Study, plan: ExperimentPlan) -> tuple[int, ...]:
     """Return channels and axes of the latents, of the study's autoencoder or the one to be trained.
 
     Raises
@@ -114,7 +114,7 @@ def latents(study: Study, plan: Plan) -> tuple[int, ...]:
     BadInput
         Volumes or latents cannot be halved as often as the networks do.
     """
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     coder, own = plan.autoencoder, study.folder / "models" / "autoencoder"
     if (own / "recipe.json").exists() and (made := read_recipe(own).provenance.get("settings")):
@@ -124,7 +124,7 @@ def latents(study: Study, plan: Plan) -> tuple[int, ...]:
     return coder.latent_channels, *axes
 
 
-def _timed(latent: tuple[int, ...], settings: DenoiserSettings) -> tuple[float, float]:
+def _time_network(latent: tuple[int, ...], settings: DenoiserSettings) -> tuple[float, float]:
     """Return seconds of an optimiser step and of a volume, on latents of noise."""
     import torch
 
@@ -144,14 +144,14 @@ def _timed(latent: tuple[int, ...], settings: DenoiserSettings) -> tuple[float, 
         with torch.inference_mode():
             network(batch[:1], levels[:1]).sum().item()
 
-    train, infer = _seconds(step), _seconds(sample)
+    train, infer = _time_call(step), _time_call(sample)
     # The optimiser and the average are small beside the network; decoding is about a few steps.
     return train * settings.accumulate * 1.1, infer * (settings.sample_steps + 5)
 
 
-def _seconds(work: Any) -> float:
+def _time_call(work: Any) -> float:
     work()
     started = time.monotonic()
-    for _ in range(ROUNDS):
+    for _ in range(TIMED_STEPS):
         work()
-    return (time.monotonic() - started) / ROUNDS
+    return (time.monotonic() - started) / TIMED_STEPS

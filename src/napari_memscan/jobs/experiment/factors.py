@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Value = str | int | float
+FactorValue = str | int | float
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Factor:
     source: str = ""
 
 
-VIEWS = 7
+DEFAULT_VIEWS = 7
 """Changed versions beside each training volume where there is augmentation."""
 
 PAPER = "Dar et al. (arXiv 2402.01054)"
@@ -51,5 +51,5 @@ FACTORS: dict[str, Factor] = {
         Factor("seed", "of the training: how far two trainings differ by chance"),
     )
 }
-DEFAULT = ("augmentation", "steps", "size", "duplication", "width", "seed")
+DEFAULT_FACTORS = ("augmentation", "steps", "size", "duplication", "width", "seed")
 """Varied where nobody says what is to be varied."""

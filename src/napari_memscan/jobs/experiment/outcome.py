@@ -8,25 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.detection.statistics.differences import ALONE, UNTOLD, Difference
+from napari_memscan.detection.statistics.differences import (
+    INCONCLUSIVE,
+    SINGLE_TRAINING_NOTE,
+    ProportionDifference,
+)
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small
-from napari_memscan.jobs.experiment.factors import FACTORS, Value
-from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.files import read_small_file
+from napari_memscan.jobs.experiment.factors import FACTORS, FactorValue
+from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.training.settings import DenoiserSettings
 
-RESULT, TIMES = "result.json", "times.json"
+RESULT_FILE, TIMES_FILE = "result.json", "times.json"
 """In a run's folder: what was found, and how long it took."""
 
-COPIES, MEM = "verdict copy", "N_mem"
+VERIFIED_COPIES, N_MEMORISED = "verdict copy", "N_mem"
 
 
-def result_of(
-    own: Study, run: Run, result: ScanResult, settings: DenoiserSettings, duplicated: int
+def summarise_run(
+    own: Study, run: ExperimentRun, result: ScanResult, settings: DenoiserSettings, duplicated: int
 ) -> dict[str, Any]:
     """Return what is kept of a run's scan.
 
@@ -39,7 +43,7 @@ def result_of(
     settings : DenoiserSettings
     duplicated : int
     """
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     twice = {row.path for row in own.cohort.rows("training")[:duplicated]}
     called = [s for s in result.samples if s.verdict in ("copy", "near-duplicate")]
@@ -75,7 +79,7 @@ def result_of(
 
 
 @dataclass(frozen=True)
-class Level:
+class FactorLevel:
     """What a factor's value gave: counts of all runs with it that are compared.
 
     Attributes
@@ -85,12 +89,12 @@ class Level:
         Measure to `k` of `n`.
     """
 
-    value: Value
+    value: FactorValue
     counts: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class FactorAnswer:
     """Whether what others found holds here.
 
     Attributes
@@ -111,9 +115,9 @@ class Answer:
 
     factor: str
     measure: str
-    low: Value
-    high: Value
-    difference: Difference
+    low: FactorValue
+    high: FactorValue
+    difference: ProportionDifference
     expected: str
     source: str
     answer: str
@@ -121,19 +125,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """The finished runs of an experiment.
 
     Attributes
     ----------
     plan : Plan
     rows : list of dict
-        Of `result_of`, in the order of the runs.
+        Of `summarise_run`, in the order of the runs.
     missing : list of str
         Runs that are not finished.
     """
 
-    plan: Plan
+    plan: ExperimentPlan
     rows: list[dict[str, Any]]
     missing: list[str]
 
@@ -146,9 +150,9 @@ class Outcome:
     def measures(self) -> list[str]:
         """What is counted: of the deciding rule first."""
         names = [rule["name"] for rule in self.rows[0]["rules"]] if self.rows else []
-        return [*sorted(names, key=lambda n: n != self.deciding), COPIES, MEM]
+        return [*sorted(names, key=lambda n: n != self.deciding), VERIFIED_COPIES, N_MEMORISED]
 
-    def levels(self, factor: str) -> list[Level]:
+    def levels(self, factor: str) -> list[FactorLevel]:
         """Return what each value of a factor gave, from the lowest on.
 
         One factor at a time: of the runs that have all else as the base run. Of a full grid: of all
@@ -170,7 +174,9 @@ class Outcome:
                 )
             ]
             if rows:
-                found.append(Level(value, {m: _count(rows, m) for m in self.measures}))
+                found.append(
+                    FactorLevel(value, {m: _count_measure(rows, m) for m in self.measures})
+                )
         return found
 
     def spread(self, measure: str) -> float | None:
@@ -181,7 +187,7 @@ class Outcome:
         return max(shares) - min(shares)
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[FactorAnswer]:
         """Of every factor that others have an answer for: its lowest against its highest value."""
         return [
             answer
@@ -190,52 +196,64 @@ class Outcome:
             for answer in self._answers(name, levels[0], levels[-1])
         ]
 
-    def _answers(self, name: str, low: Level, high: Level) -> Iterator[Answer]:
+    def _answers(self, name: str, low: FactorLevel, high: FactorLevel) -> Iterator[FactorAnswer]:
         factor = FACTORS[name]
         for measure in self.measures:
-            difference = Difference(*low.counts[measure], *high.counts[measure])
+            difference = ProportionDifference(*low.counts[measure], *high.counts[measure])
             spread = self.spread(measure)
             answer = difference.answer(factor.expected, spread)
-            yield Answer(
-                name, measure, low.value, high.value, difference, factor.expected, factor.source,
-                answer, self._note(name, measure, difference, answer, spread),
-            )  # fmt: skip
+            yield FactorAnswer(
+                name,
+                measure,
+                low.value,
+                high.value,
+                difference,
+                factor.expected,
+                factor.source,
+                answer,
+                self._note(name, measure, difference, answer, spread),
+            )
 
     def _note(
-        self, name: str, measure: str, difference: Difference, answer: str, spread: float | None
+        self,
+        name: str,
+        measure: str,
+        difference: ProportionDifference,
+        answer: str,
+        spread: float | None,
     ) -> str:
-        if name == "size" and measure == MEM:
+        if name == "size" and measure == N_MEMORISED:
             return "falls by itself: as many volumes are sampled of more patients"
         if name == "size" and measure == "dar2024":
             return "more training volumes raise what this rule calls by chance"
-        if answer == UNTOLD and spread is not None and abs(difference.value) <= spread:
+        if answer == INCONCLUSIVE and spread is not None and abs(difference.value) <= spread:
             return f"two trainings with another seed differ by {spread:.1%}"
         if spread is None:
-            return ALONE
+            return SINGLE_TRAINING_NOTE
         return ""
 
     def __str__(self) -> str:
-        from napari_memscan.report.experiment import answers_text, table_text
+        from napari_memscan.report.experiment import format_answers, format_run_table
 
-        parts = [table_text(self.rows, self.plan.factors)]
+        parts = [format_run_table(self.rows, self.plan.factors)]
         if answers := self.answers:
-            parts.append(answers_text(answers, self.deciding))
+            parts.append(format_answers(answers, self.deciding))
         if self.missing:
             parts.append(f"not finished: {', '.join(self.missing)}")
         return "\n\n".join(parts)
 
 
-def _count(rows: Sequence[dict[str, Any]], measure: str) -> tuple[int, int]:
+def _count_measure(rows: Sequence[dict[str, Any]], measure: str) -> tuple[int, int]:
     """Return `k` of `n` of a measure over runs."""
-    if measure == MEM:
+    if measure == N_MEMORISED:
         return sum(row["n_mem"] for row in rows), sum(row["n_training"] for row in rows)
     n = sum(row["n"] for row in rows)
-    if measure == COPIES:
+    if measure == VERIFIED_COPIES:
         return sum(row["verdicts"]["copy"] for row in rows), n
     return sum(r["n"] for row in rows for r in row["rules"] if r["name"] == measure), n
 
 
-def outcome(study: Study, out: str | Path, plan: Plan) -> Outcome:
+def collect_outcome(study: Study, out: str | Path, plan: ExperimentPlan) -> ExperimentOutcome:
     """Return what the finished runs in an experiment's folder found.
 
     Raises
@@ -245,12 +263,12 @@ def outcome(study: Study, out: str | Path, plan: Plan) -> Outcome:
     """
     rows, missing = [], []
     for run in plan.runs:
-        path = Path(out) / "runs" / run.name / RESULT
+        path = Path(out) / "runs" / run.name / RESULT_FILE
         if not path.exists():
             missing.append(run.name)
             continue
         try:
-            row = json.loads(read_small(path))
+            row = json.loads(read_small_file(path))
             # What was finished before a factor was named has that factor's base value.
             row["values"] = dict(run.values)
             rows.append(row)
@@ -258,4 +276,4 @@ def outcome(study: Study, out: str | Path, plan: Plan) -> Outcome:
             raise BadInput(
                 f"{path}: cannot be read ({error}). Delete it; the run then finishes in seconds."
             ) from error
-    return Outcome(plan, rows, missing)
+    return ExperimentOutcome(plan, rows, missing)

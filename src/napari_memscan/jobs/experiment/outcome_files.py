@@ -6,23 +6,25 @@ import csv
 import io
 from pathlib import Path
 
-from napari_memscan.files import replacing, write_json, write_text
+from napari_memscan.files import write_atomically, write_json, write_text
 from napari_memscan.jobs.experiment.factors import FACTORS
-from napari_memscan.jobs.experiment.outcome import Outcome
+from napari_memscan.jobs.experiment.outcome import ExperimentOutcome
 
-TABLE, ANSWERS = "table.csv", "answers.json"
+TABLE_FILE, ANSWERS_FILE = "table.csv", "answers.json"
 
 
-def write_outcome(out: str | Path, found: Outcome) -> None:
+def write_outcome(out: str | Path, found: ExperimentOutcome) -> None:
     """Write ``table.csv``, ``answers.json`` and a figure for every factor."""
-    from napari_memscan.report.experiment import figure, table
+    from napari_memscan.report.experiment import build_run_table, draw_factor_effect
 
     out = Path(out)
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(table(found.rows, found.plan.factors))
-    write_text(out / TABLE, stream.getvalue())
+    csv.writer(stream, lineterminator="\n").writerows(
+        build_run_table(found.rows, found.plan.factors)
+    )
+    write_text(out / TABLE_FILE, stream.getvalue())
     write_json(
-        out / ANSWERS,
+        out / ANSWERS_FILE,
         {
             "deciding": found.deciding,
             "missing": found.missing,
@@ -51,6 +53,6 @@ def write_outcome(out: str | Path, found: Outcome) -> None:
         if len(levels := found.levels(name)) > 1:
             values = [str(level.value) for level in levels]
             counts = {m: [level.counts[m] for level in levels] for m in found.measures}
-            png = figure(FACTORS[name], values, counts, found.deciding)
-            with replacing(out / "figures" / f"{name}.png") as temporary:
+            png = draw_factor_effect(FACTORS[name], values, counts, found.deciding)
+            with write_atomically(out / "figures" / f"{name}.png") as temporary:
                 temporary.write_bytes(png)

@@ -12,19 +12,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_memscan.config import explained
+from napari_memscan.config import describe_validation_error
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small, write_json
-from napari_memscan.jobs.experiment.factors import DEFAULT, FACTORS, VIEWS, Value
+from napari_memscan.files import read_small_file, write_json
+from napari_memscan.jobs.experiment.factors import (
+    DEFAULT_FACTORS,
+    DEFAULT_VIEWS,
+    FACTORS,
+    FactorValue,
+)
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 
-FILE = "experiment.json"
+PLAN_FILE = "experiment.json"
 """In the experiment's folder: what is varied, and around what."""
 
 
 @dataclass(frozen=True)
-class Run:
+class ExperimentRun:
     """One training, and the volumes that are sampled of it.
 
     Attributes
@@ -39,11 +44,11 @@ class Run:
 
     number: int
     name: str
-    values: Mapping[str, Value]
+    values: Mapping[str, FactorValue]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """What is varied, around what.
 
     Attributes
@@ -60,14 +65,14 @@ class Plan:
         Every combination; else one factor at a time.
     """
 
-    factors: Mapping[str, tuple[Value, ...]]
+    factors: Mapping[str, tuple[FactorValue, ...]]
     denoiser: DenoiserSettings
     autoencoder: AutoencoderSettings
     n: int
     full: bool = False
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[ExperimentRun]:
         """All runs, the base run first."""
         base = {name: values[0] for name, values in self.factors.items()}
         if self.full:
@@ -79,9 +84,11 @@ class Plan:
             points = [base]
             for name, values in self.factors.items():
                 points += [base | {name: value} for value in values[1:]]
-        return [Run(i, _named(point, base), point) for i, point in enumerate(points, 1)]
+        return [
+            ExperimentRun(i, _name_run(point, base), point) for i, point in enumerate(points, 1)
+        ]
 
-    def settings(self, run: Run, n_training: int, n_all: int) -> DenoiserSettings:
+    def settings(self, run: ExperimentRun, n_training: int, n_all: int) -> DenoiserSettings:
         """Return the settings of a run's training.
 
         Parameters
@@ -93,11 +100,15 @@ class Plan:
         values, base = run.values, self.denoiser
         changes: dict[str, Any] = {}
         if "augmentation" in values:
-            changes["views"] = (base.views or VIEWS) if values["augmentation"] == "on" else 0
+            changes["views"] = (
+                (base.views or DEFAULT_VIEWS) if values["augmentation"] == "on" else 0
+            )
         if "steps" in values:
             changes["steps"] = int(values["steps"])
         if "epochs" in values:
-            changes["steps"] = max(1, ceil(float(values["epochs"]) * n_training / _drawn(base)))
+            changes["steps"] = max(
+                1, ceil(float(values["epochs"]) * n_training / _count_step_volumes(base))
+            )
         if "duplication" in values:
             times = int(values["duplication"])
             # Written one way: a base run with and without this factor is the same run.
@@ -113,7 +124,7 @@ class Plan:
         try:
             return DenoiserSettings.model_validate(base.model_dump() | changes)
         except ValidationError as error:
-            raise BadInput(f"run {run.name}: {explained(error)}.") from error
+            raise BadInput(f"run {run.name}: {describe_validation_error(error)}.") from error
 
     def duplicated(self, n_all: int) -> int:
         """Return how many volumes are drawn more often: as set, else an eighth of them."""
@@ -122,7 +133,7 @@ class Plan:
     def save(self, folder: str | Path) -> None:
         """Write it into the experiment's folder."""
         write_json(
-            Path(folder) / FILE,
+            Path(folder) / PLAN_FILE,
             {
                 "factors": [[name, list(values)] for name, values in self.factors.items()],
                 "denoiser": self.denoiser.model_dump(mode="json"),
@@ -133,19 +144,19 @@ class Plan:
         )
 
 
-def _named(values: Mapping[str, Value], base: Mapping[str, Value]) -> str:
+def _name_run(values: Mapping[str, FactorValue], base: Mapping[str, FactorValue]) -> str:
     other = [f"{name}-{value}" for name, value in values.items() if value != base[name]]
     return "_".join(other) or "base"
 
 
-def planned(
+def plan_experiment(
     study: Study,
     factors: Sequence[str] = (),
     *,
     settings: Mapping[str, Any] | None = None,
     n: int = 64,
     full: bool = False,
-) -> Plan:
+) -> ExperimentPlan:
     """Return the plan of an experiment on a study.
 
     Parameters
@@ -153,7 +164,7 @@ def planned(
     study : Study
     factors : sequence of str
         Such as ``augmentation`` or ``steps=800,200``, the base run's value first. Without values a
-        factor takes two. By default `DEFAULT`.
+        factor takes two. By default `DEFAULT_FACTORS`.
     settings : mapping, optional
         Of the base run's denoiser; under ``autoencoder`` those of the autoencoder.
     n : int
@@ -175,14 +186,15 @@ def planned(
         autoencoder = AutoencoderSettings.model_validate(coder)
     except ValidationError as error:
         raise BadInput(
-            f"--set: {explained(error)}. Settings: {', '.join(DenoiserSettings.model_fields)}; "
-            "of the autoencoder: autoencoder.steps and so on."
+            f"--set: {describe_validation_error(error)}. Settings:"
+            f" {', '.join(DenoiserSettings.model_fields)}; of the autoencoder: autoencoder.steps"
+            " and so on."
         ) from error
     if n < 1:
         raise BadInput(f"n {n}: at least one volume must be sampled of each run.")
     n_all = len(study.cohort.rows("training"))
-    chosen: dict[str, tuple[Value, ...]] = {}
-    for text in factors or DEFAULT:
+    chosen: dict[str, tuple[FactorValue, ...]] = {}
+    for text in factors or DEFAULT_FACTORS:
         name, equals, values = text.partition("=")
         name = name.strip()
         if name not in FACTORS:
@@ -190,24 +202,26 @@ def planned(
         if name in chosen:
             raise BadInput(f"--factor {name}: named twice. Give its values in one: {name}=1,2.")
         if not equals:
-            chosen[name] = _usual(name, denoiser, n_all)
+            chosen[name] = _choose_default_values(name, denoiser, n_all)
             continue
-        chosen[name] = tuple(_value(name, v.strip(), n_all) for v in values.split(","))
+        chosen[name] = tuple(_parse_value(name, v.strip(), n_all) for v in values.split(","))
         if len(set(chosen[name])) < len(chosen[name]):
             raise BadInput(f"--factor {text}: a value is there twice.")
     if {"steps", "epochs"} <= chosen.keys():
         raise BadInput("--factor steps and --factor epochs: one of the two; each sets the other.")
-    return Plan(chosen, denoiser, autoencoder, n, full)
+    return ExperimentPlan(chosen, denoiser, autoencoder, n, full)
 
 
-def _drawn(settings: DenoiserSettings) -> int:
+def _count_step_volumes(settings: DenoiserSettings) -> int:
     """Return how many volumes a step draws."""
     return settings.batch * settings.accumulate
 
 
-def _usual(name: str, base: DenoiserSettings, n_all: int) -> tuple[Value, ...]:
-    epochs = base.steps * _drawn(base) / n_all
-    usual: dict[str, tuple[Value, ...]] = {
+def _choose_default_values(
+    name: str, base: DenoiserSettings, n_all: int
+) -> tuple[FactorValue, ...]:
+    epochs = base.steps * _count_step_volumes(base) / n_all
+    usual: dict[str, tuple[FactorValue, ...]] = {
         "augmentation": ("off", "on"),
         "steps": (base.steps, max(1, base.steps // 4)),
         "epochs": (round(epochs, 2), round(epochs / 4, 2)),
@@ -219,7 +233,7 @@ def _usual(name: str, base: DenoiserSettings, n_all: int) -> tuple[Value, ...]:
     return tuple(dict.fromkeys(usual[name]))
 
 
-def _value(name: str, text: str, n_all: int) -> Value:
+def _parse_value(name: str, text: str, n_all: int) -> FactorValue:
     wrong = f"--factor {name}={text}: {FACTORS[name].what} expected"
     if name == "augmentation":
         if text not in ("off", "on"):
@@ -238,7 +252,7 @@ def _value(name: str, text: str, n_all: int) -> Value:
     return value
 
 
-def read_plan(folder: str | Path) -> Plan | None:
+def read_plan(folder: str | Path) -> ExperimentPlan | None:
     """Return the plan that an experiment's folder holds; None where there is none.
 
     Raises
@@ -246,12 +260,12 @@ def read_plan(folder: str | Path) -> Plan | None:
     BadInput
         It cannot be read.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / PLAN_FILE
     if not path.exists():
         return None
     try:
-        values = json.loads(read_small(path))
-        return Plan(
+        values = json.loads(read_small_file(path))
+        return ExperimentPlan(
             {name: tuple(levels) for name, levels in values["factors"]},
             DenoiserSettings.model_validate(values["denoiser"]),
             AutoencoderSettings.model_validate(values["autoencoder"]),

@@ -10,38 +10,44 @@ from typing import Any
 
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small, write_json
+from napari_memscan.files import read_small_file, write_json
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.experiment.cohorts import derived
-from napari_memscan.jobs.experiment.duration import latents
-from napari_memscan.jobs.experiment.factors import VIEWS
-from napari_memscan.jobs.experiment.outcome import RESULT, TIMES, Outcome, outcome, result_of
+from napari_memscan.jobs.experiment.cohorts import derive_cohort
+from napari_memscan.jobs.experiment.duration import compute_latent_shape
+from napari_memscan.jobs.experiment.factors import DEFAULT_VIEWS
+from napari_memscan.jobs.experiment.outcome import (
+    RESULT_FILE,
+    TIMES_FILE,
+    ExperimentOutcome,
+    collect_outcome,
+    summarise_run,
+)
 from napari_memscan.jobs.experiment.outcome_files import write_outcome
-from napari_memscan.jobs.experiment.plan import Plan, Run
+from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.sampling.generate import generate
-from napari_memscan.jobs.scan.scan import scan
-from napari_memscan.jobs.training.train import train
+from napari_memscan.jobs.sampling.generate import generate_volumes
+from napari_memscan.jobs.scan.scan import scan_study
+from napari_memscan.jobs.training.train import train_model
 from napari_memscan.study import Study
 from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.volumes.cohort import Cohort
 
-SPEC = "run.json"
+SPEC_FILE = "run.json"
 """In a run's folder: all that its bytes depend on besides the program."""
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at what another process has finished."""
 
 
-def experiment(
+def run_experiment(
     study: Study,
     out: str | Path,
-    plan: Plan,
+    plan: ExperimentPlan,
     *,
     only: Sequence[int] | None = None,
     autoencoder: str | Path | None = None,
     device: str = "auto",
-) -> Generator[Progress, None, Outcome]:
+) -> Generator[Progress, None, ExperimentOutcome]:
     """Train, sample and scan every run; write the table, the figures and what they say.
 
     The autoencoder is one for all runs: what is varied is the denoiser. It has seen all training
@@ -92,30 +98,30 @@ def experiment(
     if only is not None and len(chosen) < len(set(only)):
         raise BadInput(f"--run: the runs are 1 to {len(runs)}.")
     for run in runs:
-        _same(out, run, _spec(study, plan, run))
-    results = [out / "runs" / run.name / RESULT for run in chosen]
-    with processes.apart() as (rank, size):
-        device = _own_gpu(device, size)
+        _require_same_run(out, run, _build_spec(study, plan, run))
+    results = [out / "runs" / run.name / RESULT_FILE for run in chosen]
+    with processes.isolate_process() as (rank, size):
+        device = _choose_gpu(device, size)
         if rank == 0:
             plan.save(out)
-        coder = yield from _autoencoder(study, out, plan, autoencoder, device, rank)
+        coder = yield from _prepare_autoencoder(study, out, plan, autoencoder, device, rank)
         for run in runs:
-            _same(out, run, _spec(study, plan, run, coder))
+            _require_same_run(out, run, _build_spec(study, plan, run, coder))
         for done in range(rank, len(chosen), size):
             if not results[done].exists():
-                job = _made(study, out, plan, chosen[done], coder, device)
-                yield from _told(job, done, len(chosen), chosen[done].name)
+                job = _execute_run(study, out, plan, chosen[done], coder, device)
+                yield from _relay_progress(job, done, len(chosen), chosen[done].name)
         while rank == 0 and (left := sum(not path.exists() for path in results)):
             yield Progress(len(chosen) - left, len(chosen), "other processes do the rest")
-            time.sleep(LOOK)
-    found = outcome(study, out, plan)
+            time.sleep(POLL_INTERVAL)
+    found = collect_outcome(study, out, plan)
     if rank == 0:
         write_outcome(out, found)
     yield Progress(len(chosen), len(chosen), f"{len(found.rows)} of {len(runs)} runs are finished")
     return found
 
 
-def _own_gpu(device: str, size: int) -> str:
+def _choose_gpu(device: str, size: int) -> str:
     """Name the GPU of this process, where each of several has one; Lightning takes the first."""
     from napari_memscan.checkpoints.device import choose_device
 
@@ -126,22 +132,24 @@ def _own_gpu(device: str, size: int) -> str:
     return f"cuda:{torch.cuda.current_device()}"
 
 
-def _told(
+def _relay_progress(
     job: Generator[Any, None, Any], done: int, total: int, what: str
 ) -> Generator[Progress, None, None]:
     """Run a job, and say in words what it reports."""
     try:
         for news in job:
-            yield Progress(done, total, f"{what}: {_words(news)}")
+            yield Progress(done, total, f"{what}: {_describe_event(news)}")
     finally:
         job.close()
 
 
-def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict[str, Any]:
+def _build_spec(
+    study: Study, plan: ExperimentPlan, run: ExperimentRun, coder: Path | None = None
+) -> dict[str, Any]:
     """Return all that a run depends on; with the autoencoder's weights where they are known."""
-    from napari_memscan.checkpoints.loading import checkpoint_hash
+    from napari_memscan.checkpoints.loading import compute_checkpoint_hash
 
-    cohort, _ = derived(study, plan, run)
+    cohort, _ = derive_cohort(study, plan, run)
     n_all = len(study.cohort.rows("training"))
     n = len(cohort.rows("training"))
     config = study.config
@@ -160,18 +168,18 @@ def _spec(study: Study, plan: Plan, run: Run, coder: Path | None = None) -> dict
             [row.sha256 or row.path, row.split, *([row.condition] if conditional else [])]
             for row in cohort.rows()
         ],
-    } | ({"weights of the autoencoder": checkpoint_hash(coder)} if coder else {})
+    } | ({"weights of the autoencoder": compute_checkpoint_hash(coder)} if coder else {})
 
 
-def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
+def _require_same_run(out: Path, run: ExperimentRun, spec: dict[str, Any]) -> None:
     """Refuse a folder whose run of this name is another one."""
-    path = out / "runs" / run.name / SPEC
+    path = out / "runs" / run.name / SPEC_FILE
     if not path.exists():
         return
     try:
-        before = json.loads(read_small(path))
+        before = json.loads(read_small_file(path))
         # Settings that came later have in a run made before what they stand for.
-        views = VIEWS if before["values"].get("augmentation") == "on" else 0
+        views = DEFAULT_VIEWS if before["values"].get("augmentation") == "on" else 0
         denoiser = DenoiserSettings.model_validate({"views": views} | before["denoiser"])
         before["denoiser"] = denoiser.model_dump(mode="json")
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -189,8 +197,8 @@ def _same(out: Path, run: Run, spec: dict[str, Any]) -> None:
         )
 
 
-def _autoencoder(
-    study: Study, out: Path, plan: Plan, given: str | Path | None, device: str, rank: int
+def _prepare_autoencoder(
+    study: Study, out: Path, plan: ExperimentPlan, given: str | Path | None, device: str, rank: int
 ) -> Generator[Progress, None, Path]:
     """Return the one of all runs; the first process trains it, the others wait for it."""
     own = study.folder / "models" / "autoencoder"
@@ -198,28 +206,28 @@ def _autoencoder(
         return Path(given).resolve() if given is not None else own
     made = out / "autoencoder"
     if not (made / "recipe.json").exists():
-        latents(study, plan)
+        compute_latent_shape(study, plan)
         if rank == 0:
             base = Study(out, study.config, study.cohort)
             base.cache_dir = out / "cache"
             with base.lock("train the autoencoder of all runs"):
-                job = train(base, "autoencoder", made, plan.autoencoder, device=device)
-                yield from _told(job, 0, len(plan.runs), "autoencoder")
+                job = train_model(base, "autoencoder", made, plan.autoencoder, device=device)
+                yield from _relay_progress(job, 0, len(plan.runs), "autoencoder")
     while not (made / "recipe.json").exists():
         yield Progress(0, len(plan.runs), "the first process trains the autoencoder")
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
     return made
 
 
-def _made(
-    study: Study, out: Path, plan: Plan, run: Run, coder: Path, device: str
+def _execute_run(
+    study: Study, out: Path, plan: ExperimentPlan, run: ExperimentRun, coder: Path, device: str
 ) -> Generator[Any, None, None]:
     folder = out / "runs" / run.name
-    cohort, duplicated = derived(study, plan, run)
+    cohort, duplicated = derive_cohort(study, plan, run)
     settings = plan.settings(run, len(cohort.rows("training")), len(study.cohort.rows("training")))
-    if not (folder / SPEC).exists():
-        write_json(folder / SPEC, _spec(study, plan, run, coder))
-    own = _opened(study, folder, cohort, run)
+    if not (folder / SPEC_FILE).exists():
+        write_json(folder / SPEC_FILE, _build_spec(study, plan, run, coder))
+    own = _open_run_study(study, folder, cohort, run)
     # One for all runs: most volumes are in all of them.
     own.cache_dir = out / "cache"
     model = folder / "models" / "denoiser"
@@ -227,7 +235,9 @@ def _made(
     if not (model / "recipe.json").exists():
         steps, started = 0, time.monotonic()
         with own.lock("train"):
-            for news in train(own, "denoiser", model, settings, device=device, autoencoder=coder):
+            for news in train_model(
+                own, "denoiser", model, settings, device=device, autoencoder=coder
+            ):
                 if hasattr(news, "loss"):
                     if not steps:
                         started = time.monotonic()
@@ -238,20 +248,20 @@ def _made(
     if own.config.generator is None:
         own.update(generator=GeneratorConfig(kind="ldm", path=str(model)))
     started, before = time.monotonic(), len(own.samples())
-    yield from generate(own, plan.n)
+    yield from generate_volumes(own, plan.n)
     if before < plan.n:
         seconds["a volume"] = (time.monotonic() - started) / (plan.n - before)
     started = time.monotonic()
-    result = yield from scan(own)
+    result = yield from scan_study(own)
     seconds["the scan"] = time.monotonic() - started
     if "a step" in seconds:
-        write_json(folder / TIMES, {name: round(value, 4) for name, value in seconds.items()})
-    write_json(folder / RESULT, result_of(own, run, result, settings, duplicated))
+        write_json(folder / TIMES_FILE, {name: round(value, 4) for name, value in seconds.items()})
+    write_json(folder / RESULT_FILE, summarise_run(own, run, result, settings, duplicated))
 
 
-def _opened(study: Study, folder: Path, cohort: Cohort, run: Run) -> Study:
+def _open_run_study(study: Study, folder: Path, cohort: Cohort, run: ExperimentRun) -> Study:
     """Open the study of a run, or make it."""
-    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
     from napari_memscan.embedders.loading import LOW_RESOLUTION
 
     if (folder / "study.toml").exists():
@@ -261,12 +271,12 @@ def _opened(study: Study, folder: Path, cohort: Cohort, run: Run) -> Study:
     changes: dict[str, Any] = {
         "name": f"{config.name}: {run.name}",
         "generator": None,
-        "embedder": spec if spec == LOW_RESOLUTION else resolved(spec, study.folder),
+        "embedder": spec if spec == LOW_RESOLUTION else resolve_model_path(spec, study.folder),
     }
     return Study.create(folder, config.model_copy(update=changes), cohort)
 
 
-def _words(news: Any) -> str:
+def _describe_event(news: Any) -> str:
     """Say in words what a job inside reports."""
     if hasattr(news, "what"):
         return str(news.what)

@@ -8,38 +8,46 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
-from napari_memscan.generators.interface import Settings
+from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.mitigation.retraining import elsewhere, retrained
+from napari_memscan.jobs.mitigation.retraining import (
+    collect_retraining_evidence,
+    describe_untried_measures,
+)
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.replacement.regenerate import memory_explained
-from napari_memscan.jobs.replacement.until_clean import MOST, ROUND, drawn, missed_of
-from napari_memscan.jobs.sampling.generate import condition_for, generate
-from napari_memscan.jobs.scan.metrics import volumes_of
-from napari_memscan.jobs.scan.scan import embedded, scan
+from napari_memscan.jobs.replacement.regenerate import explain_memory_errors
+from napari_memscan.jobs.replacement.until_clean import (
+    MAX_OVERSAMPLING,
+    ROUND_DIVISOR,
+    count_drawn,
+    estimate_missed,
+)
+from napari_memscan.jobs.sampling.generate import choose_condition, generate_volumes
+from napari_memscan.jobs.scan.metrics import open_volumes
+from napari_memscan.jobs.scan.scan import iter_embeddings, scan_study
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.mitigation import Measure, Mitigation
+    from napari_memscan.detection.mitigation import MitigationComparison, MitigationMeasure
     from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
-    from napari_memscan.generators.interface import Step
+    from napari_memscan.generators.sample import DenoisingStep
 
 FOLDER = "mitigation"
 """In the study: a study of its own for the volumes, the page and the numbers."""
 FILE, PAGE = "mitigation.json", "index.html"
 
-STRENGTH = 2.0
+DEFAULT_STRENGTH = 2.0
 """Of guidance, where nobody says another."""
-LEAST = 6
-"""Volumes whose precision and coverage can be told at all: one more than `coverage.NEAREST`."""
+MIN_VOLUMES = 6
+"""Volumes that precision and coverage need: one more than `coverage.DEFAULT_NEAREST`."""
 
-Row = tuple[SampleRow, "SampleResult"]
+ScannedSample = tuple[SampleRow, "SampleResult"]
 
 
-def mitigation(
-    study: Study, n: int = 64, *, guidance: float = STRENGTH, most: int | None = None
-) -> Generator[Step | Progress, None, Mitigation]:
+def evaluate_mitigation(
+    study: Study, n: int = 64, *, guidance: float = DEFAULT_STRENGTH, most: int | None = None
+) -> Generator[DenoisingStep | Progress, None, MitigationComparison]:
     """Draw `n` volumes as ever and `n` guided ones of the same noise; screen both; compare.
 
     All are scanned in one batch: a rule whose level depends on the batch then has one level for
@@ -60,7 +68,7 @@ def mitigation(
     Yields
     ------
     Step, Progress
-        As `generate` and `scan` do. Stopped, it goes on and gives the same bytes.
+        As `generate_volumes` and `scan_study` do. Stopped, it goes on and gives the same bytes.
 
     Returns
     -------
@@ -72,15 +80,15 @@ def mitigation(
     BadInput
         The model allows no guidance, volumes are made elsewhere, or the folder is of another model.
     """
-    from napari_memscan.report.mitigation import write_page
+    from napari_memscan.report.mitigation import write_mitigation_page
 
-    most = MOST * n if most is None else most
+    most = MAX_OVERSAMPLING * n if most is None else most
     if n < 2 or most < n or guidance <= 0:
         raise BadInput(
             f"{n} of at most {most} volumes, guidance {guidance:g}: at least 2, at most no fewer "
             "than that, and a strength above 0."
         )
-    if processes.place()[1] > 1:
+    if processes.get_rank_and_size()[1] > 1:
         raise BadInput("volumes that are scanned in between cannot be drawn by several processes.")
     config = study.config.generator
     if config is None or config.kind == "folder":
@@ -88,36 +96,36 @@ def mitigation(
             f"{study.folder}: no model to try measures on. Choose an LDM checkpoint as the study's "
             "generator."
         )
-    own = _own(study)
-    _adopted(study, own, n)
-    step, total = ceil(n / ROUND), n
-    while total < min(max(drawn(own), drawn(own, guidance)), most):
+    own = _open_mitigation_study(study)
+    _adopt_samples(study, own, n)
+    step, total = ceil(n / ROUND_DIVISOR), n
+    while total < min(max(count_drawn(own), count_drawn(own, guidance)), most):
         total = min(total + step, most)
-    with memory_explained():
+    with explain_memory_errors():
         while True:
-            yield from generate(own, total)
-            yield from generate(own, total, guidance=guidance)
-            result = yield from scan(own)
-            ways = _by_way(own, result, guidance)
-            passed = {way: _passed(study, rows) for way, rows in ways.items()}
+            yield from generate_volumes(own, total)
+            yield from generate_volumes(own, total, guidance=guidance)
+            result = yield from scan_study(own)
+            ways = _split_by_guidance(own, result, guidance)
+            passed = {way: _select_passed(study, rows) for way, rows in ways.items()}
             if total >= most or all(len(rows) >= n for rows in passed.values()):
                 break
             total = min(total + step, most)
     sets = {
         "plain": (ways["plain"][:n], ways["plain"][:n]),
-        "screening": _least(ways["plain"], passed["plain"], n),
+        "screening": _take_until_passed(ways["plain"], passed["plain"], n),
         "guidance": (ways["guided"][:n], ways["guided"][:n]),
-        "screening and guidance": _least(ways["guided"], passed["guided"], n),
+        "screening and guidance": _take_until_passed(ways["guided"], passed["guided"], n),
     }
-    found = yield from _measured(study, own, result, sets, n, guidance)
+    found = yield from _compare_measures(study, own, result, sets, n, guidance)
     write_json(own.folder / FILE, found.to_dict())
-    write_page(own.folder / PAGE, found)
+    write_mitigation_page(own.folder / PAGE, found)
     return found
 
 
-def _own(study: Study) -> Study:
+def _open_mitigation_study(study: Study) -> Study:
     """Open the study in the study, or make it: same model, cohort and detector."""
-    from napari_memscan.checkpoints.trusted.spec import resolved
+    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
     from napari_memscan.embedders.loading import LOW_RESOLUTION
 
     config = study.config
@@ -125,12 +133,12 @@ def _own(study: Study) -> Study:
     changes = {
         "name": f"{config.name}: mitigation",
         "generator": config.generator.model_copy(
-            update={"path": resolved(config.generator.path, study.folder)}
+            update={"path": resolve_model_path(config.generator.path, study.folder)}
         ),
         "embedder": (
             config.embedder
             if config.embedder == LOW_RESOLUTION
-            else resolved(config.embedder, study.folder)
+            else resolve_model_path(config.embedder, study.folder)
         ),
     }
     wanted = config.model_copy(update=changes)
@@ -149,35 +157,39 @@ def _own(study: Study) -> Study:
     return own
 
 
-def _adopted(study: Study, own: Study, n: int) -> None:
+def _adopt_samples(study: Study, own: Study, n: int) -> None:
     """Take over the plain volumes that the study has; their files stay where they are."""
     if own.samples():
         return
     generator = own.generator()
     first = study.config.seed
-    asked = {(str(s), condition_for(own, generator, s)) for s in range(first, first + n)}
+    asked = {(str(s), choose_condition(own, generator, s)) for s in range(first, first + n)}
     for row in study.samples():
         mine = (row.seed, row.condition) in asked
         if mine and not row.parent and "guidance=" not in row.settings:
             own.add_sample(SampleRow(**vars(row) | {"path": str(study.sample_path(row))}))
 
 
-def _by_way(own: Study, result: ScanResult, strength: float) -> dict[str, list[Row]]:
+def _split_by_guidance(
+    own: Study, result: ScanResult, strength: float
+) -> dict[str, list[ScannedSample]]:
     """Return all plain and all guided volumes with what the scan says, in the order of seeds."""
     judged = {sample.path: sample for sample in result.samples}
-    ways: dict[str, list[Row]] = {"plain": [], "guided": []}
+    ways: dict[str, list[ScannedSample]] = {"plain": [], "guided": []}
     for row in sorted(own.samples(), key=lambda row: int(row.seed)):
-        guided = Settings.parse(row.settings).guidance.partition(":")[0]
+        guided = SamplingSettings.parse(row.settings).guidance.partition(":")[0]
         if guided in ("", f"{strength:g}"):
             ways["guided" if guided else "plain"].append((row, judged[str(own.sample_path(row))]))
     return ways
 
 
-def _passed(study: Study, rows: Sequence[Row]) -> list[Row]:
+def _select_passed(study: Study, rows: Sequence[ScannedSample]) -> list[ScannedSample]:
     return [row for row in rows if row[1].verdict in study.config.release.rule]
 
 
-def _least(drawn_: Sequence[Row], passed: Sequence[Row], n: int) -> tuple[Sequence[Row], list[Row]]:
+def _take_until_passed(
+    drawn_: Sequence[ScannedSample], passed: Sequence[ScannedSample], n: int
+) -> tuple[Sequence[ScannedSample], list[ScannedSample]]:
     """Return what had to be drawn for the first `n` that passed, and these."""
     kept = list(passed[:n])
     if len(kept) < n:
@@ -185,31 +197,32 @@ def _least(drawn_: Sequence[Row], passed: Sequence[Row], n: int) -> tuple[Sequen
     return drawn_[: drawn_.index(kept[-1]) + 1], kept
 
 
-def _measured(
+def _compare_measures(
     study: Study,
     own: Study,
     result: ScanResult,
-    sets: dict[str, tuple[Sequence[Row], list[Row]]],
+    sets: dict[str, tuple[Sequence[ScannedSample], list[ScannedSample]]],
     n: int,
     strength: float,
-) -> Generator[Progress, None, Mitigation]:
+) -> Generator[Progress, None, MitigationComparison]:
     import numpy as np
 
-    from napari_memscan.detection.mitigation import Mitigation
+    from napari_memscan.detection.mitigation import MitigationComparison
 
-    paths = {split: [row.path for row in own.cohort.rows(split)]
-             for split in ("training", "validation")}  # fmt: skip
-    vectors = {split: np.stack(list(embedded(own, names))) for split, names in paths.items()}
+    paths = {
+        split: [row.path for row in own.cohort.rows(split)] for split in ("training", "validation")
+    }
+    vectors = {split: np.stack(list(iter_embeddings(own, names))) for split, names in paths.items()}
     # A measure that leaves next to nothing must not keep the others from being compared.
-    m = min((len(rows) for _, rows in sets.values() if len(rows) >= LEAST), default=0)
-    measures: list[Measure] = []
+    m = min((len(rows) for _, rows in sets.values() if len(rows) >= MIN_VOLUMES), default=0)
+    measures: list[MitigationMeasure] = []
     for done, (name, (all_drawn, rows)) in enumerate(sets.items()):
         yield Progress(done, len(sets), f"quality of {name}")
         names = [str(own.sample_path(row)) for row, _ in rows[:m]] if len(rows) >= m else []
-        quality = _quality(own, paths, vectors, names)
-        measures.append(_measure(study, result, name, all_drawn, rows, quality))
+        quality = _evaluate_quality(own, paths, vectors, names)
+        measures.append(_build_measure(study, result, name, all_drawn, rows, quality))
     rows_of_model = own.samples()
-    return Mitigation(
+    return MitigationComparison(
         title=study.config.name,
         checkpoint=rows_of_model[0].checkpoint_hash,
         rule=result.rule,
@@ -217,26 +230,26 @@ def _measured(
         strength=strength,
         sizes={**{split: len(names) for split, names in paths.items()}, "quality": m},
         measures=tuple(measures),
-        elsewhere=elsewhere(study),
-        retrained=retrained(study),
+        elsewhere=describe_untried_measures(study),
+        retrained=collect_retraining_evidence(study),
         warnings=result.warnings,
     )
 
 
-def _measure(
+def _build_measure(
     study: Study,
     result: ScanResult,
     name: str,
-    all_drawn: Sequence[Row],
-    rows: Sequence[Row],
+    all_drawn: Sequence[ScannedSample],
+    rows: Sequence[ScannedSample],
     quality: Any,
-) -> Measure:
-    from napari_memscan.detection.mitigation import Measure
+) -> MitigationMeasure:
+    from napari_memscan.detection.mitigation import MitigationMeasure
 
-    def count(verdict: str, among: Sequence[Row] = rows) -> int:
+    def count(verdict: str, among: Sequence[ScannedSample] = rows) -> int:
         return sum(one.verdict == verdict for _, one in among)
 
-    def called(among: Sequence[Row]) -> int:
+    def called(among: Sequence[ScannedSample]) -> int:
         return count("copy", among) + count("near-duplicate", among)
 
     others = {
@@ -244,33 +257,44 @@ def _measure(
         for rule in result.rules
         if not rule.decides and rule.measure == "similarity" and rule.threshold is not None
     }
-    missed = missed_of(study, result, called(all_drawn), len(rows) - called(rows))
-    return Measure(
-        name, len(all_drawn), len(rows), count("copy"), count("near-duplicate"), count("undecided"),
-        others, quality, str(missed or "not known: run memscan selftest"),
-    )  # fmt: skip
+    missed = estimate_missed(study, result, called(all_drawn), len(rows) - called(rows))
+    return MitigationMeasure(
+        name,
+        len(all_drawn),
+        len(rows),
+        count("copy"),
+        count("near-duplicate"),
+        count("undecided"),
+        others,
+        quality,
+        str(missed or "not known: run memscan selftest"),
+    )
 
 
-def _quality(
+def _evaluate_quality(
     own: Study, paths: dict[str, list[str]], vectors: dict[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """Return metric to value and interval; none where there are too few volumes."""
     import numpy as np
 
-    from napari_memscan.detection.evidence import evaluations
-    from napari_memscan.detection.mitigation import QUALITY, UNSEEN
+    from napari_memscan.detection.evidence import iterate_metrics
+    from napari_memscan.detection.mitigation import QUALITY_METRICS, UNSEEN_COVERAGE
 
     if not names:
-        return dict.fromkeys((*QUALITY, UNSEEN), (None, None))
-    made = np.stack(list(embedded(own, names)))
+        return dict.fromkeys((*QUALITY_METRICS, UNSEEN_COVERAGE), (None, None))
+    made = np.stack(list(iter_embeddings(own, names)))
     common: dict[str, Any] = {"quantile": own.config.rule.quantile, "seed": own.config.seed}
-    volumes = {split: volumes_of(own, of) for split, of in (*paths.items(), ("synthetic", names))}
+    volumes = {split: open_volumes(own, of) for split, of in (*paths.items(), ("synthetic", names))}
     found = {
         one.key: (one.value, one.interval)
-        for one in evaluations(QUALITY, **vectors, synthetic=made, volumes=volumes, **common)
+        for one in iterate_metrics(
+            QUALITY_METRICS, **vectors, synthetic=made, volumes=volumes, **common
+        )
     }
     real, unseen = vectors["training"], vectors["validation"]
     if len(unseen) < 2:
-        return found | {UNSEEN: (None, None)}
-    (new,) = evaluations(("coverage",), training=unseen, validation=real, synthetic=made, **common)
-    return found | {UNSEEN: (new.value, new.interval)}
+        return found | {UNSEEN_COVERAGE: (None, None)}
+    (new,) = iterate_metrics(
+        ("coverage",), training=unseen, validation=real, synthetic=made, **common
+    )
+    return found | {UNSEEN_COVERAGE: (new.value, new.interval)}

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small
+from napari_memscan.files import read_small_file
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.mitigation import Retrained
+    from napari_memscan.detection.mitigation import RetrainingComparison
 
-DUPLICATES = "duplicates.json"
-WATCHED = "models/denoiser/memorisation.csv"
-TRIED = "experiment/answers.json"
+DUPLICATES_FILE = "duplicates.json"
+MONITOR_LOG = "models/denoiser/memorisation.csv"
+EXPERIMENT_ANSWERS = "experiment/answers.json"
 """In the study: what its commands left."""
 
-NAMES = {
+MEASURE_NAMES = {
     "augmentation": "augmentation",
     "steps": "fewer steps",
     "epochs": "fewer epochs",
@@ -29,12 +29,12 @@ NAMES = {
 """Factor of an experiment to the measure that it stands for."""
 
 
-def elsewhere(study: Study) -> dict[str, str]:
+def describe_untried_measures(study: Study) -> dict[str, str]:
     """Return what is known of measures that need another training and were not tried."""
-    found = {"deduplication": _of_duplicates(study.scan_dir / DUPLICATES)}
-    if not _of_watching(study):
-        found["early stop"] = _of_looks(study.folder / WATCHED)
-    if not _of_experiment(study):
+    found = {"deduplication": _describe_duplicates(study.scan_dir / DUPLICATES_FILE)}
+    if not _compare_early_stop(study):
+        found["early stop"] = _describe_monitoring(study.folder / MONITOR_LOG)
+    if not _compare_experiment(study):
         found["training"] = (
             "Not tried. 'memscan experiment STUDY' says what augmentation, fewer steps, more data "
             "and a smaller network do on this cohort."
@@ -42,18 +42,18 @@ def elsewhere(study: Study) -> dict[str, str]:
     return found
 
 
-def retrained(study: Study) -> tuple[Retrained, ...]:
+def collect_retraining_evidence(study: Study) -> tuple[RetrainingComparison, ...]:
     """Return copies before and after each measure that was tried, from the study's files."""
-    return (*_of_experiment(study), *_of_watching(study))
+    return (*_compare_experiment(study), *_compare_early_stop(study))
 
 
-def _of_duplicates(path: Path) -> str:
+def _describe_duplicates(path: Path) -> str:
     if not path.exists():
         return (
             "Not looked for. 'memscan dedup STUDY --write CSV' finds volumes that are twice in "
             "training; then train again without them."
         )
-    values = json.loads(read_small(path))
+    values = json.loads(read_small_file(path))
     n = sum(len(group["volumes"]) - 1 for group in values["groups"])
     if not n:
         return f"No volume is twice among the {values['n_training']} training volumes."
@@ -63,7 +63,7 @@ def _of_duplicates(path: Path) -> str:
     )
 
 
-def _of_looks(path: Path) -> str:
+def _describe_monitoring(path: Path) -> str:
     from napari_memscan.jobs.training.monitor import read_log
 
     rows = read_log(path)
@@ -80,16 +80,16 @@ def _of_looks(path: Path) -> str:
     )
 
 
-def _of_watching(study: Study) -> list[Retrained]:
+def _compare_early_stop(study: Study) -> list[RetrainingComparison]:
     """Compare the last look with that at the checkpoint that was kept before."""
-    from napari_memscan.checkpoints.native import read_recipe
-    from napari_memscan.detection.mitigation import Retrained
-    from napari_memscan.detection.statistics.differences import Difference
-    from napari_memscan.detection.statistics.proportions import Rate
-    from napari_memscan.jobs.training.monitor import BEST, read_log
+    from napari_memscan.checkpoints.native_format import read_recipe
+    from napari_memscan.detection.mitigation import RetrainingComparison
+    from napari_memscan.detection.statistics.differences import ProportionDifference
+    from napari_memscan.detection.statistics.proportions import Proportion
+    from napari_memscan.jobs.training.monitor import BEST_FOLDER, read_log
 
-    path = study.folder / WATCHED
-    rows, best = read_log(path), path.parent / BEST
+    path = study.folder / MONITOR_LOG
+    rows, best = read_log(path), path.parent / BEST_FOLDER
     if not rows or not (best / "recipe.json").exists():
         return []
     made = read_recipe(best).provenance.get("denoiser", {})
@@ -98,45 +98,53 @@ def _of_watching(study: Study) -> list[Retrained]:
     if kept is None:
         return []
     return [
-        Retrained(
+        RetrainingComparison(
             "early stop",
             f"{last.step} -> {kept.step} steps",
             "called while it trained",
-            Rate(last.n_copies, last.n),
-            Rate(kept.n_copies, kept.n),
-            Difference(last.n_copies, last.n, kept.n_copies, kept.n).answer("lowers"),
-            WATCHED,
+            Proportion(last.n_copies, last.n),
+            Proportion(kept.n_copies, kept.n),
+            ProportionDifference(last.n_copies, last.n, kept.n_copies, kept.n).answer("lowers"),
+            MONITOR_LOG,
             "both looks were chosen by what they show, which makes the difference look larger; "
             "scan volumes of both to know",
         )
     ]
 
 
-def _of_experiment(study: Study) -> list[Retrained]:
+def _compare_experiment(study: Study) -> list[RetrainingComparison]:
     """Turn each answer the way in which copies are expected to become fewer."""
-    from napari_memscan.detection.mitigation import Retrained
-    from napari_memscan.detection.statistics.proportions import Rate
+    from napari_memscan.detection.mitigation import RetrainingComparison
+    from napari_memscan.detection.statistics.proportions import Proportion
 
-    path = study.folder / TRIED
+    path = study.folder / EXPERIMENT_ANSWERS
     if not path.exists():
         return []
     try:
-        values = json.loads(read_small(path))
-        counted = {"verdict copy": "verified copies",
-                   values["deciding"]: f"{values['deciding']} calls"}  # fmt: skip
+        values = json.loads(read_small_file(path))
+        counted = {
+            "verdict copy": "verified copies",
+            values["deciding"]: f"{values['deciding']} calls",
+        }
         found = []
         for a in values["answers"]:
-            if a["measure"] not in counted or a["factor"] not in NAMES:
+            if a["measure"] not in counted or a["factor"] not in MEASURE_NAMES:
                 continue
             way = 1 if a["expected"] == "lowers" else -1
             low, high = (a["low"], a["high"])[::way]
-            before, after = (Rate(*counts) for counts in a["counts"][::way])
+            before, after = (Proportion(*counts) for counts in a["counts"][::way])
             found.append(
-                Retrained(
-                    NAMES[a["factor"]], f"{low} -> {high}", counted[a["measure"]], before, after,
-                    a["answer"], TRIED, a["note"],
+                RetrainingComparison(
+                    MEASURE_NAMES[a["factor"]],
+                    f"{low} -> {high}",
+                    counted[a["measure"]],
+                    before,
+                    after,
+                    a["answer"],
+                    EXPERIMENT_ANSWERS,
+                    a["note"],
                 )
-            )  # fmt: skip
+            )
         return found
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(

@@ -6,19 +6,19 @@ from collections.abc import Generator
 from pathlib import Path
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.inspection import inspect
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.inspection import inspect_checkpoint
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.models.create_study import estimated
+from napari_memscan.jobs.models.new_study import load_with_estimated_scale
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 
-def convert(
+def convert_checkpoint(
     path: str | Path,
     out: str | Path,
-    declared: Declared | None = None,
+    declared: ModelOverrides | None = None,
     *,
     study: Study | None = None,
     half: bool = False,
@@ -43,17 +43,17 @@ def convert(
     JobFailed
         The disk is full, or `out` cannot be written.
     """
-    from napari_memscan.checkpoints.native import save_checkpoint
+    from napari_memscan.checkpoints.native_format import save_checkpoint
 
     out = Path(out)
     if (out / "recipe.json").exists():
         raise BadInput(f"{out}: holds a checkpoint already. Choose another folder.")
-    found = inspect(path, declared)
+    found = inspect_checkpoint(path, declared)
     checkpoint = found.checkpoint
     if checkpoint is None and study is not None:
-        checkpoint = yield from estimated(
+        checkpoint = yield from load_with_estimated_scale(
             path,
-            declared or Declared(),
+            declared or ModelOverrides(),
             study.cohort.rows("training"),
             study.config.preprocessing.intensity,
         )

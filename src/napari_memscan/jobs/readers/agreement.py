@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.current_decisions import Standing
+from napari_memscan.review.current_decisions import CurrentDecisions
 
 if TYPE_CHECKING:
-    from napari_memscan.review.export import Imrmc
-    from napari_memscan.review.findings import Findings
+    from napari_memscan.review.export import ImrmcFile
+    from napari_memscan.review.findings import ReaderStudyFindings
     from napari_memscan.review.truth import Truth
     from napari_memscan.study import Study
 
 
 @dataclass(frozen=True)
-class Compared:
+class ReaderComparison:
     """The readers of a study, at one moment.
 
     Attributes
@@ -33,33 +33,33 @@ class Compared:
     """
 
     name: str
-    standing: Standing
+    standing: CurrentDecisions
     head: str
     known: Truth
-    found: Findings
+    found: ReaderStudyFindings
 
     def csv(self) -> str:
         """Return all events, one a row."""
-        from napari_memscan.review.export import events_csv
+        from napari_memscan.review.export import format_events_csv
 
-        return events_csv(self.standing.events)
+        return format_events_csv(self.standing.events)
 
     def json(self) -> str:
         """Return all events and all numbers."""
-        from napari_memscan.review.export import events_json
+        from napari_memscan.review.export import format_events_json
 
         more = {"study": self.name, "head": self.head, "findings": self.found.to_dict()}
-        return events_json(self.standing.events, **more)
+        return format_events_json(self.standing.events, **more)
 
-    def imrmc(self) -> Imrmc:
+    def imrmc(self) -> ImrmcFile:
         """Return scores for the FDA's iMRMC, with truth."""
-        from napari_memscan.review.export import MODALITIES, imrmc
+        from napari_memscan.review.export import MODALITIES, build_imrmc_file
 
         readings = {stage: self.standing.by_reader(stage) for stage in MODALITIES}
-        return imrmc(readings, self.known, self.name)
+        return build_imrmc_file(readings, self.known, self.name)
 
 
-def told(made: Imrmc, known: Truth) -> str:
+def describe_imrmc(made: ImrmcFile, known: Truth) -> str:
     """Return what an iMRMC file holds, and what not."""
     return (
         f"Truth from {known.source}; {made.n_unknown} cases of unknown truth left out, "
@@ -67,7 +67,7 @@ def told(made: Imrmc, known: Truth) -> str:
     )
 
 
-def compared(study: Study, truth: str = "", *, anonymous: bool = False) -> Compared:
+def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -> ReaderComparison:
     """Return what readers decided, and how far they agree.
 
     Parameters
@@ -79,25 +79,27 @@ def compared(study: Study, truth: str = "", *, anonymous: bool = False) -> Compa
     anonymous : bool
         R1, R2 ... in place of readers' names.
     """
-    from napari_memscan.review.export import pseudonyms, renamed
-    from napari_memscan.review.findings import findings
+    from napari_memscan.review.export import assign_pseudonyms, replace_reader_names
+    from napari_memscan.review.findings import analyse_reader_study
 
     store = study.store()
     try:
         standing, head = store.standing(), store.head()[1]
     finally:
         store.close()
-    verdicts = _verdicts(study)
-    known = _truth(study, standing, verdicts, truth)
+    verdicts = _collect_verdicts(study)
+    known = _collect_truth(study, standing, verdicts, truth)
     if anonymous:
         if truth.startswith("reader:"):
             raise BadInput("--anonymous and --truth reader:NAME: the name would be in the result.")
-        standing = Standing(renamed(standing.events, pseudonyms(standing.events)))
-    found = findings(standing, verdicts, known)
-    return Compared(study.config.name, standing, head, known, found)
+        standing = CurrentDecisions(
+            replace_reader_names(standing.events, assign_pseudonyms(standing.events))
+        )
+    found = analyse_reader_study(standing, verdicts, known)
+    return ReaderComparison(study.config.name, standing, head, known, found)
 
 
-def _verdicts(study: Study) -> dict[str, str]:
+def _collect_verdicts(study: Study) -> dict[str, str]:
     result = study.result()
     if result is None:
         return {}
@@ -105,26 +107,28 @@ def _verdicts(study: Study) -> dict[str, str]:
     return {names[s.path]: s.verdict for s in result.samples if s.path in names}
 
 
-def _truth(study: Study, standing: Standing, verdicts: dict[str, str], source: str) -> Truth:
+def _collect_truth(
+    study: Study, standing: CurrentDecisions, verdicts: dict[str, str], source: str
+) -> Truth:
     """Return what is known: of validation volumes and planted copies always."""
-    from napari_memscan.jobs.readers.blind_study import FOLDER
-    from napari_memscan.review.plans import load_plans
+    from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
+    from napari_memscan.review.plan_files import load_plans
     from napari_memscan.review.truth import (
-        truth_of_plans,
-        truth_of_reader,
-        truth_of_table,
-        truth_of_verdicts,
+        build_truth_from_plans,
+        build_truth_from_reader,
+        build_truth_from_verdicts,
+        read_truth_table,
     )
 
-    own = truth_of_plans(load_plans(study.folder / FOLDER))
+    own = build_truth_from_plans(load_plans(study.folder / BLIND_FOLDER))
     if not source:
         return own
     if source == "program":
-        return own.over(truth_of_verdicts(verdicts))
+        return own.over(build_truth_from_verdicts(verdicts))
     if source.startswith("reader:"):
         reader = source.removeprefix("reader:").strip()
         decisions = standing.current(reader)
         if not decisions:
             raise BadInput(f"--truth {source}: {reader} has decided nothing.")
-        return own.over(truth_of_reader(decisions, reader))
-    return own.over(truth_of_table(source))
+        return own.over(build_truth_from_reader(decisions, reader))
+    return own.over(read_truth_table(source))

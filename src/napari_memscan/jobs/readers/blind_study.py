@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.plants import drawn, planted, strangers
-from napari_memscan.jobs.scan.search import StudySearch, plain, read
-from napari_memscan.review.blind import BlindPlan, Exhibit, Held, plan
-from napari_memscan.review.plans import load_plans, save_plan
+from napari_memscan.jobs.scan.plants import (
+    decode_validation,
+    draw_study_plants,
+    prepare_plant_tasks,
+)
+from napari_memscan.jobs.scan.search import StudySearch, load_cached_volume, prepare_task
+from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, draw_blind_plan
+from napari_memscan.review.plan_files import load_plans, save_plan
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.retrieval.search import Found
-    from napari_memscan.review.blind_session import BlindReading
+    from napari_memscan.detection.retrieval.search import SearchResult
+    from napari_memscan.review.blind_session import BlindSession
     from napari_memscan.review.store import DecisionStore
 
-FOLDER = "blind"
+BLIND_FOLDER = "blind"
 """Of a study's plans."""
-SEED = 3
+BLIND_SEED = 3
 """Other planted volumes than those that limits are learnt from and the self-test plants."""
 
 
-def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list[Exhibit]]:
+def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list[Exhibit]]:
     """Return the samples of the last scan, validation volumes as distractors, and planted copies.
 
     Validation volumes and planted copies are shown as the study's generator would have made them,
@@ -46,7 +50,7 @@ def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list
     """
     import numpy as np
 
-    from napari_memscan.jobs.scan.scan import embedded
+    from napari_memscan.jobs.scan.scan import iter_embeddings
 
     result = study.result()
     if result is None:
@@ -56,8 +60,8 @@ def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list
         Exhibit(
             name=names[s.path],
             kind="synthetic",
-            shown=Held(s.path),
-            partner=Held(s.neighbour),
+            shown=ArrayLocation(s.path),
+            partner=ArrayLocation(s.neighbour),
             verdict=s.verdict,
             value=float(result.value(s)),
             transform=s.neighbours[0].transform if s.neighbours else None,
@@ -72,29 +76,31 @@ def exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, None, list
         )
     training = [row.path for row in study.cohort.rows("training")]
     vectors = []
-    for done, vector in enumerate(embedded(study, training), 1):
+    for done, vector in enumerate(iter_embeddings(study, training), 1):
         vectors.append(vector)
         yield Progress(done, len(training), f"embedded {Path(training[done - 1]).name}")
     search = StudySearch(study, training, np.stack(vectors))
-    made += yield from _distractors(study, search)
+    made += yield from _collect_distractors(study, search)
     if n_planted:
-        made += yield from _planted(study, search, vectors, n_planted)
+        made += yield from _collect_planted(study, search, vectors, n_planted)
     return made
 
 
-def _distractors(study: Study, search: StudySearch) -> Generator[Progress, None, list[Exhibit]]:
+def _collect_distractors(
+    study: Study, search: StudySearch
+) -> Generator[Progress, None, list[Exhibit]]:
     """Return the validation volumes, each beside what the search finds nearest."""
     import numpy as np
 
-    from napari_memscan.jobs.scan.scan import embedded
+    from napari_memscan.jobs.scan.scan import iter_embeddings
 
     rows = study.cohort.rows("validation")
-    own = embedded(study, [row.path for row in rows])
-    tasks = [plain(study, r.path, v, r.subject_id) for r, v in zip(rows, own, strict=True)]
-    shown = yield from strangers(study, tasks)
+    own = iter_embeddings(study, [row.path for row in rows])
+    tasks = [prepare_task(study, r.path, v, r.subject_id) for r, v in zip(rows, own, strict=True)]
+    shown = yield from decode_validation(study, tasks)
     if study.config.verification.enabled:
         found = yield from search.run(shown)
-        nearest = [(f.index, _pose(f, f.index)) for f in found]
+        nearest = [(f.index, _find_pose(f, f.index)) for f in found]
     else:
         _, near = search.index.kneighbors(np.stack([task.vector for task in shown]), 1)
         nearest = [(int(row[0]), None) for row in near]
@@ -102,8 +108,8 @@ def _distractors(study: Study, search: StudySearch) -> Generator[Progress, None,
         Exhibit(
             name=f"v{i:06d}",
             kind="distractor",
-            shown=Held(row.path, "" if task.key == crisp.key else task.key),
-            partner=Held(search.training[at]),
+            shown=ArrayLocation(row.path, "" if task.key == crisp.key else task.key),
+            partner=ArrayLocation(search.training[at]),
             transform=transform,
         )
         for i, (row, crisp, task, (at, transform)) in enumerate(
@@ -112,7 +118,7 @@ def _distractors(study: Study, search: StudySearch) -> Generator[Progress, None,
     ]
 
 
-def _planted(
+def _collect_planted(
     study: Study, search: StudySearch, vectors: Sequence[Any], n: int
 ) -> Generator[Progress, None, list[Exhibit]]:
     """Return copies made on purpose, each beside the training volume it is a copy of."""
@@ -121,9 +127,14 @@ def _planted(
     config = study.config
     kinds = LIMIT_KINDS["copy"]
     # As many of each kind as can be, whatever the number.
-    of = [drawn(study, [kind], -(-n // len(kinds)), search.training, SEED) for kind in kinds]
+    of = [
+        draw_study_plants(study, [kind], -(-n // len(kinds)), search.training, BLIND_SEED)
+        for kind in kinds
+    ]
     plants = [one for row in zip(*of, strict=True) for one in row][:n]
-    tasks = yield from planted(study, plants, search.training, search.spacing, "planted")
+    tasks = yield from prepare_plant_tasks(
+        study, plants, search.training, search.spacing, "planted"
+    )
     poses: list[tuple[float, ...] | None] = [None] * len(tasks)
     if config.verification.enabled:
         # Asked for with the patient's own vector: then the patient is registered in any case.
@@ -131,22 +142,22 @@ def _planted(
             replace(t, vector=vectors[one.source]) for t, one in zip(tasks, plants, strict=True)
         ]
         found = yield from search.run(asked)
-        poses = [_pose(f, one.source) for f, one in zip(found, plants, strict=True)]
+        poses = [_find_pose(f, one.source) for f, one in zip(found, plants, strict=True)]
     for task in tasks:
         study.cache.get(task.key, task.load)
     return [
         Exhibit(
             name=f"p{i:06d}",
             kind="planted",
-            shown=Held(search.training[one.source], task.key),
-            partner=Held(search.training[one.source]),
+            shown=ArrayLocation(search.training[one.source], task.key),
+            partner=ArrayLocation(search.training[one.source]),
             transform=pose,
         )
         for i, (one, task, pose) in enumerate(zip(plants, tasks, poses, strict=True))
     ]
 
 
-def _pose(found: Found, index: int) -> tuple[float, ...] | None:
+def _find_pose(found: SearchResult, index: int) -> tuple[float, ...] | None:
     """Return the pose on a training volume; None where the search did not register that one."""
     for hit in found.hits:
         if hit.index == index:
@@ -154,7 +165,7 @@ def _pose(found: Found, index: int) -> tuple[float, ...] | None:
     return None
 
 
-def latest(study: Study, reader: str, forced_choice: bool) -> BlindPlan | None:
+def find_latest_plan(study: Study, reader: str, forced_choice: bool) -> BlindPlan | None:
     """Return the last plan that was made for a reader, None without one.
 
     Raises
@@ -162,16 +173,16 @@ def latest(study: Study, reader: str, forced_choice: bool) -> BlindPlan | None:
     BadInput
         A plan of the study is damaged.
     """
-    every = _plans(study, reader, forced_choice)
+    every = _load_reader_plans(study, reader, forced_choice)
     return every[-1] if every else None
 
 
-def _plans(study: Study, reader: str, forced: bool) -> list[BlindPlan]:
-    plans = load_plans(study.folder / FOLDER)
+def _load_reader_plans(study: Study, reader: str, forced: bool) -> list[BlindPlan]:
+    plans = load_plans(study.folder / BLIND_FOLDER)
     return [p for p in plans if p.reader == reader.strip() and p.forced_choice == forced]
 
 
-def counts(cases: int | None, forced_choice: bool) -> dict[str, int]:
+def split_case_count(cases: int | None, forced_choice: bool) -> dict[str, int]:
     """Return the options of `review.blind.plan` that make so many cases in all; None: all.
 
     A third of them are validation volumes; in a forced choice there is one in each case.
@@ -184,7 +195,7 @@ def counts(cases: int | None, forced_choice: bool) -> dict[str, int]:
     return {"n_cases": max(1, cases - real), "n_distractors": real}
 
 
-def blind(
+def prepare_blind_plan(
     study: Study,
     reader: str,
     *,
@@ -203,36 +214,36 @@ def blind(
     again : bool
         A new one although there is one.
     n_planted : int
-        See `exhibits`.
+        See `collect_exhibits`.
     now : datetime, optional
         For the washout.
     **options
         Of `review.blind.plan`; the seed is the study's unless given.
     """
-    there = _plans(study, reader, bool(options.get("forced_choice", False)))
+    there = _load_reader_plans(study, reader, bool(options.get("forced_choice", False)))
     if there and not again:
         return there[-1]
-    shown = yield from exhibits(study, n_planted)
+    shown = yield from collect_exhibits(study, n_planted)
     store = study.store()
     try:
         last_seen = store.standing().last_seen(reader)
     finally:
         store.close()
     seed = options.pop("seed", study.config.seed + len(there))
-    made = plan(shown, reader, seed, last_seen=last_seen, now=now, **options)
-    save_plan(made, study.folder / FOLDER)
+    made = draw_blind_plan(shown, reader, seed, last_seen=last_seen, now=now, **options)
+    save_plan(made, study.folder / BLIND_FOLDER)
     return made
 
 
-def reading(study: Study, made: BlindPlan, store: DecisionStore) -> BlindReading:
+def open_blind_session(study: Study, made: BlindPlan, store: DecisionStore) -> BlindSession:
     """Return the session of a plan, with arrays from the study."""
-    from napari_memscan.review.blind_session import BlindReading
+    from napari_memscan.review.blind_session import BlindSession
 
-    def load(held: Held) -> Any:
+    def load(held: ArrayLocation) -> Any:
         if not held.array:
             return study.array(held.path)
         if not study.cache.has(held.array):
             raise BadInput(f"{held.path}: no longer in the cache. Make a new plan.")
-        return read(study.cache.path(held.array))
+        return load_cached_volume(study.cache.path(held.array))
 
-    return BlindReading(made, store, load)
+    return BlindSession(made, store, load)

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.review.events import Decision
 
-NAMED = 5
+MAX_NAMED = 5
 """So many samples are named in a message."""
 
 
-def few(samples: Iterable[str]) -> str:
+def abbreviate_names(samples: Iterable[str]) -> str:
     """Return the first samples by name, and how many there are more."""
     names = list(samples)
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
+def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
     """Return the last scan if it is one of these samples, as they are, with these settings."""
     result = study.result()
     if result is None:
@@ -33,7 +33,9 @@ def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
     paths = {sample: study.sample_path(row) for sample, row in rows.items()}
     new = [sample for sample, path in paths.items() if str(path) not in scanned]
     if new:
-        raise BadInput(f"{len(new)} samples are newer than the last scan: {few(new)}. {again}")
+        raise BadInput(
+            f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}. {again}"
+        )
     if len(scanned) > len(rows):
         raise BadInput(
             f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
@@ -41,13 +43,15 @@ def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
         )
     gone = [sample for sample, path in paths.items() if not path.exists()]
     if gone:
-        raise BadInput(f"the files of {len(gone)} samples are missing: {few(gone)}. Restore them.")
+        raise BadInput(
+            f"the files of {len(gone)} samples are missing: {abbreviate_names(gone)}. Restore them."
+        )
     at = (study.scan_dir / "summary.json").stat().st_mtime_ns
     changed = [sample for sample, path in paths.items() if path.stat().st_mtime_ns > at]
     if changed:
         raise BadInput(
             f"the files of {len(changed)} samples were written after the last scan: "
-            f"{few(changed)}. {again}"
+            f"{abbreviate_names(changed)}. {again}"
         )
     config, c = study.config, result.calibration
     if (
@@ -75,7 +79,7 @@ def fresh(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
     return result
 
 
-def same_files(
+def require_unmodified_files(
     study: Study,
     rows: Mapping[str, SampleRow],
     by_reader: Mapping[str, Mapping[str, Decision]],
@@ -92,6 +96,6 @@ def same_files(
             other.append(sample)
     if other:
         raise BadInput(
-            f"the files of {len(other)} samples are not those that were read: {few(other)}. "
-            "Restore them, or scan and read again."
+            f"the files of {len(other)} samples are not those that were read:"
+            f" {abbreviate_names(other)}. Restore them, or scan and read again."
         )

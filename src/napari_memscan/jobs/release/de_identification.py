@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.jobs.release.eligibility import Candidates, powerless
+from napari_memscan.jobs.release.eligibility import ReleaseAssessment, explain_missing_power
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.report.manifest import Selection
+    from napari_memscan.report.manifest import ReleaseSelection
     from napari_memscan.report.scrubbing import Scrubber
 
 
-class Disclosure:
+class ReleaseDocuments:
     """Says what a study knows of a release, and names neither patients nor files of theirs.
 
     Parameters
@@ -38,41 +38,43 @@ class Disclosure:
     """
 
     def __init__(
-        self, study: Study, found: Candidates, files: Mapping[str, str], named: bool
+        self, study: Study, found: ReleaseAssessment, files: Mapping[str, str], named: bool
     ) -> None:
         self.study, self.found, self.files, self.named = study, found, files, named
-        self.scrub = _scrubber(study, found, named)
+        self.scrub = _build_scrubber(study, found, named)
         self.title = self.scrub.text(study.config.name)
-        self.made = _made(found)
+        self.made = _describe_origin(found)
 
     def report(self, folder: Path) -> None:
         """Write the page without pictures: its pairs would show patients."""
-        from napari_memscan.jobs.release.report import attached, provenance
+        from napari_memscan.jobs.release.report import collect_supplement, describe_provenance
         from napari_memscan.report.de_identification import (
-            disclosed,
-            disclosed_attached,
-            disclosed_decision,
+            deidentify_decision,
+            deidentify_scan,
+            deidentify_supplementary,
         )
         from napari_memscan.report.page import write_report
-        from napari_memscan.review.current_decisions import Standing
-        from napari_memscan.review.export import renamed
+        from napari_memscan.review.current_decisions import CurrentDecisions
+        from napari_memscan.review.export import replace_reader_names
 
         found, outside = self.found, self._outside()
         shown = {str(self.study.sample_path(row)): outside[s] for s, row in found.rows.items()}
         decisions = {
-            outside[sample]: disclosed_decision(d, found.reader(d.reader, self.named), self.named)
+            outside[sample]: deidentify_decision(d, found.reader(d.reader, self.named), self.named)
             for sample, d in found.current.items()
         }
         names = {} if self.named else found.pseudonyms
-        standing = Standing(renamed(found.standing.events, names))
-        beside = attached(self.study, found.result, standing)
-        methods = provenance(self.study, list(found.rows.values()), found.events, found.head)
+        standing = CurrentDecisions(replace_reader_names(found.standing.events, names))
+        beside = collect_supplement(self.study, found.result, standing)
+        methods = describe_provenance(
+            self.study, list(found.rows.values()), found.events, found.head
+        )
         write_report(
             folder,
-            disclosed(found.result, shown, self.scrub),
+            deidentify_scan(found.result, shown, self.scrub),
             title=self.title,
             decisions=decisions,
-            attached=disclosed_attached(beside, shown, self.scrub, self.named),
+            attached=deidentify_supplementary(beside, shown, self.scrub, self.named),
             outside=True,
             provenance=self.scrub.value(methods)
             | {
@@ -93,7 +95,7 @@ class Disclosure:
         return names
 
     def manifest(
-        self, hashes: Mapping[str, str], selection: Selection, *, license: str, layout: str
+        self, hashes: Mapping[str, str], selection: ReleaseSelection, *, license: str, layout: str
     ) -> dict[str, Any]:
         """Return the manifest as JSON-ready values.
 
@@ -106,21 +108,27 @@ class Disclosure:
         license, layout : str
             As they were applied.
         """
-        from napari_memscan.report.de_identification import disclosed, disclosed_selftest
-        from napari_memscan.report.manifest import decisions_of, entry, manifest
+        from napari_memscan.report.de_identification import deidentify_scan, deidentify_selftest
+        from napari_memscan.report.manifest import (
+            build_manifest,
+            build_manifest_entry,
+            summarise_decisions,
+        )
 
         study, found, scrub = self.study, self.found, self.scrub
         paths = {str(study.sample_path(row)): s for s, row in found.rows.items()}
-        result = disclosed(found.result, paths, scrub)
+        result = deidentify_scan(found.result, paths, scrub)
         judged = {sample.path: sample for sample in result.samples}
         volumes = []
         for sample, file in self.files.items():
             said = {found.reader(reader, self.named): d for reader, d in found.said(sample).items()}
-            decisions = decisions_of(said, self.named)
+            decisions = summarise_decisions(said, self.named)
             why = found.passed[sample]
             made = self._made_with(sample)
-            volumes.append(entry(file, hashes[file], made, judged[sample], decisions, why))
-        return manifest(
+            volumes.append(
+                build_manifest_entry(file, hashes[file], made, judged[sample], decisions, why)
+            )
+        return build_manifest(
             title=self.title,
             license=license,
             layout=layout,
@@ -128,8 +136,8 @@ class Disclosure:
             stated_rule=study.config.release.rule,
             selection=selection,
             result=result,
-            no_power=scrub.text(powerless(found.result, found.selftest)),
-            selftest=disclosed_selftest(found.selftest, scrub),
+            no_power=scrub.text(explain_missing_power(found.result, found.selftest)),
+            selftest=deidentify_selftest(found.selftest, scrub),
             n_subjects=len({row.subject_id for row in study.cohort.rows("training")} - {""}),
             decisions={
                 "events": found.events,
@@ -155,7 +163,7 @@ class Disclosure:
         } | ({"condition": self.scrub.text(row.condition)} if row.condition else {})
 
 
-def _made(found: Candidates) -> str:
+def _describe_origin(found: ReleaseAssessment) -> str:
     """Say in words what made the volumes."""
     rows = found.rows.values()
     models = sorted({row.checkpoint_hash for row in rows} - {""})
@@ -168,7 +176,7 @@ def _made(found: Candidates) -> str:
     )
 
 
-def _scrubber(study: Study, found: Candidates, named: bool) -> Scrubber:
+def _build_scrubber(study: Study, found: ReleaseAssessment, named: bool) -> Scrubber:
     """Return what takes training volumes, patients and (unless `names`) readers out of texts."""
     from napari_memscan.report.scrubbing import Scrubber
 

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.jobs.release.consistency import few, fresh, same_files
+from napari_memscan.jobs.release.consistency import (
+    abbreviate_names,
+    require_current_scan,
+    require_unmodified_files,
+)
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.report.policy import Policy
-    from napari_memscan.review.current_decisions import Standing
+    from napari_memscan.report.policy import ReleasePolicy
+    from napari_memscan.review.current_decisions import CurrentDecisions
     from napari_memscan.review.events import Decision
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class ReleaseAssessment:
     """All samples of a study, judged by its policy; read once, so that nothing changes meanwhile.
 
     Attributes
@@ -50,11 +54,11 @@ class Candidates:
     rows: dict[str, SampleRow]
     result: ScanResult
     selftest: SelfTest | None
-    policy: Policy
+    policy: ReleasePolicy
     current: dict[str, Decision]
     by_reader: dict[str, dict[str, Decision]]
     pseudonyms: dict[str, str]
-    standing: Standing
+    standing: CurrentDecisions
     events: int
     head: str
     passed: dict[str, str]
@@ -75,27 +79,27 @@ class Candidates:
         return name if named else self.pseudonyms[name]
 
 
-def candidates(study: Study, expect: str = "") -> Candidates:
+def assess_release(study: Study, expect: str = "") -> ReleaseAssessment:
     """Judge every sample of a study that is read.
 
     Parameters
     ----------
     study, expect
-        As for `judged`.
+        As for `assess_samples`.
 
     Raises
     ------
     BadInput
-        As `judged` and `check_read`.
+        As `assess_samples` and `require_read`.
     JobFailed
-        As `judged`.
+        As `assess_samples`.
     """
-    found = judged(study, expect)
-    check_read(study, found)
+    found = assess_samples(study, expect)
+    require_read(study, found)
     return found
 
 
-def judged(study: Study, expect: str = "") -> Candidates:
+def assess_samples(study: Study, expect: str = "") -> ReleaseAssessment:
     """Judge every sample of a study, read or not.
 
     Parameters
@@ -113,19 +117,19 @@ def judged(study: Study, expect: str = "") -> Candidates:
     """
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.report.policy import PASSED, REJECTED, UNREAD
-    from napari_memscan.review.export import pseudonyms
+    from napari_memscan.review.export import assign_pseudonyms
 
     rows = {row.sample: row for row in study.samples()}
-    result = fresh(study, rows)
+    result = require_current_scan(study, rows)
     selftest = SelfTest.load(study.scan_dir)
-    standing, events, head = _decisions(study, expect)
+    standing, events, head = _load_decisions(study, expect)
     verdicts = {s.path: s.verdict for s in result.samples}
     by_reader = {
         reader: {s: d for s, d in decisions.items() if s in rows}
         for reader, decisions in standing.by_reader().items()
     }
     by_reader = {reader: decisions for reader, decisions in by_reader.items() if decisions}
-    policy = policy_of(study, result, selftest, len(by_reader))
+    policy = resolve_policy(study, result, selftest, len(by_reader))
     replaced = set(study.lineage().values())
     by_status: dict[str, dict[str, str]] = {PASSED: {}, REJECTED: {}, UNREAD: {}}
     for sample, row in rows.items():
@@ -133,25 +137,25 @@ def judged(study: Study, expect: str = "") -> Candidates:
         verdict = verdicts[str(study.sample_path(row))]
         outcome = policy.outcome(verdict, said, sample in replaced)
         by_status[outcome.status][sample] = outcome.why
-    return Candidates(
+    return ReleaseAssessment(
         rows=rows,
         result=result,
         selftest=selftest,
         policy=policy,
         current={s: d for s, d in standing.current().items() if s in rows},
         by_reader=by_reader,
-        pseudonyms=pseudonyms(standing.events),
+        pseudonyms=assign_pseudonyms(standing.events),
         standing=standing,
         events=events,
         head=head,
         passed=by_status[PASSED],
         rejected=by_status[REJECTED],
         unread=by_status[UNREAD],
-        warnings=_warnings(result, selftest, by_status[REJECTED]),
+        warnings=_collect_warnings(result, selftest, by_status[REJECTED]),
     )
 
 
-def check_read(study: Study, found: Candidates) -> None:
+def require_read(study: Study, found: ReleaseAssessment) -> None:
     """Refuse a study that is not read.
 
     Raises
@@ -161,36 +165,36 @@ def check_read(study: Study, found: Candidates) -> None:
     """
     if found.unread:
         raise BadInput(
-            f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy "
-            f"{_worded(study, found.policy)}: {few(found.unread)}. Read them first: memscan review "
-            f"{study.folder}"
+            f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy"
+            f" {_describe_policy(study, found.policy)}: {abbreviate_names(found.unread)}. Read them"
+            f" first: memscan review {study.folder}"
         )
-    same_files(study, {s: found.rows[s] for s in found.passed}, found.by_reader)
+    require_unmodified_files(study, {s: found.rows[s] for s in found.passed}, found.by_reader)
 
 
-def policy_of(
+def resolve_policy(
     study: Study, result: ScanResult, selftest: SelfTest | None, n_readers: int
-) -> Policy:
+) -> ReleasePolicy:
     """Return the study's policy as it is applied to a scan.
 
     A detector without power clears nothing: then no verdict passes without a reader. Where every
     reader reads every sample, all who decided anything must have read what is to be read.
     """
-    from napari_memscan.report.policy import Policy
+    from napari_memscan.report.policy import ReleasePolicy
 
     config = study.config
-    return Policy(
-        rule=() if powerless(result, selftest) else config.release.rule,
+    return ReleasePolicy(
+        rule=() if explain_missing_power(result, selftest) else config.release.rule,
         readers=config.release.readers,
         wanted=max(1, n_readers) if config.review.readers == "each" else 1,
     )
 
 
-def powerless(result: ScanResult, selftest: SelfTest | None) -> str:
+def explain_missing_power(result: ScanResult, selftest: SelfTest | None) -> str:
     """Return why the detector could not have called anything; empty where it could."""
-    from napari_memscan.report.conclusion import no_power
+    from napari_memscan.report.conclusion import explain_no_power
 
-    told = [no_power(result)]
+    told = [explain_no_power(result)]
     told += [note for note in (selftest.notes if selftest else ()) if note.startswith("No power")]
     c = result.calibration
     if result.rule == "conformal" and c is not None and c.least_discoveries > result.n_synthetic:
@@ -202,7 +206,7 @@ def powerless(result: ScanResult, selftest: SelfTest | None) -> str:
     return next(filter(None, told), "")
 
 
-def _worded(study: Study, policy: Policy) -> str:
+def _describe_policy(study: Study, policy: ReleasePolicy) -> str:
     text = f"readers = '{policy.readers}'"
     if not policy.rule and study.config.release.rule:
         text += " and without power of the detector, which clears nothing then"
@@ -211,10 +215,10 @@ def _worded(study: Study, policy: Policy) -> str:
     return text
 
 
-def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
+def _load_decisions(study: Study, expect: str) -> tuple[CurrentDecisions, int, str]:
     """Return what stands in the store, once its chain is found intact."""
-    from napari_memscan.jobs.readers.blind_study import FOLDER
-    from napari_memscan.review.audit import audit
+    from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
+    from napari_memscan.review.audit import audit_store
 
     where = study.config.review.store
     try:
@@ -226,7 +230,7 @@ def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
     try:
         # Read first: what is recorded between the two readings is in the audit and not in use.
         standing = store.standing()
-        found = audit(store, expect, study.folder / FOLDER)
+        found = audit_store(store, expect, study.folder / BLIND_FOLDER)
     finally:
         store.close()
     if not found.intact:
@@ -238,25 +242,25 @@ def _decisions(study: Study, expect: str) -> tuple[Standing, int, str]:
     return standing, len(standing.events), last.hash if last is not None else found.head
 
 
-def _warnings(
+def _collect_warnings(
     result: ScanResult, selftest: SelfTest | None, rejected: Mapping[str, str]
 ) -> tuple[str, ...]:
-    from napari_memscan.report.conclusion import stale
-    from napari_memscan.report.policy import DISAGREE
+    from napari_memscan.report.conclusion import is_selftest_stale
+    from napari_memscan.report.policy import READERS_DISAGREE
 
     warnings = []
-    why = powerless(result, selftest)
+    why = explain_missing_power(result, selftest)
     if why:
         warnings.append(f"the detector had no power, nothing passed without a reader: {why}")
     if selftest is None:
         warnings.append(
             "no self-test: what the detector misses is not known, and the release says so"
         )
-    elif stale(result, selftest):
+    elif is_selftest_stale(result, selftest):
         warnings.append("the self-test is out of date, and the release says so")
     if result.calibration is not None and result.calibration.assumption_shifted:
         warnings.append("the assumption test failed, and the release says so")
-    disagreed = [sample for sample, reason in rejected.items() if reason == DISAGREE]
+    disagreed = [sample for sample, reason in rejected.items() if reason == READERS_DISAGREE]
     if disagreed:
-        warnings.append(f"readers disagree, so these were left out: {few(disagreed)}")
+        warnings.append(f"readers disagree, so these were left out: {abbreviate_names(disagreed)}")
     return tuple(warnings)

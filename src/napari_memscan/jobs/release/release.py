@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json, write_text
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.release.consistency import few
-from napari_memscan.jobs.release.de_identification import Disclosure
-from napari_memscan.jobs.release.eligibility import Candidates, candidates, check_read, judged
+from napari_memscan.jobs.release.consistency import abbreviate_names
+from napari_memscan.jobs.release.de_identification import ReleaseDocuments
+from napari_memscan.jobs.release.eligibility import (
+    ReleaseAssessment,
+    assess_release,
+    assess_samples,
+    require_read,
+)
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.report.manifest import Selection
+    from napari_memscan.report.manifest import ReleaseSelection
     from napari_memscan.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
-class Release:
+class WrittenRelease:
     """A release that was written.
 
     Attributes
@@ -38,13 +43,13 @@ class Release:
     """
 
     folder: str
-    selection: Selection
+    selection: ReleaseSelection
     fingerprint: str
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Preview:
+class ReleasePreview:
     """What a release of a study would hold now.
 
     Attributes
@@ -61,14 +66,14 @@ class Preview:
         Why nothing could be released; empty where it could.
     """
 
-    selection: Selection
+    selection: ReleaseSelection
     passed: dict[str, int]
     unread: tuple[str, ...]
     warnings: tuple[str, ...]
     stopped: str
 
 
-def preview(study: Study) -> Preview:
+def preview_release(study: Study) -> ReleasePreview:
     """Return what a release would hold now; nothing is written.
 
     Parameters
@@ -82,18 +87,20 @@ def preview(study: Study) -> Preview:
     JobFailed
         The chain of decisions is broken.
     """
-    found, n = judged(study), study.config.release.n
+    found, n = assess_samples(study), study.config.release.n
     stopped = ""
     try:
-        check_read(study, found)
-        drawn(study, found, n)
+        require_read(study, found)
+        select_released(study, found, n)
     except BadInput as error:
         stopped = str(error)
-    selection = _selected(found, min(len(found.passed), n or len(found.passed)))
-    return Preview(selection, _counted(found.passed), tuple(found.unread), found.warnings, stopped)
+    selection = _build_selection(found, min(len(found.passed), n or len(found.passed)))
+    return ReleasePreview(
+        selection, _count_reasons(found.passed), tuple(found.unread), found.warnings, stopped
+    )
 
 
-def release(
+def release_volumes(
     study: Study,
     out: str | Path,
     *,
@@ -103,7 +110,7 @@ def release(
     dicom: bool = False,
     names: bool = False,
     expect: str = "",
-) -> Generator[Progress, None, Release]:
+) -> Generator[Progress, None, WrittenRelease]:
     """Write the volumes that passed, with all that is claimed of them; the same bytes each time.
 
     Parameters
@@ -132,20 +139,20 @@ def release(
     JobFailed
         The chain of decisions is broken, or the folder cannot be written.
     """
-    from napari_memscan.report.datasheet import datasheet
+    from napari_memscan.report.datasheet import compose_datasheet
     from napari_memscan.report.dicom import write_series
     from napari_memscan.report.release import (
         DATASHEET,
         LICENSE,
         MANIFEST,
         REPORT,
-        Layout,
-        building,
-        check_target,
-        license_text,
-        write_bids,
-        write_clean,
-        write_sums,
+        ReleaseLayout,
+        build_release_folder,
+        check_release_target,
+        compose_license,
+        write_bids_files,
+        write_checksums,
+        write_clean_volume,
     )
 
     config = study.config.release
@@ -160,19 +167,19 @@ def release(
         raise BadInput(f"bids '{bids}': a suffix of letters is expected, such as T1w.")
     out = Path(out).absolute()
     with study.lock("release"):
-        check_target(out, _used(study))
-        found = candidates(study, expect)
-        chosen = drawn(study, found, n)
-        layout = Layout(len(chosen), bids)
+        check_release_target(out, _list_forbidden_targets(study))
+        found = assess_release(study, expect)
+        chosen = select_released(study, found, n)
+        layout = ReleaseLayout(len(chosen), bids)
         files = {sample: layout.file(i) for i, sample in enumerate(chosen, 1)}
-        selection = _selected(found, len(chosen))
-        shown = Disclosure(study, found, files, names)
+        selection = _build_selection(found, len(chosen))
+        shown = ReleaseDocuments(study, found, files, names)
         hashes, kinds = {}, Counter[str]()
-        with building(out) as folder:
+        with build_release_folder(out) as folder:
             for done, sample in enumerate(chosen, 1):
                 volume = study.volume(study.sample_path(found.rows[sample]))
-                kinds[_shape(volume)] += 1
-                hashes[files[sample]] = write_clean(volume, folder, files[sample])
+                kinds[_describe_shape(volume)] += 1
+                hashes[files[sample]] = write_clean_volume(volume, folder, files[sample])
                 if dicom:
                     write_series(folder, files[sample])
                 yield Progress(done, len(chosen), f"wrote {files[sample]}")
@@ -183,16 +190,16 @@ def release(
             value = shown.manifest(hashes, selection, license=license, layout=layout_text)
             write_json(folder / MANIFEST, value)
             shapes = [f"{k} of {kind}" for kind, k in sorted(kinds.items())]
-            sheet = datasheet(value, shown.made, shapes, config.answers)
+            sheet = compose_datasheet(value, shown.made, shapes, config.answers)
             write_text(folder / DATASHEET, sheet)
-            write_text(folder / LICENSE, license_text(license))
+            write_text(folder / LICENSE, compose_license(license))
             if bids:
-                write_bids(folder, shown.title, license, list(files.values()))
-            fingerprint = write_sums(folder)
-        return Release(str(out), selection, fingerprint, found.warnings)
+                write_bids_files(folder, shown.title, license, list(files.values()))
+            fingerprint = write_checksums(folder)
+        return WrittenRelease(str(out), selection, fingerprint, found.warnings)
 
 
-def drawn(study: Study, found: Candidates, n: int | None) -> list[str]:
+def select_released(study: Study, found: ReleaseAssessment, n: int | None) -> list[str]:
     """Return the samples that are released, in their order there.
 
     Parameters
@@ -208,28 +215,30 @@ def drawn(study: Study, found: Candidates, n: int | None) -> list[str]:
     BadInput
         Fewer pass than are wanted, or none does.
     """
-    from napari_memscan.report.release import shuffled
+    from napari_memscan.report.release import shuffle_samples
 
-    order = shuffled(found.passed, study.config.seed)
+    order = shuffle_samples(found.passed, study.config.seed)
     if not order or (n is not None and len(order) < n):
         raise BadInput(
             f"{len(order)} of {len(found.rows)} volumes pass, {n or 1} are wanted "
-            f"({_reasons(found) or 'there are no others'}). Generate more, or read on."
+            f"({_describe_rejections(found) or 'there are no others'}). Generate more, or read on."
         )
     return order[:n]
 
 
-def _selected(found: Candidates, n: int) -> Selection:
-    from napari_memscan.report.manifest import Selection
+def _build_selection(found: ReleaseAssessment, n: int) -> ReleaseSelection:
+    from napari_memscan.report.manifest import ReleaseSelection
 
-    return Selection(len(found.rows), n, len(found.passed) - n, _counted(found.rejected))
+    return ReleaseSelection(
+        len(found.rows), n, len(found.passed) - n, _count_reasons(found.rejected)
+    )
 
 
-def _counted(reasons: Mapping[str, str]) -> dict[str, int]:
+def _count_reasons(reasons: Mapping[str, str]) -> dict[str, int]:
     return dict(sorted(Counter(reasons.values()).items()))
 
 
-def _used(study: Study) -> dict[str, Path]:
+def _list_forbidden_targets(study: Study) -> dict[str, Path]:
     """Return what a release must not lie among: it would be taken for volumes of the study."""
     used = {f"the volume {row.path}": Path(row.path) for row in study.cohort.rows()}
     used |= {"the samples of the study": study.synthetic_dir, "the study": study.folder / "scan"}
@@ -239,15 +248,15 @@ def _used(study: Study) -> dict[str, Path]:
     return used
 
 
-def _reasons(found: Candidates) -> str:
+def _describe_rejections(found: ReleaseAssessment) -> str:
     reasons = []
     for why in sorted(set(found.rejected.values())):
         samples = [s for s, reason in found.rejected.items() if reason == why]
-        reasons.append(f"{why}: {few(samples)}")
+        reasons.append(f"{why}: {abbreviate_names(samples)}")
     return "; ".join(reasons)
 
 
-def _shape(volume: Volume) -> str:
+def _describe_shape(volume: Volume) -> str:
     size = " x ".join(map(str, volume.data.shape)) + " voxels"
     if volume.spacing is None:
         return f"{size}, voxel size unknown"

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import sha256_of
+from napari_memscan.files import hash_file
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.report.supplementary import Attached
-    from napari_memscan.review.current_decisions import Standing
+    from napari_memscan.report.supplementary import SupplementaryResults
+    from napari_memscan.review.current_decisions import CurrentDecisions
 
 LIBRARIES = ("torch", "monai", "numpy", "scipy", "SimpleITK", "scikit-learn", "statsmodels")
 """Their versions stand among the methods."""
 
 
-def report(study: Study, *, pdf: bool = False) -> Path:
+def report_study(study: Study, *, pdf: bool = False) -> Path:
     """Write the report of the last scan and all that is known beside it.
 
     Parameters
@@ -41,9 +41,9 @@ def report(study: Study, *, pdf: bool = False) -> Path:
     JobFailed
         What prints a PDF is not installed. The page is written all the same.
     """
-    from napari_memscan.jobs.scan.search import spacing
+    from napari_memscan.jobs.scan.search import resolve_spacing
     from napari_memscan.report.page import write_report
-    from napari_memscan.report.printing import PDF, write_pdf
+    from napari_memscan.report.pdf import PDF_NAME, write_pdf
 
     result = study.result()
     if result is None:
@@ -62,20 +62,24 @@ def report(study: Study, *, pdf: bool = False) -> Path:
         title=study.config.name,
         decisions={path: current[name] for path, name in names.items() if name in current},
         pictures=study.array,
-        spacing=spacing(study) if any(s.score is not None for s in result.samples) else None,
-        attached=attached(study, result, standing),
-        provenance=provenance(study, samples, events, head),
-        settings=settings(study),
-        files=files(study),
+        spacing=resolve_spacing(study)
+        if any(s.score is not None for s in result.samples)
+        else None,
+        attached=collect_supplement(study, result, standing),
+        provenance=describe_provenance(study, samples, events, head),
+        settings=list_settings(study),
+        files=hash_report_files(study),
     )
     # One of an earlier page would say something else than this one.
-    page.with_name(PDF).unlink(missing_ok=True)
+    page.with_name(PDF_NAME).unlink(missing_ok=True)
     if pdf:
         write_pdf(page)
     return page
 
 
-def attached(study: Study, result: ScanResult, standing: Standing) -> Attached:
+def collect_supplement(
+    study: Study, result: ScanResult, standing: CurrentDecisions
+) -> SupplementaryResults:
     """Return what a study knows besides its scan.
 
     Parameters
@@ -87,39 +91,39 @@ def attached(study: Study, result: ScanResult, standing: Standing) -> Attached:
         Decisions, of which readers may have other names.
     """
     from napari_memscan.detection.planting.selftest import SelfTest
-    from napari_memscan.jobs.readers.blind_study import FOLDER
+    from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
     from napari_memscan.report.supplementary import (
-        Attached,
+        SupplementaryResults,
+        read_duplicate_summary,
         read_evidence,
         read_membership,
-        read_twice,
     )
-    from napari_memscan.review.findings import findings
-    from napari_memscan.review.plans import load_plans
-    from napari_memscan.review.truth import truth_of_plans
+    from napari_memscan.review.findings import analyse_reader_study
+    from napari_memscan.review.plan_files import load_plans
+    from napari_memscan.review.truth import build_truth_from_plans
 
     names = {str(study.sample_path(row)): row.sample for row in study.samples()}
     verdicts = {names[s.path]: s.verdict for s in result.samples if s.path in names}
-    known = truth_of_plans(load_plans(study.folder / FOLDER))
+    known = build_truth_from_plans(load_plans(study.folder / BLIND_FOLDER))
     real = [*study.cohort.rows("training"), *study.cohort.rows("validation")]
     config = study.config.generator
     said: dict[str, set[str]] = {}
     for decisions in standing.by_reader().values():
         for sample, decision in decisions.items():
             said.setdefault(sample, set()).add(decision.decision)
-    return Attached(
+    return SupplementaryResults(
         selftest=SelfTest.load(study.scan_dir),
         evidence=read_evidence(study.scan_dir),
         membership=read_membership(study.scan_dir),
-        readers=findings(standing, verdicts, known) if standing.events else None,
+        readers=analyse_reader_study(standing, verdicts, known) if standing.events else None,
         disagreed=frozenset(p for p, sample in names.items() if len(said.get(sample, ())) > 1),
-        twice=read_twice(study.scan_dir),
-        nameless=sum(not row.subject_id for row in real),
+        twice=read_duplicate_summary(study.scan_dir),
+        n_unknown_subjects=sum(not row.subject_id for row in real),
         generator=config.kind if config is not None else "",
     )
 
 
-def provenance(
+def describe_provenance(
     study: Study, samples: Sequence[SampleRow], events: int, head: str
 ) -> dict[str, str]:
     """Return what the table of methods says of the model, the seeds and the decisions."""
@@ -128,51 +132,51 @@ def provenance(
     seeded = [row for row in samples if row.seed]
     return {
         "memscan": __version__,
-        "libraries when this was written": _versions(),
+        "libraries when this was written": _describe_versions(),
         "generator": study.config.generator.kind if study.config.generator else "none",
         "checkpoint hash": ", ".join(sorted({r.checkpoint_hash for r in samples} - {""})),
         "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
         "sampler": ", ".join(sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})),
         "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
-        "declared of the model": _declared(study),
-        **_trained(study),
-        "seeds": _ranges(sorted({int(r.seed) for r in seeded})),
+        "declared of the model": _describe_overrides(study),
+        **_describe_training(study),
+        "seeds": _format_ranges(sorted({int(r.seed) for r in seeded})),
         "preprocessing hash": study.config.preprocessing.hash,
-        "people in the training data": _people(study),
+        "people in the training data": _describe_subjects(study),
         # A page that is handed out is a place to note it; see `memscan audit`.
         "head of the decisions": f"{head} after {events} events" if events else "",
     }
 
 
-def settings(study: Study) -> dict[str, str]:
+def list_settings(study: Study) -> dict[str, str]:
     """Return every setting of ``study.toml`` and every default, by its dotted name."""
-    return dict(_flat(study.config.model_dump(mode="json")))
+    return dict(_flatten(study.config.model_dump(mode="json")))
 
 
-def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for name, part in value.items():
         if name == "warnings" and not before:  # They stand at the top of the page.
             continue
         if isinstance(part, dict) and part:
-            yield from _flat(part, f"{before}{name}.")
+            yield from _flatten(part, f"{before}{name}.")
         elif f"{before}{name}" == "review.store" and "://" in part:
             yield "review.store", "a database"  # Its URL may hold a password.
         else:
             yield f"{before}{name}", "" if part in (None, {}, []) else str(part)
 
 
-def files(study: Study) -> dict[str, str]:
+def hash_report_files(study: Study) -> dict[str, str]:
     """Return the files that a report rests on, by their name in the study, with SHA-256."""
     named = [study.folder / "study.toml", study.folder / "cohort.csv"]
     named += [study.synthetic_dir / "samples.csv", *sorted(study.scan_dir.glob("*"))]
     return {
-        path.relative_to(study.folder).as_posix(): sha256_of(path)
+        path.relative_to(study.folder).as_posix(): hash_file(path)
         for path in named
         if path.is_file() and not path.name.startswith(".")
     }
 
 
-def _versions() -> str:
+def _describe_versions() -> str:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -185,24 +189,26 @@ def _versions() -> str:
     return ", ".join(found)
 
 
-def _people(study: Study) -> str:
+def _describe_subjects(study: Study) -> str:
     rows = study.cohort.rows("training")
     subjects = {row.subject_id for row in rows} - {""}
-    nameless = sum(not row.subject_id for row in rows)
+    n_unknown_subjects = sum(not row.subject_id for row in rows)
     text = f"{len(rows)} volumes of {len(subjects)} subjects"
-    return f"{text}; the subject of {nameless} is not known" if nameless else text
+    return (
+        f"{text}; the subject of {n_unknown_subjects} is not known" if n_unknown_subjects else text
+    )
 
 
-def _declared(study: Study) -> str:
+def _describe_overrides(study: Study) -> str:
     """Say what was stated or estimated because the model's files do not hold it."""
     config = study.config.generator
     stated = config.declared if config is not None else {}
     return ", ".join(f"{name} {value}" for name, value in stated.items())
 
 
-def _trained(study: Study) -> dict[str, str]:
+def _describe_training(study: Study) -> dict[str, str]:
     """Return how the parts of a model were trained, where its recipe says so."""
-    from napari_memscan.checkpoints.native import read_recipe
+    from napari_memscan.checkpoints.native_format import read_recipe
 
     config = study.config.generator
     path = Path(config.path) if config is not None and config.kind == "ldm" else None
@@ -211,12 +217,12 @@ def _trained(study: Study) -> dict[str, str]:
     told = {}
     for part, made in read_recipe(path).provenance.items():
         if isinstance(made, dict) and isinstance(made.get("settings"), dict):
-            values = ", ".join(f"{name} {value}" for name, value in _flat(made["settings"]))
+            values = ", ".join(f"{name} {value}" for name, value in _flatten(made["settings"]))
             told[f"{part} trained with"] = f"{made.get('n_training')} volumes; {values}"
     return told
 
 
-def _ranges(numbers: list[int]) -> str:
+def _format_ranges(numbers: list[int]) -> str:
     parts: list[list[int]] = []
     for n in numbers:
         if parts and n == parts[-1][-1] + 1:

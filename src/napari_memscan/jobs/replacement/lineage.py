@@ -11,7 +11,7 @@ from napari_memscan.study import SampleRow, Study
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import SampleResult
 
-CALLED = ("copy", "near-duplicate")
+CALLED_VERDICTS = ("copy", "near-duplicate")
 """Verdicts with which a replacement is none."""
 
 
@@ -44,7 +44,7 @@ class Attempt:
     @property
     def called(self) -> bool:
         """Whether the program calls it a copy or a near-duplicate."""
-        return self.verdict in CALLED
+        return self.verdict in CALLED_VERDICTS
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Replacement:
         return self.attempts[-1].called
 
 
-def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
+def list_flagged(study: Study, *, decided: bool = True, called: bool = False) -> list[str]:
     """Return the samples to replace, in order.
 
     Of a sample and its replacements it is the last that any reader decided to be a copy. It stays
@@ -110,12 +110,12 @@ def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list
         store.close()
     read = {d.sample for d in said}
     copied = {d.sample for d in said if d.decision == "copy"}
-    judged = judged_of(study, rows)
+    judged = collect_scan_results(study, rows)
     result = []
     for row in rows:
         if row.parent:
             continue
-        family = [row, *chain_of(row.sample, rows)]
+        family = [row, *trace_replacements(row.sample, rows)]
         copies = [r.sample for r in family if r.sample in copied]
         if copies and decided:
             result.append(copies[-1])
@@ -124,7 +124,7 @@ def flagged(study: Study, *, decided: bool = True, called: bool = False) -> list
     return result
 
 
-def chain_of(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
+def trace_replacements(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
     """Return what replaced a sample, then what replaced that, and so on."""
     children = {row.parent: row for row in rows if row.parent}
     chain: list[SampleRow] = []
@@ -134,7 +134,7 @@ def chain_of(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow]:
     return chain
 
 
-def judged_of(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
+def collect_scan_results(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
     """Return sample to what the last scan says of it."""
     result = study.result()
     found = {s.path: s for s in result.samples} if result is not None else {}
@@ -144,10 +144,10 @@ def judged_of(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult
 
 def is_called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
     """Return whether the last scan calls a sample copy or near-duplicate."""
-    return row.sample in judged and judged[row.sample].verdict in CALLED
+    return row.sample in judged and judged[row.sample].verdict in CALLED_VERDICTS
 
 
-def replacement(
+def build_replacement(
     study: Study, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
 ) -> Replacement:
     """Return what became of a rejected sample, from all that replaced it, all scanned."""
@@ -158,8 +158,13 @@ def replacement(
         one = judged[row.sample]
         attempts.append(
             Attempt(
-                row.sample, row.parent, int(row.seed), one.verdict, one.reason,
-                result.value(one), one.p_value,
+                row.sample,
+                row.parent,
+                int(row.seed),
+                one.verdict,
+                one.reason,
+                result.value(one),
+                one.p_value,
             )
-        )  # fmt: skip
+        )
     return Replacement(name, tuple(attempts))

@@ -7,40 +7,47 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput, JobFailed, out_of_memory
-from napari_memscan.files import hash_of
-from napari_memscan.generators.interface import LESS_MEMORY, Settings
+from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
+from napari_memscan.files import hash_json
+from napari_memscan.generators.sample import MEMORY_ADVICE, SamplingSettings
 from napari_memscan.jobs.replacement.lineage import (
-    CALLED,
+    CALLED_VERDICTS,
     Attempt,
     Replacement,
-    chain_of,
-    flagged,
+    build_replacement,
+    collect_scan_results,
     is_called,
-    judged_of,
-    replacement,
+    list_flagged,
+    trace_replacements,
 )
-from napari_memscan.jobs.sampling.generate import Plan, condition_for, sample_seeds
-from napari_memscan.jobs.sampling.guidance import guidance as guided
-from napari_memscan.jobs.scan.scan import scan
-from napari_memscan.samples import free_names
+from napari_memscan.jobs.sampling.generate import GenerationPlan, choose_condition, sample_seeds
+from napari_memscan.jobs.sampling.guidance import prepare_guidance as guided
+from napari_memscan.jobs.scan.scan import scan_study
+from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
-    from napari_memscan.generators.interface import Step
+    from napari_memscan.generators.sample import DenoisingStep
     from napari_memscan.jobs.progress import Progress
 
-__all__ = ["Attempt", "Replacement", "flagged", "next_seed", "regenerate", "regenerate_all"]
+__all__ = [
+    "Attempt",
+    "Replacement",
+    "derive_next_seed",
+    "list_flagged",
+    "regenerate_sample",
+    "regenerate_samples",
+]
 
-TRIES = 5
+DEFAULT_TRIES = 5
 
 
-def regenerate(
-    study: Study, sample: str, *, tries: int = TRIES, guidance: float = 0.0, **settings: Any
-) -> Generator[Step | Progress, None, Replacement]:
+def regenerate_sample(
+    study: Study, sample: str, *, tries: int = DEFAULT_TRIES, guidance: float = 0.0, **settings: Any
+) -> Generator[DenoisingStep | Progress, None, Replacement]:
     """Replace one sample by a new one that is not called; the old one is kept.
 
-    Parameters, what it yields, and what goes wrong: as for `regenerate_all`.
+    Parameters, what it yields, and what goes wrong: as for `regenerate_samples`.
 
     Raises
     ------
@@ -48,23 +55,25 @@ def regenerate(
         Also where it has been replaced already.
     """
     rows = study.samples()
-    if chain := chain_of(sample, rows):
-        last, judged = chain[-1], judged_of(study, rows)
-        if last.sample in judged and judged[last.sample].verdict not in CALLED:
+    if chain := trace_replacements(sample, rows):
+        last, judged = chain[-1], collect_scan_results(study, rows)
+        if last.sample in judged and judged[last.sample].verdict not in CALLED_VERDICTS:
             raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
-    made = yield from regenerate_all(study, [sample], tries=tries, guidance=guidance, **settings)
+    made = yield from regenerate_samples(
+        study, [sample], tries=tries, guidance=guidance, **settings
+    )
     return made[0]
 
 
-def regenerate_all(
+def regenerate_samples(
     study: Study,
     samples: Sequence[str],
     *,
-    tries: int = TRIES,
+    tries: int = DEFAULT_TRIES,
     guidance: float = 0.0,
     must_guide: bool = True,
     **settings: Any,
-) -> Generator[Step | Progress, None, list[Replacement]]:
+) -> Generator[DenoisingStep | Progress, None, list[Replacement]]:
     """Replace samples by new ones, each until its replacement is not called, or tries are used up.
 
     In rounds: one attempt for every sample that still needs one, then a scan of the whole study,
@@ -77,7 +86,7 @@ def regenerate_all(
     study : Study
         Its generator must be an LDM.
     samples : sequence of str
-        Such as ``s000003``; or `flagged`.
+        Such as ``s000003``; or `list_flagged`.
     tries : int
         Attempts for each, those made before included.
     guidance : float
@@ -93,7 +102,7 @@ def regenerate_all(
     Yields
     ------
     Step, Progress
-        As `generate` and `scan` do.
+        As `generate` and `scan_study` do.
 
     Returns
     -------
@@ -115,14 +124,14 @@ def regenerate_all(
     check_strength(guidance)
     names = list(dict.fromkeys(samples))
     with study.lock("regenerate"):  # Refused at once, not after the first scan.
-        _check(names, study.samples())
+        _require_known(names, study.samples())
     generator: Any = None
     unguided = ""
-    with memory_explained():
+    with explain_memory_errors():
         while True:
             rows = study.samples()
-            judged = judged_of(study, rows)
-            chains = {name: chain_of(name, rows) for name in names}
+            judged = collect_scan_results(study, rows)
+            chains = {name: trace_replacements(name, rows) for name in names}
             lasts = [chain[-1].sample for chain in chains.values() if chain]
             wanted = [
                 chain[-1].sample if chain else name
@@ -130,7 +139,7 @@ def regenerate_all(
                 if not chain or (is_called(chain[-1], judged) and len(chain) < tries)
             ]
             if not wanted and all(last in judged for last in lasts):
-                made = [replacement(study, name, chains[name], judged) for name in names]
+                made = [build_replacement(study, name, chains[name], judged) for name in names]
                 return [replace(one, unguided=unguided) for one in made]
             if wanted:
                 if generator is None:
@@ -142,33 +151,33 @@ def regenerate_all(
                     )
                 with study.lock("regenerate"):
                     guide = (guidance, must_guide)
-                    unguided = yield from _drawn(
+                    unguided = yield from _draw_attempts(
                         study, generator, dict.fromkeys(wanted), guide, settings
                     )
-            yield from scan(study)
+            yield from scan_study(study)
 
 
 @contextmanager
-def memory_explained() -> Iterator[None]:
+def explain_memory_errors() -> Iterator[None]:
     """Say what to do where memory does not suffice, in whichever part of the job."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise JobFailed(
             "memory does not suffice to regenerate. Close other programs that use it. "
-            f"{LESS_MEMORY} What was finished is kept; started again, it goes on from there."
+            f"{MEMORY_ADVICE} What was finished is kept; started again, it goes on from there."
         ) from error
 
 
-def _drawn(
+def _draw_attempts(
     study: Study,
     generator: Any,
     parents: Iterable[str],
     guide: tuple[float, bool],
     wishes: Mapping[str, Any],
-) -> Generator[Step | Progress, None, str]:
+) -> Generator[DenoisingStep | Progress, None, str]:
     """Draw one attempt for each parent, those made alike together; return `unguided`.
 
     The lock is held.
@@ -178,12 +187,12 @@ def _drawn(
     assert config is not None
     taken = {row.seed for row in rows.values()}
     model = (generator.recipe_hash, generator.checkpoint_hash)
-    alike: dict[tuple[str, str, Settings], list[tuple[str, int, str]]] = {}
+    alike: dict[tuple[str, str, SamplingSettings], list[tuple[str, int, str]]] = {}
     for name in parents:
         row = rows[name]
-        seed = next_seed(row, taken)
+        seed = derive_next_seed(row, taken)
         taken.add(str(seed))
-        chosen = asdict(Settings.parse(row.settings)) if row.seed else {}
+        chosen = asdict(SamplingSettings.parse(row.settings)) if row.seed else {}
         chosen.pop("guidance", None)
         chosen |= {k: v for k, v in wishes.items() if v != "auto"}
         sampler = row.sampler or config.sampler or generator.recipe.sampler
@@ -191,7 +200,7 @@ def _drawn(
         way = (sampler, steps, generator.choose(**chosen))
         # Of this model it is made anew as what it was; another may not know its condition.
         same = row.condition if (row.recipe_hash, row.checkpoint_hash) == model else None
-        told = condition_for(study, generator, seed, same)
+        told = choose_condition(study, generator, seed, same)
         alike.setdefault(way, []).append((name, seed, told))
     away, unguided, (strength, must_guide) = None, "", guide
     for (sampler, steps, settings), wanted in alike.items():
@@ -202,10 +211,10 @@ def _drawn(
                 if must_guide:
                     raise
                 strength, unguided = 0.0, str(error)
-        plan = Plan(
+        plan = GenerationPlan(
             [seed for _, seed, _ in wanted],
             [told for _, _, told in wanted],
-            free_names(study.samples(), len(wanted)),
+            find_free_names(study.samples(), len(wanted)),
             0,
             (*model, sampler, steps),
             settings,
@@ -215,7 +224,7 @@ def _drawn(
     return unguided
 
 
-def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:
+def derive_next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:
     """Return the seed of the sample that replaces another: the same whenever it is asked.
 
     Parameters
@@ -225,14 +234,14 @@ def next_seed(row: SampleRow, taken: Iterable[str] = ()) -> int:
     taken : iterable of str
         Seeds of other samples, which are passed over.
     """
-    seed = int(hash_of(["regenerated", row.sample, row.seed]), 16) % 2**31
+    seed = int(hash_json(["regenerated", row.sample, row.seed]), 16) % 2**31
     others = set(taken)
     while str(seed) in others:
         seed = (seed + 1) % 2**31
     return seed
 
 
-def _check(names: Sequence[str], rows: Sequence[SampleRow]) -> None:
+def _require_known(names: Sequence[str], rows: Sequence[SampleRow]) -> None:
     known = {row.sample for row in rows}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:

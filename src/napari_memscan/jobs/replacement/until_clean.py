@@ -8,28 +8,28 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Settings
+from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.replacement.lineage import judged_of
-from napari_memscan.jobs.replacement.regenerate import memory_explained
-from napari_memscan.jobs.sampling.generate import generate
-from napari_memscan.jobs.scan.scan import scan
+from napari_memscan.jobs.replacement.lineage import collect_scan_results
+from napari_memscan.jobs.replacement.regenerate import explain_memory_errors
+from napari_memscan.jobs.sampling.generate import generate_volumes
+from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.mitigation_screening import Missed
+    from napari_memscan.detection.mitigation_screening import MissedCopies
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.generators.interface import Step
+    from napari_memscan.generators.sample import DenoisingStep
     from napari_memscan.jobs.progress import Progress
 
-ROUND = 4
+ROUND_DIVISOR = 4
 """A fourth of what is wanted is drawn between two scans."""
-MOST = 4
+MAX_OVERSAMPLING = 4
 """Times as many as wanted are drawn; then it gives up."""
 
 
 @dataclass(frozen=True)
-class Screening:
+class ScreeningResult:
     """What a study's scan lets pass.
 
     Attributes
@@ -51,7 +51,7 @@ class Screening:
     called: tuple[str, ...]
     undecided: tuple[str, ...]
     q: float | None
-    missed: Missed | None
+    missed: MissedCopies | None
 
     @property
     def enough(self) -> bool:
@@ -76,14 +76,14 @@ class Screening:
         return "\n".join(lines)
 
 
-def until_clean(
+def generate_until_clean(
     study: Study,
     n: int,
     *,
     most: int | None = None,
     guidance: float = 0.0,
     **settings: Any,
-) -> Generator[Step | Progress, None, Screening]:
+) -> Generator[DenoisingStep | Progress, None, ScreeningResult]:
     """Draw volumes until `n` of the study's pass, a fourth of `n` between two scans.
 
     A volume passes with a verdict that the release of this study lets pass without a reader
@@ -98,16 +98,16 @@ def until_clean(
     n : int
         Volumes that must pass; those that are there already count.
     most : int, optional
-        Volumes drawn in all, then it gives up; default `MOST` times `n`.
+        Volumes drawn in all, then it gives up; default `MAX_OVERSAMPLING` times `n`.
     guidance : float
-        See `generate`.
+        See `generate_volumes`.
     **settings
-        See `generate`.
+        See `generate_volumes`.
 
     Yields
     ------
     Step, Progress
-        As `generate` and `scan` do.
+        As `generate_volumes` and `scan_study` do.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def until_clean(
     BadInput
         The volumes are made elsewhere, or numbers make no sense.
     """
-    most = MOST * n if most is None else most
+    most = MAX_OVERSAMPLING * n if most is None else most
     if n < 1 or most < 1:
         raise BadInput(f"{n} of at most {most} volumes: at least one of at least one is needed.")
     config = study.config.generator
@@ -128,42 +128,42 @@ def until_clean(
             f"{study.folder}: its volumes are made elsewhere, so no more can be drawn. Choose an "
             "LDM checkpoint as the study's generator."
         )
-    if processes.place()[1] > 1:
+    if processes.get_rank_and_size()[1] > 1:
         raise BadInput(
             "volumes that are scanned in between cannot be drawn by several processes. Start one, "
             "without torchrun or srun."
         )
-    step, total = ceil(n / ROUND), min(n, most)
-    while total < min(drawn(study, guidance), most):
+    step, total = ceil(n / ROUND_DIVISOR), min(n, most)
+    while total < min(count_drawn(study, guidance), most):
         total = min(total + step, most)  # A round that was begun is finished before it is scanned.
-    with memory_explained():
-        if _scanned(study) and (found := screened(study, n)).enough:
+    with explain_memory_errors():
+        if _is_scanned(study) and (found := screen_samples(study, n)).enough:
             return found
         while True:
-            yield from generate(study, total, guidance=guidance, **settings)
-            yield from scan(study)
-            found = screened(study, n)
+            yield from generate_volumes(study, total, guidance=guidance, **settings)
+            yield from scan_study(study)
+            found = screen_samples(study, n)
             if found.enough or total >= most:
                 return found
             total = min(total + step, most)
 
 
-def drawn(study: Study, guidance: float = 0.0) -> int:
+def count_drawn(study: Study, guidance: float = 0.0) -> int:
     """Return how many of a study's samples were drawn with this guidance, replacements apart."""
     strengths = [
-        Settings.parse(row.settings).guidance.partition(":")[0]
+        SamplingSettings.parse(row.settings).guidance.partition(":")[0]
         for row in study.samples()
         if row.seed and not row.parent
     ]
     return strengths.count(f"{guidance:g}" if guidance else "")
 
 
-def _scanned(study: Study) -> bool:
+def _is_scanned(study: Study) -> bool:
     rows = study.samples()
-    return bool(rows) and len(judged_of(study, rows)) == len(rows)
+    return bool(rows) and len(collect_scan_results(study, rows)) == len(rows)
 
 
-def screened(study: Study, wanted: int) -> Screening:
+def screen_samples(study: Study, wanted: int) -> ScreeningResult:
     """Return what the last scan of a study lets pass.
 
     Raises
@@ -176,7 +176,7 @@ def screened(study: Study, wanted: int) -> Screening:
         raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan STUDY")
     rows = study.samples()
     replaced = {row.parent for row in rows if row.parent}
-    judged = judged_of(study, rows)
+    judged = collect_scan_results(study, rows)
     names = [row.sample for row in rows if row.sample not in replaced]
     if missing := [name for name in names if name not in judged]:
         raise BadInput(f"{missing[0]}: drawn after the last scan. Scan again.")
@@ -185,25 +185,27 @@ def screened(study: Study, wanted: int) -> Screening:
     called = [n for n, v in verdicts.items() if v in ("copy", "near-duplicate")]
     passed = [n for n, v in verdicts.items() if v in passing]
     rest = set(called) | set(passed)
-    return Screening(
+    return ScreeningResult(
         wanted,
         tuple(passed),
         tuple(called),
         tuple(name for name in names if name not in rest),
         study.config.rule.q if result.rule == "conformal" else None,
-        missed_of(study, result, len(called), len(names) - len(called)),
+        estimate_missed(study, result, len(called), len(names) - len(called)),
     )
 
 
-def missed_of(study: Study, result: ScanResult, called: int, passed: int) -> Missed | None:
+def estimate_missed(
+    study: Study, result: ScanResult, called: int, passed: int
+) -> MissedCopies | None:
     """Return what the study's self-test says of copies that passed; None where it says nothing."""
-    from napari_memscan.detection.mitigation_screening import Missed
+    from napari_memscan.detection.mitigation_screening import MissedCopies
     from napari_memscan.detection.planting.selftest import SelfTest
-    from napari_memscan.report.conclusion import stale
+    from napari_memscan.report.conclusion import is_selftest_stale
 
     test = SelfTest.load(study.scan_dir)
     if test is None or not test.sensitivity.n:
         return None
-    if result.calibration is None or stale(result, test):
+    if result.calibration is None or is_selftest_stale(result, test):
         return None  # Of another detector than the one that scanned.
-    return Missed(called, passed, test.sensitivity)
+    return MissedCopies(called, passed, test.sensitivity)

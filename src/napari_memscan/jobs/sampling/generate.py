@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.interface import Settings
+from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.models.create_study import check_generator
-from napari_memscan.jobs.progress import Progress, run
-from napari_memscan.samples import free_names
+from napari_memscan.jobs.models.new_study import check_generator
+from napari_memscan.jobs.progress import Progress, run_job
+from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
     from napari_memscan.generators.guidance import Guidance
-    from napari_memscan.generators.interface import Step
+    from napari_memscan.generators.sample import DenoisingStep
 
 
-def generate(
+def generate_volumes(
     study: Study,
     n: int,
     *,
@@ -32,7 +32,7 @@ def generate(
     guidance: float = 0.0,
     tell: Callable[[str], None] | None = None,
     **settings: Any,
-) -> Generator[Step | Progress, None, list[str]]:
+) -> Generator[DenoisingStep | Progress, None, list[str]]:
     """Make `n` synthetic volumes with the seeds ``seed, seed + 1, ...``.
 
     Seeds that were made before with the same model and settings are not made again: so a job
@@ -85,7 +85,7 @@ def generate(
     if n < 1:
         raise BadInput(f"n {n}: at least one volume must be asked for.")
     check_strength(guidance)
-    together = processes.current()
+    together = processes.join_process_group()
     with together.working(study, "generate"):
         generator = study.generator()
         if isinstance(generator, FolderGenerator):
@@ -96,16 +96,24 @@ def generate(
                     "generator."
                 )
             if together.first:
-                return (yield from register(study, made_elsewhere(study)))
+                return (yield from register_volumes(study, list_external_volumes(study)))
             return []
         together.share(lambda: check_generator(study, generator))
         first = study.config.seed if seed is None else seed
         seeds = range(first, first + n)
-        chosen = together.share(partial(settings_for, study, generator, settings))
-        away = yield from _away(study, generator, guidance, chosen.threads, together)
+        chosen = together.share(partial(choose_settings, study, generator, settings))
+        away = yield from _share_guidance(study, generator, guidance, chosen.threads, together)
         plan = together.share(
             partial(
-                planned, study, generator, seeds, steps, sampler, chosen, str(away or ""), condition
+                plan_generation,
+                study,
+                generator,
+                seeds,
+                steps,
+                sampler,
+                chosen,
+                str(away or ""),
+                condition,
             )
         )
         plan = replace(plan, guidance=away)
@@ -115,7 +123,7 @@ def generate(
 
 
 @dataclass(frozen=True)
-class Plan:
+class GenerationPlan:
     """What is to be drawn: the same in all processes.
 
     Attributes
@@ -137,34 +145,36 @@ class Plan:
     names: list[str]
     done: int
     made_with: tuple[str, str, str, str]
-    settings: Settings
+    settings: SamplingSettings
     guidance: Guidance | None = None
 
 
-def planned(
+def plan_generation(
     study: Study,
     generator: Any,
     seeds: range,
     steps: int | None,
     sampler: str | None,
-    settings: Settings,
+    settings: SamplingSettings,
     guidance: str = "",
     condition: str | None = None,
-) -> Plan:
-    """Return what is to be drawn for these seeds, without guidance that `guidance` stands for."""
+) -> GenerationPlan:
+    """Return what is to be drawn for these seeds, without the guidance of `prepare_guidance`."""
     if seeds.start < 0:
         raise BadInput(f"seed {seeds.start}: seeds are numbers from 0 on.")
-    made_with = made_as(study, generator, steps, sampler)
+    made_with = resolve_provenance(study, generator, steps, sampler)
     rows = study.samples()
-    existing = existing_seeds(rows, made_with, replace(settings, guidance=guidance))
-    asked = [(seed, condition_for(study, generator, seed, condition)) for seed in seeds]
+    existing = find_existing_seeds(rows, made_with, replace(settings, guidance=guidance))
+    asked = [(seed, choose_condition(study, generator, seed, condition)) for seed in seeds]
     wanted = [pair for pair in asked if pair not in existing]
-    names = free_names(rows, len(wanted))
+    names = find_free_names(rows, len(wanted))
     done = len(seeds) - len(wanted)
-    return Plan([s for s, _ in wanted], [c for _, c in wanted], names, done, made_with, settings)
+    return GenerationPlan(
+        [s for s, _ in wanted], [c for _, c in wanted], names, done, made_with, settings
+    )
 
 
-def condition_for(study: Study, generator: Any, seed: int, wish: str | None = None) -> str:
+def choose_condition(study: Study, generator: Any, seed: int, wish: str | None = None) -> str:
     """Return what the model is told of a seed's sample: asked for, the study's, or drawn."""
     config = study.config.generator
     assert config is not None
@@ -172,7 +182,7 @@ def condition_for(study: Study, generator: Any, seed: int, wish: str | None = No
     return told
 
 
-def made_as(
+def resolve_provenance(
     study: Study, generator: Any, steps: int | None, sampler: str | None
 ) -> tuple[str, str, str, str]:
     """Return recipe hash, checkpoint hash, sampler and steps: asked for, the study's, or usual."""
@@ -183,7 +193,7 @@ def made_as(
     return generator.recipe_hash, generator.checkpoint_hash, str(sampler), str(steps)
 
 
-def settings_for(study: Study, generator: Any, wishes: Mapping[str, Any]) -> Settings:
+def choose_settings(study: Study, generator: Any, wishes: Mapping[str, Any]) -> SamplingSettings:
     """Return how networks are run: as wished, else as before, else as fits the machine."""
     model = (generator.recipe_hash, generator.checkpoint_hash)
     mine = [
@@ -194,15 +204,15 @@ def settings_for(study: Study, generator: Any, wishes: Mapping[str, Any]) -> Set
     chosen = dict(wishes)
     if mine:
         # As before, where nothing else is wished for.
-        before = asdict(Settings.parse(mine[-1].settings))
+        before = asdict(SamplingSettings.parse(mine[-1].settings))
         del before["guidance"]  # Asked for each time.
         chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
-    settings: Settings = generator.choose(**chosen)
+    settings: SamplingSettings = generator.choose(**chosen)
     return settings
 
 
-def existing_seeds(
-    rows: Sequence[SampleRow], made_with: tuple[str, str, str, str], settings: Settings
+def find_existing_seeds(
+    rows: Sequence[SampleRow], made_with: tuple[str, str, str, str], settings: SamplingSettings
 ) -> set[tuple[int, str]]:
     """Return seeds and conditions of the samples made in just this way."""
     return {
@@ -210,25 +220,27 @@ def existing_seeds(
         for row in rows
         if row.seed
         and (row.recipe_hash, row.checkpoint_hash, row.sampler, row.steps) == made_with
-        and Settings.parse(row.settings) == settings
+        and SamplingSettings.parse(row.settings) == settings
     }
 
 
-def _away(
-    study: Study, generator: Any, strength: float, threads: int, together: processes.Processes
+def _share_guidance(
+    study: Study, generator: Any, strength: float, threads: int, together: processes.ProcessGroup
 ) -> Generator[Progress, None, Guidance | None]:
     """Encode what guidance needs once, whoever needs it."""
-    from napari_memscan.jobs.sampling.guidance import guidance
+    from napari_memscan.jobs.sampling.guidance import prepare_guidance
 
     if not strength:
         return None
     if together.size > 1:
         # The first encodes, the others then read what it kept.
-        together.share(lambda: run(guidance(study, generator, strength, threads)) and None)
-    return (yield from guidance(study, generator, strength, threads))
+        together.share(
+            lambda: run_job(prepare_guidance(study, generator, strength, threads)) and None
+        )
+    return (yield from prepare_guidance(study, generator, strength, threads))
 
 
-def made_elsewhere(study: Study) -> list[Path]:
+def list_external_volumes(study: Study) -> list[Path]:
     """Return the synthetic volumes that the cohort names and those of a folder as generator."""
     from napari_memscan.generators.folder import FolderGenerator
 
@@ -241,7 +253,7 @@ def made_elsewhere(study: Study) -> list[Path]:
     return files
 
 
-def register(study: Study, files: list[Path]) -> Generator[Progress, None, list[str]]:
+def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, None, list[str]]:
     """Make samples of volumes made elsewhere, where they are not yet; return the new ones.
 
     Nothing is copied. The caller holds the study's lock.
@@ -250,7 +262,7 @@ def register(study: Study, files: list[Path]) -> Generator[Progress, None, list[
     known = {str(study.sample_path(row)) for row in rows}
     named = dict.fromkeys(path.resolve() for path in files)
     new = [path for path in named if str(path) not in known]
-    names = free_names(rows, len(new))
+    names = find_free_names(rows, len(new))
     for done, (name, path) in enumerate(zip(names, new, strict=True), 1):
         study.volume(path)  # A file that is no volume is refused before it is in the table.
         study.add_sample(SampleRow(name, str(path)))
@@ -261,19 +273,19 @@ def register(study: Study, files: list[Path]) -> Generator[Progress, None, list[
 def sample_seeds(
     study: Study,
     generator: Any,
-    plan: Plan,
+    plan: GenerationPlan,
     parents: Sequence[str] = (),
-    together: processes.Processes | None = None,
-) -> Generator[Step | Progress, None, list[str]]:
+    together: processes.ProcessGroup | None = None,
+) -> Generator[DenoisingStep | Progress, None, list[str]]:
     """Draw this process's share of a plan; return the names of all its samples.
 
     `parents` are the samples that those of the plan replace, one for each, or none at all. Each
     process takes every so many-th batch. The caller holds the study's lock.
     """
-    from napari_memscan.generators.interface import Sample
+    from napari_memscan.generators.sample import GeneratedSample
     from napari_memscan.volumes.reader import write_nifti
 
-    together = together or processes.Processes()
+    together = together or processes.ProcessGroup()
     if (generator.recipe_hash, generator.checkpoint_hash) != plan.made_with[:2]:
         raise BadInput(
             f"process {together.rank}: has another checkpoint than the first process. All hosts "
@@ -291,7 +303,7 @@ def sample_seeds(
         **asdict(plan.settings) | {"guidance": plan.guidance},
     )
     for event in drawn:
-        if not isinstance(event, Sample):
+        if not isinstance(event, GeneratedSample):
             # Numbered after all that is finished, whoever finished it.
             yield replace(event, sample=min(plan.done + together.count(), total - 1))
             continue

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_memscan.generators.ldm import LDMGenerator
 
 
-def guidance(
+def prepare_guidance(
     study: Study, generator: LDMGenerator, strength: float, threads: int
 ) -> Generator[Progress, None, Guidance | None]:
     """Encode training and validation volumes once, and return the guidance that they give.
@@ -51,16 +51,18 @@ def guidance(
     import torch
 
     from napari_memscan.generators.guidance import Guidance, check_guidance, check_strength
-    from napari_memscan.generators.guidance import encoded as encode
-    from napari_memscan.generators.runtime import threads_set
+    from napari_memscan.generators.guidance import encode_volume as encode
+    from napari_memscan.generators.runtime import use_threads
 
     check_strength(strength)
     if strength == 0:
         return None
     check_guidance(generator)
     recipe = generator.recipe
-    splits = [("training", study.cohort.rows("training")),
-              ("validation", study.cohort.rows("validation"))]  # fmt: skip
+    splits = [
+        ("training", study.cohort.rows("training")),
+        ("validation", study.cohort.rows("validation")),
+    ]
     total = sum(len(rows) for _, rows in splits)
     model = [generator.recipe_hash, generator.checkpoint_hash, threads]
     keys: list[str] = []
@@ -68,13 +70,13 @@ def guidance(
     for split, rows in splits:
         own = []
         for row in rows:
-            keys.append(hash_of(["latent", study.sha256(row.path), *model]))
+            keys.append(hash_json(["latent", study.sha256(row.path), *model]))
 
             def compute(path: str = row.path) -> NDArray[np.float32]:
-                with threads_set(threads):
+                with use_threads(threads):
                     return encode(generator, recipe.preprocessing.apply(study.volume(path)))
 
             own.append(study.cache.get(keys[-1], compute))
             yield Progress(len(keys), total, f"encoded {Path(row.path).name} ({split})")
         latents[split] = torch.from_numpy(np.stack(own))
-    return Guidance.of(strength, latents["training"], latents["validation"], hash_of(keys))
+    return Guidance.of(strength, latents["training"], latents["validation"], hash_json(keys))

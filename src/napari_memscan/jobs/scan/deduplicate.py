@@ -13,11 +13,11 @@ from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.duplicates.groups import Duplicates, Group
+    from napari_memscan.detection.duplicates.groups import DuplicateGroup, DuplicateResult
     from napari_memscan.volumes.cohort import Cohort, CohortRow
 
 FILE = "duplicates.json"
-REMOVED = "removed.csv"
+REMOVED_FILE = "removed.csv"
 """Written beside a cohort without its duplicates."""
 
 
@@ -33,7 +33,7 @@ class CohortDuplicates:
         That was searched.
     """
 
-    found: Duplicates
+    found: DuplicateResult
     cohort: Cohort
 
     @property
@@ -70,7 +70,7 @@ class CohortDuplicates:
         """Return everything by path, for JSON."""
         rows, unseen = self.training, self.validation
 
-        def told(group: Group) -> dict[str, Any]:
+        def told(group: DuplicateGroup) -> dict[str, Any]:
             return {
                 "volumes": [rows[i].path for i in group.members],
                 "subjects": [rows[i].subject_id for i in group.members],
@@ -119,7 +119,7 @@ class CohortDuplicates:
         """
         from napari_memscan.volumes.cohort import Cohort
 
-        beside = path.parent / REMOVED
+        beside = path.parent / REMOVED_FILE
         for file in (path, beside):
             if file.exists():
                 raise BadInput(f"{file}: is there already. Write to another folder.")
@@ -132,7 +132,7 @@ class CohortDuplicates:
         return beside
 
 
-def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
+def deduplicate_cohort(study: Study) -> Generator[Progress, None, CohortDuplicates]:
     """Search every training volume among those of other subjects.
 
     Volumes are compared as they are, not as the study's generator would make them. What is found
@@ -155,28 +155,28 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import Null, learnt
+    from napari_memscan.detection.detector import NullDistribution, fit_class_limits
     from napari_memscan.detection.duplicates.search import (
-        Searches,
-        check_sizes,
-        duplicates,
-        others_of,
-        siblings_of,
+        CohortSearches,
+        check_split_sizes,
+        classify_duplicates,
+        list_excluded_rows,
+        list_non_sibling_rows,
     )
-    from napari_memscan.jobs.scan.plants import for_limits, planted
-    from napari_memscan.jobs.scan.scan import embedded
-    from napari_memscan.jobs.scan.search import StudySearch, plain
-    from napari_memscan.jobs.scan.verify import sharpness_of
+    from napari_memscan.jobs.scan.plants import draw_limit_plants, prepare_plant_tasks
+    from napari_memscan.jobs.scan.scan import iter_embeddings
+    from napari_memscan.jobs.scan.search import StudySearch, prepare_task
+    from napari_memscan.jobs.scan.verify import compute_task_sharpness
 
     config = study.config
     rows = {split: study.cohort.rows(split) for split in ("training", "validation")}
-    check_sizes(*map(len, rows.values()))
+    check_split_sizes(*map(len, rows.values()))
     with study.lock("look for duplicates"):
         every = [row for split in rows.values() for row in split]
         tasks = []
-        found = embedded(study, [row.path for row in every])
+        found = iter_embeddings(study, [row.path for row in every])
         for done, (row, vector) in enumerate(zip(every, found, strict=True), 1):
-            tasks.append(plain(study, row.path, vector, row.subject_id))
+            tasks.append(prepare_task(study, row.path, vector, row.subject_id))
             yield Progress(done, len(every), f"embedded {Path(row.path).name} ({row.split})")
         n = len(rows["training"])
         training, validation = tasks[:n], tasks[n:]
@@ -186,29 +186,32 @@ def deduplicate(study: Study) -> Generator[Progress, None, CohortDuplicates]:
             [row.path for row in rows["training"]],
             np.stack([task.vector for task in training]),
         )
-        own = siblings_of(real)
-        plants = for_limits(study, search.training)
-        perturbed = yield from planted(
+        own = list_non_sibling_rows(real)
+        plants = draw_limit_plants(study, search.training)
+        perturbed = yield from prepare_plant_tasks(
             study, plants, search.training, search.spacing, "planted", as_generated=False
         )
         batch = [
-            *(task.without(out) for task, out in zip(training, others_of(real), strict=True)),
+            *(
+                task.without(out)
+                for task, out in zip(training, list_excluded_rows(real), strict=True)
+            ),
             *(training[i].without(out) for i, out in own.items()),
             *validation,
             *perturbed,
         ]
         hits = yield from search.run(batch)
         at = [n, n + len(own), n + len(own) + len(validation)]
-        searches = Searches(
+        searches = CohortSearches(
             hits[: at[0]],
             dict(zip(own, hits[at[0] : at[1]], strict=True)),
             hits[at[1] : at[2]],
-            [sharpness_of(study, task) for task in training],
+            [compute_task_sharpness(study, task) for task in training],
         )
-        null = Null(np.array([f.score for f in searches.validation]), unseen)
-        limits = learnt(null, plants, hits[at[2] :], config.seed)
+        null = NullDistribution(np.array([f.score for f in searches.validation]), unseen)
+        limits = fit_class_limits(null, plants, hits[at[2] :], config.seed)
         result = CohortDuplicates(
-            duplicates(searches, limits, (real, unseen), q=config.rule.q), study.cohort
+            classify_duplicates(searches, limits, (real, unseen), q=config.rule.q), study.cohort
         )
         write_json(study.scan_dir / FILE, result.to_dict())
         return result

@@ -8,12 +8,12 @@ from typing import Any
 
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.sampling.generate import made_elsewhere, register
-from napari_memscan.jobs.scan.scan import embedded, threads_of
+from napari_memscan.jobs.sampling.generate import list_external_volumes, register_volumes
+from napari_memscan.jobs.scan.scan import choose_threads, iter_embeddings
 from napari_memscan.study import Study
 
 
-def embed(study: Study) -> Generator[Progress, None, int]:
+def embed_cohort(study: Study) -> Generator[Progress, None, int]:
     """Embed all volumes of a study: training, validation, synthetic. A scan then only compares.
 
     Vectors are kept in the cache: a job that was stopped goes on. Under torchrun or ``srun`` each
@@ -34,16 +34,16 @@ def embed(study: Study) -> Generator[Progress, None, int]:
     BadInput, JobFailed
         As `scan` does; and when another process has failed.
     """
-    together = processes.current()
+    together = processes.join_process_group()
     with together.working(study, "embed"):
         if together.first:
-            yield from register(study, made_elsewhere(study))
-        paths = together.share(lambda: _paths(study))
-        together.share(lambda: threads_of(study))  # Chosen and kept by the first.
+            yield from register_volumes(study, list_external_volumes(study))
+        paths = together.share(lambda: _list_paths(study))
+        together.share(lambda: choose_threads(study))  # Chosen and kept by the first.
         total, mine = len(paths), together.mine(paths)
         # The scan wants voxel sizes where nothing is resampled; the volume is read now.
         sizes: dict[str, Any] | None = {} if study.config.preprocessing.spacing is None else None
-        for path, _ in zip(mine, embedded(study, mine, sizes), strict=True):
+        for path, _ in zip(mine, iter_embeddings(study, mine, sizes), strict=True):
             together.done()
             yield Progress(together.count(), total, f"embedded {Path(path).name}")
         for count in together.rest(total):
@@ -51,6 +51,6 @@ def embed(study: Study) -> Generator[Progress, None, int]:
     return total
 
 
-def _paths(study: Study) -> list[str]:
+def _list_paths(study: Study) -> list[str]:
     real = [row.path for split in ("training", "validation") for row in study.cohort.rows(split)]
     return [*real, *(str(study.sample_path(row)) for row in study.samples())]

@@ -12,21 +12,21 @@ from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.exploration.embedding_map import Projection
+    from napari_memscan.detection.exploration.embedding_map import EmbeddingMap
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownEmbedder:
     """What stands for an embedder that need not be loaded."""
 
     hash: str
 
 
-def embedding_map(
+def compute_embedding_map(
     study: Study, result: ScanResult, method: str = "PCA"
-) -> Generator[Progress, None, Projection]:
+) -> Generator[Progress, None, EmbeddingMap]:
     """Put the volumes of a scan on a map; nothing is embedded, and no model is loaded.
 
     Parameters
@@ -55,10 +55,10 @@ def embedding_map(
     """
     import numpy as np
 
-    from napari_memscan.detection.exploration.embedding_map import project
-    from napari_memscan.detection.scan import embedding_key
+    from napari_memscan.detection.exploration.embedding_map import fit_embedding_map
+    from napari_memscan.detection.scan import compute_embedding_key
 
-    embedder = cast("Embedder", _Known(result.embedder_hash))
+    embedder = cast("Embedder", _KnownEmbedder(result.embedder_hash))
     paths = {
         "training": [row.path for row in study.cohort.rows("training")],
         "validation": [row.path for row in study.cohort.rows("validation")],
@@ -71,22 +71,22 @@ def embedding_map(
         for path in names:
             if not Path(path).exists():
                 raise BadInput(f"{path}: missing. Restore it, or scan again.")
-            key = embedding_key(study.sha256(path), study.config.preprocessing, embedder)
+            key = compute_embedding_key(study.sha256(path), study.config.preprocessing, embedder)
             if not study.cache.has(key):
                 raise BadInput(
                     "The vectors of the last scan are not in the study's cache any more. Scan "
                     "first: only what is missing is embedded."
                 )
-            rows.append(study.cache.get(key, _lost))
+            rows.append(study.cache.get(key, _raise_damaged))
             done += 1
             if done % 50 == 0:
                 yield Progress(done, total, f"read vectors ({split})")
         vectors[split] = np.stack(rows) if rows else np.zeros((0, 1))
     yield Progress(total, total, f"fitting {method}")
-    return project(
+    return fit_embedding_map(
         vectors["training"], vectors["validation"], vectors["synthetic"], method, study.config.seed
     )
 
 
-def _lost() -> Any:
+def _raise_damaged() -> Any:
     raise BadInput("A vector in the study's cache is damaged. Scan again: it is made anew.")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of, write_json
-from napari_memscan.jobs.models.create_study import check_generator
+from napari_memscan.files import hash_json, write_json
+from napari_memscan.jobs.models.new_study import check_generator
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = "membership.json"
 
 
-def membership(
+def evaluate_membership(
     study: Study, attack: str = "all", *, seed: int | None = None, same_condition: bool = False
 ) -> Generator[Progress, None, MembershipResult]:
     """Score training and validation volumes by what the denoiser makes of them, save the result.
@@ -55,14 +55,14 @@ def membership(
         The volumes were made elsewhere, a volume does not do, or the denoiser needs a condition
         that nobody knows.
     """
-    from napari_memscan.detection.membership.attacks import attacks_named
+    from napari_memscan.detection.membership.attacks import select_attacks
     from napari_memscan.detection.membership.inference import infer_membership
     from napari_memscan.detection.membership.noise import NoisePredictor
 
     seed = study.config.seed if seed is None else seed
     if seed < 0:
         raise BadInput(f"seed {seed}: seeds are numbers from 0 on.")
-    attacks = attacks_named(attack, seed)
+    attacks = select_attacks(attack, seed)
     config = study.config.generator
     if config is not None and config.kind == "folder":
         raise BadInput(
@@ -78,25 +78,27 @@ def membership(
         told = predictor.recipe.conditioning
         known = () if told is None else told.classes
         found = infer_membership(
-            _Preprocessed(study, predictor.recipe.preprocessing, [r.path for r in training]),
-            _Preprocessed(study, predictor.recipe.preprocessing, [r.path for r in validation]),
+            _PreprocessedVolumes(study, predictor.recipe.preprocessing, [r.path for r in training]),
+            _PreprocessedVolumes(
+                study, predictor.recipe.preprocessing, [r.path for r in validation]
+            ),
             predictor,
             attacks,
             training_paths=[r.path for r in training],
             validation_paths=[r.path for r in validation],
             training_subjects=[r.subject_id for r in training],
             validation_subjects=[r.subject_id for r in validation],
-            hashes=[_content(study, row, predictor.recipe.preprocessing) for row in rows],
+            hashes=[_hash_content(study, row, predictor.recipe.preprocessing) for row in rows],
             conditions=[row.condition for row in rows] if known else (),
             checkpoint_hash=generator.checkpoint_hash,
             cache=study.cache,
-            threads=_threads(study, generator),
+            threads=_choose_threads(study, generator),
             seed=seed,
             warnings=[
                 *study.cohort.warnings,
                 *generator.report.warnings,
                 *checked,
-                *_untold(rows, known),
+                *_warn_unknown_conditions(rows, known),
             ],
         )
         while True:
@@ -111,7 +113,7 @@ def membership(
         return result
 
 
-class _Preprocessed(Sequence[Any]):
+class _PreprocessedVolumes(Sequence[Any]):
     """Volumes of a study as the model takes them, read when asked for."""
 
     def __init__(self, study: Study, recipe: Any, paths: list[str]) -> None:
@@ -124,7 +126,7 @@ class _Preprocessed(Sequence[Any]):
         return self._recipe.apply(self._study.volume(self._paths[i]))
 
 
-def _untold(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:
+def _warn_unknown_conditions(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:
     n = sum(row.condition not in known for row in rows)
     if known and n:
         yield (
@@ -134,19 +136,19 @@ def _untold(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _content(study: Study, row: Any, recipe: Any) -> str:
+def _hash_content(study: Study, row: Any, recipe: Any) -> str:
     """Return a hash of a volume as the model takes it: bytes, how they are read, what follows."""
     if not Path(row.path).exists():
         raise BadInput(f"{row.path}: missing. Restore it, or take it out of the study.")
-    return hash_of([study.sha256(row.path), row.axes, row.spacing, recipe.hash])
+    return hash_json([study.sha256(row.path), row.axes, row.spacing, recipe.hash])
 
 
-def _threads(study: Study, generator: Any) -> int:
+def _choose_threads(study: Study, generator: Any) -> int:
     """Return the number of threads, the first choice kept with the scores; see `threads_of`."""
     if generator.device.type != "cpu":
         return 0
     import numpy as np
     import torch
 
-    key = hash_of(["threads", "membership", generator.checkpoint_hash])
+    key = hash_json(["threads", "membership", generator.checkpoint_hash])
     return int(study.cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])

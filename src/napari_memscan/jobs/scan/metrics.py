@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import sha256_of, write_json
+from napari_memscan.files import hash_file, write_json
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.scan import embedded
+from napari_memscan.jobs.scan.scan import iter_embeddings
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = "evidence.json"
 
 
-def evidence(
+def evaluate_metrics(
     study: Study, keys: Sequence[str] | None = None
 ) -> Generator[Progress, None, list[MetricResult]]:
     """Compute metrics of copying and of quality, save them.
@@ -51,9 +51,9 @@ def evidence(
     """
     import numpy as np
 
-    from napari_memscan.detection.evidence import DEFAULT, evaluations, metric_of
+    from napari_memscan.detection.evidence import DEFAULT_METRICS, get_metric, iterate_metrics
 
-    metrics = [metric_of(key) for key in (DEFAULT if keys is None else keys)]
+    metrics = [get_metric(key) for key in (DEFAULT_METRICS if keys is None else keys)]
     with study.lock("evaluate"):
         result = study.result()
         if result is None:
@@ -70,18 +70,18 @@ def evidence(
         every = [(split, path) for split, names in paths.items() for path in names]
         total = len(every) + len(metrics)
         rows: dict[str, list[Any]] = {split: [] for split in paths}
-        found = embedded(study, [path for _, path in every])
+        found = iter_embeddings(study, [path for _, path in every])
         for done, ((split, path), row) in enumerate(zip(every, found, strict=True), 1):
             rows[split].append(row)
             yield Progress(done, total, f"embedded {Path(path).name} ({split})")
         vectors = {split: np.stack(of) for split, of in rows.items()}
         results = []
-        for one in evaluations(
+        for one in iterate_metrics(
             [metric.key for metric in metrics],
             training=vectors["training"],
             validation=vectors["validation"],
             synthetic=vectors["synthetic"],
-            volumes={split: volumes_of(study, names) for split, names in paths.items()},
+            volumes={split: open_volumes(study, names) for split, names in paths.items()},
             quantile=study.config.rule.quantile,
             seed=study.config.seed,
         ):
@@ -90,7 +90,7 @@ def evidence(
         write_json(
             study.scan_dir / FILE,
             {
-                "scan": sha256_of(study.scan_dir / "summary.json"),
+                "scan": hash_file(study.scan_dir / "summary.json"),
                 "embedder": study.embedder().name,
                 "embedder_hash": study.embedder().hash,
                 "rule": "dar2024",
@@ -101,12 +101,12 @@ def evidence(
         return results
 
 
-def volumes_of(study: Study, paths: Sequence[str]) -> Sequence[Any]:
+def open_volumes(study: Study, paths: Sequence[str]) -> Sequence[Any]:
     """Return preprocessed volumes of a study (X, Y, Z), each read when it is asked for."""
-    return _Arrays(study, paths)
+    return _LazyVolumes(study, paths)
 
 
-class _Arrays(Sequence[Any]):
+class _LazyVolumes(Sequence[Any]):
     """Preprocessed volumes of a study, read when asked for."""
 
     def __init__(self, study: Study, paths: Sequence[str]) -> None:

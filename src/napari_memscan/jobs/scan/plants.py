@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.search import Task, Triple, read
+from napari_memscan.jobs.scan.search import SearchTask, Triple, load_cached_volume
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_memscan.detection.planting.plants import Plant
+    from napari_memscan.detection.planting.plants import PlantedVolume
 
     Array = NDArray[np.float32]
 
@@ -25,7 +25,7 @@ LIMITS_SEED = 1
 """Planted volumes that limits are learnt from; those of the self-test have another."""
 
 
-def drawn(
+def draw_study_plants(
     study: Study,
     kinds: Sequence[str],
     n: int,
@@ -33,7 +33,7 @@ def drawn(
     seed: int,
     label: str = "",
     strength: float = 1.0,
-) -> list[Plant]:
+) -> list[PlantedVolume]:
     """Draw plants of a study's volumes.
 
     Which volumes, and what is done to each, is told by their content: one volume more changes few
@@ -53,10 +53,10 @@ def drawn(
     label, strength
         See `detection.planting.plant`.
     """
-    from napari_memscan.detection.planting.plants import plant
+    from napari_memscan.detection.planting.plants import draw_planted_volumes
 
     config = study.config
-    return plant(
+    return draw_planted_volumes(
         kinds,
         n,
         range(len(paths)),
@@ -68,22 +68,22 @@ def drawn(
     )
 
 
-def for_limits(study: Study, paths: Sequence[str]) -> list[Plant]:
+def draw_limit_plants(study: Study, paths: Sequence[str]) -> list[PlantedVolume]:
     """Draw the plants that a study's class limits are learnt from."""
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
 
     kinds = [kind for of in LIMIT_KINDS.values() for kind in of]
-    return drawn(study, kinds, study.config.verification.planted, paths, LIMITS_SEED)
+    return draw_study_plants(study, kinds, study.config.verification.planted, paths, LIMITS_SEED)
 
 
-def planted(
+def prepare_plant_tasks(
     study: Study,
-    plants: Sequence[Plant],
+    plants: Sequence[PlantedVolume],
     paths: Sequence[str],
     spacing: Triple,
     what: str,
     as_generated: bool = True,
-) -> Generator[Progress, None, list[Task]]:
+) -> Generator[Progress, None, list[SearchTask]]:
     """Return the tasks of perturbed volumes, each with its vector.
 
     Parameters
@@ -102,20 +102,22 @@ def planted(
     """
     from dataclasses import asdict
 
-    made, tasks = AsGenerated(study, as_generated), []
+    made, tasks = AutoencoderRoundTrip(study, as_generated), []
     for done, one in enumerate(plants, 1):
         path = paths[one.source]
         study.array(path)
         source = study.array_key(path)
-        load = partial(one.load, partial(read, study.cache.path(source)), spacing)
-        key = hash_of(["planted", source, asdict(one.perturbation), list(spacing)])
+        load = partial(one.load, partial(load_cached_volume, study.cache.path(source)), spacing)
+        key = hash_json(["planted", source, asdict(one.perturbation), list(spacing)])
         name = f"{one.kind} of {Path(path).name}"
         tasks.append(made.task(key, load, "", name))
         yield Progress(done, len(plants), f"{what}: {name}")
     return tasks
 
 
-def strangers(study: Study, crisp: Sequence[Task]) -> Generator[Progress, None, list[Task]]:
+def decode_validation(
+    study: Study, crisp: Sequence[SearchTask]
+) -> Generator[Progress, None, list[SearchTask]]:
     """Return volumes that are no copies as the study's generator would have made them.
 
     A generator's decoder softens, and what is soft is nearer to everybody: only volumes that went
@@ -127,7 +129,7 @@ def strangers(study: Study, crisp: Sequence[Task]) -> Generator[Progress, None, 
     crisp : sequence of Task
         As they are; returned unchanged where the study's generator is no LDM.
     """
-    made = AsGenerated(study)
+    made = AutoencoderRoundTrip(study)
     if made.decoder is None or not made.decoder.hash:
         return list(crisp)
     tasks = []
@@ -137,7 +139,7 @@ def strangers(study: Study, crisp: Sequence[Task]) -> Generator[Progress, None, 
     return tasks
 
 
-class AsGenerated:
+class AutoencoderRoundTrip:
     """Makes tasks of volumes that went through a study's generator, as far as it lets them.
 
     Parameters
@@ -148,14 +150,14 @@ class AsGenerated:
     """
 
     def __init__(self, study: Study, decode: bool = True) -> None:
-        from napari_memscan.jobs.scan.scan import threads_of
+        from napari_memscan.jobs.scan.scan import choose_threads
 
         self.study = study
         self.embedder = study.embedder()
-        self.threads = threads_of(study)
-        self.decoder = Decoder(study, self.threads) if decode else None
+        self.threads = choose_threads(study)
+        self.decoder = StudyAutoencoder(study, self.threads) if decode else None
 
-    def task(self, key: str, load: Callable[[], Array], subject: str, what: str) -> Task:
+    def task(self, key: str, load: Callable[[], Array], subject: str, what: str) -> SearchTask:
         """Return the task of a volume, decoded and embedded; both are kept in the cache.
 
         Parameters
@@ -165,25 +167,25 @@ class AsGenerated:
         load : callable
             Returns the preprocessed volume (X, Y, Z).
         subject, what : str
-            See `Task`.
+            See `SearchTask`.
         """
-        from napari_memscan.generators.runtime import threads_set
+        from napari_memscan.generators.runtime import use_threads
 
         cache = self.study.cache
         if self.decoder is not None and self.decoder.hash:
-            key = hash_of(["decoded", key, self.decoder.hash])
+            key = hash_json(["decoded", key, self.decoder.hash])
             cache.get(key, partial(self.decoder, load))
-            load = partial(read, cache.path(key))
+            load = partial(load_cached_volume, cache.path(key))
 
         def embed() -> Array:
-            with threads_set(self.threads):
+            with use_threads(self.threads):
                 return self.embedder.embed(load()[None, None])[0]
 
-        vector = cache.get(hash_of([key, self.embedder.hash]), embed)
-        return Task(key, load, vector, subject, what)
+        vector = cache.get(hash_json([key, self.embedder.hash]), embed)
+        return SearchTask(key, load, vector, subject, what)
 
 
-class Decoder:
+class StudyAutoencoder:
     """Passes volumes through the autoencoder of a study's generator, if it has one that fits.
 
     The best copy that an LDM can make of a patient is what its decoder makes of the patient's
@@ -211,7 +213,7 @@ class Decoder:
         if config is None or config.kind != "ldm" or config.trust:
             return
         recipes = {row.recipe_hash + row.checkpoint_hash for row in study.samples() if row.seed}
-        key = hash_of(["decodes", sorted(recipes), study.config.preprocessing.hash])
+        key = hash_json(["decodes", sorted(recipes), study.config.preprocessing.hash])
         # Remembered, so that a scan of an unchanged study need not load the model.
         if len(recipes) == 1 and study.cache.has(key):
             self.hash = study.cache.get(key, self._asked).tobytes().decode()
@@ -235,8 +237,8 @@ class Decoder:
 
     def __call__(self, load: Callable[[], Array]) -> Array:
         """Return the volume that `load` returns, encoded and decoded."""
-        from napari_memscan.generators.roundtrip import roundtrip
-        from napari_memscan.generators.runtime import threads_set
+        from napari_memscan.generators.roundtrip import reconstruct_volume
+        from napari_memscan.generators.runtime import use_threads
 
-        with threads_set(self.threads):
-            return roundtrip(self._loaded(), load())
+        with use_threads(self.threads):
+            return reconstruct_volume(self._loaded(), load())

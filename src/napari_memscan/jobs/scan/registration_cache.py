@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.registration.verifier import Evidence
-from napari_memscan.detection.retrieval.search import Found
-from napari_memscan.files import hash_of
+from napari_memscan.detection.registration.verifier import PairEvidence
+from napari_memscan.detection.retrieval.search import SearchResult
+from napari_memscan.files import hash_json
 from napari_memscan.volumes.cache import ArrayCache
 
-ROW = np.dtype([("training", "S16"), ("start", "S16"), ("evidence", "f8", (23,))])
+PAIR_DTYPE = np.dtype([("training", "S16"), ("start", "S16"), ("evidence", "f8", (23,))])
 """Key of the training volume, hash of the poses that registration started from, and
 `Evidence.to_array`: with the key of the query all that a registration depends on."""
 
 
-class Pairs:
+class RegistrationCache:
     """Evidence of pairs in a study's cache, one file a query.
 
     What a query's search finds depends on all training volumes; what a pair's registration gives
@@ -39,15 +39,15 @@ class Pairs:
         for i, own in enumerate(self.training):
             self._at.setdefault(own, []).append(i)
 
-    def known(self, query: str) -> dict[tuple[int, str], Evidence]:
+    def known(self, query: str) -> dict[tuple[int, str], PairEvidence]:
         """Return what is kept of a query, as `Query.known`."""
         return {
-            (i, row["start"].decode()): Evidence.from_array(row["evidence"])
+            (i, row["start"].decode()): PairEvidence.from_array(row["evidence"])
             for row in self._rows(query)
             for i in self._at.get(row["training"], [])
         }
 
-    def keep(self, query: str, found: Found) -> None:
+    def keep(self, query: str, found: SearchResult) -> None:
         """Keep the pairs of a query beside those that are kept."""
         rows = self._rows(query)
         there = {(row["training"], row["start"]) for row in rows}
@@ -57,13 +57,13 @@ class Pairs:
             if (self.training[hit.index], hit.start.encode()) not in there
         ]
         if new:
-            self.cache.put(self._key(query), np.concatenate([rows, np.array(new, ROW)]))
+            self.cache.put(self._key(query), np.concatenate([rows, np.array(new, PAIR_DTYPE)]))
 
     def _rows(self, query: str) -> NDArray[np.void]:
         key = self._key(query)
         if not self.cache.has(key):
-            return np.empty(0, ROW)
-        return self.cache.get(key, lambda: np.empty(0, ROW))
+            return np.empty(0, PAIR_DTYPE)
+        return self.cache.get(key, lambda: np.empty(0, PAIR_DTYPE))
 
     def _key(self, query: str) -> str:
-        return hash_of(["pairs", query, self.verifier])
+        return hash_json(["pairs", query, self.verifier])

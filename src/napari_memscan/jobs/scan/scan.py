@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.sampling.generate import made_elsewhere, register
+from napari_memscan.jobs.sampling.generate import list_external_volumes, register_volumes
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
 
 
-def scan(study: Study) -> Generator[Progress, None, ScanResult]:
+def scan_study(study: Study) -> Generator[Progress, None, ScanResult]:
     """Embed all volumes, find neighbours, set the threshold, call verdicts, save the result.
 
     Synthetic volumes made elsewhere become samples first, where they are not yet. Vectors are
@@ -38,13 +38,13 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
     """
     import numpy as np
 
-    from napari_memscan.detection.scan import standing_warnings
+    from napari_memscan.detection.scan import list_scan_warnings
     from napari_memscan.detection.scan_vectors import scan_vectors
-    from napari_memscan.jobs.scan.verify import judged
-    from napari_memscan.volumes.spacing import spacing_warnings
+    from napari_memscan.jobs.scan.verify import classify_samples
+    from napari_memscan.volumes.spacing import list_spacing_warnings
 
     with study.lock("scan"):
-        yield from register(study, made_elsewhere(study))
+        yield from register_volumes(study, list_external_volumes(study))
         samples = study.samples()
         if not samples:
             raise BadInput(
@@ -59,14 +59,14 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
         every = [(split, name) for split, names in paths.items() for name in names]
         rows: dict[str, list[Any]] = {split: [] for split in paths}
         sizes: dict[str, Any] | None = {} if study.config.preprocessing.spacing is None else None
-        found = embedded(study, [name for _, name in every], sizes)
+        found = iter_embeddings(study, [name for _, name in every], sizes)
         for done, ((split, name), row) in enumerate(zip(every, found, strict=True), 1):
             rows[split].append(row)
             yield Progress(done, len(every), f"embedded {Path(name).name} ({split})")
         vectors = {split: np.stack(of) for split, of in rows.items()}
         chain: dict[str, Any] = {}
         if study.config.verification.enabled:
-            chain = yield from judged(study, paths, vectors)
+            chain = yield from classify_samples(study, paths, vectors)
         config, embedder = study.config, study.embedder()
         result = scan_vectors(
             vectors["training"],
@@ -85,9 +85,9 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
             preprocessing=config.preprocessing,
             warnings=[
                 *study.cohort.warnings,
-                *standing_warnings(embedder, *(len(names) for names in paths.values())),
+                *list_scan_warnings(embedder, *(len(names) for names in paths.values())),
                 *(
-                    spacing_warnings(
+                    list_spacing_warnings(
                         {
                             split: (names, [sizes[name] for name in names])
                             for split, names in paths.items()
@@ -103,12 +103,12 @@ def scan(study: Study) -> Generator[Progress, None, ScanResult]:
         return result
 
 
-def vector(study: Study, path: str) -> Any:
+def embed_volume(study: Study, path: str) -> Any:
     """Return a volume's vector (dim,), from the cache where it is there."""
-    return next(embedded(study, [path]))
+    return next(iter_embeddings(study, [path]))
 
 
-def threads_of(study: Study) -> int:
+def choose_threads(study: Study) -> int:
     """Return with how many threads a study's volumes are embedded, on a processor.
 
     Sums are rounded in another order with another number; so the first choice is kept with the
@@ -121,11 +121,11 @@ def threads_of(study: Study) -> int:
     import numpy as np
     import torch
 
-    key = hash_of(["threads", embedder.hash])
+    key = hash_json(["threads", embedder.hash])
     return int(study.cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])
 
 
-def embedded(
+def iter_embeddings(
     study: Study, paths: Sequence[str], sizes: dict[str, Any] | None = None
 ) -> Iterator[Any]:
     """Yield the vectors (dim,) of volumes, from the cache where they are there.
@@ -141,12 +141,12 @@ def embedded(
         Gets the voxel size (3,) of each path in mm, NaN where it is not known: since a volume is
         read anyway, and its size is kept as its vector is.
     """
-    from napari_memscan.detection.scan import embedding_key
-    from napari_memscan.generators.runtime import threads_set
-    from napari_memscan.volumes.spacing import known_spacing
+    from napari_memscan.detection.scan import compute_embedding_key
+    from napari_memscan.generators.runtime import use_threads
+    from napari_memscan.volumes.spacing import get_known_spacing
 
     embedder, recipe = study.embedder(), study.config.preprocessing
-    threads = threads_of(study)
+    threads = choose_threads(study)
     # A table may say, or correct, what a file does not.
     rows = study.cohort.rows() if sizes is not None else []
     declared = {row.path: [row.axes, row.spacing] for row in rows}
@@ -155,11 +155,12 @@ def embedded(
         if not Path(path).exists():
             raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
         content, volume = study.sha256(path), lru_cache(1)(partial(study.volume, path))
-        key = embedding_key(content, recipe, embedder)
+        key = compute_embedding_key(content, recipe, embedder)
         array = None if study.cache.has(key) else recipe.apply(volume())
         if sizes is not None:
             sizes[path] = study.cache.get(
-                hash_of(["voxel", content, declared.get(path)]), lambda: known_spacing(volume())
+                hash_json(["voxel", content, declared.get(path)]),
+                lambda: get_known_spacing(volume()),
             )
         return key, array
 
@@ -172,7 +173,7 @@ def embedded(
             def compute(volume: Any = volume, path: str = path) -> Any:
                 if volume is None:  # What was kept is damaged.
                     volume = recipe.apply(study.volume(path))
-                with threads_set(threads):
+                with use_threads(threads):
                     return embedder.embed(volume[None, None])[0]
 
             yield study.cache.get(key, compute)

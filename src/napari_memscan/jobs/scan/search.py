@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_memscan.detection.retrieval.search import Found, Query, Search
+    from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
     from napari_memscan.volumes.cohort import CohortRow
 
     Array = NDArray[np.float32]
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Triple = tuple[float, float, float]
 
 
-class Kept:
+class CachedVolumes:
     """Preprocessed volumes of a study, read from its cache when asked for; may be sent elsewhere.
 
     Parameters
@@ -43,10 +43,10 @@ class Kept:
         return len(self.files)
 
     def __getitem__(self, i: int) -> Array:
-        return read(self.files[i])
+        return load_cached_volume(self.files[i])
 
 
-def read(file: Path) -> Array:
+def load_cached_volume(file: Path) -> Array:
     """Read a preprocessed volume (X, Y, Z) that the cache keeps."""
     import numpy as np
 
@@ -55,7 +55,7 @@ def read(file: Path) -> Array:
 
 
 @dataclass(frozen=True)
-class Task:
+class SearchTask:
     """A volume to search for.
 
     Attributes
@@ -81,7 +81,7 @@ class Task:
     what: str
     excluded: tuple[int, ...] = ()
 
-    def without(self, excluded: tuple[int, ...]) -> Task:
+    def without(self, excluded: tuple[int, ...]) -> SearchTask:
         """Return the same task, compared with all but these, whoever's they are."""
         return replace(self, subject="", excluded=excluded)
 
@@ -106,7 +106,7 @@ class StudySearch:
         self.study, self.training = study, training
         self.keys = [study.array_key(path) for path in training]
         self.files = [study.cache.path(key) for key in self.keys]
-        self.spacing = spacing(study)
+        self.spacing = resolve_spacing(study)
         self.subjects = [row.subject_id for row in study.cohort.rows("training")]
         self.search = Search(
             retrieved=config.retrieved, verified=config.verified, spacing=self.spacing
@@ -114,9 +114,9 @@ class StudySearch:
         self.index = NeighbourIndex().fit(vectors)
         self._fitted: Search | None = None
         # Everything that what is found depends on, but the volume that is searched for.
-        self.key = hash_of([self.search.hash, self.keys, self.subjects])
+        self.key = hash_json([self.search.hash, self.keys, self.subjects])
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Progress, None, list[Found]]:
+    def run(self, tasks: Sequence[SearchTask]) -> Generator[Progress, None, list[SearchResult]]:
         """Search for volumes; from the cache where it was done before.
 
         Yields
@@ -129,12 +129,12 @@ class StudySearch:
         list of Found
             In the order of the tasks.
         """
-        from napari_memscan.detection.retrieval.search import Found
-        from napari_memscan.jobs.scan.registration_cache import Pairs
+        from napari_memscan.detection.retrieval.search import SearchResult
+        from napari_memscan.jobs.scan.registration_cache import RegistrationCache
 
         queries = self._queries(tasks)
         keys = [
-            hash_of(["found", self.key, task.key, query.proposed, query.excluded])
+            hash_json(["found", self.key, task.key, query.proposed, query.excluded])
             for task, query in zip(tasks, queries, strict=True)
         ]
         cache = self.study.cache
@@ -145,7 +145,7 @@ class StudySearch:
             search = self._fitted
             assert search is not None
             workers = min(self.workers, len(new))
-            pairs = Pairs(cache, self.search.verifier.hash, self.keys)
+            pairs = RegistrationCache(cache, self.search.verifier.hash, self.keys)
             asked = (replace(queries[i], known=pairs.known(tasks[i].key)) for i in new)
             results = search.find_all(asked, workers)
             try:
@@ -159,7 +159,7 @@ class StudySearch:
         every = []
         for i, key in enumerate(keys):
             search_again = partial(self._again, queries[i])
-            every.append(Found.from_array(cache.get(key, search_again)))
+            every.append(SearchResult.from_array(cache.get(key, search_again)))
         return every
 
     @property
@@ -167,10 +167,10 @@ class StudySearch:
         """Processes that register."""
         return self.study.config.verification.workers or os.cpu_count() or 1
 
-    def _queries(self, tasks: Sequence[Task]) -> list[Query]:
+    def _queries(self, tasks: Sequence[SearchTask]) -> list[SearchQuery]:
         import numpy as np
 
-        from napari_memscan.detection.retrieval.search import Query
+        from napari_memscan.detection.retrieval.search import SearchQuery
 
         if not tasks:
             return []
@@ -183,7 +183,9 @@ class StudySearch:
                 for i, s in enumerate(self.subjects)
                 if (task.subject and s == task.subject) or i in task.excluded
             ]
-            queries.append(Query(task.load, tuple(i for i in row if i not in own), tuple(own)))
+            queries.append(
+                SearchQuery(task.load, tuple(i for i in row if i not in own), tuple(own))
+            )
         return queries
 
     def _prepare(self) -> Iterator[Progress]:
@@ -200,11 +202,11 @@ class StudySearch:
 
         def keep(i: int | None, make: Callable[[], Array]) -> Array:
             of = self.keys if i is None else self.keys[i]
-            return self.study.cache.get(hash_of(["small", of, small]), make)
+            return self.study.cache.get(hash_json(["small", of, small]), make)
 
-        self._fitted = self.search.fit(Kept(self.files), keep)
+        self._fitted = self.search.fit(CachedVolumes(self.files), keep)
 
-    def _again(self, query: Query) -> Any:
+    def _again(self, query: SearchQuery) -> Any:
         """Search once more for what the cache has lost meanwhile."""
         for _ in self._prepare():
             pass
@@ -212,13 +214,13 @@ class StudySearch:
         return self._fitted.find(query).to_array()
 
 
-def spacing(study: Study) -> Triple:
+def resolve_spacing(study: Study) -> Triple:
     """Return the voxel size in mm of a study's preprocessed volumes.
 
     Without resampling it is the median of the training volumes'. Where one more volume changes
     that, all pairs are registered anew.
     """
-    from napari_memscan.volumes.spacing import known_spacing, median_spacing
+    from napari_memscan.volumes.spacing import compute_median_spacing, get_known_spacing
 
     recipe = study.config.preprocessing
     if recipe.spacing is not None:
@@ -226,14 +228,16 @@ def spacing(study: Study) -> Triple:
 
     def own(row: CohortRow) -> Any:
         # The key that a scan keeps it under, too.
-        key = hash_of(["voxel", study.sha256(row.path), [row.axes, row.spacing]])
-        return study.cache.get(key, lambda: known_spacing(study.volume(row.path)))
+        key = hash_json(["voxel", study.sha256(row.path), [row.axes, row.spacing]])
+        return study.cache.get(key, lambda: get_known_spacing(study.volume(row.path)))
 
-    return median_spacing([own(row) for row in study.cohort.rows("training")])
+    return compute_median_spacing([own(row) for row in study.cohort.rows("training")])
 
 
-def plain(study: Study, path: str, vector: Any, subject: str = "") -> Task:
+def prepare_task(study: Study, path: str, vector: Any, subject: str = "") -> SearchTask:
     """Return the task of a volume of the study as it is."""
     study.array(path)  # Kept before another process asks for it.
     key = study.array_key(path)
-    return Task(key, partial(read, study.cache.path(key)), vector, subject, Path(path).name)
+    return SearchTask(
+        key, partial(load_cached_volume, study.cache.path(key)), vector, subject, Path(path).name
+    )

@@ -13,19 +13,19 @@ from napari_memscan.study import Study
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
 
-REPORT_SEED = 2
+SELFTEST_SEED = 2
 """Planted volumes of the self-test are not those that limits were learnt from."""
 
-DECODED = (
+DECODED_NOTE = (
     "Every planted and every unrelated volume went through the generator's autoencoder first, as "
     "those that it makes do."
 )
 
-UNRELATED = ("unchanged", "all at once")
+UNRELATED_KINDS = ("unchanged", "all at once")
 """What is done to unrelated volumes, to count false calls."""
 
 
-def selftest(
+def run_selftest(
     study: Study, n: int = 10, level: float = 0.05, strength: float = 2.0
 ) -> Generator[Progress, None, SelfTest]:
     """Plant perturbed copies of a study's training volumes and count what its detector finds.
@@ -60,50 +60,56 @@ def selftest(
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import Null
-    from napari_memscan.detection.planting.perturbations import KINDS, RANGES, STRONGEST
-    from napari_memscan.detection.planting.selftest import SelfTest, measured, stops
-    from napari_memscan.jobs.scan.plants import drawn, planted
-    from napari_memscan.jobs.scan.scan import embedded
-    from napari_memscan.jobs.scan.search import StudySearch, plain
-    from napari_memscan.jobs.scan.verify import calibrated
+    from napari_memscan.detection.detector import NullDistribution
+    from napari_memscan.detection.planting.perturbations import KINDS, MAX_STRENGTH, RANGES
+    from napari_memscan.detection.planting.selftest import SelfTest, list_weaknesses, measure_kinds
+    from napari_memscan.jobs.scan.plants import draw_study_plants, prepare_plant_tasks
+    from napari_memscan.jobs.scan.scan import iter_embeddings
+    from napari_memscan.jobs.scan.search import StudySearch, prepare_task
+    from napari_memscan.jobs.scan.verify import calibrate_detector
 
     if n < 1:
         raise BadInput(f"{n} planted volumes of each kind; at least 1 is needed, 10 are usual.")
     if not 0 < level < 1:
         raise BadInput(f"level {level}: a share between 0 and 1 is expected, such as 0.05.")
-    if not 1 <= strength <= STRONGEST:
-        raise BadInput(f"strength {strength:g}: from 1 to {STRONGEST:g} is expected.")
+    if not 1 <= strength <= MAX_STRENGTH:
+        raise BadInput(f"strength {strength:g}: from 1 to {MAX_STRENGTH:g} is expected.")
     with study.lock("measure its detector"):
         rows = {s: study.cohort.rows(s) for s in ("training", "validation", "unseen")}
         unrelated = rows["unseen"] or rows["validation"]
         every = [row.path for split in rows.values() for row in split]
         vectors: dict[str, Any] = {}
-        for done, (path, vector) in enumerate(zip(every, embedded(study, every), strict=True), 1):
+        for done, (path, vector) in enumerate(
+            zip(every, iter_embeddings(study, every), strict=True), 1
+        ):
             vectors[path] = vector
             yield Progress(done, len(every), f"embedded {Path(path).name}")
         training = [row.path for row in rows["training"]]
         search = StudySearch(study, training, np.stack([vectors[path] for path in training]))
-        base = yield from calibrated(
+        base = yield from calibrate_detector(
             study,
             search,
             [
-                plain(study, row.path, vectors[row.path], row.subject_id)
+                prepare_task(study, row.path, vectors[row.path], row.subject_id)
                 for row in rows["validation"]
             ],
         )
         kinds = [kind for kind in KINDS if not kind.startswith("registered")]
-        plants = drawn(study, kinds, n, training, REPORT_SEED)
+        plants = draw_study_plants(study, kinds, n, training, SELFTEST_SEED)
         usual = len(plants)
         if strength > 1:
-            plants += drawn(study, list(RANGES), n, training, REPORT_SEED, strength=strength)
+            plants += draw_study_plants(
+                study, list(RANGES), n, training, SELFTEST_SEED, strength=strength
+            )
         of_others = [row.path for row in unrelated]
         n_others = min(n * 2, len(unrelated))
-        others = drawn(study, UNRELATED, n_others, of_others, REPORT_SEED, "novel")
-        tasks = yield from planted(study, plants, training, search.spacing, "planted")
-        more = yield from planted(study, others, of_others, search.spacing, "unrelated")
+        others = draw_study_plants(
+            study, UNRELATED_KINDS, n_others, of_others, SELFTEST_SEED, "novel"
+        )
+        tasks = yield from prepare_plant_tasks(study, plants, training, search.spacing, "planted")
+        more = yield from prepare_plant_tasks(study, others, of_others, search.spacing, "unrelated")
         found = yield from search.run([*tasks, *more])
-        whole = base.null.one_each().scores
+        whole = base.null.nearest_per_subject().scores
         nulls = [whole] * len(plants)
         for one in others:
             row = unrelated[one.source]
@@ -115,15 +121,19 @@ def selftest(
                 if of.path != row.path and not (subject and subject == row.subject_id)
             ]
             scores = np.array([score for score, _ in left])
-            nulls.append(Null(scores, [subject for _, subject in left]).one_each().scores)
-        harder = measured(
+            nulls.append(
+                NullDistribution(scores, [subject for _, subject in left])
+                .nearest_per_subject()
+                .scores
+            )
+        harder = measure_kinds(
             plants[usual:],
             found[usual : len(plants)],
             nulls[usual : len(plants)],
             base.limits,
             level,
         )
-        results = measured(
+        results = measure_kinds(
             [*plants[:usual], *others],
             [*found[:usual], *found[len(plants) :]],
             [*nulls[:usual], *nulls[len(plants) :]],
@@ -145,8 +155,10 @@ def selftest(
             harder=harder,
             strength=strength,
             notes=(
-                *stops(results, search.search.retrieved, len(whole), level, harder, strength),
-                *([DECODED] if base.decoded else []),
+                *list_weaknesses(
+                    results, search.search.retrieved, len(whole), level, harder, strength
+                ),
+                *([DECODED_NOTE] if base.decoded else []),
             ),
         )
         result.save(study.scan_dir)

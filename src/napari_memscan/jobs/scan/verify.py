@@ -6,10 +6,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.files import hash_of
+from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.plants import for_limits, planted, strangers
-from napari_memscan.jobs.scan.search import StudySearch, Task, plain
+from napari_memscan.jobs.scan.plants import (
+    decode_validation,
+    draw_limit_plants,
+    prepare_plant_tasks,
+)
+from napari_memscan.jobs.scan.search import SearchTask, StudySearch, prepare_task
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -17,14 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_memscan.detection.decision.class_limits import ClassLimits
-    from napari_memscan.detection.detector import Null
+    from napari_memscan.detection.detector import NullDistribution
 
     Array = NDArray[np.float32]
     Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Base:
+class DetectorCalibration:
     """What verdicts of a study are calibrated on.
 
     Attributes
@@ -41,16 +45,16 @@ class Base:
         See `Calibration.detector_hash`.
     """
 
-    null: Null
+    null: NullDistribution
     limits: ClassLimits
     n_planted: int
     decoded: bool
     hash: str
 
 
-def calibrated(
-    study: Study, search: StudySearch, validation: Sequence[Task]
-) -> Generator[Progress, None, Base]:
+def calibrate_detector(
+    study: Study, search: StudySearch, validation: Sequence[SearchTask]
+) -> Generator[Progress, None, DetectorCalibration]:
     """Search for validation volumes and for planted ones, and learn null and limits.
 
     Both as the study's generator would have made them, where it has an autoencoder that fits.
@@ -64,7 +68,7 @@ def calibrated(
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import Null, learnt
+    from napari_memscan.detection.detector import NullDistribution, fit_class_limits
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
     from napari_memscan.detection.statistics.equality import refuse_equal_vectors
 
@@ -72,20 +76,22 @@ def calibrated(
     refuse_equal_vectors(search.index.vectors_, "training")
     refuse_equal_vectors([task.vector for task in validation], "validation")
     config = study.config
-    plants = for_limits(study, search.training)
-    others = yield from strangers(study, validation)
-    perturbed = yield from planted(study, plants, search.training, search.spacing, "planted")
+    plants = draw_limit_plants(study, search.training)
+    others = yield from decode_validation(study, validation)
+    perturbed = yield from prepare_plant_tasks(
+        study, plants, search.training, search.spacing, "planted"
+    )
     found = yield from search.run([*others, *perturbed])
     n = len(others)
-    null = Null(
+    null = NullDistribution(
         np.array([f.score for f in found[:n]]),
         [task.subject for task in others],
-        np.array([sharpness_of(study, task) for task in others]),
+        np.array([compute_task_sharpness(study, task) for task in others]),
     )
-    limits = learnt(null, plants, found[n:], config.seed)
+    limits = fit_class_limits(null, plants, found[n:], config.seed)
     decoded = [a.key != b.key for a, b in zip(validation, others, strict=True)]
     asked = config.verification
-    key = hash_of(
+    key = hash_json(
         [
             search.key,
             study.embedder().hash,
@@ -94,10 +100,10 @@ def calibrated(
             [[task.key, task.subject] for task in others],
         ]
     )
-    return Base(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded), key)
+    return DetectorCalibration(null, limits, len(plants) // len(LIMIT_KINDS), all(decoded), key)
 
 
-def judged(
+def classify_samples(
     study: Study, paths: dict[str, list[str]], vectors: dict[str, Vectors]
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Search for validation, planted and synthetic volumes, and judge the last by the others.
@@ -109,34 +115,34 @@ def judged(
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import judge
-    from napari_memscan.detection.results.calibration_record import Calibration
+    from napari_memscan.detection.detector import decide
+    from napari_memscan.detection.results.calibration_record import CalibrationRecord
 
     search = StudySearch(study, paths["training"], vectors["training"])
     subjects = [row.subject_id for row in study.cohort.rows("validation")]
     validation = [
-        plain(study, path, vector, subject)
+        prepare_task(study, path, vector, subject)
         for path, vector, subject in zip(
             paths["validation"], vectors["validation"], subjects, strict=True
         )
     ]
-    base = yield from calibrated(study, search, validation)
+    base = yield from calibrate_detector(study, search, validation)
     synthetic = [
-        plain(study, path, vector)
+        prepare_task(study, path, vector)
         for path, vector in zip(paths["synthetic"], vectors["synthetic"], strict=True)
     ]
     found = yield from search.run(synthetic)
-    judgement = judge(
+    judgement = decide(
         np.array([f.score for f in found]),
         base.null,
         base.limits,
         q=study.config.rule.q,
-        sharpness=np.array([sharpness_of(study, task) for task in synthetic]),
+        sharpness=np.array([compute_task_sharpness(study, task) for task in synthetic]),
         found=found,
     )
     return {
         "judgement": judgement,
-        "calibration": Calibration.of(
+        "calibration": CalibrationRecord.of(
             judgement,
             n_planted=base.n_planted,
             retrieved=search.search.retrieved,
@@ -147,15 +153,15 @@ def judged(
             detector_hash=base.hash,
             proposed=study.config.verification.proposed,
         ),
-        "null_scores": base.null.one_each().scores.tolist(),
+        "null_scores": base.null.nearest_per_subject().scores.tolist(),
     }
 
 
-def sharpness_of(study: Study, task: Task) -> float:
+def compute_task_sharpness(study: Study, task: SearchTask) -> float:
     """Return how sharp a volume is, from the cache where it is there."""
     import numpy as np
 
-    from napari_memscan.detection.decision.sharpness import sharpness
+    from napari_memscan.detection.decision.sharpness import compute_sharpness
 
-    key = hash_of(["sharpness", task.key])
-    return float(study.cache.get(key, lambda: np.array([sharpness(task.load())]))[0])
+    key = hash_json(["sharpness", task.key])
+    return float(study.cache.get(key, lambda: np.array([compute_sharpness(task.load())]))[0])

@@ -15,13 +15,13 @@ from napari_memscan.files import write_text
 from napari_memscan.jobs.progress import Progress
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.training_gauge import Reading
-    from napari_memscan.training.callbacks import Moment
+    from napari_memscan.detection.training_gauge import MemorisationMeasurement
+    from napari_memscan.training.callbacks import CallbackContext
     from napari_memscan.volumes.preprocessing import Preprocessing
 
-LOG = "memorisation.csv"
+LOG_FILE = "memorisation.csv"
 """Beside the checkpoint: one row a look."""
-BEST = "best"
+BEST_FOLDER = "best"
 """Folder beside it: the last checkpoint with so few copies that it was to be kept."""
 
 FIRST_SEED = 1_000_000
@@ -29,7 +29,7 @@ FIRST_SEED = 1_000_000
 
 
 @dataclass(frozen=True)
-class Row:
+class MonitorRecord:
     """One look at a model.
 
     Attributes
@@ -45,7 +45,7 @@ class Row:
     tau : float
         Of the rule.
     median_ratio : float or None
-        Median d1/d2; see `memorising.Reading`.
+        Median d1/d2; see `training_gauge.MemorisationMeasurement`.
     n_memorised : int
         Volumes with d1/d2 below 1/3.
     training_loss, validation_loss, gap : float or None
@@ -73,11 +73,11 @@ class Row:
     def of(
         cls,
         step: int,
-        reading: Reading,
+        reading: MemorisationMeasurement,
         gauge: Any,
         losses: tuple[float | None, float | None],
         training: str = "",
-    ) -> Row:
+    ) -> MonitorRecord:
         """Make a row of a reading, numbers rounded as the table keeps them."""
         low, high = reading.copies.interval
         seen, unseen = losses
@@ -86,16 +86,16 @@ class Row:
             step,
             reading.copies.n,
             reading.copies.k,
-            _rounded(reading.copies.k / reading.copies.n),
-            _rounded(low),
-            _rounded(high),
-            _rounded(gauge.floor_),
-            _rounded(gauge.threshold_),
-            None if reading.median_ratio is None else _rounded(reading.median_ratio),
+            _round_value(reading.copies.k / reading.copies.n),
+            _round_value(low),
+            _round_value(high),
+            _round_value(gauge.floor_),
+            _round_value(gauge.threshold_),
+            None if reading.median_ratio is None else _round_value(reading.median_ratio),
             reading.memorised.k,
-            None if seen is None else _rounded(seen),
-            None if unseen is None else _rounded(unseen),
-            None if gap is None else _rounded(gap),
+            None if seen is None else _round_value(seen),
+            None if unseen is None else _round_value(unseen),
+            None if gap is None else _round_value(gap),
             training,
         )
 
@@ -113,11 +113,11 @@ class Row:
         return text
 
 
-def _rounded(value: float) -> float:
+def _round_value(value: float) -> float:
     return round(float(value), 6)
 
 
-def read_log(path: str | Path) -> list[Row]:
+def read_log(path: str | Path) -> list[MonitorRecord]:
     """Return the rows of a log; none where there is no file.
 
     Raises
@@ -138,7 +138,12 @@ def read_log(path: str | Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [
-                Row(**{field.name: value(field.name, row[field.name]) for field in fields(Row)})
+                MonitorRecord(
+                    **{
+                        field.name: value(field.name, row[field.name])
+                        for field in fields(MonitorRecord)
+                    }
+                )
                 for row in csv.DictReader(file)
             ]
     except (KeyError, TypeError, ValueError) as error:
@@ -147,9 +152,9 @@ def read_log(path: str | Path) -> list[Row]:
         ) from error
 
 
-def write_log(path: str | Path, rows: Sequence[Row]) -> None:
+def write_log(path: str | Path, rows: Sequence[MonitorRecord]) -> None:
     """Write a log, whole or not at all."""
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(MonitorRecord)]
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
@@ -193,14 +198,14 @@ class MonitorSettings:
         return self.stop_above if self.keep_below is None else self.keep_below
 
 
-class Monitor:
+class TrainingMonitor:
     """Watches the training of a denoiser: samples with the present weights and compares.
 
     Parameters
     ----------
     settings : MonitorSettings
     out : path
-        Folder of the training's checkpoint; `LOG` and `BEST` are written there.
+        Folder of the training's checkpoint; `LOG_FILE` and `BEST_FOLDER` are written there.
     training, validation : sequences of arrays (X, Y, Z) in [0, 1]
         Preprocessed.
     preprocessing : Preprocessing
@@ -225,15 +230,15 @@ class Monitor:
         preprocessing: Preprocessing,
         device: str = "auto",
     ) -> None:
-        from napari_memscan.detection.training_gauge import MemorisationGauge
+        from napari_memscan.detection.training_gauge import MemorisationMonitor
 
         self.settings, self.out = settings, Path(out)
         self.preprocessing, self.device = preprocessing, device
         self.every = settings.every
-        self.gauge = MemorisationGauge().fit(training, validation)
-        self.rows = read_log(self.out / LOG)
+        self.gauge = MemorisationMonitor().fit(training, validation)
+        self.rows = read_log(self.out / LOG_FILE)
 
-    def __call__(self, moment: Moment) -> Generator[Progress, None, bool]:
+    def __call__(self, moment: CallbackContext) -> Generator[Progress, None, bool]:
         """Look at a training; return whether it shall stop. See `training.watching.Watch`."""
         row = self._known(moment)
         if row is None:
@@ -242,13 +247,13 @@ class Monitor:
                 r for r in self.rows if r.step < moment.step and r.training == moment.training
             ]
             self.rows = [*earlier, row]
-            write_log(self.out / LOG, self.rows)
+            write_log(self.out / LOG_FILE, self.rows)
         moment.show(row.shown(), moment.step)
         yield Progress(moment.step, moment.total, f"step {moment.step}: {row}")
         limit = self.settings.stop_above
         return limit is not None and row.share > limit
 
-    def _known(self, moment: Moment) -> Row | None:
+    def _known(self, moment: CallbackContext) -> MonitorRecord | None:
         """Return the row of this moment, where it was looked at before the training stopped."""
         asked = (moment.step, moment.training, self.settings.samples)
         for row in self.rows:
@@ -256,13 +261,13 @@ class Monitor:
                 return row
         return None
 
-    def _look(self, moment: Moment) -> Generator[Progress, None, Row]:
+    def _look(self, moment: CallbackContext) -> Generator[Progress, None, MonitorRecord]:
         import torch
 
-        from napari_memscan.generators.interface import Sample
         from napari_memscan.generators.ldm import LDMGenerator
+        from napari_memscan.generators.sample import GeneratedSample
 
-        present = self.out / f".{BEST}.new"
+        present = self.out / f".{BEST_FOLDER}.new"
         shutil.rmtree(present, ignore_errors=True)
         moment.save(present)
         with torch.random.fork_rng(devices=[]):  # Networks are drawn before weights are loaded.
@@ -270,17 +275,17 @@ class Monitor:
         n = self.settings.samples
         volumes: list[Any] = []
         for news in generator.generate(range(FIRST_SEED, FIRST_SEED + n), batch=1):
-            if isinstance(news, Sample):
+            if isinstance(news, GeneratedSample):
                 volumes.append(self.preprocessing.apply(news.volume))
                 text = f"step {moment.step}: sampled {len(volumes)} of {n} to look for copies"
                 yield Progress(moment.step, moment.total, text)
-        row = Row.of(
+        row = MonitorRecord.of(
             moment.step, self.gauge.measure(volumes), self.gauge, moment.losses(), moment.training
         )
         limit = self.settings.kept
         if limit is not None and row.share <= limit:
-            shutil.rmtree(self.out / BEST, ignore_errors=True)
-            present.rename(self.out / BEST)
+            shutil.rmtree(self.out / BEST_FOLDER, ignore_errors=True)
+            present.rename(self.out / BEST_FOLDER)
         else:
             shutil.rmtree(present, ignore_errors=True)
         return row

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_memscan.jobs.training.monitor import MonitorSettings
-    from napari_memscan.training.planning import Estimate
+    from napari_memscan.training.resources import TrainingEstimate
     from napari_memscan.training.run import TrainingProgress
-    from napari_memscan.training.settings import Settings
+    from napari_memscan.training.settings import TrainingSettings
 
     Array = NDArray[np.float32]
 
 
-def train(
+def train_model(
     study: Study,
     part: str,
     out: Path,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     device: str = "auto",
     autoencoder: Path | None = None,
@@ -59,13 +59,15 @@ def train(
 
     if monitor is not None and part != "denoiser":
         raise BadInput(f"an {part} samples no volumes; only a denoiser can be monitored.")
-    arrays = yield from volumes_to_train(study)
+    arrays = yield from load_training_volumes(study)
     recipe = study.config.preprocessing
     watch = None
     if monitor is not None:
-        from napari_memscan.jobs.training.monitor import Monitor
+        from napari_memscan.jobs.training.monitor import TrainingMonitor
 
-        watch = Monitor(monitor, out, arrays["training"], arrays["validation"], recipe, device)
+        watch = TrainingMonitor(
+            monitor, out, arrays["training"], arrays["validation"], recipe, device
+        )
     whole = yield from fit(
         part,
         arrays,
@@ -73,61 +75,61 @@ def train(
         settings,
         device=device,
         preprocessing=recipe,
-        spacing=spacing_to_train(study),
+        spacing=resolve_training_spacing(study),
         autoencoder=autoencoder,
-        conditions=conditions_to_train(study),
+        conditions=list_training_conditions(study),
         watch=watch,
         devices=devices,
         nodes=nodes,
         strategy=strategy,
-        announce=_told,
+        announce=_announce,
     )
     if whole:
         return out
-    from napari_memscan.jobs.training.monitor import BEST, LOG, read_log
+    from napari_memscan.jobs.training.monitor import BEST_FOLDER, LOG_FILE, read_log
 
-    row = read_log(out / LOG)[-1]  # Of several processes the first one wrote it.
-    if not (out / BEST / "recipe.json").exists():
+    row = read_log(out / LOG_FILE)[-1]  # Of several processes the first one wrote it.
+    if not (out / BEST_FOLDER / "recipe.json").exists():
         raise JobFailed(
             f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
             "Look more often (--monitor), or raise the limit (--stop-above, --keep-below)."
         )
-    return out / BEST
+    return out / BEST_FOLDER
 
 
 def estimate_training(
-    study: Study, part: str, settings: Settings, **how: Any
-) -> Generator[Progress, None, Estimate]:
+    study: Study, part: str, settings: TrainingSettings, **how: Any
+) -> Generator[Progress, None, TrainingEstimate]:
     """Return what the training of one part would take; nothing is written.
 
     Parameters
     ----------
     study, part, settings
-        See `train`.
+        See `train_model`.
     **how
-        `device`, `autoencoder`, `devices`, `nodes` and `strategy` as for `train`.
+        `device`, `autoencoder`, `devices`, `nodes` and `strategy` as for `train_model`.
     """
-    from napari_memscan.training.run import estimate
+    from napari_memscan.training.run import measure_training
 
-    arrays = yield from volumes_to_train(study)
+    arrays = yield from load_training_volumes(study)
     return (
-        yield from estimate(
+        yield from measure_training(
             part,
             arrays,
             settings,
             preprocessing=study.config.preprocessing,
-            conditions=conditions_to_train(study),
-            announce=_told,
+            conditions=list_training_conditions(study),
+            announce=_announce,
             **how,
         )
     )
 
 
-def _told(text: str) -> Progress:
+def _announce(text: str) -> Progress:
     return Progress(0, 1, text, note=text)
 
 
-def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]]:
+def load_training_volumes(study: Study) -> Generator[Progress, None, dict[str, Array]]:
     """Read training and validation volumes, preprocessed: arrays (n, X, Y, Z) by split."""
     import numpy as np
 
@@ -143,12 +145,12 @@ def volumes_to_train(study: Study) -> Generator[Progress, None, dict[str, Array]
     return {split: np.stack(values) for split, values in arrays.items()}
 
 
-def conditions_to_train(study: Study) -> dict[str, list[str]]:
-    """Return the condition of each volume of `volumes_to_train`, empty where it is unknown."""
+def list_training_conditions(study: Study) -> dict[str, list[str]]:
+    """Return the condition of each volume of `load_training_volumes`, empty where it is unknown."""
     return {s: [r.condition for r in study.cohort.rows(s)] for s in ("training", "validation")}
 
 
-def spacing_to_train(study: Study) -> tuple[float, float, float] | None:
+def resolve_training_spacing(study: Study) -> tuple[float, float, float] | None:
     """Return the voxel size that a model of a study is trained at, in mm.
 
     That of the preprocessing; else of the training volumes if all agree; else it is unknown.

@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.blind.answers import Answers
+from napari_memscan.widgets.blind.answer_view import AnswerView
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.viewing import ViewingBar
 
 
@@ -58,7 +58,7 @@ class CaseView(QWidget):
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentRowChanged.connect(self._on_row)
-        self.answers, self.bar = Answers(), ViewingBar()
+        self.answers, self.bar = AnswerView(), ViewingBar()
         self.reveal, self.end = QPushButton("Reveal all"), QPushButton("End blind reading")
         self.reveal.clicked.connect(self.reveal_requested)
         self.end.clicked.connect(self.end_requested)
@@ -83,14 +83,21 @@ class CaseView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.title, self.progress, self.truth, self.question, self.answers,
-                       self.message, self.reveal):  # fmt: skip
+        for widget in (
+            self.title,
+            self.progress,
+            self.truth,
+            self.question,
+            self.answers,
+            self.message,
+            self.reveal,
+        ):
             layout.addWidget(widget)
         layout.addWidget(self.list, 2)
         layout.addWidget(self.space, 1)
-        layout.addWidget(_line())
+        layout.addWidget(_make_separator())
         layout.addWidget(self.bar)
-        layout.addWidget(_line())
+        layout.addWidget(_make_separator())
         layout.addLayout(below)
 
     def set_keys(self, keys: Mapping[str, str]) -> None:
@@ -113,17 +120,17 @@ class CaseView(QWidget):
         self.list.setVisible(bool(texts))
         self.space.setVisible(not texts)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
-        self.truth.set_look(look)
+        self.message.set_theme(look)
+        self.truth.set_theme(look)
 
     def _on_row(self, row: int) -> None:
         if row >= 0:
             self.case_chosen.emit(row)
 
 
-def _line() -> QFrame:
+def _make_separator() -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)

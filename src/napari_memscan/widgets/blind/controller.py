@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.errors import MemscanError
-from napari_memscan.widgets.blind.cases import Cases
+from napari_memscan.widgets.blind.case_controller import CaseController
 from napari_memscan.widgets.blind.view import BlindView
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.common.runner import Outcome, Runner
-from napari_memscan.widgets.viewing import Viewing
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
-    from napari_memscan.review.blind import BlindPlan
+    from napari_memscan.review.blind_plan import BlindPlan
     from napari_memscan.review.store import DecisionStore
     from napari_memscan.study import Study
 
@@ -39,7 +39,7 @@ class BlindController(QObject):
     def __init__(
         self,
         view: BlindView,
-        viewing: Viewing,
+        viewing: ViewerController,
         parent: QObject | None = None,
         preferences: Preferences | None = None,
     ) -> None:
@@ -49,9 +49,9 @@ class BlindController(QObject):
         self._store: DecisionStore | None = None
         self._wanted_for: Study | None = None
         self._reader = ""
-        self.cases = Cases(view.case, viewing, preferences or Preferences(), self)
+        self.cases = CaseController(view.case, viewing, preferences or Preferences(), self)
         self.cases.changed.connect(self.changed)
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
         view.start.start_requested.connect(self.start)
@@ -122,35 +122,37 @@ class BlindController(QObject):
 
     def start(self) -> None:
         """Make the plan that is wanted, or go on with the one there is."""
-        from napari_memscan.jobs.readers.blind_study import blind, counts
+        from napari_memscan.jobs.readers.blind_study import prepare_blind_plan, split_case_count
 
         study, reader, wanted = self._study, self._reader, self._view.start.wanted
         if study is None or self.busy:
             return
         options: dict[str, Any] = {"forced_choice": wanted.forced_choice}
         if wanted.new:
-            options |= counts(wanted.cases, wanted.forced_choice)
+            options |= split_case_count(wanted.cases, wanted.forced_choice)
             options |= {"reveal": wanted.reveal, "washout_days": wanted.washout_days}
         self._view.start.message.say("")
         self._view.start.set_busy("Preparing ...")
         self._wanted_for = study
         self._runner.start(
-            lambda: blind(study, reader, again=wanted.new, n_planted=wanted.planted, **options)
+            lambda: prepare_blind_plan(
+                study, reader, again=wanted.new, n_planted=wanted.planted, **options
+            )
         )
 
     def _look(self) -> None:
         """Say what became of the last reading of the chosen kind."""
-        from napari_memscan.jobs.readers.blind_study import latest, reading
+        from napari_memscan.jobs.readers.blind_study import find_latest_plan, open_blind_session
 
         view = self._view.start
         if self._study is None or self._store is None:
             return
-        view.set_there("")
+        view.set_last_reading("")
         try:
-            made = latest(self._study, self._reader, view.wanted.forced_choice)
+            made = find_latest_plan(self._study, self._reader, view.wanted.forced_choice)
             if made is None:
                 return
-            found = reading(self._study, made, self._store)
+            found = open_blind_session(self._study, made, self._store)
             done, total = found.progress
             revealed = len(found.revealed)
         except MemscanError as error:
@@ -163,14 +165,14 @@ class BlindController(QObject):
             text = f"Your last one: all {total} cases are answered, and not revealed yet."
         else:
             text = f"Your last one is not done: {done} of {total} cases are answered."
-        view.set_there(text, finished)
+        view.set_last_reading(text, finished)
 
     def _on_progress(self, news: Any) -> None:
         # Not what it is at: that names files.
         text = f"Preparing: {news.done} of {news.total}"
         self._view.start.set_busy(text, int(news.done), int(news.total))
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         view = self._view.start
         view.set_busy("")
         # A late answer, for a study that was closed meanwhile, is dropped.
@@ -184,13 +186,13 @@ class BlindController(QObject):
             self._begin(outcome.value)
 
     def _begin(self, made: BlindPlan) -> None:
-        from napari_memscan.jobs.readers.blind_study import reading
+        from napari_memscan.jobs.readers.blind_study import open_blind_session
 
         assert self._study is not None
         assert self._store is not None
         try:
             self._view.setCurrentIndex(CASES)
-            self.cases.begin(self._study, reading(self._study, made, self._store))
+            self.cases.begin(self._study, open_blind_session(self._study, made, self._store))
         except MemscanError as error:
             self._view.setCurrentIndex(START)
             self._view.start.message.say(str(error), "error")

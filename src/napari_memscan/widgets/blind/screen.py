@@ -9,17 +9,17 @@ from qtpy.QtCore import QObject
 
 from napari_memscan.review.blind_case import BlindCase
 from napari_memscan.widgets.blind.case_view import CaseView
-from napari_memscan.widgets.blind.source import Source, case_of
-from napari_memscan.widgets.review.case import modality_of, units_of
+from napari_memscan.widgets.blind.volume_source import BlindVolumeSource, make_blind_case
+from napari_memscan.widgets.review.case import infer_hounsfield_units, infer_modality
 from napari_memscan.widgets.review.reading_clock import ReadingClock
-from napari_memscan.widgets.viewing import Viewing
+from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
-    from napari_memscan.review.blind_session import BlindReading
+    from napari_memscan.review.blind_session import BlindSession
     from napari_memscan.study import Study
 
 
-class Screen(QObject):
+class BlindScreen(QObject):
     """Shows cases on napari's canvas, and says what was seen of them.
 
     Parameters
@@ -34,11 +34,13 @@ class Screen(QObject):
         A volume of the case cannot be shown.
     """
 
-    def __init__(self, view: CaseView, viewing: Viewing, parent: QObject | None = None) -> None:
+    def __init__(
+        self, view: CaseView, viewing: ViewerController, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
         self._view, self._viewing = view, viewing
         self._study: Study | None = None
-        self._source: Source | None = None
+        self._source: BlindVolumeSource | None = None
         self._key = ""
         self.failed = False
         self._clock = ReadingClock(self)
@@ -46,9 +48,9 @@ class Screen(QObject):
         viewing.shown.connect(self._on_shown)
         viewing.failed.connect(self._on_failed)
 
-    def begin(self, study: Study, reading: BlindReading, layout: str) -> None:
+    def begin(self, study: Study, reading: BlindSession, layout: str) -> None:
         """Show cases of this reading from now on."""
-        self._study, self._source = study, Source(study, reading)
+        self._study, self._source = study, BlindVolumeSource(study, reading)
         self._view.message.say("")
         self._viewing.neutral = True
         self._viewing.set_layout(layout)
@@ -85,15 +87,15 @@ class Screen(QObject):
         self._key, self.failed = case.title, False
         self._view.answers.fresh()
         self._viewing.show(
-            case_of(case),
+            make_blind_case(case),
             self._source.load,
             self._source.spacing,
-            modality_of(self._study),
-            units_of(self._study),
+            infer_modality(self._study),
+            infer_hounsfield_units(self._study),
         )
-        self._viewing.expect([case_of(c) for c in soon])
+        self._viewing.expect([make_blind_case(c) for c in soon])
 
-    def holds(self, case: BlindCase) -> bool:
+    def is_showing(self, case: BlindCase) -> bool:
         """Return whether this case is the one that is shown."""
         return self._key == case.title
 

@@ -20,9 +20,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
-WHAT = (
+INTRODUCTION = (
     "Blind reading shows volumes without names, scores and verdicts, in random order, with real "
     "volumes among them. So your answers say what the eye sees and not what the program said."
 )
@@ -31,7 +31,7 @@ REVEALS = ("after each case", "after the last one")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BlindOptions:
     """What was chosen.
 
     Attributes
@@ -76,14 +76,14 @@ class StartView(QWidget):
         super().__init__(parent)
         self._there = False
         self.message = Message()
-        self.what = QLabel(WHAT)
+        self.what = QLabel(INTRODUCTION)
         self.what.setWordWrap(True)
         self.reader = QLabel()
         self.reader.setWordWrap(True)
         self._make_choices()
         self._make_buttons()
         self._lay_out()
-        self.set_there("")
+        self.set_last_reading("")
         self.set_busy("")
 
     def _make_choices(self) -> None:
@@ -93,14 +93,14 @@ class StartView(QWidget):
                 group.addButton(QRadioButton(text, self), i)  # the group does not own it
             group.button(0).setChecked(True)
         self.kinds.idClicked.connect(lambda _i: self.kind_changed.emit())
-        self.cases = _number("Cases", 0, 9999, "all")
+        self.cases = _make_spin_box("Cases", 0, 9999, "all")
         self.cases.setToolTip("A third of them are real volumes, in a forced choice each half")
-        self.planted = _number("Planted copies", 0, 999)
+        self.planted = _make_spin_box("Planted copies", 0, 999)
         self.planted.setToolTip(
             "Copies of training volumes made on purpose: with them it is known how many copies "
             "a reader finds"
         )
-        self.washout = _number("Days not seen", 0, 3650, "no limit")
+        self.washout = _make_spin_box("Days not seen", 0, 3650, "no limit")
         self.washout.setSuffix(" days")
         self.washout.setToolTip("Leaves out what you saw in so many days; four weeks are usual")
         self.new = QCheckBox("Make a new one instead")
@@ -124,7 +124,7 @@ class StartView(QWidget):
         form.setVerticalSpacing(6)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         for title, buttons in (("Question", self.kinds.buttons()),):
-            form.addRow(title, _column(buttons))
+            form.addRow(title, _make_column(buttons))
         self.choices = QWidget()
         more = QFormLayout(self.choices)
         more.setContentsMargins(0, 0, 0, 0)
@@ -132,7 +132,7 @@ class StartView(QWidget):
         more.addRow("Cases", self.cases)
         more.addRow("Planted copies", self.planted)
         more.addRow("Not seen for", self.washout)
-        more.addRow("Reveal", _column(self.reveals.buttons()))
+        more.addRow("Reveal", _make_column(self.reveals.buttons()))
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 1)
         buttons.addWidget(self.stop, 1)
@@ -141,16 +141,25 @@ class StartView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(10)
-        for widget in (title, self.what, self.reader, self.form, self.there, self.new,
-                       self.choices, self.bar, self.message):  # fmt: skip
+        for widget in (
+            title,
+            self.what,
+            self.reader,
+            self.form,
+            self.there,
+            self.new,
+            self.choices,
+            self.bar,
+            self.message,
+        ):
             layout.addWidget(widget)
         layout.addLayout(buttons)
         layout.addStretch(1)
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> BlindOptions:
         """What is chosen."""
-        return Wanted(
+        return BlindOptions(
             forced_choice=self.kinds.checkedId() == 1,
             cases=self.cases.value() or None,
             planted=self.planted.value(),
@@ -163,7 +172,7 @@ class StartView(QWidget):
         """Say whose reading it is."""
         self.reader.setText(f"Reader: {name} (chosen in step 3)")
 
-    def set_there(self, text: str, finished: bool = False) -> None:
+    def set_last_reading(self, text: str, finished: bool = False) -> None:
         """Say what became of the last reading of this kind; an empty text: there is none."""
         self._there = bool(text)
         self.there.say(text)
@@ -185,10 +194,10 @@ class StartView(QWidget):
         self.bar.setFormat(text)
         self._update()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
-        self.there.set_look(look)
+        self.message.set_theme(look)
+        self.there.set_theme(look)
 
     def _update(self) -> None:
         new = not self._there or self.new.isChecked()
@@ -196,7 +205,7 @@ class StartView(QWidget):
         self.start.setText("Start" if new else "Go on")
 
 
-def _number(name: str, low: int, high: int, lowest: str = "") -> QSpinBox:
+def _make_spin_box(name: str, low: int, high: int, lowest: str = "") -> QSpinBox:
     box = QSpinBox()
     box.setRange(low, high)
     box.setSpecialValueText(lowest)
@@ -205,7 +214,7 @@ def _number(name: str, low: int, high: int, lowest: str = "") -> QSpinBox:
     return box
 
 
-def _column(widgets: list[QWidget]) -> QWidget:
+def _make_column(widgets: list[QWidget]) -> QWidget:
     column = QWidget()
     layout = QVBoxLayout(column)
     layout.setContentsMargins(0, 0, 0, 0)

@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QStackedWidget, QWidget
 
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.start_view import StartView
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 
 class BlindView(QStackedWidget):
@@ -24,7 +24,7 @@ class BlindView(QStackedWidget):
         self.addWidget(self.start)
         self.addWidget(self.case)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.start.set_look(look)
-        self.case.set_look(look)
+        self.start.set_theme(look)
+        self.case.set_theme(look)

@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 
-class Floating(QObject):
+class FloatingWindow(QObject):
     """Makes the window when it is first asked for: docked, it would take the room of volumes.
 
     Parameters

@@ -6,7 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QAction, QGuiApplication, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 SYMBOLS = {"ok": "✔", "info": "ℹ", "warning": "⚠", "missing": "?", "error": "✖"}
 
@@ -22,12 +22,12 @@ class Message(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("memscanMessage")
-        self._look = Look()
+        self._look = ThemeColours()
         self.level = ""
         self.text = ""
         self._short, self._more, self._opened = "", "", False
         self._symbol = QLabel()
-        self._text = Wrapped()
+        self._text = WrappedLabel()
         self._text.setWordWrap(True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
@@ -87,9 +87,9 @@ class Message(QFrame):
             begun = self._more.startswith(text.rstrip("."))
             text = self._more if begun else f"{text}\n\n{self._more}"
         mark = (" ▾" if self._opened else " ▸") if self._more else ""
-        self._text.setText(breakable(text) + mark)
+        self._text.setText(insert_break_points(text) + mark)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
         self._paint()
@@ -104,7 +104,7 @@ class Message(QFrame):
         self._symbol.setStyleSheet(f"color: {self._look.alarm};" if self.level == "error" else "")
 
 
-class Wrapped(QLabel):
+class WrappedLabel(QLabel):
     """A label that is as high as its text at its width, and not as at a guessed narrower one."""
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -112,6 +112,6 @@ class Wrapped(QLabel):
         return QSize(0, self.fontMetrics().height())
 
 
-def breakable(text: str) -> str:
+def insert_break_points(text: str) -> str:
     """Let long paths break after a separator: a zero-width space follows each."""
     return text.replace("/", "/\u200b").replace("\\", "\\\u200b").replace("_", "_\u200b")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 PLANES = {"Axial": (2, 1, 0), "Coronal": (1, 2, 0), "Sagittal": (0, 2, 1)}
 """Plane to napari's order of the axes (X, Y, Z): the axis sliced, the rows, the columns."""
 
-ORIENTATION = ("up", "left")
+RADIOLOGICAL = ("up", "left")
 """Rows grow upwards, columns to the left: anterior or superior is up, the patient's right is on
 the viewer's left, and a sagittal patient looks to the left."""
 
@@ -15,10 +15,10 @@ NEUROLOGICAL = ("up", "right")
 """The patient's right is on the viewer's right."""
 
 # Where each axis of an RAS volume grows to, and where it comes from.
-ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
+AXIS_ENDS = (("R", "L"), ("A", "P"), ("S", "I"))
 
 
-def markers(order: Sequence[int], orientation: Sequence[str]) -> dict[str, str]:
+def get_edge_letters(order: Sequence[int], orientation: Sequence[str]) -> dict[str, str]:
     """Return the letters at the edges of a slice.
 
     Parameters
@@ -34,7 +34,7 @@ def markers(order: Sequence[int], orientation: Sequence[str]) -> dict[str, str]:
     dict
         ``top``, ``bottom``, ``left``, ``right`` to one of R, L, A, P, S, I.
     """
-    rows, columns = ENDS[order[-2]], ENDS[order[-1]]
+    rows, columns = AXIS_ENDS[order[-2]], AXIS_ENDS[order[-1]]
     vertical, horizontal = (str(getattr(o, "value", o)) for o in orientation)
     if vertical == "down":
         rows = rows[::-1]
@@ -43,21 +43,21 @@ def markers(order: Sequence[int], orientation: Sequence[str]) -> dict[str, str]:
     return {"top": rows[0], "bottom": rows[1], "left": columns[0], "right": columns[1]}
 
 
-def orientation_of(order: Sequence[int], radiological: bool = True) -> tuple[str, str]:
+def get_camera_orientation(order: Sequence[int], radiological: bool = True) -> tuple[str, str]:
     """Return napari's ``camera.orientation2d`` for a plane.
 
     The two conventions differ in where the patient's right is; a sagittal slice, which has no
     right, looks to the left in both.
     """
-    return ORIENTATION if radiological or order[-1] != 0 else NEUROLOGICAL
+    return RADIOLOGICAL if radiological or order[-1] != 0 else NEUROLOGICAL
 
 
-def plane_of(order: Sequence[int]) -> str:
+def get_plane_name(order: Sequence[int]) -> str:
     """Return the name of the plane that is sliced along the first axis of `order`."""
     return next((n for n, o in PLANES.items() if o[0] == order[-3]), "Axial")
 
 
-def grid_shape(n: int, width: float, height: float) -> tuple[int, int]:
+def compute_grid_shape(n: int, width: float, height: float) -> tuple[int, int]:
     """Return (rows, columns) that give `n` square panes the most room on a canvas.
 
     Of equal shapes the one with more columns wins: side by side is easier to compare.

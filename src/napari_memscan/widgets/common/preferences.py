@@ -67,26 +67,26 @@ class Preferences:
 
     def key(self, action: str, default: str) -> str:
         """Return the key of an action, as Qt writes it; empty where it shall have none."""
-        return str(self._value("keys", setting_of(action), default)).strip()
+        return str(self._value("keys", get_setting_name(action), default)).strip()
 
     def on_change(self, call: Callable[[], Any]) -> None:
         """Call a function without arguments whenever a preference was changed."""
-        settings = _settings()
+        settings = _get_plugin_settings()
         for page in ("reading", "keys"):
             group = getattr(settings, page, None)
             if group is not None:
                 group.events.connect(lambda _event=None: call())
 
     def _value(self, page: str, name: str, default: Any) -> Any:
-        return getattr(getattr(_settings(), page, None), name, default)
+        return getattr(getattr(_get_plugin_settings(), page, None), name, default)
 
 
-def setting_of(action: str) -> str:
+def get_setting_name(action: str) -> str:
     """Return the name of the setting that holds an action's key."""
     return f"{action.replace(' ', '_')}_key"
 
 
-def _settings() -> Any:
+def _get_plugin_settings() -> Any:
     from napari.settings import get_plugin_settings
 
     try:

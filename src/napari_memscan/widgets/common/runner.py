@@ -17,17 +17,17 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_memscan.errors import MemscanError, out_of_memory
-from napari_memscan.generators.interface import LESS_MEMORY
-from napari_memscan.widgets.study.field_status import in_the_window
+from napari_memscan.errors import MemscanError, is_out_of_memory
+from napari_memscan.generators.sample import MEMORY_ADVICE
+from napari_memscan.widgets.study.field_status import reword_for_window
 
 LOG = logging.getLogger(__name__)
 
-Job = Generator[Any, None, Any]
+JobGenerator = Generator[Any, None, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended.
 
     Attributes
@@ -45,7 +45,7 @@ class Outcome:
     stopped: bool = False
 
 
-def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]:
+def drive_job(make: Callable[[], Any], stop: Event) -> Generator[Any, None, JobOutcome]:
     """Run a job to its end, to its failure, or until `stop` is set.
 
     Failures are returned, not raised: napari's worker would show them with their traceback.
@@ -63,43 +63,45 @@ def drive(make: Callable[[], Any], stop: Event) -> Generator[Any, None, Outcome]
     try:
         job = make()
         if not isinstance(job, Generator):
-            return Outcome(job)
+            return JobOutcome(job)
         try:
             while not stop.is_set():
                 try:
                     news = next(job)
                 except StopIteration as end:
-                    return Outcome(end.value)
+                    return JobOutcome(end.value)
                 yield news
-            return Outcome(stopped=True)
+            return JobOutcome(stopped=True)
         finally:
             job.close()
     except MemscanError as error:
-        return Outcome(failure=in_the_window(str(error)))
+        return JobOutcome(failure=reword_for_window(str(error)))
     except Exception as error:
-        if out_of_memory(error):
-            advice = in_the_window(LESS_MEMORY)
-            return Outcome(failure=f"Memory does not suffice. {advice} What was finished is kept.")
+        if is_out_of_memory(error):
+            advice = reword_for_window(MEMORY_ADVICE)
+            return JobOutcome(
+                failure=f"Memory does not suffice. {advice} What was finished is kept."
+            )
         # The window must live on, and the person must hear of it; the log keeps the traceback.
         LOG.exception("a job ended unexpectedly")
-        return Outcome(
+        return JobOutcome(
             failure=f"Something unexpected went wrong ({type(error).__name__}: {error}). "
             "Nothing that was finished is lost; the log has the details."
         )
 
 
-POLL = 10
+POLL_INTERVAL = 10
 """Milliseconds between two looks for news of a job."""
 
 
-def _report(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Generator[None]:
+def _queue_news(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Generator[None]:
     """Run a job in the worker's thread and put what it yields, and last its outcome, in a queue.
 
     A queue that the main thread looks into, because signals of a worker that ends while another
     one starts were seen to be lost: the window would wait for ever.
     """
-    outcome = Outcome(stopped=True)
-    job = drive(make, stop)
+    outcome = JobOutcome(stopped=True)
+    job = drive_job(make, stop)
     try:
         while True:
             try:
@@ -113,7 +115,7 @@ def _report(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Gen
         news.put(outcome)
 
 
-class Runner(QObject):
+class JobRunner(QObject):
     """Runs one job at a time.
 
     Attributes
@@ -121,7 +123,7 @@ class Runner(QObject):
     progressed : Signal(object)
         What the job yielded.
     finished : Signal(object)
-        The job's `Outcome`; always comes, also after a failure or a stop.
+        The job's `JobOutcome`; always comes, also after a failure or a stop.
     """
 
     progressed = Signal(object)
@@ -133,7 +135,7 @@ class Runner(QObject):
         self._stop = Event()
         self._news: SimpleQueue[Any] = SimpleQueue()
         self._timer = QTimer(self)
-        self._timer.setInterval(POLL)
+        self._timer.setInterval(POLL_INTERVAL)
         self._timer.timeout.connect(self._look)
 
     @property
@@ -147,7 +149,7 @@ class Runner(QObject):
             return False
         self._stop = Event()
         self._news = SimpleQueue()
-        self._worker = create_worker(_report, make, self._stop, self._news, _ignore_errors=True)
+        self._worker = create_worker(_queue_news, make, self._stop, self._news, _ignore_errors=True)
         self._worker.start()
         self._timer.start()
         return True
@@ -159,7 +161,7 @@ class Runner(QObject):
     def _look(self) -> None:
         while self.busy and not self._news.empty():
             news = self._news.get_nowait()
-            if isinstance(news, Outcome):
+            if isinstance(news, JobOutcome):
                 self._timer.stop()
                 self._worker = None
                 self.finished.emit(news)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_memscan.report.conclusion import deciding, no_power
-from napari_memscan.widgets.review.queue_text import said
+from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule
+from napari_memscan.widgets.review.queue_text import describe_decision
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SCORE_DIGITS = 3
 
-EXPLAINED = {
+SUMMARY_HELP = {
     "conformal": (
         "N_copies: synthetic volumes called copies. Near-duplicates are called too, but differ "
         "more. N_mem: training volumes that a called volume was found near. CI: 95 % "
@@ -30,97 +30,102 @@ EXPLAINED = {
 }
 """Of a rule, or of those with a tau."""
 
-ALARM = 360
+ALARM_LENGTH = 360
 """Characters of an alarm that are seen without hovering, at most; whole sentences of them."""
 
 
-def explained(result: ScanResult) -> str:
-    """Return what the words of `summary` mean."""
-    return EXPLAINED.get(result.rule, EXPLAINED[""])
+def explain_summary(result: ScanResult) -> str:
+    """Return what the words of `format_scan_summary` mean."""
+    return SUMMARY_HELP.get(result.rule, SUMMARY_HELP[""])
 
 
-def summary(result: ScanResult) -> str:
+def format_scan_summary(result: ScanResult) -> str:
     """Return N_copies and N_mem with their intervals, and the rule that decides, line by line."""
-    copies = _line(
-        "N_copies", result.n_copies, result.n_synthetic, result.copies_interval,
+    copies = _format_count_line(
+        "N_copies",
+        result.n_copies,
+        result.n_synthetic,
+        result.copies_interval,
         result.null_floor_copies,
-    )  # fmt: skip
+    )
     others = f"near-duplicates {result.n_near}; undecided {result.count('undecided')}"
-    mem = _line(
+    mem = _format_count_line(
         "N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem
     )
     if result.rule != "conformal":
         return f"{copies}; {others}\n{mem}\nrule {result.rule} on similarity"
-    chance = deciding(result).by_chance.removesuffix(", on average")
+    chance = find_deciding_rule(result).by_chance.removesuffix(", on average")
     return f"{copies}\n{others}\n{mem}\nconformal: {chance} expected wrong"
 
 
-def counted(result: ScanResult) -> str:
+def format_verdict_counts(result: ScanResult) -> str:
     """Return how many volumes have which verdict, in a few words."""
     near = f", {result.n_near} near-duplicates" if result.rule == "conformal" else ""
     return f"{result.count('copy')} copies{near}, {result.count('undecided')} undecided"
 
 
-def _line(name: str, k: int, n: int, interval: tuple[float, float], floor: float | None) -> str:
+def _format_count_line(
+    name: str, k: int, n: int, interval: tuple[float, float], floor: float | None
+) -> str:
     low, high = (round(100 * share) for share in interval)
     text = f"{name} {k} of {n} = {k / max(n, 1):.0%}, CI {low}–{high}%"
     return text if floor is None else f"{text}, null\u00a0floor\u00a0{floor:.0%}"
 
 
-def alarms(result: ScanResult) -> list[tuple[str, str]]:
+def list_alarms(result: ScanResult) -> list[tuple[str, str]]:
     """Return why the verdicts must be doubted: what is seen, and all of it for hovering."""
     texts = []
-    stopped = no_power(result)
+    stopped = explain_no_power(result)
     if stopped:
         texts.append(f"{stopped[:1].upper()}{stopped[1:]}.")
     calibration = result.calibration
     if calibration is not None and calibration.assumption_shifted:
         texts.append(f"Assumption test failed: {calibration.assumption}")
-    return [(_beginning(text), text) for text in texts]
+    return [(_cut_sentences(text), text) for text in texts]
 
 
-def _beginning(text: str) -> str:
-    """Return as many whole sentences as fit in `ALARM` characters, at least one."""
+def _cut_sentences(text: str) -> str:
+    """Return as many whole sentences as fit in `ALARM_LENGTH` characters, at least one."""
     sentences = text.split(". ")
     kept = sentences[0]
     for sentence in sentences[1:]:
-        if len(kept) + len(sentence) > ALARM:
+        if len(kept) + len(sentence) > ALARM_LENGTH:
             break
         kept += f". {sentence}"
     return kept if kept.endswith(".") else f"{kept}."
 
 
-def warnings(result: ScanResult) -> list[str]:
+def list_other_warnings(result: ScanResult) -> list[str]:
     """Return what else is to be known; alarms are not repeated."""
-    stopped = no_power(result)
+    stopped = explain_no_power(result)
     return [text for text in result.warnings if not stopped or not text.startswith(stopped)]
 
 
-def nearness(near: Neighbour, digits: int) -> str:
+def format_nearness(near: Neighbour, digits: int) -> str:
     """Return how near a neighbour is: score where it was registered, and similarity."""
     similarity = f"similarity {near.similarity:.{digits}f}"
-    return similarity if near.score is None else f"{scored(near.score)}, {similarity}"
+    return similarity if near.score is None else f"{format_score(near.score)}, {similarity}"
 
 
-def title(near: Neighbour, item: QueueItem, result: ScanResult) -> str:
+def format_neighbour_title(near: Neighbour, item: QueueItem, result: ScanResult) -> str:
     """Return how near a neighbour is, for a pane; of the nearest one also the verdict.
 
     The verdict rests on the nearest one alone: others have none.
     """
     if near is not item.neighbours[0]:
-        return _numbers(near, result)
-    return f"{_numbers(near, result, item.p_value)}, {item.verdict}"
+        return _format_numbers(near, result)
+    return f"{_format_numbers(near, result, item.p_value)}, {item.verdict}"
 
 
-def own_title(item: QueueItem, result: ScanResult) -> str:
+def format_synthetic_title(item: QueueItem, result: ScanResult) -> str:
     """Return a synthetic volume's title: its verdict, and how near the nearest one is."""
     text = f"Synthetic {item.sample}: {item.verdict}"
     if not item.neighbours:
         return text
-    return f"{text}, {_numbers(item.neighbours[0], result, item.p_value)}"
+    return f"{text}, {_format_numbers(item.neighbours[0], result, item.p_value)}"
 
 
-def _numbers(near: Neighbour, result: ScanResult, p_value: float | None = None) -> str:
+def _format_numbers(near: Neighbour, result: ScanResult, p_value: float | None = None) -> str:
     """Return score, similarity, and after what verdicts rest on how rarely a patient is as near.
 
     A p-value that the rule does not say is that of a nearest one: of a second or third neighbour
@@ -132,21 +137,24 @@ def _numbers(near: Neighbour, result: ScanResult, p_value: float | None = None) 
     p = "" if p_value is None else f", p = {p_value:.2g}"
     if near.score is None:
         return f"similarity {near.similarity:.{result.digits}f}{p}"
-    text = f"{scored(near.score)}, similarity {near.similarity:.{result.digits - 1}f}"
+    text = f"{format_score(near.score)}, similarity {near.similarity:.{result.digits - 1}f}"
     return text.replace(", ", f"{p}, ", 1) if result.measure == "score" else text + p
 
 
-def scored(score: float) -> str:
+def format_score(score: float) -> str:
     """Return a score as it is shown."""
     return f"score {score:.{SCORE_DIGITS}f}"
 
 
-def detail(item: QueueItem, result: ScanResult) -> str:
+def describe_sample(item: QueueItem, result: ScanResult) -> str:
     """Return what is to be said of one sample: its nearest, the verdict, what others decided."""
     if not item.neighbours:
         return f"{item.sample}: no neighbours"
     near = item.neighbours[0]
-    text = f"{item.sample} is nearest to {Path(near.path).name}: {nearness(near, result.digits)}"
+    text = (
+        f"{item.sample} is nearest to {Path(near.path).name}:"
+        f" {format_nearness(near, result.digits)}"
+    )
     if result.measure == "score":
         text = text.replace(", similarity", " after registration, similarity")
         if near.displacement is not None:
@@ -157,11 +165,15 @@ def detail(item: QueueItem, result: ScanResult) -> str:
     if item.p_value is not None:
         text += f", p = {item.p_value:.2g}"
     text += f". {item.verdict}{f': {item.reason}' if item.reason else ''}"
-    others = [said(d) for d in item.decisions if item.own is None or d.reader != item.own.reader]
+    others = [
+        describe_decision(d)
+        for d in item.decisions
+        if item.own is None or d.reader != item.own.reader
+    ]
     return "\n".join([text, *others])
 
 
-def selftested(test: SelfTest) -> str:
+def format_selftest(test: SelfTest) -> str:
     """Return what a self-test found, in one sentence."""
     copies, near, novel = (test.sum(of).found for of in ("copy", "near-duplicate", "novel"))
     low, high = copies.interval

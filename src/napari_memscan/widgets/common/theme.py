@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Look:
+class ThemeColours:
     """Colours, each as ``#rrggbb``.
 
     Attributes
@@ -34,7 +34,7 @@ class Look:
         return "#ff6b6b" if self.dark else "#b00020"
 
 
-def look_of(theme_id: str) -> Look:
+def get_theme_colours(theme_id: str) -> ThemeColours:
     """Return the colours of a napari theme."""
     from napari.utils.theme import get_theme
 
@@ -44,7 +44,7 @@ def look_of(theme_id: str) -> Look:
         red, green, blue = getattr(theme, name).as_rgb_tuple()[:3]
         return f"#{red:02x}{green:02x}{blue:02x}"
 
-    return Look(
+    return ThemeColours(
         background=colour("background"),
         foreground=colour("foreground"),
         text=colour("text"),

@@ -13,25 +13,25 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QVB
 
 from napari_memscan.study import Study
 from napari_memscan.widgets.blind import BlindController, BlindView
-from napari_memscan.widgets.common.floating_window import Floating
+from napari_memscan.widgets.common.floating_window import FloatingWindow
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.common.theme import look_of
+from napari_memscan.widgets.common.theme import get_theme_colours
 from napari_memscan.widgets.dock.step_bar import StepBar
 from napari_memscan.widgets.generate.controller import GenerateController
 from napari_memscan.widgets.generate.view import GenerateView
 from napari_memscan.widgets.release import ReleaseController, ReleaseView
 from napari_memscan.widgets.review.cheat_sheet import CheatSheet
-from napari_memscan.widgets.review.claim_renewal import Alive
+from napari_memscan.widgets.review.claim_renewal import ClaimRenewal
 from napari_memscan.widgets.review.controller import ReviewController
-from napari_memscan.widgets.review.keys import ReviewKeys, keys
+from napari_memscan.widgets.review.keys import ReviewKeys, assign_keys
 from napari_memscan.widgets.review.view import ReviewView
 from napari_memscan.widgets.statistics import StatisticsWindow
 from napari_memscan.widgets.study.controller import StudyController
 from napari_memscan.widgets.study.inspect import has_source
-from napari_memscan.widgets.study.trust_dialog import Trust
+from napari_memscan.widgets.study.trust_dialog import SessionTrust
 from napari_memscan.widgets.study.view import StudyView
 from napari_memscan.widgets.training import TrainController, TrainView
-from napari_memscan.widgets.viewing import Viewing
+from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
     import napari
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
 STUDY, GENERATE, REVIEW, RELEASE = range(4)
 BLIND = 4
 """No step of its own: stands in the place of `REVIEW`, and nothing else can be opened then."""
-TRAINING = (520, 620)
+TRAINING_SIZE = (520, 620)
 """Pixels of its window at first."""
 WIDTH = 404
 """Pixels: with napari's own docks this leaves half of a 1280 pixel screen to the volumes."""
 
 
-def demo_folder() -> Path:
+def get_demo_folder() -> Path:
     """Return the folder of the demo study that the window opens."""
     place = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericCacheLocation)
     return Path(place or Path.home() / ".cache") / "napari-memscan" / "demo-study"
 
 
-def demo_study() -> Study:
+def load_demo_study() -> Study:
     """Make the demo study, or open it if it was made before."""
     from napari_memscan.demo.study import create_demo_study
 
-    return create_demo_study(demo_folder())
+    return create_demo_study(get_demo_folder())
 
 
 class MemscanWidget(QWidget):
@@ -78,7 +78,7 @@ class MemscanWidget(QWidget):
         self.release_view = ReleaseView()
         self.blind_view = BlindView()
         self._preferences = Preferences()
-        self.review_view.reader.setText(self._preferences.reader or _user())
+        self.review_view.reader.setText(self._preferences.reader or _get_user_name())
         self._stack = QStackedWidget()
         self._views = (
             self.study_view,
@@ -88,7 +88,7 @@ class MemscanWidget(QWidget):
             self.blind_view,
         )
         for view in self._views:
-            self._stack.addWidget(_scrolling(view))
+            self._stack.addWidget(_make_scroll_area(view))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.steps)
@@ -96,9 +96,9 @@ class MemscanWidget(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(WIDTH)
 
-        self.viewing = Viewing(napari_viewer, self, self._preferences.preload_mb)
-        trust = Trust()
-        self.study = StudyController(self.study_view, demo_study, self, trust)
+        self.viewing = ViewerController(napari_viewer, self, self._preferences.preload_mb)
+        trust = SessionTrust()
+        self.study = StudyController(self.study_view, load_demo_study, self, trust)
         self.generate = GenerateController(self.generate_view, self, trust, self._preferences)
         self.review = ReviewController(
             self.review_view, self.viewing, self, trust, self._preferences
@@ -128,7 +128,7 @@ class MemscanWidget(QWidget):
         )
         self.statistics = self.statistics_window.panel
         self._make_training()
-        Alive(
+        ClaimRenewal(
             lambda: self.review.session, self._reading, lambda: self._preferences.share_cases, self
         )
         self._on_preferences()
@@ -189,7 +189,7 @@ class MemscanWidget(QWidget):
             self.review.act(name)
 
     def _on_preferences(self) -> None:
-        chosen = keys(self._preferences)
+        chosen = assign_keys(self._preferences)
         self._keys.reload()
         for part in (self.review_view, self.blind_view.case):
             part.set_keys(chosen)
@@ -231,7 +231,9 @@ class MemscanWidget(QWidget):
         """Make the panel that trains; it is shown when somebody asks for it."""
         self.train_view = TrainView()
         self.train = TrainController(self.train_view, self)
-        window = Floating(self._viewer, self.train_view, "Memscan training", TRAINING, self)
+        window = FloatingWindow(
+            self._viewer, self.train_view, "Memscan training", TRAINING_SIZE, self
+        )
         self.study_view.train_requested.connect(window.show)
         self.train.trained.connect(lambda field, path: self.study_view.rows[field].choose(path))
 
@@ -307,9 +309,9 @@ class MemscanWidget(QWidget):
         return "decide on this volume" if self.review.unread_listed else "4 Release, or list others"
 
     def _follow_theme(self, _event: Any = None) -> None:
-        look = look_of(self._viewer.theme)
+        look = get_theme_colours(self._viewer.theme)
         for part in (self.steps, *self._views, self.statistics, self.train_view):
-            part.set_look(look)
+            part.set_theme(look)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Take the keys again."""
@@ -324,7 +326,7 @@ class MemscanWidget(QWidget):
         self.review.rest()
 
 
-def _scrolling(view: QWidget) -> QScrollArea:
+def _make_scroll_area(view: QWidget) -> QScrollArea:
     area = QScrollArea()
     area.setWidget(view)
     area.setWidgetResizable(True)
@@ -333,7 +335,7 @@ def _scrolling(view: QWidget) -> QScrollArea:
     return area
 
 
-def _user() -> str:
+def _get_user_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no such user on this system

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 STEPS = ("Study", "Generate", "Review", "Release")
 
@@ -55,7 +55,7 @@ class StepBar(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self._next)
-        self.set_look(Look())
+        self.set_theme(ThemeColours())
         self.set_step(0)
 
     def button(self, step: int) -> QToolButton:
@@ -84,7 +84,7 @@ class StepBar(QWidget):
             button.setEnabled(possible[i])
         self._next.setText(f"▶ Next: {next_text}" if next_text else "")
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self.setStyleSheet(
             f"QToolButton {{ border: 1px solid {look.quiet}; border-radius: 3px; padding: 2px; }}"

@@ -9,19 +9,19 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan import jobs
-from napari_memscan.generators.interface import Step
+from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.study import Study
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.common.runner import Outcome, Runner
-from napari_memscan.widgets.common.text import alarms, counted
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.common.text import format_verdict_counts, list_alarms
 from napari_memscan.widgets.generate.view import GenerateView
-from napari_memscan.widgets.study.trust_dialog import REFUSED, Trust
+from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
 
 
 def generate_and_scan(study: Study, **settings: Any) -> Generator[Any, None, Any]:
     """Generate, then scan: one job for the window."""
-    yield from jobs.generate(study, **settings)
-    return (yield from jobs.scan(study))
+    yield from jobs.generate_volumes(study, **settings)
+    return (yield from jobs.scan_study(study))
 
 
 class GenerateController(QObject):
@@ -42,16 +42,16 @@ class GenerateController(QObject):
         self,
         view: GenerateView,
         parent: QObject | None = None,
-        trust: Trust | None = None,
+        trust: SessionTrust | None = None,
         preferences: Preferences | None = None,
     ) -> None:
         super().__init__(parent)
-        self._trust = trust or Trust()
+        self._trust = trust or SessionTrust()
         self._preferences = preferences or Preferences()
         self._view = view
         self._study: Study | None = None
         self._sampled = False
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
         view.start_requested.connect(self.start)
@@ -100,7 +100,7 @@ class GenerateController(QObject):
     def scan(self) -> None:
         """Scan the volumes that exist."""
         assert self._study is not None
-        self._run(partial(jobs.scan, self._study))
+        self._run(partial(jobs.scan_study, self._study))
 
     def stop(self) -> None:
         """End the running job within one denoising step or one volume."""
@@ -121,14 +121,14 @@ class GenerateController(QObject):
             self.running.emit(True)
 
     def _on_progress(self, news: Any) -> None:
-        if isinstance(news, Step):
+        if isinstance(news, DenoisingStep):
             self._view.set_step(news.step, news.total)
         elif isinstance(news, jobs.Progress):
             if not news.what.startswith("generated"):
                 self._view.hide_steps()
             self._view.set_volumes(news.done, news.total, news.what)
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         self._view.set_running(False)
         message = self._view.message
         if outcome.failure:
@@ -137,9 +137,14 @@ class GenerateController(QObject):
             message.say("Stopped. Finished volumes are kept; the same button goes on.", "warning")
         else:
             result = outcome.value
-            doubts = [text for text, _ in alarms(result)]
+            doubts = [text for text, _ in list_alarms(result)]
             message.say(
-                " ".join([f"Scanned {result.n_synthetic} volumes: {counted(result)}.", *doubts]),
+                " ".join(
+                    [
+                        f"Scanned {result.n_synthetic} volumes: {format_verdict_counts(result)}.",
+                        *doubts,
+                    ]
+                ),
                 "warning" if doubts else "ok",
             )
         self.set_study(self._study)

@@ -9,11 +9,11 @@ from qtpy.QtCore import QObject
 
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
-from napari_memscan.report.conclusion import stale, stricter
-from napari_memscan.widgets.common.runner import Outcome, Runner
-from napari_memscan.widgets.common.text import selftested
+from napari_memscan.report.conclusion import compare_with_selftest, is_selftest_stale
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.common.text import format_selftest
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
-from napari_memscan.widgets.study.trust_dialog import REFUSED, Trust
+from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class SelfTestController(QObject):
     """Shows what the detector finds in the open study, and measures it on request."""
 
-    def __init__(self, row: SelfTestRow, parent: QObject | None, trust: Trust) -> None:
+    def __init__(self, row: SelfTestRow, parent: QObject | None, trust: SessionTrust) -> None:
         super().__init__(parent)
         self._row, self._trust = row, trust
         self._study: Study | None = None
         self._measured: Study | None = None
         self._result: ScanResult | None = None
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
         row.measure_requested.connect(self.measure)
@@ -63,9 +63,9 @@ class SelfTestController(QObject):
                 "How much the detector misses in this study is not known.",
                 button=True,
             )
-        elif result is not None and stale(result, test):
+        elif result is not None and is_selftest_stale(result, test):
             self._row.say(
-                f"Self-test of another detector than the scan's: {selftested(test)}. "
+                f"Self-test of another detector than the scan's: {format_selftest(test)}. "
                 "Measure again; if that does not help, scan again.",
                 "warning",
                 str(test),
@@ -75,9 +75,9 @@ class SelfTestController(QObject):
             weak = f". {test.notes[0]}" if test.notes else "."
             weak += f" And {len(test.notes) - 1} more: press to read." if test.notes[1:] else ""
             level = "warning" if test.notes else "ok"
-            told = stricter(result, test) if result is not None else ""
+            told = compare_with_selftest(result, test) if result is not None else ""
             more = "\n\n".join(filter(None, [str(test), told]))
-            self._row.say(f"Self-test: {selftested(test)}{weak}", level, more, button=False)
+            self._row.say(f"Self-test: {format_selftest(test)}{weak}", level, more, button=False)
 
     def measure(self) -> None:
         """Start measuring."""
@@ -87,14 +87,14 @@ class SelfTestController(QObject):
             self._row.say(REFUSED, "warning", button=True)
             return
         self._measured = self._study
-        self._runner.start(partial(jobs.selftest, self._study))
+        self._runner.start(partial(jobs.run_selftest, self._study))
         self._row.set_running("starting")
 
     def _on_progress(self, news: object) -> None:
         if isinstance(news, jobs.Progress) and self._measured is self._study:
             self._row.set_running(news.what, news.done, news.total)
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         if self._measured is not self._study:
             return
         self._row.set_running("")

@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 
 class SelfTestRow(QWidget):
@@ -71,6 +71,6 @@ class SelfTestRow(QWidget):
         self.bar.setFormat("%v of %m" if total else text)
         self.bar.setToolTip(text)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
+        self.message.set_theme(look)

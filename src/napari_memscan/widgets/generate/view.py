@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 AS_RECIPE = "as the checkpoint says"
 
@@ -149,6 +149,6 @@ class GenerateView(QWidget):
         self.step_bar.hide()
         self.step_label.hide()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
+        self.message.set_theme(look)

@@ -9,13 +9,13 @@ from qtpy.QtCore import QObject
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.files import write_text
-from napari_memscan.jobs.readers.agreement import compared, told
+from napari_memscan.jobs.readers.agreement import compare_readers, describe_imrmc
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.runner import Outcome, Runner
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.readers.view import ReadersView
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.readers.agreement import Compared
+    from napari_memscan.jobs.readers.agreement import ReaderComparison
 
 
 class ReadersController(QObject):
@@ -25,10 +25,10 @@ class ReadersController(QObject):
         super().__init__(parent)
         self._view = view
         self._study: Study | None = None
-        self._made: Compared | None = None
+        self._made: ReaderComparison | None = None
         # Of which study, by which truth, and with names or without, was counted last.
         self._asked: tuple[Study | None, str, bool] | None = None
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.finished.connect(self._on_finished)
         view.wanted.connect(self.look)
         view.save_requested.connect(self.save)
@@ -55,7 +55,7 @@ class ReadersController(QObject):
         if study is None or self._runner.busy or not self._view.isVisible():
             return
         self._asked = study, truth, anonymous
-        self._runner.start(partial(compared, study, truth, anonymous=anonymous))
+        self._runner.start(partial(compare_readers, study, truth, anonymous=anonymous))
 
     def save(self, kind: str, path: str) -> None:
         """Write what is shown: all events as ``csv``, with all numbers as ``json``, or ``imrmc``.
@@ -72,7 +72,7 @@ class ReadersController(QObject):
         try:
             if kind == "imrmc":
                 scores = made.imrmc()
-                text, more = scores.text, f" {told(scores, made.known)}"
+                text, more = scores.text, f" {describe_imrmc(scores, made.known)}"
             else:
                 text = made.csv() if kind == "csv" else made.json()
             write_text(path, text)
@@ -82,7 +82,7 @@ class ReadersController(QObject):
             return
         self._view.message.say(f"Saved: {path}.{more}", "ok")
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         if self._asked != self._question:
             self.look()
             return

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 FILES = {
     "csv": ("CSV …", "events.csv", "All events, one a row"),
@@ -30,7 +30,7 @@ TRUTHS = {
     "these, of all others the program's verdicts": "program",
 }
 """From where it is known what a copy is: what is chosen, and the `truth` of `compared`."""
-TABLE = "these, of all others a table …"
+TABLE_CHOICE = "these, of all others a table …"
 
 
 class ReadersView(QWidget):
@@ -90,7 +90,7 @@ class ReadersView(QWidget):
         self.truth.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        for text, source in (*TRUTHS.items(), (TABLE, None)):
+        for text, source in (*TRUTHS.items(), (TABLE_CHOICE, None)):
             self.truth.addItem(text, source)
         self.truth.activated.connect(self._on_truth)
 
@@ -105,9 +105,9 @@ class ReadersView(QWidget):
         for button in self.buttons.values():
             button.setEnabled(bool(text))
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
+        self.message.set_theme(look)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Ask for what is so now."""
@@ -115,7 +115,7 @@ class ReadersView(QWidget):
         self.wanted.emit()
 
     def _on_truth(self, row: int) -> None:
-        if self.truth.itemText(row) == TABLE:
+        if self.truth.itemText(row) == TABLE_CHOICE:
             path, _ = QFileDialog.getOpenFileName(
                 self, "Table with the columns sample and truth", "", "Table (*.csv)"
             )

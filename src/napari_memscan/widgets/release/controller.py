@@ -13,15 +13,19 @@ from qtpy.QtGui import QDesktopServices
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.runner import Outcome, Runner
-from napari_memscan.widgets.release import words
-from napari_memscan.widgets.release.tasks import Written, place_of, reporting
-from napari_memscan.widgets.release.view import PLACES, ReleaseView
-from napari_memscan.widgets.study.field_status import in_the_window
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.release import text as words
+from napari_memscan.widgets.release.tasks import (
+    WrittenReport,
+    resolve_release_folder,
+    write_study_report,
+)
+from napari_memscan.widgets.release.view import PLACE_LABELS, ReleaseView
+from napari_memscan.widgets.study.field_status import reword_for_window
 
 if TYPE_CHECKING:
-    from napari_memscan.jobs.release.release import Release
-    from napari_memscan.report.verification import Verified
+    from napari_memscan.jobs.release.release import WrittenRelease
+    from napari_memscan.report.verification import ReleaseVerification
 
 
 class ReleaseController(QObject):
@@ -47,13 +51,13 @@ class ReleaseController(QObject):
         # Of which study is counted, and on which one something runs.
         self._counted: Study | None = None
         self._worked: Study | None = None
-        self._preview: jobs.Preview | None = None
-        self._released: jobs.Preview | None = None
-        self._releasing: jobs.Preview | None = None
+        self._preview: jobs.ReleasePreview | None = None
+        self._released: jobs.ReleasePreview | None = None
+        self._releasing: jobs.ReleasePreview | None = None
         self._failure = ""
         self._again = False
         self._after: Callable[[Any], None] = self._on_report
-        self._counting, self._runner = Runner(self), Runner(self)
+        self._counting, self._runner = JobRunner(self), JobRunner(self)
         self._counting.finished.connect(self._on_counted)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
@@ -117,20 +121,20 @@ class ReleaseController(QObject):
         self._again = self._counting.busy
         if self._study is not None and not self._again:
             self._counted = self._study
-            self._counting.start(partial(jobs.preview, self._study))
+            self._counting.start(partial(jobs.preview_release, self._study))
         self._update()
 
     def report(self) -> None:
         """Write the report."""
         self._view.report_message.say("")
-        self._work(reporting, "Writing the page …", self._on_report)
+        self._work(write_study_report, "Writing the page …", self._on_report)
 
     def release(self) -> None:
         """Write the release."""
         out, self._releasing = self._view.folder.value, self._preview
 
         def releasing(study: Study) -> Any:
-            return jobs.release(study, place_of(study, out))
+            return jobs.release_volumes(study, resolve_release_folder(study, out))
 
         self._work(releasing, "Looking at every volume once more …", self._on_release)
 
@@ -138,10 +142,10 @@ class ReleaseController(QObject):
         """Verify the folder."""
         out, noted = self._view.folder.value, self._view.noted
 
-        def verifying(study: Study) -> tuple[Verified, bool]:
-            from napari_memscan.report.verification import verify
+        def verifying(study: Study) -> tuple[ReleaseVerification, bool]:
+            from napari_memscan.report.verification import verify_release
 
-            return verify(place_of(study, out), noted), bool(noted)
+            return verify_release(resolve_release_folder(study, out), noted), bool(noted)
 
         self._work(verifying, "Verifying every file …", self._on_verified, stoppable=False)
 
@@ -175,7 +179,7 @@ class ReleaseController(QObject):
         if isinstance(news, jobs.Progress) and self._worked is self._study:
             self._view.set_progress(news.done, news.total, news.what)
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         self._view.set_running("")
         if self._worked is self._study and self._study is not None:
             if outcome.failure:
@@ -186,23 +190,23 @@ class ReleaseController(QObject):
                 self._after(outcome.value)
         self._update()
 
-    def _on_report(self, written: Written) -> None:
+    def _on_report(self, written: WrittenReport) -> None:
         text = "The report is written. It shows training volumes: treat it like the images."
         if written.no_pdf:
             text += " There is no PDF; the browser prints the page."
         more = "\n".join(filter(None, (str(written.page), written.no_pdf)))
         self._view.report_message.say(text, "ok", more)
 
-    def _on_release(self, made: Release) -> None:
+    def _on_release(self, made: WrittenRelease) -> None:
         assert self._study is not None
         self._released = self._releasing
         self._view.fingerprint.setPlainText(made.fingerprint)
-        self._view.message.say(*words.done(made, self._study))
+        self._view.message.say(*words.describe_release(made, self._study))
 
-    def _on_verified(self, value: tuple[Verified, bool]) -> None:
-        self._view.message.say(*words.verified(*value))
+    def _on_verified(self, value: tuple[ReleaseVerification, bool]) -> None:
+        self._view.message.say(*words.describe_verification(*value))
 
-    def _on_counted(self, outcome: Outcome) -> None:
+    def _on_counted(self, outcome: JobOutcome) -> None:
         study = self._study
         if self._again or study is not self._counted:
             self.look()
@@ -247,7 +251,7 @@ class ReleaseController(QObject):
         preview, study = self._preview, self._study
         if preview is None or preview.unread or study is None:
             return self._failure
-        return in_the_window(preview.stopped)
+        return reword_for_window(preview.stopped)
 
     @property
     def _lacking(self) -> str:
@@ -269,20 +273,20 @@ class ReleaseController(QObject):
 
     def _places(self) -> dict[str, Path]:
         """Return what there is to open."""
-        from napari_memscan.report.printing import PDF
+        from napari_memscan.report.pdf import PDF_NAME
 
         study, text = self._study, self._view.folder.value
         if study is None:
             return {}
         report = study.report_dir
-        places = {"page": report / "index.html", "pdf": report / PDF}
+        places = {"page": report / "index.html", "pdf": report / PDF_NAME}
         if text:
-            places["folder"] = place_of(study, text)
+            places["folder"] = resolve_release_folder(study, text)
         return {place: path for place, path in places.items() if path.exists()}
 
     def _update(self) -> None:
         if not self.busy:
             there = self._places()
-            places = {place: place in there for place in PLACES}
+            places = {place: place in there for place in PLACE_LABELS}
             self._view.set_possible(places, self._why_not(), "folder" in there)
         self.changed.emit()

@@ -16,25 +16,30 @@ from qtpy.QtWidgets import (
 
 from napari_memscan.config import ReleaseConfig
 
-READERS = {
+READER_LABELS = {
     "called": "all but those that pass unread",
     "all": "every volume",
     "none": "none: verdicts decide alone",
 }
 """Which volumes must be read."""
-RULE = {
+RULE_HELP = {
     "novel": "Volumes that are no nearer to a training volume than new patients are",
     "undecided": "Volumes of which the program says neither that they are copies nor that not",
 }
 """Verdicts that may pass without a reader. Called volumes never do."""
 LICENCES = (
-    "CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "ODC-By-1.0",
+    "CC-BY-4.0",
+    "CC0-1.0",
+    "CC-BY-SA-4.0",
+    "CC-BY-NC-4.0",
+    "CC-BY-NC-SA-4.0",
+    "ODC-By-1.0",
     "CDLA-Permissive-2.0",
-)  # fmt: skip
+)
 """Usual SPDX identifiers for data."""
 
 
-class _Still(QComboBox):
+class _NoWheelComboBox(QComboBox):
     """Who scrolls through the step must not change what may leave the house."""
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 (Qt's name)
@@ -55,22 +60,22 @@ class PolicyView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.readers = _Still()
-        for name, text in READERS.items():
+        self.readers = _NoWheelComboBox()
+        for name, text in READER_LABELS.items():
             self.readers.addItem(text, name)
         self.readers.setAccessibleName("Which volumes must be read")
         self.readers.setToolTip(
             "Who is to be read before anything is released. A decision can always take a volume out"
         )
-        self.rule = {name: QCheckBox(name) for name in RULE}
+        self.rule = {name: QCheckBox(name) for name in RULE_HELP}
         passing = QHBoxLayout()
         for name, box in self.rule.items():
-            box.setToolTip(RULE[name])
+            box.setToolTip(RULE_HELP[name])
             box.setAccessibleName(f"{name} volumes pass without a reader")
             box.clicked.connect(self._on_rule)
             passing.addWidget(box)
         passing.addStretch(1)
-        self.licence = _Still()
+        self.licence = _NoWheelComboBox()
         self.licence.setEditable(True)
         self.licence.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.licence.addItems(LICENCES)

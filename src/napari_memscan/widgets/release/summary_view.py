@@ -5,10 +5,10 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_memscan.jobs import Preview
+from napari_memscan.jobs import ReleasePreview
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
-from napari_memscan.widgets.release import words
+from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.release import text as words
 
 
 class SummaryView(QWidget):
@@ -46,13 +46,13 @@ class SummaryView(QWidget):
         """Say that it is being found out."""
         self._say(passing="Counting …")
 
-    def show_preview(self, preview: Preview, stopped: str) -> None:
+    def show_preview(self, preview: ReleasePreview, stopped: str) -> None:
         """Show what a release would hold, and `stopped`: what else than reading stops it."""
         self._say(
-            words.unread(preview),
-            words.passing(preview),
-            words.rejected(preview),
-            words.warned(preview),
+            words.format_unread(preview),
+            words.format_passed(preview),
+            words.format_rejected(preview),
+            words.format_warnings(preview),
             stopped,
             "ok" if preview.passed else "warning",
         )
@@ -61,10 +61,10 @@ class SummaryView(QWidget):
         """Say why nothing can be said."""
         self._say(stopped=text)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         for message in (self.passing, self.rejected, self.unread, self.warnings, self.stopped):
-            message.set_look(look)
+            message.set_theme(look)
 
     def _say(
         self,

@@ -12,7 +12,7 @@ from napari_memscan.study import Study
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """A report that was written.
 
     Attributes
@@ -26,27 +26,27 @@ class Written:
     no_pdf: str
 
 
-def reporting(study: Study) -> Generator[jobs.Progress, None, Written]:
+def write_study_report(study: Study) -> Generator[jobs.Progress, None, WrittenReport]:
     """Write the report, and print it where that is possible here."""
-    from napari_memscan.report.printing import write_pdf
+    from napari_memscan.report.pdf import write_pdf
 
     yield jobs.Progress(0, 2, "Writing the page …")
-    page = jobs.report(study)
+    page = jobs.report_study(study)
     yield jobs.Progress(1, 2, "Printing the PDF …")
     try:
         write_pdf(page)
     except JobFailed as error:
-        return Written(page, str(error))
-    return Written(page, "")
+        return WrittenReport(page, str(error))
+    return WrittenReport(page, "")
 
 
-def place_of(study: Study, text: str) -> Path:
+def resolve_release_folder(study: Study, text: str) -> Path:
     """Return what is meant by a folder as it was typed: a mere name lies beside the study."""
     return study.folder.parent / Path(text).expanduser()
 
 
-def n_open(study: Study) -> int:
+def count_open_questions(study: Study) -> int:
     """Return how many questions of the datasheet nobody has answered."""
-    from napari_memscan.report.datasheet import ASKED
+    from napari_memscan.report.datasheet import PUBLISHER_QUESTIONS
 
-    return len(ASKED) - len(study.config.release.answers)
+    return len(PUBLISHER_QUESTIONS) - len(study.config.release.answers)

@@ -14,14 +14,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.release.policy_view import PolicyView
 from napari_memscan.widgets.release.summary_view import SummaryView
 from napari_memscan.widgets.study.path_row import PathRow
 
-PLACES = {"page": "Open page", "pdf": "Open PDF", "folder": "Open folder"}
+PLACE_LABELS = {"page": "Open page", "pdf": "Open PDF", "folder": "Open folder"}
 """What can be opened with the system's own programs, and the buttons for it."""
-LINES = 2
+MAX_LINES = 2
 """Of the fingerprint: 64 digits are wider than the dock."""
 
 
@@ -32,7 +32,7 @@ class ReleaseView(QWidget):
     ----------
     report_requested, release_requested, verify_requested, stop_requested : Signal()
     open_requested : Signal(str)
-        One of `PLACES` is to be opened.
+        One of `PLACE_LABELS` is to be opened.
     summary : SummaryView
     policy : PolicyView
     folder : PathRow
@@ -62,13 +62,15 @@ class ReleaseView(QWidget):
         )
         self.fingerprint.setAccessibleName("Fingerprint")
         self.fingerprint.setTabChangesFocus(True)
-        self.fingerprint.setFixedHeight(self.fingerprint.fontMetrics().lineSpacing() * LINES + 14)
+        self.fingerprint.setFixedHeight(
+            self.fingerprint.fontMetrics().lineSpacing() * MAX_LINES + 14
+        )
         self.bar = QProgressBar()
         self.note = QLabel()
         self.note.setWordWrap(True)
         self._lay_out()
         self.set_running("")
-        self.set_possible(dict.fromkeys(PLACES, False), "")
+        self.set_possible(dict.fromkeys(PLACE_LABELS, False), "")
 
     def _make_buttons(self) -> None:
         self.report_button = QPushButton("Write report")
@@ -82,7 +84,7 @@ class ReleaseView(QWidget):
         self.verify_button.clicked.connect(self.verify_requested)
         self.stop_button = QPushButton("Stop")
         self.stop_button.clicked.connect(self.stop_requested)
-        self.open_buttons = {place: QPushButton(text) for place, text in PLACES.items()}
+        self.open_buttons = {place: QPushButton(text) for place, text in PLACE_LABELS.items()}
         for place, button in self.open_buttons.items():
             button.clicked.connect(lambda _on=False, p=place: self.open_requested.emit(p))
 
@@ -93,16 +95,16 @@ class ReleaseView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(_title("What would be released now"))
+        layout.addWidget(_make_title("What would be released now"))
         layout.addWidget(self.summary)
-        layout.addWidget(_title("Policy"))
+        layout.addWidget(_make_title("Policy"))
         layout.addWidget(self.policy)
-        layout.addWidget(_title("Report, to stay in the house"))
-        layout.addLayout(_row(self.report_button, opened["page"], opened["pdf"]))
+        layout.addWidget(_make_title("Report, to stay in the house"))
+        layout.addLayout(_make_row(self.report_button, opened["page"], opened["pdf"]))
         layout.addWidget(self.report_message)
-        layout.addWidget(_title("Release, to be handed out"))
+        layout.addWidget(_make_title("Release, to be handed out"))
         layout.addWidget(self.folder)
-        layout.addLayout(_row(self.release_button, self.verify_button, opened["folder"]))
+        layout.addLayout(_make_row(self.release_button, self.verify_button, opened["folder"]))
         layout.addWidget(self.why_not)
         layout.addWidget(label)
         layout.addWidget(self.fingerprint)
@@ -125,7 +127,7 @@ class ReleaseView(QWidget):
         Parameters
         ----------
         places : dict of str to bool
-            Which of `PLACES` there are.
+            Which of `PLACE_LABELS` there are.
         why_not : str
             Why nothing can be released; empty where it can.
         folder : bool
@@ -163,20 +165,20 @@ class ReleaseView(QWidget):
         self.stop_button.setEnabled(False)
         self.note.setText("Stopping …")
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         for part in (self.summary, self.folder, self.report_message, self.message):
-            part.set_look(look)
+            part.set_theme(look)
 
 
-def _title(text: str) -> QLabel:
+def _make_title(text: str) -> QLabel:
     label = QLabel(text)
     label.setStyleSheet("font-weight: bold; margin-top: 4px;")
     label.setTextFormat(Qt.TextFormat.PlainText)
     return label
 
 
-def _row(*buttons: QPushButton) -> QHBoxLayout:
+def _make_row(*buttons: QPushButton) -> QHBoxLayout:
     row = QHBoxLayout()
     row.setSpacing(3)
     for button in buttons:

@@ -8,13 +8,13 @@ from napari_memscan.study import Study
 from napari_memscan.volumes.preprocessing import Percentile, Window
 from napari_memscan.widgets.common import text as wording
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.viewing import Case, Shown
+from napari_memscan.widgets.viewing import Case, CaseVolume
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.review.queue import QueueItem
 
-NARROWEST = 50
+MIN_CT_WIDTH = 50
 """HU: windows of CT are wider."""
 
 
@@ -27,33 +27,39 @@ def show_result(view: ReviewView, result: ScanResult | None) -> None:
         result.measure, wording.SCORE_DIGITS if result.measure == "score" else result.digits
     )
     view.set_summary(
-        wording.summary(result),
-        wording.explained(result),
-        wording.warnings(result),
-        wording.alarms(result),
+        wording.format_scan_summary(result),
+        wording.explain_summary(result),
+        wording.list_other_warnings(result),
+        wording.list_alarms(result),
     )
 
 
-def case_of(item: QueueItem, result: ScanResult, k: int) -> Case:
+def make_case(item: QueueItem, result: ScanResult, k: int) -> Case:
     """Return a sample and its k nearest training volumes as a case to look at."""
     return Case(
         item.sample,
-        Shown(wording.own_title(item, result), item.path, name=f"synthetic {item.sample}"),
+        CaseVolume(
+            wording.format_synthetic_title(item, result), item.path, name=f"synthetic {item.sample}"
+        ),
         tuple(
-            Shown(f"Training #{rank} {wording.title(near, item, result)}", near.path,
-                  near.transform, f"training #{rank}")
+            CaseVolume(
+                f"Training #{rank} {wording.format_neighbour_title(near, item, result)}",
+                near.path,
+                near.transform,
+                f"training #{rank}",
+            )
             for rank, near in enumerate(item.neighbours[:k], 1)
         ),
-    )  # fmt: skip
+    )
 
 
-def modality_of(study: Study) -> str:
+def infer_modality(study: Study) -> str:
     """Return which windows are offered: those of CT where values are Hounsfield units."""
     percentile = isinstance(study.config.preprocessing.intensity, Percentile)
-    return "CT" if units_of(study) else "MR" if percentile else ""
+    return "CT" if infer_hounsfield_units(study) else "MR" if percentile else ""
 
 
-def units_of(study: Study) -> tuple[float, float] | None:
+def infer_hounsfield_units(study: Study) -> tuple[float, float] | None:
     """Return the Hounsfield units of black and white; None where there are none.
 
     No study says what it was scanned with. A fixed window from below zero is taken for one of CT:
@@ -61,6 +67,6 @@ def units_of(study: Study) -> tuple[float, float] | None:
     Another window is shown without a unit, in percent of the range, rather than with a wrong one.
     """
     rule = study.config.preprocessing.intensity
-    if isinstance(rule, Window) and rule.low < 0 and rule.high - rule.low >= NARROWEST:
+    if isinstance(rule, Window) and rule.low < 0 and rule.high - rule.low >= MIN_CT_WIDTH:
         return rule.low, rule.high
     return None

@@ -9,9 +9,9 @@ from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.review.keys import ACTIONS, DECIDE, LOOK, MOVE, keys
+from napari_memscan.widgets.review.keys import ACTIONS, DECIDE, LOOK, MOVE, assign_keys
 
-WHERE = (
+FOOTNOTE = (
     "They work in the dock and on the volumes. Change them in File, Preferences, Memscan. Drag "
     "with the right mouse button: window (across) and level (up and down)."
 )
@@ -29,7 +29,7 @@ class CheatSheet(QDialog):
     def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys for reading")
-        chosen = keys(preferences)
+        chosen = assign_keys(preferences)
         self._close_with = chosen["help"]
         self.columns: dict[str, QLabel] = {}
         side_by_side = QHBoxLayout()
@@ -48,7 +48,7 @@ class CheatSheet(QDialog):
             side_by_side.addWidget(label)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
-        where = QLabel(WHERE)
+        where = QLabel(FOOTNOTE)
         where.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.addLayout(side_by_side)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer
 
 from napari_memscan.errors import MemscanError
-from napari_memscan.review.claims import MINUTES
+from napari_memscan.review.claims import CLAIM_MINUTES
 
 if TYPE_CHECKING:
-    from napari_memscan.review.session import Session
+    from napari_memscan.review.session import ReviewSession
 
 
-class Alive(QObject):
+class ClaimRenewal(QObject):
     """Renews a claim three times in the time in which it would end.
 
     Parameters
@@ -30,7 +30,7 @@ class Alive(QObject):
 
     def __init__(
         self,
-        session: Callable[[], Session | None],
+        session: Callable[[], ReviewSession | None],
         reading: Callable[[], str],
         share: Callable[[], bool],
         parent: QObject | None = None,
@@ -38,7 +38,7 @@ class Alive(QObject):
         super().__init__(parent)
         self._session, self._reading, self._share = session, reading, share
         self._timer = QTimer(self)
-        self._timer.setInterval(int(MINUTES * 60_000 / 3))
+        self._timer.setInterval(int(CLAIM_MINUTES * 60_000 / 3))
         self._timer.timeout.connect(self.renew)
         self._timer.start()
 

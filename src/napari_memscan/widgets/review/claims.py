@@ -12,13 +12,13 @@ from napari_memscan.widgets.review.view import ReviewView
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.review.session import Session
+    from napari_memscan.review.session import ReviewSession
 
 AHEAD = 4
 """Volumes below the present one that are loaded ahead, and half as many above."""
 
 
-class Claiming:
+class ClaimController:
     """Claims the volume that is shown, and says which one follows.
 
     Parameters
@@ -38,7 +38,7 @@ class Claiming:
 
     def __init__(self, view: ReviewView, screen: ReviewScreen, preferences: Preferences) -> None:
         self._view, self._screen, self._preferences = view, screen, preferences
-        self.session: Session | None = None
+        self.session: ReviewSession | None = None
 
     def claim(self, sample: str) -> None:
         """Claim what is on the screen; a store that is gone is said, and reading goes on."""
@@ -51,18 +51,18 @@ class Claiming:
         if other:
             self._view.message.say(f"{other} has {sample} open now.", "warning")
 
-    def following(self, after: str | None, order: Sequence[str] | None = None) -> str | None:
+    def find_next(self, after: str | None, order: Sequence[str] | None = None) -> str | None:
         """Return the next unread sample after this one, as listed; None where there is none."""
         if self.session is None:
             return None
         listed = self._view.queue.samples if order is None else order
         share = self._preferences.share_cases
         try:
-            return self.session.following(listed, after, share)
+            return self.session.find_next(listed, after, share)
         except MemscanError as error:
             self._view.message.say(str(error), "error")
         # Claims are not asked for again so soon.
-        return self.session.following(listed, after, share=True)
+        return self.session.find_next(listed, after, share=True)
 
     def expect(self, result: ScanResult) -> None:
         """Have the volumes loaded that come next, and those that one may go back to."""
@@ -70,7 +70,7 @@ class Claiming:
             return
         samples, current = self._view.queue.samples, self._view.queue.current
         at = samples.index(current) if current in samples else -1
-        following = self.following(current)
+        following = self.find_next(current)
         soon = [following] if following else []
         soon += [*samples[at + 1 : at + 1 + AHEAD], *samples[max(at - AHEAD // 2, 0) : max(at, 0)]]
         items = [self.session.items[sample] for sample in dict.fromkeys(soon)]

@@ -12,22 +12,22 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.common.text import detail
+from napari_memscan.widgets.common.text import describe_sample
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
 from napari_memscan.widgets.review.case import show_result
-from napari_memscan.widgets.review.claims import Claiming
+from napari_memscan.widgets.review.claims import ClaimController
 from napari_memscan.widgets.review.keys import ACTIONS
-from napari_memscan.widgets.review.regeneration import Regeneration
+from napari_memscan.widgets.review.regeneration import RegenerationController
 from napari_memscan.widgets.review.screen import ReviewScreen
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.study.trust_dialog import Trust
-from napari_memscan.widgets.viewing import ACTIONS as LOOKING
-from napari_memscan.widgets.viewing import Viewing
+from napari_memscan.widgets.study.trust_dialog import SessionTrust
+from napari_memscan.widgets.viewing import VIEW_ACTIONS as LOOKING
+from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.review.queue import QueueItem
-    from napari_memscan.review.session import Session
+    from napari_memscan.review.session import ReviewSession
 
 DECISIONS = ("copy", "not a copy", "unsure")
 
@@ -58,25 +58,25 @@ class ReviewController(QObject):
     def __init__(
         self,
         view: ReviewView,
-        viewing: Viewing,
+        viewing: ViewerController,
         parent: QObject | None = None,
-        trust: Trust | None = None,
+        trust: SessionTrust | None = None,
         preferences: Preferences | None = None,
     ) -> None:
         super().__init__(parent)
         self._view = view
         self._preferences = preferences or Preferences()
         self._study: Study | None = None
-        self._session: Session | None = None
+        self._session: ReviewSession | None = None
         self._result: ScanResult | None = None
         self._samples: dict[str, SampleRow] = {}
         self._names: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._screen = ReviewScreen(viewing, self)
-        self._claiming = Claiming(view, self._screen, self._preferences)
-        trust = trust or Trust()
+        self._claiming = ClaimController(view, self._screen, self._preferences)
+        trust = trust or SessionTrust()
         self._selftest = SelfTestController(view.selftest, self, trust)
-        self._regeneration = Regeneration(view, self, trust, self._preferences)
+        self._regeneration = RegenerationController(view, self, trust, self._preferences)
         self._regeneration.running.connect(self._on_running)
         self._regeneration.done.connect(self._on_regenerated)
         view.bar.set_viewing(viewing)
@@ -101,7 +101,7 @@ class ReviewController(QObject):
         return self._session.items if self._session is not None else {}
 
     @property
-    def session(self) -> Session | None:
+    def session(self) -> ReviewSession | None:
         """The reader's session on the study that is open."""
         return self._session
 
@@ -127,7 +127,7 @@ class ReviewController(QObject):
 
     def set_study(self, study: Study | None) -> None:
         """Read this study from now on."""
-        from napari_memscan.review.session import Session
+        from napari_memscan.review.session import ReviewSession
 
         self._regeneration.set_study(study)
         # napari takes half a second to build panes anew.
@@ -139,7 +139,7 @@ class ReviewController(QObject):
         self._view.queue.set_only(None)
         if study is not None:
             try:
-                self._session = Session(study.store(), study.config.review.readers == "each")
+                self._session = ReviewSession(study.store(), study.config.review.readers == "each")
                 self._session.reader = self._reader()
                 self._claiming.session = self._session
             except MemscanError as error:
@@ -213,7 +213,7 @@ class ReviewController(QObject):
         if self._view.queue.current:
             self._show_current()
             return
-        self._view.queue.select(self._claiming.following(None) or next(iter(self.items)))
+        self._view.queue.select(self._claiming.find_next(None) or next(iter(self.items)))
 
     def rest(self) -> None:
         """Let others read what is open here, until something is shown again."""
@@ -234,7 +234,7 @@ class ReviewController(QObject):
         queue = self._view.queue
         queue.list_these(samples)
         if queue.samples:
-            queue.select(self._claiming.following(None) or queue.samples[0])
+            queue.select(self._claiming.find_next(None) or queue.samples[0])
 
     def act(self, name: str) -> None:
         """Do what a button or key says: one of `ACTIONS`."""
@@ -288,7 +288,7 @@ class ReviewController(QObject):
         self._view.message.say("")
         if not self._refresh():
             return
-        following = self._claiming.following(sample, order)
+        following = self._claiming.find_next(sample, order)
         if following is None:
             left = session.left
             done = left.read >= left.total
@@ -361,7 +361,7 @@ class ReviewController(QObject):
         if item is None or study is None or result is None:
             self._view.detail.setText("")
             return
-        self._view.detail.setText(detail(item, result))
+        self._view.detail.setText(describe_sample(item, result))
         if not self._screen.active:
             return
         # Shown first: to claim may take as long as a server takes to answer.
@@ -372,7 +372,7 @@ class ReviewController(QObject):
     def _update_buttons(self) -> None:
         names = {*ACTIONS, "regenerate flagged"} if self.items else set()
         item = self.items.get(self._view.queue.current)
-        names -= self._regeneration.impossible(self._study, item, self.items)
+        names -= self._regeneration.find_unavailable(self._study, item, self.items)
         self._view.decision.set_enabled_actions(names)
 
     def _reader(self) -> str:

@@ -29,11 +29,11 @@ BUTTONS = {
     "undo": ("↶ Undo", 1, 4),
     "redo": ("↷ Redo", 1, 5),
 }
-CONFIDENCE = ("guessed", "rather unsure", "fairly sure", "sure", "certain")
+CONFIDENCE_LABELS = ("guessed", "rather unsure", "fairly sure", "sure", "certain")
 """What 1 to 5 mean."""
 
 
-class _Comment(QLineEdit):
+class _CommentEdit(QLineEdit):
     """Return and Escape lead back to where one decides."""
 
     left = Signal()
@@ -64,7 +64,7 @@ class DecisionView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.comment = _Comment()
+        self.comment = _CommentEdit()
         self.comment.setPlaceholderText("Comment, kept with the decision")
         self.comment.returnPressed.connect(self.done_typing)
         self.comment.left.connect(self.done_typing)
@@ -98,7 +98,7 @@ class DecisionView(QWidget):
         self.levels = QButtonGroup(self)
         # Not exclusive by itself: pressed again, a level is taken back.
         self.levels.setExclusive(False)
-        for n, meaning in enumerate(CONFIDENCE, 1):
+        for n, meaning in enumerate(CONFIDENCE_LABELS, 1):
             level = QToolButton(self)  # the group does not own it
             level.setText(str(n))
             level.setCheckable(True)
@@ -166,7 +166,9 @@ class DecisionView(QWidget):
         for level in self.levels.buttons():
             n = self.levels.id(level)
             key = keys.get(f"confidence {n}", "")
-            level.setToolTip(f"{CONFIDENCE[n - 1]} ({key})" if key else CONFIDENCE[n - 1])
+            level.setToolTip(
+                f"{CONFIDENCE_LABELS[n - 1]} ({key})" if key else CONFIDENCE_LABELS[n - 1]
+            )
         self._say_confidence()
 
     def set_enabled_actions(self, names: set[str]) -> None:
@@ -200,4 +202,4 @@ class DecisionView(QWidget):
         level = self.confidence
         key = self._keys.get("confidence 1", "")
         hint = f"optional ({key} to 5)" if key else "optional"
-        self.meaning.setText(hint if level is None else CONFIDENCE[level - 1])
+        self.meaning.setText(hint if level is None else CONFIDENCE_LABELS[level - 1])

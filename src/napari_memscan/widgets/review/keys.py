@@ -16,11 +16,11 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.viewing import ACTIONS as VIEWING
+from napari_memscan.widgets.viewing import VIEW_ACTIONS as VIEWING
 
 
 @dataclass(frozen=True)
-class Action:
+class KeyAction:
     """Something that a key does: what is said of it, its group, and its key as Qt writes it."""
 
     text: str
@@ -28,32 +28,35 @@ class Action:
     key: str
 
 
-NAPARI = {"Ctrl+": "Control-", "Shift+": "Shift-", "Alt+": "Alt-", "Pg": "Page"}
+QT_TO_NAPARI = {"Ctrl+": "Control-", "Shift+": "Shift-", "Alt+": "Alt-", "Pg": "Page"}
 """What Qt writes, and what napari writes."""
 
 DECIDE, MOVE, LOOK = "Decide", "Move", "Look"
 
 ACTIONS = {
-    "copy": Action("It is a copy", DECIDE, "K"),
-    "not a copy": Action("It is not a copy", DECIDE, "N"),
-    "unsure": Action("Unsure", DECIDE, "U"),
-    **{f"confidence {n}": Action(f"Confidence {n} of 5", DECIDE, f"Alt+{n}") for n in range(1, 6)},
-    "comment": Action("Write a comment; Return comes back", DECIDE, "Alt+N"),
-    "undo": Action("Withdraw my last decision", DECIDE, "Ctrl+Z"),
-    "redo": Action("Make it again", DECIDE, "Ctrl+Shift+Z"),
-    "regenerate": Action("Replace this volume by a new one", DECIDE, "G"),
-    "next": Action("Next volume", MOVE, "J"),
-    "previous": Action("Previous volume", MOVE, "H"),
-    "search": Action("Search in the queue", MOVE, "Alt+Q"),
-    "sort": Action("Sort by the next column, up and down", MOVE, "Alt+0"),
-    **{name: Action(text, LOOK, key) for name, (text, key) in VIEWING.items()},
-    "statistics": Action("Statistics", LOOK, "Alt+G"),
-    "help": Action("These keys", LOOK, "?"),
+    "copy": KeyAction("It is a copy", DECIDE, "K"),
+    "not a copy": KeyAction("It is not a copy", DECIDE, "N"),
+    "unsure": KeyAction("Unsure", DECIDE, "U"),
+    **{
+        f"confidence {n}": KeyAction(f"Confidence {n} of 5", DECIDE, f"Alt+{n}")
+        for n in range(1, 6)
+    },
+    "comment": KeyAction("Write a comment; Return comes back", DECIDE, "Alt+N"),
+    "undo": KeyAction("Withdraw my last decision", DECIDE, "Ctrl+Z"),
+    "redo": KeyAction("Make it again", DECIDE, "Ctrl+Shift+Z"),
+    "regenerate": KeyAction("Replace this volume by a new one", DECIDE, "G"),
+    "next": KeyAction("Next volume", MOVE, "J"),
+    "previous": KeyAction("Previous volume", MOVE, "H"),
+    "search": KeyAction("Search in the queue", MOVE, "Alt+Q"),
+    "sort": KeyAction("Sort by the next column, up and down", MOVE, "Alt+0"),
+    **{name: KeyAction(text, LOOK, key) for name, (text, key) in VIEWING.items()},
+    "statistics": KeyAction("Statistics", LOOK, "Alt+G"),
+    "help": KeyAction("These keys", LOOK, "?"),
 }
 """Everything that a key does in step 3, by name."""
 
 
-def keys(preferences: Preferences) -> dict[str, str]:
+def assign_keys(preferences: Preferences) -> dict[str, str]:
     """Return the key of each action; of two that want the same one, the later has none."""
     chosen: dict[str, str] = {}
     for name, action in ACTIONS.items():
@@ -102,7 +105,7 @@ class ReviewKeys(QObject):
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
-        self._keys = {name: key for name, key in keys(self._preferences).items() if key}
+        self._keys = {name: key for name, key in assign_keys(self._preferences).items() if key}
         for name, key in self._keys.items():
             shortcut = QShortcut(QKeySequence(key), self._dock)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -122,7 +125,7 @@ class ReviewKeys(QObject):
         if active:
             self._before = {}
             for name, key in self._keys.items():
-                bound = _napari(key)
+                bound = _to_napari_key(key)
                 self._before[bound] = self._viewer.bind_key(bound, self._call(name), overwrite=True)
         else:
             before, self._before = self._before or {}, None
@@ -137,10 +140,10 @@ class ReviewKeys(QObject):
         return call
 
 
-def _napari(key: str) -> str:
+def _to_napari_key(key: str) -> str:
     """Return a key as napari writes it."""
     # Qt means the character; napari also wants to be told how it is typed.
     typed = f"Shift+{key}" if key == "?" else key
-    for ours, theirs in NAPARI.items():
+    for ours, theirs in QT_TO_NAPARI.items():
         typed = typed.replace(ours, theirs)
     return typed

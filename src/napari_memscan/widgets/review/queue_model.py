@@ -8,10 +8,15 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
 
 from napari_memscan.review.queue import QueueItem
-from napari_memscan.review.queue_filter import SORTED, Choice
-from napari_memscan.widgets.review.queue_text import decided, explained, lineage, valued
+from napari_memscan.review.queue_filter import QUEUE_SORT_KEYS, QueueFilter
+from napari_memscan.widgets.review.queue_text import (
+    explain_item,
+    format_item_decision,
+    format_lineage,
+    format_value,
+)
 
-VERDICTS = {
+VERDICT_LABELS = {
     "copy": "▲ copy",
     "near-duplicate": "△ near-dup.",
     "novel": "○ novel",
@@ -19,7 +24,7 @@ VERDICTS = {
 }
 COLUMNS = ("Volume", "Similarity", "Verdict", "Decision")
 SORT_BY = ("sample", "value", "verdict", "decision")
-"""What each column is sorted by; see `choosing.SORTED`."""
+"""What each column is sorted by; see `queue_filter.QUEUE_SORT_KEYS`."""
 MEASURES = {
     "similarity": ("Similarity", "Of the embeddings of the volume and its nearest training volume"),
     "score": ("Score", "Local correlation with the nearest training volume after registration"),
@@ -96,12 +101,14 @@ class QueueModel(QAbstractTableModel):
             if column == 1:
                 return f"{item.value:.{self._digits}f}"
             if column == 2:
-                return VERDICTS.get(item.verdict, f"? {item.verdict}")
-            return ", ".join(part for part in (decided(item), lineage(item)) if part)
+                return VERDICT_LABELS.get(item.verdict, f"? {item.verdict}")
+            return ", ".join(
+                part for part in (format_item_decision(item), format_lineage(item)) if part
+            )
         if role == Qt.ItemDataRole.ToolTipRole:
-            return explained(item) or None
+            return explain_item(item) or None
         if role == Qt.ItemDataRole.AccessibleTextRole and column == 1:
-            return valued(item, self._measure, self._digits)
+            return format_value(item, self._measure, self._digits)
         if role == Qt.ItemDataRole.TextAlignmentRole and column == 1:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -118,21 +125,26 @@ class QueueProxy(QSortFilterProxyModel):
     def __init__(self, model: QueueModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._model = model
-        self._choice = Choice()
+        self._choice = QueueFilter()
         self._only: frozenset[str] | None = None
         self._descending = False
         self._listed: list[str] | None = None
-        for changed in (self.layoutChanged, self.modelReset, self.rowsInserted, self.rowsRemoved,
-                        self.rowsMoved):  # fmt: skip
+        for changed in (
+            self.layoutChanged,
+            self.modelReset,
+            self.rowsInserted,
+            self.rowsRemoved,
+            self.rowsMoved,
+        ):
             changed.connect(self._forget)
         self.setSourceModel(model)
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> QueueFilter:
         """Which items are shown."""
         return self._choice
 
-    def set_choice(self, choice: Choice) -> None:
+    def set_choice(self, choice: QueueFilter) -> None:
         """Show the items that match."""
         if choice != self._choice:
             self._choice = choice
@@ -176,7 +188,7 @@ class QueueProxy(QSortFilterProxyModel):
 
     def lessThan(self, left: QModelIndex, right: QModelIndex) -> bool:  # noqa: N802 (Qt's name)
         """Whether one row comes before another; what has no value comes last either way."""
-        key = SORTED[SORT_BY[left.column()]]
+        key = QUEUE_SORT_KEYS[SORT_BY[left.column()]]
         one, other = (key(self._model.items[index.row()]) for index in (left, right))
         if one is None or other is None:
             missing = (one is None) != (other is None)

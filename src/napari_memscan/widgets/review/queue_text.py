@@ -5,15 +5,15 @@ from __future__ import annotations
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.store import Decision
 
-DECISIONS = {"copy": "✖ copy", "not a copy": "✔ not a copy", "unsure": "? unsure"}
+DECISION_LABELS = {"copy": "✖ copy", "not a copy": "✔ not a copy", "unsure": "? unsure"}
 
 
-def decided(item: QueueItem) -> str:
+def format_item_decision(item: QueueItem) -> str:
     """Return what was decided; of several readers the present one's, and whether others differ."""
     decision = item.own or item.decision
     if decision is None:
         return ""
-    text = DECISIONS.get(decision.decision, decision.decision)
+    text = DECISION_LABELS.get(decision.decision, decision.decision)
     if decision.confidence is not None:
         text += f" {decision.confidence}/5"
     if item.readers_disagree:
@@ -21,31 +21,31 @@ def decided(item: QueueItem) -> str:
     return text
 
 
-def lineage(item: QueueItem) -> str:
+def format_lineage(item: QueueItem) -> str:
     """Return ``replaced by ...``, ``replaces ...``, both, or nothing."""
     parts = [f"replaced by {item.replaced_by}"] if item.replaced_by else []
     parts += [f"replaces {item.parent}"] if item.parent else []
     return ", ".join(parts)
 
 
-def explained(item: QueueItem) -> str:
+def explain_item(item: QueueItem) -> str:
     """Return all that is known of an item, one a line."""
     lines = [item.reason, "" if item.p_value is None else f"p = {item.p_value:.2g}"]
-    lines += [said(decision) for decision in item.decisions]
+    lines += [describe_decision(decision) for decision in item.decisions]
     if item.readers_disagree:
         lines.append("Readers disagree (≠).")
     if item.program_disagrees:
         lines.append("A reader contradicts the program.")
-    lines.append(lineage(item))
+    lines.append(format_lineage(item))
     return "\n".join(line for line in lines if line)
 
 
-def valued(item: QueueItem, measure: str, digits: int) -> str:
+def format_value(item: QueueItem, measure: str, digits: int) -> str:
     """Return the value and what it is, for those who hear the table."""
     return f"{measure} {item.value:.{digits}f}, larger is nearer"
 
 
-def said(decision: Decision) -> str:
+def describe_decision(decision: Decision) -> str:
     """Return what a reader decided, how surely, and the comment."""
     text = f"{decision.reader}: {decision.decision}"
     if decision.confidence is not None:

@@ -20,24 +20,24 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.review.queue import QueueItem
-from napari_memscan.review.queue_filter import Choice
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.review.queue_filter import QueueFilter
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.review.queue_model import QueueModel, QueueProxy
 
-SHOWN = {
-    "All": Choice(),
-    "Unread": Choice(show="unread"),
-    "Flagged": Choice(show="flagged"),
-    "Verdict: copy": Choice(verdict="copy"),
-    "Verdict: near-duplicate": Choice(verdict="near-duplicate"),
-    "Verdict: undecided": Choice(verdict="undecided"),
-    "Verdict: novel": Choice(verdict="novel"),
-    "Readers disagree": Choice(show="readers disagree"),
-    "Reader and program disagree": Choice(show="program disagrees"),
+FILTER_CHOICES = {
+    "All": QueueFilter(),
+    "Unread": QueueFilter(show="unread"),
+    "Flagged": QueueFilter(show="flagged"),
+    "Verdict: copy": QueueFilter(verdict="copy"),
+    "Verdict: near-duplicate": QueueFilter(verdict="near-duplicate"),
+    "Verdict: undecided": QueueFilter(verdict="undecided"),
+    "Verdict: novel": QueueFilter(verdict="novel"),
+    "Readers disagree": QueueFilter(show="readers disagree"),
+    "Reader and program disagree": QueueFilter(show="program disagrees"),
 }
 
 
-class _Table(QTableView):
+class _QueueTable(QTableView):
     """A table that never loses its selected row from sight, and is the first to give room."""
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -51,7 +51,7 @@ class _Table(QTableView):
         """Leave letters to the keys of the reading room."""
 
 
-class _Search(QLineEdit):
+class _SearchEdit(QLineEdit):
     """Return and Escape lead back to the table."""
 
     left = Signal()
@@ -86,13 +86,13 @@ class QueueView(QWidget):
         self.progress.setStyleSheet("font-weight: bold;")
         self.progress.setWordWrap(True)
         self.filter = QComboBox()
-        self.filter.addItems(list(SHOWN))
+        self.filter.addItems(list(FILTER_CHOICES))
         self.filter.setAccessibleName("Which volumes are listed")
         self.filter.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.filter.setMinimumContentsLength(11)
-        self.search = _Search()
+        self.search = _SearchEdit()
         self.search.setPlaceholderText("Search")
         self.search.setAccessibleName("Search the queue")
         self.search.setClearButtonEnabled(True)
@@ -113,7 +113,7 @@ class QueueView(QWidget):
         self.search.textChanged.connect(self._on_choice)
         self.search.returnPressed.connect(self.table.setFocus)
         self.search.left.connect(self.table.setFocus)
-        self.order.clicked.connect(self.unsort)
+        self.order.clicked.connect(self.restore_reading_order)
         self.everything.clicked.connect(lambda: self.set_only(None))
         row = QHBoxLayout()
         row.setSpacing(4)
@@ -131,7 +131,7 @@ class QueueView(QWidget):
     def _make_table(self) -> None:
         self.model = QueueModel(self)
         self.proxy = QueueProxy(self.model, self)
-        self.table = _Table()
+        self.table = _QueueTable()
         self.table.setModel(self.proxy)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -205,11 +205,11 @@ class QueueView(QWidget):
         again = column >= 0 and order == self._first(column)
         column += not again
         if column == self.model.columnCount():
-            self.unsort()
+            self.restore_reading_order()
         else:
             self._on_title(column)
 
-    def unsort(self) -> None:
+    def restore_reading_order(self) -> None:
         """List in the order of reading again."""
         self._sorted = None
         self.proxy.sort(-1)
@@ -218,7 +218,7 @@ class QueueView(QWidget):
         self._mark()
         self.shown_changed.emit()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self.table.setStyleSheet(
             f"QTableView {{ background: {look.background}; color: {look.text};"
@@ -254,8 +254,8 @@ class QueueView(QWidget):
         selection.blockSignals(blocked)
 
     def _on_choice(self, _text: str = "") -> None:
-        chosen = SHOWN[self.filter.currentText()]
-        choice = Choice(chosen.show, chosen.verdict, self.search.text())
+        chosen = FILTER_CHOICES[self.filter.currentText()]
+        choice = QueueFilter(chosen.show, chosen.verdict, self.search.text())
         self._quietly(lambda: self.proxy.set_choice(choice))
         self.shown_changed.emit()
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan import jobs
-from napari_memscan.generators.interface import Step
+from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.study import Study
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.common.runner import Outcome, Runner
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.study.field_status import in_the_window
-from napari_memscan.widgets.study.trust_dialog import REFUSED, Trust
+from napari_memscan.widgets.study.field_status import reword_for_window
+from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.replacement.regenerate import Replacement
     from napari_memscan.review.queue import QueueItem
 
 
-class Regeneration(QObject):
+class RegenerationController(QObject):
     """Runs one regeneration at a time, beside the reading.
 
     Parameters
@@ -46,14 +46,18 @@ class Regeneration(QObject):
     done = Signal(str, str, object)
 
     def __init__(
-        self, view: ReviewView, parent: QObject | None, trust: Trust, preferences: Preferences
+        self,
+        view: ReviewView,
+        parent: QObject | None,
+        trust: SessionTrust,
+        preferences: Preferences,
     ) -> None:
         super().__init__(parent)
         self._view, self._trust, self._preferences = view, trust, preferences
         self._study: Study | None = None
         self._of: Study | None = None
         self._samples: list[str] = []
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
         view.decision.stop_requested.connect(self._runner.stop)
@@ -70,7 +74,7 @@ class Regeneration(QObject):
             self._view.decision.set_regenerating("")
         self._study = study
 
-    def impossible(
+    def find_unavailable(
         self, study: Study | None, item: QueueItem | None, items: Mapping[str, QueueItem]
     ) -> set[str]:
         """Return what cannot be done now, of ``regenerate`` and ``regenerate flagged``."""
@@ -80,7 +84,7 @@ class Regeneration(QObject):
         names = set()
         if item is None or item.replaced_by:
             names.add("regenerate")
-        if not flagged(items):
+        if not list_flagged_samples(items):
             names.add("regenerate flagged")
         return names
 
@@ -94,7 +98,7 @@ class Regeneration(QObject):
         if self.busy:
             self._view.message.say(f"{self._named} is being regenerated; wait.", "info")
             return
-        if ("regenerate flagged" if every else "regenerate") in self.impossible(
+        if ("regenerate flagged" if every else "regenerate") in self.find_unavailable(
             study, current, items
         ):
             return
@@ -102,17 +106,21 @@ class Regeneration(QObject):
             self._view.message.say(REFUSED, "warning")
             return
         assert current is not None or every
-        self._samples = flagged(items) if every else [current.sample]  # type: ignore[union-attr]
+        self._samples = list_flagged_samples(items) if every else [current.sample]  # type: ignore[union-attr]
         self._of = study
         self._view.message.say("")
         settings = self._preferences.sampling(study)
         guidance = self._preferences.guidance
         self._runner.start(
             partial(
-                jobs.regenerate_all,
-                study, self._samples, guidance=guidance, must_guide=False, **settings,
+                jobs.regenerate_samples,
+                study,
+                self._samples,
+                guidance=guidance,
+                must_guide=False,
+                **settings,
             )
-        )  # fmt: skip
+        )
         self._view.decision.set_regenerating(f"{self._named}: starting")
         self.running.emit(True)
 
@@ -124,12 +132,12 @@ class Regeneration(QObject):
     def _on_progress(self, news: Any) -> None:
         if self._of is not self._study:
             return
-        if isinstance(news, Step):
+        if isinstance(news, DenoisingStep):
             self._view.decision.set_regenerating("step %v of %m", news.step, news.total)
         elif isinstance(news, jobs.Progress):
             self._view.decision.set_regenerating("scan %v of %m", news.done, news.total)
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         self.running.emit(False)
         if self._of is not self._study or self._study is None:
             return
@@ -137,15 +145,16 @@ class Regeneration(QObject):
         if outcome.failure:
             self.done.emit(outcome.failure, "error", {})
         elif outcome.stopped:
-            self.done.emit("Regeneration stopped. Nothing is lost; it goes on from there.",
-                           "warning", {})  # fmt: skip
+            self.done.emit(
+                "Regeneration stopped. Nothing is lost; it goes on from there.", "warning", {}
+            )
         else:
             made: Sequence[Replacement] = outcome.value
-            text, level = said(made)
+            text, level = describe_replacements(made)
             self.done.emit(text, level, {one.rejected: one.sample for one in made})
 
 
-def flagged(items: Mapping[str, QueueItem]) -> list[str]:
+def list_flagged_samples(items: Mapping[str, QueueItem]) -> list[str]:
     """Return the samples that a reader called a copy and that nothing replaces yet."""
     return [
         name
@@ -154,14 +163,16 @@ def flagged(items: Mapping[str, QueueItem]) -> list[str]:
     ]
 
 
-def said(made: Sequence[Replacement]) -> tuple[str, str]:
+def describe_replacements(made: Sequence[Replacement]) -> tuple[str, str]:
     """Return what a regeneration came to, and its level."""
-    text, level = _replaced(made)
+    text, level = _summarise_replacements(made)
     why = next((one.unguided for one in made if one.unguided), "")
-    return (f"{text} Without guidance: {in_the_window(why)}", "warning") if why else (text, level)
+    return (
+        (f"{text} Without guidance: {reword_for_window(why)}", "warning") if why else (text, level)
+    )
 
 
-def _replaced(made: Sequence[Replacement]) -> tuple[str, str]:
+def _summarise_replacements(made: Sequence[Replacement]) -> tuple[str, str]:
     if len(made) == 1:
         (one,) = made
         n, last = len(one.attempts), one.attempts[-1]

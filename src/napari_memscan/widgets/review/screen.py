@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_memscan.study import SampleRow, Study
-from napari_memscan.widgets.review.case import case_of, modality_of, units_of
+from napari_memscan.widgets.review.case import infer_hounsfield_units, infer_modality, make_case
 from napari_memscan.widgets.review.reading_clock import ReadingClock
-from napari_memscan.widgets.study.inspect import spacing_of
-from napari_memscan.widgets.viewing import Viewing
+from napari_memscan.widgets.study.inspect import find_display_spacing
+from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -32,7 +32,7 @@ class ReviewScreen(QObject):
         Panes are on the canvas, or about to be.
     """
 
-    def __init__(self, viewing: Viewing, parent: QObject | None = None) -> None:
+    def __init__(self, viewing: ViewerController, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewing = viewing
         self._clock = ReadingClock(self)
@@ -59,16 +59,16 @@ class ReviewScreen(QObject):
         self._clock.stop()
         self._key, self._failed = item.sample, False
         self._viewing.show(
-            case_of(item, result, k),
+            make_case(item, result, k),
             study.array,
-            partial(spacing_of, study),
-            modality_of(study),
-            units_of(study),
+            partial(find_display_spacing, study),
+            infer_modality(study),
+            infer_hounsfield_units(study),
         )
 
     def expect(self, items: Iterable[QueueItem], result: ScanResult, k: int) -> None:
         """Load these in the background, in this order."""
-        self._viewing.expect([case_of(item, result, k) for item in items])
+        self._viewing.expect([make_case(item, result, k) for item in items])
 
     @property
     def seconds(self) -> float | None:
@@ -92,11 +92,11 @@ class ReviewScreen(QObject):
         self, study: Study, item: QueueItem, result: ScanResult, row: SampleRow, k: int
     ) -> dict[str, Any]:
         """Return what is on the screen, to be kept with a decision."""
-        from napari_memscan.review.evidence import seen
+        from napari_memscan.review.decision_evidence import collect_evidence
 
         position = dict(self._viewing.position)
         partner = item.neighbours[min(position["partner"], len(item.neighbours) - 1)]
-        return seen(
+        return collect_evidence(
             item,
             result,
             k,

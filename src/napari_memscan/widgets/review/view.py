@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
 from napari_memscan.widgets.review.decision_view import DecisionView
 from napari_memscan.widgets.review.queue_view import QueueView
@@ -114,9 +114,9 @@ class ReviewView(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.detail)
         layout.addWidget(self.decision)
-        layout.addWidget(_line())
+        layout.addWidget(_make_separator())
         layout.addWidget(self.bar)
-        layout.addWidget(_line())
+        layout.addWidget(_make_separator())
         layout.addLayout(more)
         layout.addWidget(self.selftest)
 
@@ -160,15 +160,15 @@ class ReviewView(QWidget):
         text = f"{n} warning{'s' if n > 1 else ''} on these numbers: press to read" if n else ""
         self.warnings.say(text, "warning", "\n\n".join(warnings))
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         for message in (self.message, self.warnings, *self.alarms):
-            message.set_look(look)
-        self.selftest.set_look(look)
-        self.queue.set_look(look)
+            message.set_theme(look)
+        self.selftest.set_theme(look)
+        self.queue.set_theme(look)
 
 
-def _line() -> QFrame:
+def _make_separator() -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)

@@ -13,11 +13,11 @@ from napari_memscan.errors import JobFailed
 if TYPE_CHECKING:
     from napari_memscan.widgets.dock.dock import MemscanWidget
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds to wait for a window or for volumes, on a slow machine without a graphics card."""
 READER = "Ann"
 """Whose name is seen, and not that of who makes the pictures."""
-CASES, PLANTED = 6, 1
+N_CASES, N_PLANTED = 6, 1
 
 VIEWS: dict[str, dict[str, str]] = {
     "grid": {"layout": "grid"},
@@ -36,20 +36,20 @@ VIEWS: dict[str, dict[str, str]] = {
 }
 """Every view of step 3: its layout, how the pair is shown, and which statistics are open."""
 
-Shoot = Callable[[str, QWidget | None], None]
+TakePicture = Callable[[str, QWidget | None], None]
 """Takes a picture of this name; of a window of its own, or of napari's."""
 
 
-def all_scenes(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_all_scenes(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Go through everything that a reader can see of a scanned study; it is read blind there."""
-    reading(widget, shoot)
-    steps(widget, shoot)
-    regeneration(widget, shoot)
-    blind(widget, shoot)
-    readers(widget, shoot)
+    show_reading_views(widget, shoot)
+    show_later_steps(widget, shoot)
+    show_regeneration(widget, shoot)
+    show_blind_reading(widget, shoot)
+    show_reader_agreement(widget, shoot)
 
 
-def reading(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_reading_views(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Show every one of `VIEWS`, and all keys."""
     from napari_memscan.widgets.dock.dock import REVIEW
     from napari_memscan.widgets.review.cheat_sheet import CheatSheet
@@ -64,29 +64,29 @@ def reading(widget: MemscanWidget, shoot: Shoot) -> None:
             if not statistics.isVisible():
                 widget.statistics_window.toggle()
             statistics.tabs.setCurrentWidget(getattr(statistics, view["tab"]))
-        _idle(widget)
-        settle(1.5)
+        _wait_until_idle(widget)
+        wait_for_drawing(1.5)
         shoot(name, statistics if "tab" in view else None)
     widget.statistics_window.toggle()
     widget.show_keys()
-    settle()
+    wait_for_drawing()
     sheet = widget.findChild(CheatSheet)
     shoot("keys", sheet)
     sheet.close()
 
 
-def steps(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_later_steps(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Show the next steps; the first one shows where a study lies on this machine."""
     from napari_memscan.widgets.dock.dock import GENERATE, RELEASE
 
     for name, step in (("generate", GENERATE), ("release", RELEASE)):
         widget.go_to(step)
-        wait(lambda: not widget.release.counting, "counting what passes")
-        settle()
+        wait_until(lambda: not widget.release.counting, "counting what passes")
+        wait_for_drawing()
         shoot(name, None)
 
 
-def regeneration(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_regeneration(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Show how a called volume is replaced, and stop that."""
     from napari_memscan.widgets.dock.dock import REVIEW
 
@@ -96,78 +96,78 @@ def regeneration(widget: MemscanWidget, shoot: Shoot) -> None:
     if not called:
         return
     widget.review_view.queue.select(called[0])
-    _idle(widget)
+    _wait_until_idle(widget)
     if not decision.buttons["regenerate"].isEnabled():
         return
     widget.review.act("regenerate")
-    wait(lambda: decision.bar.value() > 0 or not widget.review.busy, "regenerating")
+    wait_until(lambda: decision.bar.value() > 0 or not widget.review.busy, "regenerating")
     shoot("regeneration", None)
     decision.stop_button.click()
-    wait(lambda: not widget.review.busy, "stopping the regeneration")
+    wait_until(lambda: not widget.review.busy, "stopping the regeneration")
 
 
-def blind(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_blind_reading(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Read a few cases blind to the end and have them revealed; then begin a forced choice."""
     start, case = widget.blind_view.start, widget.blind_view.case
     widget.read_blind()
-    settle()
+    wait_for_drawing()
     shoot("blind-start", None)
-    start.planted.setValue(PLANTED)
-    _begin(widget, 0)
+    start.planted.setValue(N_PLANTED)
+    _start_blind_reading(widget, 0)
     shoot("blind-case", None)
     while widget.blind.cases.case is not None:
         widget.blind.act("not a copy")
-        _idle(widget)
+        _wait_until_idle(widget)
     case.reveal.click()
-    _idle(widget)
-    settle(1.5)
+    _wait_until_idle(widget)
+    wait_for_drawing(1.5)
     shoot("blind-revealed", None)
     widget.blind.close()
     widget.read_blind()
     start.planted.setValue(0)
-    _begin(widget, 1)
+    _start_blind_reading(widget, 1)
     shoot("forced-choice", None)
     widget.blind.close()
 
 
-def readers(widget: MemscanWidget, shoot: Shoot) -> None:
+def show_reader_agreement(widget: MemscanWidget, shoot: TakePicture) -> None:
     """Show what is said of who has read blind."""
     statistics = widget.statistics
     widget.statistics_window.toggle()
     statistics.tabs.setCurrentWidget(statistics.readers)
-    _idle(widget)
-    settle()
+    _wait_until_idle(widget)
+    wait_for_drawing()
     shoot("readers", statistics)
 
 
-def _begin(widget: MemscanWidget, kind: int) -> None:
+def _start_blind_reading(widget: MemscanWidget, kind: int) -> None:
     """Start a blind reading that is revealed at its end: of the first kind, or of the second."""
     start = widget.blind_view.start
     start.kinds.button(kind).click()
-    start.cases.setValue(CASES)
+    start.cases.setValue(N_CASES)
     start.reveals.button(1).click()
     start.start.click()
-    wait(lambda: widget.blind.reading, "preparing a blind reading")
-    _idle(widget)
-    settle(1.5)
+    wait_until(lambda: widget.blind.reading, "preparing a blind reading")
+    _wait_until_idle(widget)
+    wait_for_drawing(1.5)
 
 
-def _idle(widget: MemscanWidget) -> None:
+def _wait_until_idle(widget: MemscanWidget) -> None:
     viewing, statistics = widget.viewing, widget.statistics
-    wait(lambda: not (viewing.loading or statistics.busy), "showing volumes")
+    wait_until(lambda: not (viewing.loading or statistics.busy), "showing volumes")
 
 
-def wait(until: Callable[[], bool], what: str) -> None:
+def wait_until(until: Callable[[], bool], what: str) -> None:
     """Let the window work until something is so."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not until():
         if time.monotonic() > end:
-            raise JobFailed(f"screenshots: {what} took longer than {PATIENCE:.0f} s.")
+            raise JobFailed(f"screenshots: {what} took longer than {TIMEOUT:.0f} s.")
         QApplication.processEvents()
         time.sleep(0.01)
 
 
-def settle(seconds: float = 0.6) -> None:
+def wait_for_drawing(seconds: float = 0.6) -> None:
     """Let the window draw: layout, grid and texture uploads come one after the other."""
     end = time.monotonic() + seconds
-    wait(lambda: time.monotonic() > end, "drawing")
+    wait_until(lambda: time.monotonic() > end, "drawing")

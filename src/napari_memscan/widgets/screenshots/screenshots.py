@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import JobFailed
-from napari_memscan.widgets.screenshots.scenes import READER, all_scenes, settle, wait
+from napari_memscan.widgets.screenshots.scenes import (
+    READER,
+    show_all_scenes,
+    wait_for_drawing,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -48,7 +53,7 @@ def save_screenshots(study_folder: str | Path, out_folder: str | Path) -> list[P
 
     viewer = napari.Viewer(show=True)
     try:
-        return _take(viewer, Path(study_folder), Path(out_folder))
+        return _save_steps(viewer, Path(study_folder), Path(out_folder))
     finally:
         viewer.close()
 
@@ -97,24 +102,24 @@ def save_views(
     try:
         viewer.window.resize(*size)
         viewer.theme = theme
-        widget = _docked(viewer)
-        _open(widget, Path(study_folder))
+        widget = _find_dock(viewer)
+        _open_study(widget, Path(study_folder))
         if not widget.review.ready:
             raise JobFailed(f"{study_folder}: not scanned yet. Generate volumes and scan first.")
-        all_scenes(widget, shoot)
+        show_all_scenes(widget, shoot)
         return made
     finally:
         viewer.close()
 
 
-def _open(widget: MemscanWidget, folder: Path) -> None:
+def _open_study(widget: MemscanWidget, folder: Path) -> None:
     widget.open_study(folder)
-    wait(lambda: not widget.study.busy, "opening the study")
+    wait_until(lambda: not widget.study.busy, "opening the study")
     if widget.study.study is None:
         raise JobFailed(widget.study_view.message.text)
 
 
-def save_choices(
+def save_study_form(
     choices: Mapping[str, str],
     path: str | Path,
     size: tuple[int, int] = SIZE,
@@ -143,18 +148,18 @@ def save_choices(
     try:
         viewer.window.resize(*size)
         viewer.theme = theme
-        widget = _docked(viewer)
+        widget = _find_dock(viewer)
         for field, text in choices.items():
             widget.study_view.rows[field].choose(text)
-        wait(lambda: not widget.study.busy, "looking at what was chosen")
-        settle()
+        wait_until(lambda: not widget.study.busy, "looking at what was chosen")
+        wait_for_drawing()
         viewer.screenshot(str(path), canvas_only=False, flash=False)
     finally:
         viewer.close()
     return Path(path)
 
 
-def _docked(viewer: Any) -> MemscanWidget:
+def _find_dock(viewer: Any) -> MemscanWidget:
     from napari_memscan.widgets.sample import PLUGIN, WIDGET
 
     widget: MemscanWidget
@@ -163,13 +168,13 @@ def _docked(viewer: Any) -> MemscanWidget:
     return widget
 
 
-def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
+def _save_steps(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     from napari_memscan.widgets.dock.dock import GENERATE, RELEASE, REVIEW, STUDY
 
     out_folder.mkdir(parents=True, exist_ok=True)
     viewer.window.resize(*SIZE)
-    widget = _docked(viewer)
-    _open(widget, study_folder)
+    widget = _find_dock(viewer)
+    _open_study(widget, study_folder)
     made = []
     shots: list[tuple[str, int, str]] = [
         (NAMES[0], STUDY, "dark"),
@@ -181,8 +186,10 @@ def _take(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]:
     for name, step, theme in shots:
         viewer.theme = theme
         widget.go_to(step)
-        wait(lambda: not (widget.viewing.loading or widget.release.counting), "showing volumes")
-        settle()
+        wait_until(
+            lambda: not (widget.viewing.loading or widget.release.counting), "showing volumes"
+        )
+        wait_for_drawing()
         viewer.screenshot(str(out_folder / name), canvas_only=False, flash=False)
         made.append(out_folder / name)
     return made

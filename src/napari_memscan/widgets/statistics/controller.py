@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.jobs.scan.embedding_map import embedding_map
+from napari_memscan.jobs.scan.embedding_map import compute_embedding_map
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.runner import Outcome, Runner
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
 
-Question = tuple[Study, "ScanResult", str]
+MapRequest = tuple[Study, "ScanResult", str]
 
 
 class MapController(QObject):
@@ -35,13 +35,13 @@ class MapController(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        make: Callable[[Study, Any, str], Any] = embedding_map,
+        make: Callable[[Study, Any, str], Any] = compute_embedding_map,
     ) -> None:
         super().__init__(parent)
         self._make = make
-        self._wanted: Question | None = None
-        self._asked: Question | None = None
-        self._runner = Runner(self)
+        self._wanted: MapRequest | None = None
+        self._asked: MapRequest | None = None
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
 
@@ -72,7 +72,7 @@ class MapController(QObject):
         if self._asked is self._wanted:
             self.progressed.emit(f"{news.what}, {news.done} of {news.total}")
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         if self._wanted is None:
             return
         if self._asked is not self._wanted:

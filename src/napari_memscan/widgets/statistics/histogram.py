@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_memscan.widgets.common.message import Wrapped
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.message import WrappedLabel
+from napari_memscan.widgets.common.theme import ThemeColours
 
-AXES = {
+AXIS_LABELS = {
     "similarity": "similarity (larger is nearer)",
     "score": "score after registration (larger is nearer)",
 }
-LIMITS = {
+LIMIT_STYLES = {
     "novel up to": ("╎", Qt.PenStyle.DotLine),
 }
 """Class limits: their mark in the legend and how their line is drawn."""
 
 
-def densities(
+def compute_densities(
     synthetic: Sequence[float], null: Sequence[float], bins: int = 30
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Bin both samples on the same edges, each as percent of its own size.
@@ -60,7 +60,7 @@ class Histogram(QWidget):
             self.plot.getAxis(side).enableAutoSIPrefix(False)
         # pyqtgraph asks for 640 x 480 by itself: more than the whole dock.
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.legend = Wrapped()
+        self.legend = WrappedLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.legend.setWordWrap(True)
@@ -76,13 +76,13 @@ class Histogram(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self.legend)
         layout.addWidget(self.plot, 1)
-        self._look = Look()
+        self._look = ThemeColours()
         self._values: tuple[Sequence[float], Sequence[float]] | None = None
         self._threshold: tuple[str, float] | None = None
         self._limits: dict[str, float] = {}
         self._measure, self._digits = "similarity", 3
         self._selected: float | None = None
-        self.set_look(self._look)
+        self.set_theme(self._look)
 
     def set_values(
         self,
@@ -108,7 +108,7 @@ class Histogram(QWidget):
         level : str
             What the threshold is called.
         limits : mapping of str to float, optional
-            Class limits by their names in `LIMITS`.
+            Class limits by their names in `LIMIT_STYLES`.
         digits : int
             Decimals in the legend.
         """
@@ -128,7 +128,7 @@ class Histogram(QWidget):
         self._values = self._selected = None
         self._draw()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
         self.plot.setBackground(look.background)
@@ -144,10 +144,10 @@ class Histogram(QWidget):
         item.clear()
         self.legend.clear()
         look = self._look
-        self.plot.setLabel("bottom", AXES[self._measure], color=look.text)
+        self.plot.setLabel("bottom", AXIS_LABELS[self._measure], color=look.text)
         if self._values is None:
             return
-        edges, front, behind = densities(*self._values)
+        edges, front, behind = compute_densities(*self._values)
         item.plot(edges, behind, stepMode="center", fillLevel=0, brush=look.quiet, pen=look.quiet)
         fill = pg.mkColor(look.accent)
         fill.setAlpha(170)
@@ -160,7 +160,7 @@ class Histogram(QWidget):
             item.addItem(pg.InfiniteLine(threshold, angle=90, pen=pg.mkPen(look.alarm, width=2)))
             marks.append(("┃", look.alarm, f"{level} {threshold:.{self._digits}f}"))
         for name, value in self._limits.items():
-            mark, style = LIMITS[name]
+            mark, style = LIMIT_STYLES[name]
             shown.append(value)
             pen = pg.mkPen(look.text, width=1, style=style)
             item.addItem(pg.InfiniteLine(value, angle=90, pen=pen))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from qtpy.QtCore import QObject, Qt, Signal
 
 
-def inside(points: ArrayLike, outline: ArrayLike) -> NDArray[np.bool_]:
+def find_points_inside(points: ArrayLike, outline: ArrayLike) -> NDArray[np.bool_]:
     """Return which points (n, 2) lie inside a closed outline (m, 2), crossing or not.
 
     By the number of edges that a ray to the right crosses: odd is inside.

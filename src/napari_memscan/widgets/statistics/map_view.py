@@ -19,14 +19,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
-from napari_memscan.widgets.statistics.lasso import PickArea, inside
+from napari_memscan.widgets.statistics.lasso import PickArea, find_points_inside
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.exploration.embedding_map import Projection
+    from napari_memscan.detection.exploration.embedding_map import EmbeddingMap
 
-NEAR = 14
+PICK_RADIUS = 14
 """Pixels around a click in which a volume is found."""
 
 TRAINING, HIDDEN = 0.6, 0.25
@@ -56,13 +56,16 @@ class MapView(QWidget):
     def __init__(self, methods: Sequence[str], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.area = PickArea()
-        self.plot = plots.plain_plot(self.area)
+        self.plot = plots.make_plain_plot(self.area)
         self.plot.setMouseEnabled(x=True, y=True)  # the wheel zooms
         self.plot.setAccessibleName("Map of the embedding; arrow keys go from volume to volume")
         self.plot.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.plot.keyPressEvent = self._on_key
-        self.legend, self.count = plots.label("Legend"), plots.label("Volumes drawn around")
-        self.provenance = plots.label("How the map was made")
+        self.legend, self.count = (
+            plots.make_rich_label("Legend"),
+            plots.make_rich_label("Volumes drawn around"),
+        )
+        self.provenance = plots.make_rich_label("How the map was made")
         self.message = Message()
         self.method = QComboBox()
         self.method.setAccessibleName("Kind of map")
@@ -101,8 +104,8 @@ class MapView(QWidget):
         self.ring = pg.ScatterPlotItem(symbol="o", size=24, brush=pg.mkBrush(None))
         self.ring.setEnabled(False)
         self.ring.setZValue(15)
-        self._look = Look()
-        self._projection: Projection | None = None
+        self._look = ThemeColours()
+        self._projection: EmbeddingMap | None = None
         self._names: list[str] = []
         self._called: set[str] = set()
         self._visible: set[str] | None = None
@@ -114,10 +117,10 @@ class MapView(QWidget):
         self.method.currentTextChanged.connect(self.method_changed)
         self.area.signals.clicked.connect(self._on_clicked)
         self.area.signals.drawn.connect(self._on_drawn)
-        self.set_look(self._look)
+        self.set_theme(self._look)
 
     def set_map(
-        self, projection: Projection | None, names: Sequence[str] = (), called: Sequence[str] = ()
+        self, projection: EmbeddingMap | None, names: Sequence[str] = (), called: Sequence[str] = ()
     ) -> None:
         """Show a map, or none.
 
@@ -152,12 +155,12 @@ class MapView(QWidget):
         self._selected = name
         self._mark()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
-        plots.follow(self.plot, look)
+        plots.apply_theme(self.plot, look)
         self.area.outline.setPen(pg.mkPen(look.text, width=2, style=Qt.PenStyle.DashLine))
-        self.message.set_look(look)
+        self.message.set_theme(look)
         self._draw()
 
     def erase(self) -> None:
@@ -173,15 +176,15 @@ class MapView(QWidget):
         item.clear()
         self.area.addItem(self.area.outline, ignoreBounds=True)
         self._tell()
-        self.legend.setText(plots.legend(self._marks()))
+        self.legend.setText(plots.format_legend(self._marks()))
         if there is None:
             return
         for axis, words in zip(("bottom", "left"), there.axes, strict=True):
             self.plot.setLabel(axis, words, color=look.text)
-        hidden = plots.between(look, HIDDEN)
+        hidden = plots.blend_colour(look, HIDDEN)
         called = np.array([name in self._called for name in self._names], bool)
         free = self._free()
-        self._scatter(there.training, "o", 7, plots.between(look, TRAINING), None)
+        self._scatter(there.training, "o", 7, plots.blend_colour(look, TRAINING), None)
         self._scatter(there.validation, "t1", 9, look.text, None)
         self._scatter(there.synthetic[~free & ~called], "s", 8, hidden, None)
         self._scatter(there.synthetic[~free & called], "star", 12, hidden, None)
@@ -200,16 +203,19 @@ class MapView(QWidget):
 
     def _scatter(self, points: Any, symbol: str, size: int, pen: Any, brush: Any) -> None:
         scatter = pg.ScatterPlotItem(
-            pos=points, symbol=symbol, size=size, pen=pg.mkPen(pen, width=1.2),
+            pos=points,
+            symbol=symbol,
+            size=size,
+            pen=pg.mkPen(pen, width=1.2),
             brush=pg.mkBrush(brush),
-        )  # fmt: skip
+        )
         scatter.setEnabled(False)  # Clicks go to the area, which knows what may be picked.
         self.plot.addItem(scatter)
 
     def _marks(self) -> list[tuple[str, str, str]]:
         look = self._look
         return [
-            ("○", plots.between(look, TRAINING), "training"),
+            ("○", plots.blend_colour(look, TRAINING), "training"),
             ("△", look.text, "validation"),
             ("■", look.accent, "synthetic"),
             ("★", look.alarm, "called copy or near-duplicate"),
@@ -232,13 +238,13 @@ class MapView(QWidget):
         away = np.hypot(*((self._projection.synthetic - (x, y)) / (wide, high)).T)
         away[~self._free()] = np.inf
         nearest = int(away.argmin())
-        if away[nearest] <= NEAR:
+        if away[nearest] <= PICK_RADIUS:
             self.picked.emit(self._names[nearest])
 
     def _on_drawn(self, outline: list[tuple[float, float]]) -> None:
         if self._projection is None:
             return
-        held = inside(self._projection.synthetic, outline)
+        held = find_points_inside(self._projection.synthetic, outline)
         self._draw_around([name for name, here in zip(self._names, held, strict=True) if here])
 
     def _draw_around(self, names: list[str]) -> None:

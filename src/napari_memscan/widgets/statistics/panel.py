@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from napari_memscan.detection.exploration.embedding_map import available
-from napari_memscan.detection.exploration.threshold_curve import CALLED, curve, reaching
+from napari_memscan.detection.exploration.embedding_map import list_map_methods
+from napari_memscan.detection.exploration.threshold_curve import (
+    CALLED_VERDICTS,
+    compute_rarefaction_curve,
+    is_threshold_inclusive,
+)
 from napari_memscan.study import Study
 from napari_memscan.widgets.common.text import SCORE_DIGITS
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.readers import ReadersController, ReadersView
 from napari_memscan.widgets.statistics.controller import MapController
 from napari_memscan.widgets.statistics.map_view import MapView
@@ -22,7 +26,7 @@ from napari_memscan.widgets.statistics.threshold_view import ThresholdView
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 
-EMPTY = "Nothing is scanned yet. Scan first: here are then thresholds, a map and a curve."
+EMPTY_TEXT = "Nothing is scanned yet. Scan first: here are then thresholds, a map and a curve."
 
 
 class StatisticsPanel(QWidget):
@@ -47,7 +51,7 @@ class StatisticsPanel(QWidget):
     def __init__(self, parent: QWidget | None = None, maps: MapController | None = None) -> None:
         super().__init__(parent)
         self.threshold, self.rarefaction = ThresholdView(), RarefactionView()
-        self.map, self.readers = MapView(available()), ReadersView()
+        self.map, self.readers = MapView(list_map_methods()), ReadersView()
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Statistics")
         self.tabs.addTab(self.threshold, "Threshold")
@@ -55,7 +59,7 @@ class StatisticsPanel(QWidget):
         self.tabs.addTab(self.rarefaction, "Rarefaction")
         self.tabs.addTab(self.readers, "Readers")
         self._readers = ReadersController(self.readers, self)
-        empty = QLabel(EMPTY)
+        empty = QLabel(EMPTY_TEXT)
         empty.setWordWrap(True)
         empty.setMargin(12)
         self._stack = QStackedWidget()
@@ -107,10 +111,10 @@ class StatisticsPanel(QWidget):
             result.null,
             result.threshold,
             measure=result.measure,
-            reaching=reaching(result),
+            reaching=is_threshold_inclusive(result),
             digits=SCORE_DIGITS if result.measure == "score" else result.digits,
         )
-        self.rarefaction.set_curve(curve(result))
+        self.rarefaction.set_curve(compute_rarefaction_curve(result))
         self.map.set_visible_samples(None)
         self.map.set_selected("")
         self._want_map()
@@ -131,10 +135,10 @@ class StatisticsPanel(QWidget):
             values = [self._result.value(s) for s in known]
         self.threshold.set_shown(values)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         for part in (self.threshold, self.map, self.rarefaction, self.readers):
-            part.set_look(look)
+            part.set_theme(look)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
         """Make the map, where it is what is looked at."""
@@ -152,7 +156,7 @@ class StatisticsPanel(QWidget):
         self._maps.ask(self._study, *wanted)
 
     def _on_map(self, projection: Any, failure: str) -> None:
-        called = [name for name, s in self._samples.items() if s.verdict in CALLED]
+        called = [name for name, s in self._samples.items() if s.verdict in CALLED_VERDICTS]
         self.map.set_map(projection, list(self._samples), called)
         self.map.message.say(failure, "error")
         if failure:

@@ -9,13 +9,13 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy
 
-from napari_memscan.widgets.common.message import Wrapped
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.message import WrappedLabel
+from napari_memscan.widgets.common.theme import ThemeColours
 
 SIDES = ("bottom", "left")
 
 
-def plain_plot(view_box: Any = None) -> Any:
+def make_plain_plot(view_box: Any = None) -> Any:
     """Return a plot without menus and buttons, that neither zooms nor moves by accident."""
     plot = pg.PlotWidget(viewBox=view_box)
     plot.setMouseEnabled(x=False, y=False)
@@ -32,7 +32,7 @@ def plain_plot(view_box: Any = None) -> Any:
     return plot
 
 
-def follow(plot: Any, look: Look) -> None:
+def apply_theme(plot: Any, look: ThemeColours) -> None:
     """Give a plot the colours of the theme."""
     plot.setBackground(look.background)
     for side in SIDES:
@@ -41,16 +41,16 @@ def follow(plot: Any, look: Look) -> None:
         axis.setTextPen(look.text)
 
 
-def between(look: Look, share: float) -> str:
+def blend_colour(look: ThemeColours, share: float) -> str:
     """Return a colour between background (0) and text (1)."""
     pair = [pg.mkColor(c).getRgb()[:3] for c in (look.background, look.text)]
     mixed = [round(b + share * (t - b)) for b, t in zip(*pair, strict=True)]
     return pg.mkColor(mixed).name()
 
 
-def label(name: str) -> Wrapped:
+def make_rich_label(name: str) -> WrappedLabel:
     """Return a label that wraps, takes rich text, and whose text can be selected and copied."""
-    result = Wrapped()
+    result = WrappedLabel()
     result.setAccessibleName(name)
     result.setTextFormat(Qt.TextFormat.RichText)
     result.setWordWrap(True)
@@ -59,13 +59,13 @@ def label(name: str) -> Wrapped:
     return result
 
 
-def legend(marks: Iterable[tuple[str, str, str]]) -> str:
+def format_legend(marks: Iterable[tuple[str, str, str]]) -> str:
     """Return rich text of marks, their colours and words; a mark and its words keep together."""
     return " &nbsp; ".join(
-        f'<span style="color:{colour}">{mark}</span>&nbsp;{_whole(text)}'
+        f'<span style="color:{colour}">{mark}</span>&nbsp;{_keep_together(text)}'
         for mark, colour, text in marks
     )
 
 
-def _whole(text: str) -> str:
+def _keep_together(text: str) -> str:
     return text.replace(" ", "&nbsp;").replace("-", "&#8209;")

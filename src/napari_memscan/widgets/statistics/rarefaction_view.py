@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pyqtgraph as pg
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.exploration.threshold_curve import Curve
+    from napari_memscan.detection.exploration.threshold_curve import RarefactionCurve
 
 
 class RarefactionView(QWidget):
@@ -19,26 +19,29 @@ class RarefactionView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.plot = plots.plain_plot()
+        self.plot = plots.make_plain_plot()
         self.plot.setAccessibleName("Rarefaction curve")
-        self.legend, self.text = plots.label("Legend"), plots.label("What the curve says")
+        self.legend, self.text = (
+            plots.make_rich_label("Legend"),
+            plots.make_rich_label("What the curve says"),
+        )
         layout = QVBoxLayout(self)
         layout.addWidget(self.legend)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.text)
-        self._look = Look()
-        self._curve: Curve | None = None
-        self.set_look(self._look)
+        self._look = ThemeColours()
+        self._curve: RarefactionCurve | None = None
+        self.set_theme(self._look)
 
-    def set_curve(self, curve: Curve | None) -> None:
+    def set_curve(self, curve: RarefactionCurve | None) -> None:
         """Show a curve, or none."""
         self._curve = curve
         self._draw()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
-        plots.follow(self.plot, look)
+        plots.apply_theme(self.plot, look)
         self.plot.setLabel("bottom", "synthetic volumes", color=look.text)
         self.plot.setLabel("left", "training volumes with a copy", color=look.text)
         self._draw()
@@ -47,7 +50,7 @@ class RarefactionView(QWidget):
         item, look, curve = self.plot.getPlotItem(), self._look, self._curve
         item.clear()
         self.legend.setText("")
-        self.text.setText("" if curve is None else told(curve))
+        self.text.setText("" if curve is None else describe_curve(curve))
         if curve is None:
             return
         edge = pg.mkPen(look.text, width=1)
@@ -59,13 +62,15 @@ class RarefactionView(QWidget):
             item.addItem(part)
         item.plot(curve.sizes, curve.n_mem, pen=pg.mkPen(look.text, width=3))
         self.legend.setText(
-            plots.legend([("━", look.text, "N_mem, on average"), ("░", look.text, "95 % interval")])
+            plots.format_legend(
+                [("━", look.text, "N_mem, on average"), ("░", look.text, "95 % interval")]
+            )
         )
         item.setXRange(0, max(curve.n_synthetic, 1), padding=0.02)
         item.setYRange(0, max(float(curve.high.max()), 1.0) * 1.05, padding=0)
 
 
-def told(curve: Curve) -> str:
+def describe_curve(curve: RarefactionCurve) -> str:
     """Return what a curve says, in words."""
     seen, total = round(float(curve.n_mem[-1])), curve.unseen
     text = (

@@ -8,15 +8,18 @@ import pyqtgraph as pg
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_memscan.detection.exploration.threshold_curve import Explored, explore
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.detection.exploration.threshold_curve import (
+    ThresholdCounts,
+    count_above_threshold,
+)
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
-from napari_memscan.widgets.statistics.histogram import AXES, densities
+from napari_memscan.widgets.statistics.histogram import AXIS_LABELS, compute_densities
 
-WAIT = 40
+COUNT_DELAY = 40
 """Milliseconds after a move of the line before counts follow."""
 
-EXPLORES = (
+EXPLORATION_NOTE = (
     "This line only explores: verdicts and decisions stay those of the rule, wherever it is put."
 )
 
@@ -27,18 +30,21 @@ class ThresholdView(QWidget):
     Attributes
     ----------
     explored : Signal(object)
-        The `Explored` of the line, when it has come to rest.
+        The `ThresholdCounts` of the line, when it has come to rest.
     """
 
     explored = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.plot = plots.plain_plot()
+        self.plot = plots.make_plain_plot()
         self.plot.setAccessibleName("Histogram of the nearest training volume of each volume")
-        self.legend, self.counts = plots.label("Legend"), plots.label("Counts at this threshold")
-        self.note = plots.label("What the line does")
-        self.note.setText(EXPLORES)
+        self.legend, self.counts = (
+            plots.make_rich_label("Legend"),
+            plots.make_rich_label("Counts at this threshold"),
+        )
+        self.note = plots.make_rich_label("What the line does")
+        self.note.setText(EXPLORATION_NOTE)
         self.box = QDoubleSpinBox()
         self.box.setAccessibleName("Threshold to try")
         self.box.setRange(-1.0, 1.0)
@@ -60,22 +66,22 @@ class ThresholdView(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.counts)
         layout.addWidget(self.note)
-        self._look = Look()
+        self._look = ThemeColours()
         self._values: Sequence[float] = ()
         self._null: Sequence[float] = ()
         self._rule: float | None = None
         self._reaching, self._digits, self._measure = False, 3, "similarity"
         self._selected: float | None = None
         self._filtered: Sequence[float] | None = None
-        self._explored: Explored | None = None
+        self._explored: ThresholdCounts | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(WAIT)
+        self._timer.setInterval(COUNT_DELAY)
         self._timer.timeout.connect(self._count)
         self.line.sigPositionChanged.connect(self._on_dragged)
         self.box.valueChanged.connect(self.line.setValue)
         self.back.clicked.connect(self.reset)
-        self.set_look(self._look)
+        self.set_theme(self._look)
 
     def set_values(
         self,
@@ -131,10 +137,10 @@ class ThresholdView(QWidget):
         self._on_dragged()
         self._count()
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
-        plots.follow(self.plot, look)
+        plots.apply_theme(self.plot, look)
         self.plot.setLabel("left", "% of volumes", color=look.text)
         self.line.setPen(pg.mkPen(look.alarm, width=3))
         self.line.setHoverPen(pg.mkPen(look.text, width=5))
@@ -143,19 +149,22 @@ class ThresholdView(QWidget):
     def _draw(self) -> None:
         item, look = self.plot.getPlotItem(), self._look
         item.clear()
-        self.plot.setLabel("bottom", AXES[self._measure], color=look.text)
+        self.plot.setLabel("bottom", AXIS_LABELS[self._measure], color=look.text)
         self.legend.setText("")
         for widget in (self.box, self.counts):
             widget.setEnabled(bool(self._values))
         if not self._values:
             return
-        edges, front, behind = densities(self._values, self._null)
+        edges, front, behind = compute_densities(self._values, self._null)
         item.plot(edges, behind, stepMode="center", fillLevel=0, brush=look.quiet, pen=look.quiet)
         fill = pg.mkColor(look.accent)
         fill.setAlpha(170)
         item.plot(edges, front, stepMode="center", fillLevel=0, brush=fill, pen=look.text)
-        marks = [("■", look.accent, "synthetic"), ("█", look.quiet, "null"),
-                 ("┃", look.alarm, "to try: drag it")]  # fmt: skip
+        marks = [
+            ("■", look.accent, "synthetic"),
+            ("█", look.quiet, "null"),
+            ("┃", look.alarm, "to try: drag it"),
+        ]
         inside = [float(edges[0]), float(edges[-1])]
         for value, style, words, mark in (
             (self._rule, Qt.PenStyle.DotLine, "the rule's", "╎"),
@@ -168,7 +177,7 @@ class ThresholdView(QWidget):
             item.addItem(pg.InfiniteLine(value, angle=90, pen=pen))
             marks.append((mark, look.text, f"{words} {value:.{self._digits}f}"))
         item.addItem(self.line)
-        self.legend.setText(plots.legend(marks))
+        self.legend.setText(plots.format_legend(marks))
         low, high = min(inside), max(inside)
         pad = max(0.04 * (high - low), 1e-4)
         self.line.setBounds((low - pad, high + pad))
@@ -185,17 +194,21 @@ class ThresholdView(QWidget):
         if not self._values:
             self.counts.setText("")
             return
-        found = explore(self._values, self._null, float(self.line.value()), reaching=self._reaching)
+        found = count_above_threshold(
+            self._values, self._null, float(self.line.value()), reaching=self._reaching
+        )
         self.counts.setText(self._told(found))
         if found != self._explored:
             self._explored = found
             self.explored.emit(found)
 
-    def _told(self, found: Explored) -> str:
+    def _told(self, found: ThresholdCounts) -> str:
         text = f"<b>{found.above} of {found.n}</b> synthetic volumes above "
         text += f"{found.threshold:.{self._digits}f}"
         if self._filtered is not None:
-            part = explore(self._filtered, (), found.threshold, reaching=self._reaching)
+            part = count_above_threshold(
+                self._filtered, (), found.threshold, reaching=self._reaching
+            )
             text += f" ({part.above} of the {part.n} shown in the queue)"
         rate = found.error_rate
         if rate is None:

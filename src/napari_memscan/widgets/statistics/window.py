@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.floating_window import Floating
+from napari_memscan.widgets.common.floating_window import FloatingWindow
 from napari_memscan.widgets.statistics.panel import StatisticsPanel
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StatisticsWindow(QObject):
     ) -> None:
         super().__init__(parent)
         self.panel = StatisticsPanel()
-        self._window = Floating(viewer, self.panel, "Memscan statistics", SIZE, self)
+        self._window = FloatingWindow(viewer, self.panel, "Memscan statistics", SIZE, self)
         self._view, self._review = view, review
         self._study: Study | None = None
         self._counted: ScanResult | None = None

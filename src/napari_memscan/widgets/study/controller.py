@@ -13,26 +13,26 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.runner import Outcome, Runner
-from napari_memscan.widgets.study.checker import Checker
-from napari_memscan.widgets.study.field_status import Choice, Finding, in_the_window
-from napari_memscan.widgets.study.form_state import lacking
-from napari_memscan.widgets.study.inspect import count, look_at
-from napari_memscan.widgets.study.inspect_model import place
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.study.field_checker import FieldChecker
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus, reword_for_window
+from napari_memscan.widgets.study.form_state import find_missing_fields
+from napari_memscan.widgets.study.inspect import format_cohort_counts, inspect_field
+from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 from napari_memscan.widgets.study.tasks import (
-    ABOUT_MODELS,
-    as_chosen,
-    changing,
-    chosen,
-    creating,
-    differing,
-    opening,
-    update,
+    MODEL_WARNING_PREFIXES,
+    create_chosen_study,
+    find_changed_models,
+    get_study_models,
+    make_field_choice,
+    open_checked_study,
+    prepare_model_changes,
+    write_model_changes,
 )
-from napari_memscan.widgets.study.trust_dialog import REFUSED, Trust
+from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
 from napari_memscan.widgets.study.view import FIELDS, MODELS, StudyView
 
-TYPING = 600
+TYPING_DELAY = 600
 """Milliseconds without a key after which what is typed is looked at."""
 
 
@@ -61,23 +61,23 @@ class StudyController(QObject):
         view: StudyView,
         demo: Callable[[], Study],
         parent: QObject | None = None,
-        trust: Trust | None = None,
+        trust: SessionTrust | None = None,
     ) -> None:
         super().__init__(parent)
         self._view = view
         self._demo = demo
-        self._trust = trust or Trust()
+        self._trust = trust or SessionTrust()
         self._trusted: dict[str, str] = {}
         self._waiting = ""
         self.next_step = ""
         self._study: Study | None = None
-        self._shown: dict[str, Choice] = {}
-        self._findings: dict[str, Finding] = {}
+        self._shown: dict[str, FieldChoice] = {}
+        self._findings: dict[str, FieldStatus] = {}
         self._after: Callable[[Any], None] = self._on_study
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
-        self._checkers = {field: Checker(field, self) for field in FIELDS}
+        self._checkers = {field: FieldChecker(field, self) for field in FIELDS}
         for checker in self._checkers.values():
             checker.found.connect(self._on_found)
         view.open_requested.connect(self.open)
@@ -104,7 +104,7 @@ class StudyController(QObject):
         """Start an empty form."""
         was_open, self._study = self._study is not None, None
         self._shown, self._trusted = {}, {}
-        self._findings = {"embedder": look_at("embedder", "")}
+        self._findings = {"embedder": inspect_field("embedder", "")}
         for checker in self._checkers.values():
             checker.forget()
         self._view.set_new()
@@ -115,13 +115,13 @@ class StudyController(QObject):
 
     def open(self, folder: str | Path) -> None:
         """Open a study."""
-        make = partial(opening, partial(Study.open, folder))
+        make = partial(open_checked_study, partial(Study.open, folder))
         self._work(make, f"Opening {folder} …", self._on_study)
 
     def open_demo(self) -> None:
         """Open the demo study; its phantoms are drawn first where they are missing."""
         text = "Drawing the demo's phantoms; this takes a few seconds …"
-        self._work(partial(opening, self._demo), text, self._on_study)
+        self._work(partial(open_checked_study, self._demo), text, self._on_study)
 
     def stop(self) -> None:
         """End the job that makes or changes a study after the volume that it is at."""
@@ -149,7 +149,7 @@ class StudyController(QObject):
                 text = "Loading and testing the models …"
             self._view.set_progress(news.done, news.total, text)
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         self._view.set_busy("")
         self._update_button()
         if outcome.failure:
@@ -167,37 +167,37 @@ class StudyController(QObject):
     def _show_open(self) -> None:
         study = self._study
         assert study is not None
-        models = chosen(study)
-        self._shown = {field: as_chosen(models[field]) for field in MODELS}
+        models = get_study_models(study)
+        self._shown = {field: make_field_choice(models[field]) for field in MODELS}
         self._trusted = {f: choice.path for f, choice in self._shown.items() if choice.trust}
         choices = self._shown | {
-            "folder": Choice(str(study.folder)),
-            "cohort": Choice(str(study.cohort_path)),
+            "folder": FieldChoice(str(study.folder)),
+            "cohort": FieldChoice(str(study.cohort_path)),
         }
         self._findings = {}
         self._view.set_open(study.config.name, choices)
         shape = " x ".join(map(str, study.config.preprocessing.shape))
         rule = study.config.preprocessing.intensity.rule
         self._view.message.say(f"Open. Volumes are compared at {shape}, intensity by {rule}.", "ok")
-        self._view.set_finding("folder", Finding("", "info"))
-        warnings = [w for w in study.cohort.warnings if not w.startswith(ABOUT_MODELS)]
-        text = count(study.cohort) + "".join(f"\n⚠ {w}" for w in warnings)
-        self._view.set_finding("cohort", Finding(text, "warning" if warnings else "ok"))
+        self._view.set_finding("folder", FieldStatus("", "info"))
+        warnings = [w for w in study.cohort.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
+        text = format_cohort_counts(study.cohort) + "".join(f"\n⚠ {w}" for w in warnings)
+        self._view.set_finding("cohort", FieldStatus(text, "warning" if warnings else "ok"))
         for field in MODELS:
             self._check(field)
         self._update_button()
 
-    def _choice(self, field: str) -> Choice:
+    def _choice(self, field: str) -> FieldChoice:
         """Return what stands in a field; what is known of the study's own model goes with it."""
         path, stated = self._view.rows[field].value, self._view.statement(field)
-        shown = self._shown.get(field, Choice(""))
+        shown = self._shown.get(field, FieldChoice(""))
         same = (path, stated) == (shown.path, shown.stated)
         trust = bool(path) and self._trusted.get(field) == path
-        return Choice(path, stated, trust, shown.kept if same else {})
+        return FieldChoice(path, stated, trust, shown.kept if same else {})
 
     def _check(self, field: str, delay: int = 0) -> None:
         self._findings.pop(field, None)
-        self._view.set_looking(field)
+        self._view.set_checking(field)
         self._checkers[field].check(self._choice(field), delay)
         self._update_button()
 
@@ -207,29 +207,33 @@ class StudyController(QObject):
         self._check(field)
 
     def _on_statement(self, field: str, _text: str) -> None:
-        self._check(field, TYPING)
+        self._check(field, TYPING_DELAY)
 
     def _on_trust(self, field: str) -> None:
         path = self._view.rows[field].value
         finding = self._findings.get(field)
         if finding is None or not finding.code:
             return
-        if self._trust.ask(place(path), finding.code, self._view):
+        if self._trust.ask(get_absolute_model_path(path), finding.code, self._view):
             self._trusted[field] = path
             self._check(field)
 
-    def _on_found(self, field: str, finding: Finding) -> None:
+    def _on_found(self, field: str, finding: FieldStatus) -> None:
         self._findings[field] = finding
         self._view.set_finding(field, self._with_warnings(field, finding))
         self._update_button()
 
-    def _with_warnings(self, field: str, finding: Finding) -> Finding:
+    def _with_warnings(self, field: str, finding: FieldStatus) -> FieldStatus:
         """Add what the test of the open study's own generator had to say."""
         study = self._study
-        if field != "generator" or study is None or finding.value != chosen(study)["generator"]:
+        if (
+            field != "generator"
+            or study is None
+            or finding.value != get_study_models(study)["generator"]
+        ):
             return finding
-        warnings = [w for w in study.cohort.warnings if w.startswith(ABOUT_MODELS)]
-        text = finding.text + "".join(f"\n⚠ {in_the_window(w)}" for w in warnings)
+        warnings = [w for w in study.cohort.warnings if w.startswith(MODEL_WARNING_PREFIXES)]
+        text = finding.text + "".join(f"\n⚠ {reword_for_window(w)}" for w in warnings)
         return replace(finding, text=text, level="warning" if warnings else finding.level)
 
     def _values(self) -> dict[str, Any]:
@@ -238,8 +242,8 @@ class StudyController(QObject):
     def _update_button(self) -> None:
         waiting = any(checker.waiting for checker in self._checkers.values())
         study = self._study
-        differs = None if study is None else bool(differing(study, self._values()))
-        why_not, following = lacking(self._findings, waiting, differs)
+        differs = None if study is None else bool(find_changed_models(study, self._values()))
+        why_not, following = find_missing_fields(self._findings, waiting, differs)
         self._view.set_confirmable(not why_not and not self._runner.busy, why_not)
         self.next_step = self._waiting if self._runner.busy else following
         self.told.emit(self.next_step)
@@ -253,18 +257,18 @@ class StudyController(QObject):
                 return
         if self._study is None:
             text = "Making the study: loading and testing the models …"
-            self._work(partial(creating, values), text, self._on_study, stoppable=True)
+            self._work(partial(create_chosen_study, values), text, self._on_study, stoppable=True)
         else:
             text = "Loading and testing what was changed …"
-            make = partial(changing, self._study, values)
+            make = partial(prepare_model_changes, self._study, values)
             self._work(make, text, self._on_changes, stoppable=True)
 
     def _on_changes(self, changes: dict[str, Any]) -> None:
         assert self._study is not None
         try:
-            update(self._study, changes)
+            write_model_changes(self._study, changes)
         except MemscanError as error:
-            self._view.message.say(in_the_window(str(error)), "error")
+            self._view.message.say(reword_for_window(str(error)), "error")
             return
         self._show_open()
         self._view.message.say(

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.generators.interface import LESS_MEMORY
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.generators.sample import MEMORY_ADVICE
 
 LOW_RESOLUTION = "low-resolution"
 """Name of the training-free embedder, as in ``study.toml``."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class FieldChoice:
     """What somebody chose in one field of the form.
 
     Attributes
@@ -36,16 +36,16 @@ class Choice:
     trust: bool = False
     kept: Mapping[str, Any] = field(default_factory=dict)
 
-    def declared(self) -> Declared:
+    def declared(self) -> ModelOverrides:
         """Return what is stated; BadInput where it is not NAME=VALUE or does not fit."""
         pairs = [pair for line in self.stated.splitlines() for pair in line.split(";")]
-        stated = Declared.parsed(pair for pair in pairs if pair.strip()).given()
+        stated = ModelOverrides.parsed(pair for pair in pairs if pair.strip()).given()
         kept = {} if "scale_factor" in stated else dict(self.kept)
-        return Declared.of(kept | stated).absolute()
+        return ModelOverrides.of(kept | stated).absolute()
 
 
 @dataclass(frozen=True)
-class Finding:
+class FieldStatus:
     """What a choice turned out to be.
 
     Attributes
@@ -94,7 +94,7 @@ class EmbedderChoice:
     trust: bool = False
 
 
-WORDS = (
+CLI_PHRASES = (
     ("State it with --set NAME=VALUE.", "State it below as NAME=VALUE."),
     ("leave --intensity out, or state", "state"),
     ("--set ", ""),
@@ -102,12 +102,12 @@ WORDS = (
     (" (--decode window does it always)", ""),
     (" with 'memscan new'", ""),
     (
-        LESS_MEMORY,
+        MEMORY_ADVICE,
         "Choose 'Use less memory' in File > Preferences > Memscan, or use another machine.",
     ),
 )
 """What the command line says, and what the window has in its place."""
-PATTERNS = (
+CLI_PATTERNS = (
     # Commands that end a message, and where the window does the same.
     (r": memscan scan .*$", " in step 2."),
     (r": memscan review .*$", " in step 3."),
@@ -116,10 +116,10 @@ PATTERNS = (
 )
 
 
-def in_the_window(text: str) -> str:
+def reword_for_window(text: str) -> str:
     """Return a message of the core with the window's ways in place of the command line's."""
-    for theirs, ours in WORDS:
+    for theirs, ours in CLI_PHRASES:
         text = text.replace(theirs, ours)
-    for pattern, ours in PATTERNS:
+    for pattern, ours in CLI_PATTERNS:
         text = re.sub(pattern, ours, text)
     return text

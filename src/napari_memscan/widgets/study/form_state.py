@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_memscan.widgets.study.field_status import Finding
+from napari_memscan.widgets.study.field_status import FieldStatus
 
-NEEDED = ("folder", "cohort", "generator")
+REQUIRED_FIELDS = ("folder", "cohort", "generator")
 
 
-def lacking(
-    findings: Mapping[str, Finding], waiting: bool, differs: bool | None
+def find_missing_fields(
+    findings: Mapping[str, FieldStatus], waiting: bool, differs: bool | None
 ) -> tuple[str, str]:
     """Return why the form cannot be confirmed, empty when it can, and what to do next.
 
@@ -40,11 +40,11 @@ def lacking(
     found = {field: finding.value for field, finding in findings.items()}
     cohort = found.get("cohort")
     own = cohort is not None and cohort.counts()["synthetic"]
-    needed = [field for field in NEEDED if not (own and field == "generator")]
+    needed = [field for field in REQUIRED_FIELDS if not (own and field == "generator")]
     unchosen = [field for field in needed if found.get(field) is None]
     if not unchosen:
         return "", "Create study"
     following = f"choose {', '.join(unchosen)}"
-    if unchosen == list(NEEDED):
+    if unchosen == list(REQUIRED_FIELDS):
         following = "open a study, or choose folder, cohort and generator for a new one"
     return f"Still to choose: {', '.join(unchosen)}", following

@@ -8,13 +8,13 @@ from pathlib import Path
 from napari_memscan.errors import BadInput, MemscanError
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
-from napari_memscan.volumes.importers import import_any
+from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.reader import read_volume
-from napari_memscan.widgets.study.field_status import Choice, Finding, in_the_window
-from napari_memscan.widgets.study.inspect_model import look_at_embedder, look_at_generator
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus, reword_for_window
+from napari_memscan.widgets.study.inspect_model import inspect_embedder, inspect_generator
 
 
-def look_at(field: str, choice: Choice | str) -> Finding:
+def inspect_field(field: str, choice: FieldChoice | str) -> FieldStatus:
     """Examine one field of the form; whatever is wrong with it is in the finding.
 
     Parameters
@@ -24,45 +24,45 @@ def look_at(field: str, choice: Choice | str) -> Finding:
     choice : Choice or str
         What was chosen or typed, and for a model what was stated about it.
     """
-    choice = Choice(choice) if isinstance(choice, str) else choice
+    choice = FieldChoice(choice) if isinstance(choice, str) else choice
     try:
         if field == "folder":
-            return _folder(choice.path)
+            return _inspect_folder(choice.path)
         if field == "cohort":
-            return _cohort(choice.path)
+            return _inspect_cohort(choice.path)
         if field == "embedder":
-            return look_at_embedder(choice)
-        return look_at_generator(choice) if choice.path else Finding("", "info")
+            return inspect_embedder(choice)
+        return inspect_generator(choice) if choice.path else FieldStatus("", "info")
     except MemscanError as error:
-        return Finding(in_the_window(str(error)), "error", about_model=bool(choice.stated))
+        return FieldStatus(reword_for_window(str(error)), "error", about_model=bool(choice.stated))
 
 
-def _folder(text: str) -> Finding:
+def _inspect_folder(text: str) -> FieldStatus:
     if not text:
-        return Finding("", "info")
+        return FieldStatus("", "info")
     path = Path(text).expanduser()
     if path.is_file():
         raise BadInput(f"{path}: this is a file. Choose a folder, or the name of a new one.")
     if (path / "study.toml").exists():
         raise BadInput(f"{path}: holds a study already. Open it, or choose another folder.")
     if path.is_dir() and any(path.iterdir()):
-        return Finding("Not empty; the study will lie beside what is there.", "warning", path)
-    return Finding("A new study can be made here.", "ok", path)
+        return FieldStatus("Not empty; the study will lie beside what is there.", "warning", path)
+    return FieldStatus("A new study can be made here.", "ok", path)
 
 
-def _cohort(text: str) -> Finding:
+def _inspect_cohort(text: str) -> FieldStatus:
     if not text:
-        return Finding("", "info")
-    cohort = import_any(Path(text).expanduser())
+        return FieldStatus("", "info")
+    cohort = import_cohort(Path(text).expanduser())
     cohort.check()
-    return Finding(
-        count(cohort) + "".join(f"\n⚠ {warning}" for warning in cohort.warnings),
+    return FieldStatus(
+        format_cohort_counts(cohort) + "".join(f"\n⚠ {warning}" for warning in cohort.warnings),
         "warning" if cohort.warnings else "ok",
         cohort,
     )
 
 
-def count(cohort: Cohort) -> str:
+def format_cohort_counts(cohort: Cohort) -> str:
     """Return the sizes of a cohort: ``64 training, 40 validation, 40 unseen; 144 subjects``."""
     parts = [f"{n} {split}" for split, n in cohort.counts().items() if n]
     subjects = len({row.subject_id for row in cohort.rows() if row.subject_id})
@@ -74,7 +74,7 @@ def has_source(study: Study) -> bool:
     return study.config.generator is not None or study.cohort.counts()["synthetic"] > 0
 
 
-def spacing_of(study: Study) -> tuple[float, float, float]:
+def find_display_spacing(study: Study) -> tuple[float, float, float]:
     """Return the voxel size to show a study's volumes with; 1 mm where nobody says."""
     if study.config.preprocessing.spacing is not None:
         return study.config.preprocessing.spacing

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.inspection import Inspection, inspect
-from napari_memscan.checkpoints.loading import describe
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.checkpoints.probe import Found
+from napari_memscan.checkpoints.inspection import Inspection, inspect_checkpoint
+from napari_memscan.checkpoints.loading import describe_checkpoint
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AnyEmbedderRecipe, LDMRecipe
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.reader import is_volume_path, list_volumes
 from napari_memscan.widgets.study.field_status import (
     LOW_RESOLUTION,
-    Choice,
     EmbedderChoice,
-    Finding,
-    in_the_window,
+    FieldChoice,
+    FieldStatus,
+    reword_for_window,
 )
 
 SAFE = "Read as data: nothing in it was run."
 NEEDS_CODE = "This can only be used by running its code."
-UNSCALED = (
+SCALE_MISSING = (
     "Scale factor: not in the files; it is estimated from the training volumes, if not stated."
 )
-UNUSED = {
+UNUSED_SCALE = {
     "scale_factor": 1.0,
     "scale_factor_from": "not needed: an embedder takes unscaled latents",
 }
@@ -37,7 +37,7 @@ CERTAIN = 0.9
 """From this score on, one reason for what a model is taken for is enough."""
 
 
-def look_at_generator(choice: Choice) -> Finding:
+def inspect_generator(choice: FieldChoice) -> FieldStatus:
     """Say what a generator is: a model of any known family, or a folder of volumes.
 
     Raises
@@ -45,31 +45,36 @@ def look_at_generator(choice: Choice) -> Finding:
     BadInput
         It is neither, or cannot be used.
     """
-    path = place(choice.path)
+    path = get_absolute_model_path(choice.path)
     declared = choice.declared()
     value = GeneratorConfig(kind="ldm", path=path, declared=declared.given(), trust=choice.trust)
     if choice.trust:
-        return _trusted(path, value)
-    if isinstance(volumes := _volumes(path), Finding):
+        return _report_trusted(path, value)
+    if isinstance(volumes := _recognise_volumes(path), FieldStatus):
         return volumes
-    found = inspect(path, declared, "ldm")
+    found = inspect_checkpoint(path, declared, "ldm")
     if found.checkpoint is not None:
-        _filled(found)
-        return _usable(found, value)
+        _check_weights(found)
+        return _report_usable(found, value)
     other = found.candidates[0] if found.candidates else None
     if found.missing and other is not None and other.kind == "ldm":
-        return _unscaled(path, declared, value) if unscaled(found) else _incomplete(path, found)
+        return (
+            _report_unscaled(path, declared, value)
+            if needs_only_scale(found)
+            else _report_incomplete(path, found)
+        )
     if found.missing and other is not None:
-        return Finding(
+        return FieldStatus(
             f"{other.title}: no generator, but an {other.kind}. Choose the file of the diffusion "
             "model, or its folder; where the other network has a file of its own, state it: "
             "denoiser=FILE.",
-            "error", about_model=True,
-        )  # fmt: skip
-    return _refused(path, found)
+            "error",
+            about_model=True,
+        )
+    return _report_unusable(path, found)
 
 
-def look_at_embedder(choice: Choice) -> Finding:
+def inspect_embedder(choice: FieldChoice) -> FieldStatus:
     """Say what an embedder is.
 
     Raises
@@ -78,7 +83,7 @@ def look_at_embedder(choice: Choice) -> Finding:
         It cannot be used.
     """
     if choice.path in ("", LOW_RESOLUTION):
-        return Finding(
+        return FieldStatus(
             "Low-resolution intensities: needs no model. A trained one also finds copies that are "
             "flipped or turned.",
             "info",
@@ -86,22 +91,22 @@ def look_at_embedder(choice: Choice) -> Finding:
         )
     from napari_memscan.embedders.loading import load_embedder
 
-    path = place(choice.path)
+    path = get_absolute_model_path(choice.path)
     declared = choice.declared()
     value = EmbedderChoice(path, declared.given(), choice.trust)
     if choice.trust:
-        return _trusted(path, value)
+        return _report_trusted(path, value)
     if Path(path).exists() and is_volume_path(path):
         raise BadInput(f"{path}: this is a volume. Choose the file or folder of a model.")
     # As `load_embedder` does, whatever kind it is: an LDM's autoencoder can embed, too.
-    found = inspect(path, declared)
-    if unscaled(found):
-        value = replace(value, declared=value.declared | UNUSED)
-        found = inspect(path, Declared.of(value.declared))
+    found = inspect_checkpoint(path, declared)
+    if needs_only_scale(found):
+        value = replace(value, declared=value.declared | UNUSED_SCALE)
+        found = inspect_checkpoint(path, ModelOverrides.of(value.declared))
     if found.checkpoint is None:
-        return _incomplete(path, found) if found.missing else _refused(path, found)
+        return _report_incomplete(path, found) if found.missing else _report_unusable(path, found)
     load_embedder(path, "cpu", found.declared)
-    finding = _usable(found, value)
+    finding = _report_usable(found, value)
     if isinstance(found.checkpoint.recipe, AnyEmbedderRecipe):
         return finding
     # Also the paper's baseline, but an unlikely wish: so it is said, not refused.
@@ -111,58 +116,58 @@ def look_at_embedder(choice: Choice) -> Finding:
     return replace(finding, text=text, level="warning")
 
 
-def place(path: str) -> str:
+def get_absolute_model_path(path: str) -> str:
     """Return an absolute path; a plug-in, ``module:function``, stays what it is."""
-    from napari_memscan.checkpoints.trusted.spec import plug_in
+    from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
 
-    own = plug_in(path)
+    own = parse_plug_in(path)
     if own is None:
-        whole = _absolute(Path(path))
+        whole = _make_absolute(Path(path))
         # The recipe stands for its folder.
         return str(whole.parent if whole.name == "recipe.json" else whole)
-    return path if own.file is None else f"{_absolute(own.file)}:{own.function}"
+    return path if own.file is None else f"{_make_absolute(own.file)}:{own.function}"
 
 
-def _absolute(path: Path) -> Path:
+def _make_absolute(path: Path) -> Path:
     """Return an absolute path without following links, which may lead to themselves."""
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
-def unscaled(found: Inspection) -> bool:
+def needs_only_scale(found: Inspection) -> bool:
     """Return whether only the scale factor of an LDM is missing: that can be estimated."""
     names = [text.partition(":")[0] for text in found.missing]
     return names == ["scale_factor"] and found.candidates[0].kind == "ldm"
 
 
-def _volumes(path: str) -> Finding | None:
+def _recognise_volumes(path: str) -> FieldStatus | None:
     """Recognise volumes made elsewhere; None where it may be a model."""
     folder = Path(path)
     if folder.is_file() and is_volume_path(folder):
         raise BadInput(f"{path}: this is one volume. Choose the folder of synthetic volumes.")
-    if not folder.is_dir() or (folder / "recipe.json").exists() or Found(folder).weight_files:
+    if not folder.is_dir() or (folder / "recipe.json").exists() or PathProbe(folder).weight_files:
         return None
     try:
         files = list_volumes(folder)
     except BadInput:
         return None
-    return Finding(
+    return FieldStatus(
         f"{len(files)} synthetic volumes made elsewhere; they are scanned as they are.",
         "ok",
         GeneratorConfig(kind="folder", path=path),
     )
 
 
-def _usable(found: Inspection, value: Any) -> Finding:
+def _report_usable(found: Inspection, value: Any) -> FieldStatus:
     assert found.checkpoint is not None
     report = found.checkpoint.report
-    lines = [describe(found.checkpoint), *_doubts(found)]
+    lines = [describe_checkpoint(found.checkpoint), *_list_doubts(found)]
     lines += [
         f"Scale factor {fact.value} ({fact.origin})"
         for fact in report.facts
         if fact.name == "scale_factor"
     ]
-    lines += [f"⚠ {in_the_window(text)}" for text in report.warnings]
-    return Finding(
+    lines += [f"⚠ {reword_for_window(text)}" for text in report.warnings]
+    return FieldStatus(
         "\n".join([*lines, SAFE]),
         "warning" if report.warnings else "ok",
         value,
@@ -171,19 +176,21 @@ def _usable(found: Inspection, value: Any) -> Finding:
     )
 
 
-def _unscaled(path: str, declared: Declared, value: GeneratorConfig) -> Finding:
+def _report_unscaled(path: str, declared: ModelOverrides, value: GeneratorConfig) -> FieldStatus:
     """See whether all else is there, with 1 where the scale factor belongs."""
-    found = inspect(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm")
+    found = inspect_checkpoint(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm")
     if found.checkpoint is None:
-        return _refused(path, found)
-    _filled(found)
+        return _report_unusable(path, found)
+    _check_weights(found)
     report = found.checkpoint.report
     # The last word of the description is a hash, which will be another one.
-    what = describe(found.checkpoint).rpartition(", ")[0] + ")"
+    what = describe_checkpoint(found.checkpoint).rpartition(", ")[0] + ")"
     # Doubts about the 1 are about no model.
-    doubts = [in_the_window(text) for text in report.warnings if not _is_scale(text)]
-    return Finding(
-        "\n".join([what, *_doubts(found), UNSCALED, *(f"⚠ {text}" for text in doubts), SAFE]),
+    doubts = [reword_for_window(text) for text in report.warnings if not _is_scale(text)]
+    return FieldStatus(
+        "\n".join(
+            [what, *_list_doubts(found), SCALE_MISSING, *(f"⚠ {text}" for text in doubts), SAFE]
+        ),
         "warning",
         value,
         more="\n".join([report.title, *(text for text in report.lines() if not _is_scale(text))]),
@@ -191,7 +198,7 @@ def _unscaled(path: str, declared: Declared, value: GeneratorConfig) -> Finding:
     )
 
 
-def _filled(found: Inspection) -> None:
+def _check_weights(found: Inspection) -> None:
     """Put the weights into the networks: only that reads them to the last and finds NaN in them."""
     from napari_memscan.generators.ldm import LDMGenerator
 
@@ -202,20 +209,20 @@ def _is_scale(text: str) -> bool:
     return text.lower().replace("_", " ").startswith("scale factor")
 
 
-def _incomplete(path: str, found: Inspection) -> Finding:
+def _report_incomplete(path: str, found: Inspection) -> FieldStatus:
     first = found.candidates[0]
-    if first.score < 0.5 and (refused := _refused(path, found)).code:
+    if first.score < 0.5 and (refused := _report_unusable(path, found)).code:
         return refused  # What is needed may be there, but as code.
     missing = tuple(text for text in found.missing if not _is_scale(text) or first.kind != "ldm")
-    lines = _doubts(found) if first.score < 1 else [first.title]
+    lines = _list_doubts(found) if first.score < 1 else [first.title]
     lines += ["The files do not say this; state it below:"]
-    lines += [f"• {in_the_window(text)}" for text in missing]
+    lines += [f"• {reword_for_window(text)}" for text in missing]
     if len(missing) < len(found.missing):
-        lines.append(UNSCALED)
-    return Finding("\n".join([*lines, SAFE]), "missing", missing=missing, about_model=True)
+        lines.append(SCALE_MISSING)
+    return FieldStatus("\n".join([*lines, SAFE]), "missing", missing=missing, about_model=True)
 
 
-def _doubts(found: Inspection) -> list[str]:
+def _list_doubts(found: Inspection) -> list[str]:
     """Say why it is taken for what it is, where that is not certain."""
     first, *others = found.candidates
     lines = []
@@ -228,7 +235,7 @@ def _doubts(found: Inspection) -> list[str]:
     return lines
 
 
-def _refused(path: str, found: Inspection) -> Finding:
+def _report_unusable(path: str, found: Inspection) -> FieldStatus:
     """Say why a model cannot be used, and whether it could if its code were run."""
     from napari_memscan.checkpoints.trusted.client import needs_trust
 
@@ -240,15 +247,15 @@ def _refused(path: str, found: Inspection) -> Finding:
                 f"{path}: no such file or folder. Choose a weight file, the folder of a model (a "
                 "bundle, or one with recipe.json), or a folder of synthetic volumes."
             )
-        return Finding(in_the_window(problem), "error", about_model=bool(found.candidates))
+        return FieldStatus(reword_for_window(problem), "error", about_model=bool(found.candidates))
     if Path(path).suffix == ".py":
         # Which function is to be run is not said yet, so there is nothing to trust.
-        return Finding(f"{NEEDS_CODE} {code}", "error")
-    return Finding(f"{NEEDS_CODE}\n{code}", "error", about_model=True, code=code)
+        return FieldStatus(f"{NEEDS_CODE} {code}", "error")
+    return FieldStatus(f"{NEEDS_CODE}\n{code}", "error", about_model=True, code=code)
 
 
-def _trusted(path: str, value: Any) -> Finding:
-    return Finding(
+def _report_trusted(path: str, value: Any) -> FieldStatus:
+    return FieldStatus(
         f"{path}\nTrusted: its own code runs, in a process of its own, when the study is made "
         "and when volumes are generated or scanned.",
         "warning",
@@ -257,7 +264,7 @@ def _trusted(path: str, value: Any) -> Finding:
     )
 
 
-def checkpoint_of(path: str, declared: Declared, kind: str | None) -> Checkpoint:
+def load_unscaled_checkpoint(path: str, declared: ModelOverrides, kind: str | None) -> Checkpoint:
     """Load a model; an LDM without scale factor gets 1, for all that does not depend on it.
 
     Raises
@@ -265,15 +272,15 @@ def checkpoint_of(path: str, declared: Declared, kind: str | None) -> Checkpoint
     BadInput
         It cannot be used.
     """
-    found = inspect(path, declared, kind)
-    if found.checkpoint is None and unscaled(found):
-        found = inspect(path, declared.model_copy(update={"scale_factor": 1.0}), kind)
+    found = inspect_checkpoint(path, declared, kind)
+    if found.checkpoint is None and needs_only_scale(found):
+        found = inspect_checkpoint(path, declared.model_copy(update={"scale_factor": 1.0}), kind)
     if found.checkpoint is None:
-        raise BadInput(in_the_window(found.problem))
+        raise BadInput(reword_for_window(found.problem))
     return found.checkpoint
 
 
-def scale_of(checkpoint: Checkpoint) -> dict[str, Any]:
+def get_declared_scale(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return an LDM's scale factor and where it comes from, as one declares them."""
     assert isinstance(checkpoint.recipe, LDMRecipe)
     origins = [fact.origin for fact in checkpoint.report.facts if fact.name == "scale_factor"]

@@ -7,17 +7,17 @@ import re
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_memscan.checkpoints.overrides import Declared
-from napari_memscan.widgets.common.theme import Look
-from napari_memscan.widgets.study.field_status import Finding
+from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.study.field_status import FieldStatus
 from napari_memscan.widgets.study.path_row import PathRow
 
 MODEL_FILES = (
     "Models (*.pt *.pth *.ckpt *.safetensors *.bin *.tar *.json *.yaml *.yml);;All files (*)"
 )
-EXAMPLE = "latent_shape=8,36,44,28; spacing=1.1,1.1,1.1"
-LINES = 2
-NAMES = ", ".join(sorted(set(Declared.model_fields) - {"scale_factor_from"}))
+STATEMENT_EXAMPLE = "latent_shape=8,36,44,28; spacing=1.1,1.1,1.1"
+MAX_LINES = 2
+DECLARABLE_NAMES = ", ".join(sorted(set(ModelOverrides.model_fields) - {"scale_factor_from"}))
 
 
 class ModelRow(PathRow):
@@ -44,9 +44,10 @@ class ModelRow(PathRow):
         self.statement.setAccessibleName(f"{title}: what the files do not say")
         self.statement.setTabChangesFocus(True)
         self.statement.setToolTip(
-            f"NAME=VALUE, separated by ; or line breaks. It is checked as you type.\nNames: {NAMES}"
+            "NAME=VALUE, separated by ; or line breaks. It is checked as you type.\nNames:"
+            f" {DECLARABLE_NAMES}"
         )
-        self.statement.setFixedHeight(self.statement.fontMetrics().lineSpacing() * LINES + 14)
+        self.statement.setFixedHeight(self.statement.fontMetrics().lineSpacing() * MAX_LINES + 14)
         self.statement_label.setBuddy(self.statement)
         self.statement.textChanged.connect(self._on_stated)
         self.more_button = QPushButton("State more…")
@@ -90,20 +91,20 @@ class ModelRow(PathRow):
         self.trust_button.hide()
         self.set_statement("")
 
-    def show_finding(self, finding: Finding) -> None:
+    def show_finding(self, finding: FieldStatus) -> None:
         """Say what the model is; open the field where something is missing."""
         self.feedback.say(finding.text, finding.level, finding.more)
         self.trust_button.setVisible(bool(finding.code))
         opened = bool(finding.missing or self.statement_text) or (
             not self.statement.isHidden() and finding.about_model
         )
-        self.statement.setPlaceholderText(example(finding.missing))
+        self.statement.setPlaceholderText(suggest_statement(finding.missing))
         self._show_statement(opened)
         self.more_button.setVisible(finding.about_model and not opened)
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme; napari leaves such fields as dark as what is behind them."""
-        super().set_look(look)
+        super().set_theme(look)
         self.statement.setStyleSheet(
             f"background-color: {look.foreground}; border: 1px solid {look.quiet};"
         )
@@ -122,12 +123,12 @@ class ModelRow(PathRow):
             self.stated.emit(self.statement_text)
 
 
-def example(missing: tuple[str, ...]) -> str:
+def suggest_statement(missing: tuple[str, ...]) -> str:
     """Return what could be typed for what is missing, with the examples that it names."""
     parts = []
     for text in missing:
         name, _, what = text.partition(":")
-        if name in Declared.model_fields:
+        if name in ModelOverrides.model_fields:
             found = re.search(r"\bas (?:\w+=)?(\[[^\]]*\]|[\w.:,/-]*[\w/])", what)
             parts.append(f"{name}={found[1] if found else '…'}")
-    return f"for example  {'; '.join(parts) or EXAMPLE}"
+    return f"for example  {'; '.join(parts) or STATEMENT_EXAMPLE}"

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 
 
 class PathRow(QWidget):
@@ -90,9 +90,9 @@ class PathRow(QWidget):
         self.folder_button.setVisible(not fixed)
         self.file_button.setVisible(not fixed and bool(self._filter))
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.feedback.set_look(look)
+        self.feedback.set_theme(look)
 
     def _on_edited(self) -> None:
         if self.value != self._last:

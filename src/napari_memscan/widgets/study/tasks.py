@@ -7,20 +7,24 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from napari_memscan import jobs
-from napari_memscan.checkpoints.overrides import Declared
+from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.preprocessing import Preprocessing
-from napari_memscan.widgets.study.field_status import LOW_RESOLUTION, Choice, EmbedderChoice
-from napari_memscan.widgets.study.inspect_model import checkpoint_of, place, scale_of
+from napari_memscan.widgets.study.field_status import LOW_RESOLUTION, EmbedderChoice, FieldChoice
+from napari_memscan.widgets.study.inspect_model import (
+    get_absolute_model_path,
+    get_declared_scale,
+    load_unscaled_checkpoint,
+)
 
-ABOUT_MODELS = ("scale factor:", "self-test:")
+MODEL_WARNING_PREFIXES = ("scale factor:", "self-test:")
 """How the warnings begin that a generator gives when it is tested on a cohort."""
 
 
-def creating(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]:
+def create_chosen_study(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]:
     """Return the job that makes a study of the findings' values; see `jobs.create`.
 
     Raises
@@ -33,8 +37,8 @@ def creating(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]
         raise BadInput("Choose a folder and a cohort first.")
     generator: GeneratorConfig | None = values.get("generator")
     embedder: EmbedderChoice = values.get("embedder") or EmbedderChoice()
-    check_shapes([*_trained(generator), *_trained(embedder)])
-    return jobs.create(
+    check_shapes([*_get_model_preprocessing(generator), *_get_model_preprocessing(embedder)])
+    return jobs.create_study(
         folder,
         # A job that fails must not leave its warnings in the form.
         Cohort(cohort.table, list(cohort.warnings)),
@@ -46,14 +50,16 @@ def creating(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]
     )
 
 
-def _trained(model: GeneratorConfig | EmbedderChoice | None) -> list[Preprocessing]:
+def _get_model_preprocessing(model: GeneratorConfig | EmbedderChoice | None) -> list[Preprocessing]:
     """Return what a model was trained with, where that is known without running its code."""
     if model is None or model.trust or model.path == LOW_RESOLUTION:
         return []
     if isinstance(model, GeneratorConfig) and model.kind == "folder":
         return []
     kind = "ldm" if isinstance(model, GeneratorConfig) else None
-    known = checkpoint_of(model.path, Declared.of(model.declared), kind).recipe.preprocessing
+    known = load_unscaled_checkpoint(
+        model.path, ModelOverrides.of(model.declared), kind
+    ).recipe.preprocessing
     return [] if known is None else [known]
 
 
@@ -68,7 +74,7 @@ def check_shapes(recipes: list[Preprocessing]) -> None:
         )
 
 
-def opening(make: Callable[[], Study]) -> Study:
+def open_checked_study(make: Callable[[], Study]) -> Study:
     """Open a study, and see whether the form can show what it says of its models.
 
     Raises
@@ -78,20 +84,20 @@ def opening(make: Callable[[], Study]) -> Study:
     """
     study = make()
     try:
-        chosen(study)
+        get_study_models(study)
     except BadInput as error:
         raise BadInput(f"{study.folder / 'study.toml'}: {error} Mend study.toml.") from error
     return study
 
 
-def differing(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
+def find_changed_models(study: Study, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the choices, generator and embedder, that are not what an open study has."""
-    now = chosen(study)
+    now = get_study_models(study)
     fields = ("generator", "embedder")
     return {f: values[f] for f in fields if values.get(f) not in (None, now[f])}
 
 
-def chosen(study: Study) -> dict[str, Any]:
+def get_study_models(study: Study) -> dict[str, Any]:
     """Return generator and embedder of an open study, as findings have them as their values."""
     old = study.config
     generator = old.generator
@@ -99,30 +105,30 @@ def chosen(study: Study) -> dict[str, Any]:
         # Sampler and number of steps are set elsewhere.
         generator = GeneratorConfig(
             kind=generator.kind,
-            path=absolute(study, generator.path),
-            declared=Declared.of(generator.declared).absolute().given(),
+            path=resolve_study_path(study, generator.path),
+            declared=ModelOverrides.of(generator.declared).absolute().given(),
             trust=generator.trust,
         )
     embedder = EmbedderChoice(
-        absolute(study, old.embedder),
-        Declared.of(old.embedder_declared).absolute().given(),
+        resolve_study_path(study, old.embedder),
+        ModelOverrides.of(old.embedder_declared).absolute().given(),
         old.embedder_trust,
     )
     return {"generator": generator, "embedder": embedder}
 
 
-def as_chosen(model: GeneratorConfig | EmbedderChoice | None) -> Choice:
+def make_field_choice(model: GeneratorConfig | EmbedderChoice | None) -> FieldChoice:
     """Return what the form shows of a study's model."""
     if model is None or model.path == LOW_RESOLUTION:
-        return Choice("")
+        return FieldChoice("")
     declared = dict(model.declared)
     kept = {}
     if "scale_factor_from" in declared:
         kept = {key: declared.pop(key) for key in ("scale_factor", "scale_factor_from")}
-    return Choice(model.path, stated(declared), model.trust, kept)
+    return FieldChoice(model.path, format_statement(declared), model.trust, kept)
 
 
-def stated(declared: Mapping[str, Any]) -> str:
+def format_statement(declared: Mapping[str, Any]) -> str:
     """Return declared facts as one types them: ``latent_shape=8,36,44,28; axes=RAS``."""
     texts = []
     for name, value in declared.items():
@@ -137,16 +143,16 @@ def stated(declared: Mapping[str, Any]) -> str:
     return "; ".join(texts)
 
 
-def absolute(study: Study, path: str) -> str:
+def resolve_study_path(study: Study, path: str) -> str:
     """Return a path of ``study.toml`` as an absolute one; names stay what they are."""
-    from napari_memscan.checkpoints.trusted.spec import plug_in
+    from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
 
     if path in ("", LOW_RESOLUTION):
         return path
-    return place(path if plug_in(path) else str(study.folder / path))
+    return get_absolute_model_path(path if parse_plug_in(path) else str(study.folder / path))
 
 
-def changing(
+def prepare_model_changes(
     study: Study, values: Mapping[str, Any]
 ) -> Generator[jobs.Progress, None, dict[str, Any]]:
     """Load and test what changed, and return what to update an open study with.
@@ -161,14 +167,18 @@ def changing(
     BadInput
         A model does not load, does not work, or works at another shape than the study.
     """
-    from napari_memscan.jobs.models.create_study import check_generator, doubted, estimated
+    from napari_memscan.jobs.models.new_study import (
+        check_generator,
+        check_scale_factor,
+        load_with_estimated_scale,
+    )
 
-    new = differing(study, values)
+    new = find_changed_models(study, values)
     recipe, rows = study.config.preprocessing, study.cohort.rows("training")
     changes: dict[str, Any] = {}
     if "embedder" in new:
         embedder: EmbedderChoice = new["embedder"]
-        check_shapes([recipe, *_trained(embedder)])
+        check_shapes([recipe, *_get_model_preprocessing(embedder)])
         changes |= {
             "embedder": embedder.path,
             "embedder_declared": embedder.declared,
@@ -177,23 +187,25 @@ def changing(
     if "generator" in new:
         generator: GeneratorConfig = new["generator"]
         old = study.config.generator
-        if old is not None and absolute(study, old.path) == generator.path:
+        if old is not None and resolve_study_path(study, old.path) == generator.path:
             own = {"sampler": old.sampler, "steps": old.steps}
             generator = generator.model_copy(update=own)
-        check_shapes([recipe, *_trained(generator)])
+        check_shapes([recipe, *_get_model_preprocessing(generator)])
         warnings = []
         if generator.kind == "ldm" and not generator.trust:
-            declared = Declared.of(generator.declared)
-            ldm = yield from estimated(generator.path, declared, rows, recipe.intensity)
-            scale = scale_of(ldm) if declared.scale_factor is None else {}
+            declared = ModelOverrides.of(generator.declared)
+            ldm = yield from load_with_estimated_scale(
+                generator.path, declared, rows, recipe.intensity
+            )
+            scale = get_declared_scale(ldm) if declared.scale_factor is None else {}
             if str(scale.get("scale_factor_from", "")).startswith("estimated"):
                 generator = generator.model_copy(update={"declared": generator.declared | scale})
             else:
-                warnings.append((yield from doubted(ldm, rows, recipe)))
+                warnings.append((yield from check_scale_factor(ldm, rows, recipe)))
         changes["generator"] = generator
         plan = Study(study.folder, study.config.model_copy(update=changes), study.cohort)
         warnings += check_generator(plan, keep=False)
-        kept = [w for w in study.config.warnings if not w.startswith(ABOUT_MODELS)]
+        kept = [w for w in study.config.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
         changes["generator"] = generator.model_dump()
         changes["warnings"] = tuple(dict.fromkeys([*kept, *filter(None, warnings)]))
     if "embedder" in new:
@@ -206,9 +218,9 @@ def changing(
     return changes
 
 
-def update(study: Study, changes: Mapping[str, Any]) -> None:
-    """Write what `changing` returned, and keep the warnings that are shown in step with it."""
+def write_model_changes(study: Study, changes: Mapping[str, Any]) -> None:
+    """Write what `prepare_model_changes` returned, and keep the shown warnings in step with it."""
     study.update(**changes)
     if "warnings" in changes:
-        others = [w for w in study.cohort.warnings if not w.startswith(ABOUT_MODELS)]
+        others = [w for w in study.cohort.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
         study.cohort.warnings[:] = dict.fromkeys([*others, *changes["warnings"]])

@@ -6,8 +6,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.message import breakable
-from napari_memscan.widgets.study.tasks import chosen
+from napari_memscan.widgets.common.message import insert_break_points
+from napari_memscan.widgets.study.tasks import get_study_models
 
 REFUSED = "Not run: nobody has said in this window that the model's own code may be run."
 
@@ -25,14 +25,14 @@ class TrustDialog(QDialog):
 
     def __init__(self, path: str, why: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        from napari_memscan.checkpoints.trusted.spec import WHAT_IT_MEANS
+        from napari_memscan.checkpoints.trusted.trust_check import TRUST_WARNING
 
         self.setWindowTitle("Run code of a model?")
         self.setModal(True)
         self.path = path
-        title = _text("This model can only be used by running code that comes with it.")
+        title = _make_label("This model can only be used by running code that comes with it.")
         title.setStyleSheet("font-weight: bold;")
-        self.what = _text(f"What would be run:\n{breakable(path)}")
+        self.what = _make_label(f"What would be run:\n{insert_break_points(path)}")
         self.what.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.tick = QCheckBox("I know where this comes from and trust it")
         self.buttons = QDialogButtonBox()
@@ -49,21 +49,26 @@ class TrustDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setSpacing(10)
-        for part in (title, self.what, _text(breakable(why)), _text(WHAT_IT_MEANS)):
+        for part in (
+            title,
+            self.what,
+            _make_label(insert_break_points(why)),
+            _make_label(TRUST_WARNING),
+        ):
             layout.addWidget(part)
         layout.addWidget(self.tick)
         layout.addWidget(self.buttons)
         self.setMinimumWidth(440)
 
 
-def _text(text: str) -> QLabel:
+def _make_label(text: str) -> QLabel:
     label = QLabel(text)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     return label
 
 
-class Trust:
+class SessionTrust:
     """What may be run in this session; never written down, and for no other path."""
 
     def __init__(self) -> None:
@@ -84,5 +89,5 @@ class Trust:
 
     def allows_study(self, study: Study, parent: QWidget | None) -> bool:
         """Return whether all models of a study may be run; asks about those of their own code."""
-        models = [m for m in chosen(study).values() if m is not None and m.trust]
+        models = [m for m in get_study_models(study).values() if m is not None and m.trust]
         return all(self.allows(model.path, parent) for model in models)

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
-from napari_memscan.widgets.study.field_status import Choice, Finding
+from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
 from napari_memscan.widgets.study.model_row import ModelRow
 from napari_memscan.widgets.study.path_row import PathRow
 
@@ -129,13 +129,13 @@ class StudyView(QWidget):
         """Return what is stated about a model; empty for other fields."""
         return self.models[field].statement_text if field in self.models else ""
 
-    def set_looking(self, field: str) -> None:
+    def set_checking(self, field: str) -> None:
         """Say that a field's value is being looked at."""
         self.rows[field].feedback.say("Looking …" if self.rows[field].value else "", "info")
         if field in self.models:
             self.models[field].trust_button.hide()
 
-    def set_finding(self, field: str, finding: Finding) -> None:
+    def set_finding(self, field: str, finding: FieldStatus) -> None:
         """Say what a field's value is."""
         if field in self.models:
             self.models[field].show_finding(finding)
@@ -155,7 +155,7 @@ class StudyView(QWidget):
         self.confirm_button.setText("Create study")
         self.train_button.hide()
 
-    def set_open(self, name: str, choices: dict[str, Choice]) -> None:
+    def set_open(self, name: str, choices: dict[str, FieldChoice]) -> None:
         """Show an open study; its folder and cohort can no longer change."""
         self.title.setText(f"Study: {name}")
         for field, row in self.rows.items():
@@ -200,11 +200,11 @@ class StudyView(QWidget):
         self.stop_button.setEnabled(False)
         self.message.say("Stopping after this volume …", "info")
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
-        self.message.set_look(look)
+        self.message.set_theme(look)
         for row in self.rows.values():
-            row.set_look(look)
+            row.set_theme(look)
 
     def _browse(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Folder of a study (holds study.toml)")

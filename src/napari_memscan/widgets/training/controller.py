@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan import jobs
-from napari_memscan.config import explained
+from napari_memscan.config import describe_validation_error
 from napari_memscan.study import Study
-from napari_memscan.widgets.common.runner import Outcome, Runner
+from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.training.view import TrainView
 
-FIELD = {"denoiser": "generator", "embedder": "embedder"}
+STUDY_FIELDS = {"denoiser": "generator", "embedder": "embedder"}
 """What a finished part is for the study; an autoencoder alone is nothing."""
 
 
@@ -40,7 +40,7 @@ class TrainController(QObject):
         self._view = view
         self._study: Study | None = None
         self._part = ""
-        self._runner = Runner(self)
+        self._runner = JobRunner(self)
         self._runner.progressed.connect(self._on_progress)
         self._runner.finished.connect(self._on_finished)
         view.start_requested.connect(self.start)
@@ -66,7 +66,7 @@ class TrainController(QObject):
 
     def start(self) -> None:
         """Begin, or go on with what was stopped."""
-        from napari_memscan.training.settings import settings_of
+        from napari_memscan.training.settings import get_settings_class
 
         study, view = self._study, self._view
         if study is None or self.busy:
@@ -74,18 +74,23 @@ class TrainController(QObject):
         part = view.chosen
         models, halves = study.folder / "models", None
         if part == "denoiser":
-            halves = latest(models, "autoencoder")
+            halves = find_latest_part(models, "autoencoder")
             if halves is None:
                 view.message.say("A denoiser needs a trained autoencoder: train one first.", "info")
                 return
         try:
-            settings = settings_of(part)(steps=view.steps.value(), batch=view.batch.value())
+            settings = get_settings_class(part)(steps=view.steps.value(), batch=view.batch.value())
         except ValidationError as error:
-            view.message.say(explained(error), "error")
+            view.message.say(describe_validation_error(error), "error")
             return
         self._part = part
         make = partial(
-            jobs.train, study, part, unfinished(models, part), settings, autoencoder=halves
+            jobs.train_model,
+            study,
+            part,
+            choose_part_folder(models, part),
+            settings,
+            autoencoder=halves,
         )
         if self._runner.start(make):
             view.message.say("")
@@ -100,9 +105,9 @@ class TrainController(QObject):
             self._runner.stop()
 
     def _on_part(self, part: str) -> None:
-        from napari_memscan.training.settings import settings_of
+        from napari_memscan.training.settings import get_settings_class
 
-        usual = settings_of(part)()
+        usual = get_settings_class(part)()
         self._view.set_defaults(usual.steps, usual.batch)
 
     def _on_progress(self, news: Any) -> None:
@@ -112,7 +117,7 @@ class TrainController(QObject):
         self._view.add(news.step, news.total, news.loss, news.validation_loss)
         self._view.set_reading(news.note or f"step {news.step} of {news.total}")
 
-    def _on_finished(self, outcome: Outcome) -> None:
+    def _on_finished(self, outcome: JobOutcome) -> None:
         view = self._view
         view.draw()
         view.set_running(False, possible=self._study is not None)
@@ -125,35 +130,35 @@ class TrainController(QObject):
         self.running.emit(False)
 
     def _say_trained(self, out: Path) -> None:
-        if self._part not in FIELD:
+        if self._part not in STUDY_FIELDS:
             self._view.message.say(f"Trained: {out}. Now train the denoiser.", "ok")
             return
-        field = FIELD[self._part]
+        field = STUDY_FIELDS[self._part]
         self._view.message.say(
             f"Trained: {out}. It stands in step 1 as the study's {field}: look, and keep it.", "ok"
         )
         self.trained.emit(field, str(out))
 
 
-def finished(folder: Path) -> bool:
+def is_trained(folder: Path) -> bool:
     """Return whether a folder holds a trained part."""
     return (folder / "recipe.json").exists()
 
 
-def numbered(models: Path, part: str) -> list[Path]:
+def list_part_folders(models: Path, part: str) -> list[Path]:
     """Return the folders that a part may lie in, first to last; the last one is free."""
     found = [models / part]
-    while finished(found[-1]):
+    while is_trained(found[-1]):
         found.append(models / f"{part}-{len(found) + 1}")
     return found
 
 
-def unfinished(models: Path, part: str) -> Path:
+def choose_part_folder(models: Path, part: str) -> Path:
     """Return where a part is trained: where it was stopped, else the first free folder."""
-    return numbered(models, part)[-1]
+    return list_part_folders(models, part)[-1]
 
 
-def latest(models: Path, part: str) -> Path | None:
+def find_latest_part(models: Path, part: str) -> Path | None:
     """Return the newest trained part; None before the first."""
-    folders = numbered(models, part)
+    folders = list_part_folders(models, part)
     return folders[-2] if len(folders) > 1 else None

@@ -17,15 +17,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import Look
+from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
 
-PARTS = {
+PART_LABELS = {
     "autoencoder": "Autoencoder: first half of a generator",
     "denoiser": "Denoiser: second half, needs the first",
     "embedder": "Embedder: finds alike volumes",
 }
-DRAW = 250
+DRAW_INTERVAL = 250
 """Milliseconds between two drawings of the curves: steps may be thousands a minute."""
 
 
@@ -36,7 +36,7 @@ class TrainView(QWidget):
     ----------
     start_requested, stop_requested : Signal()
     part_chosen : Signal(str)
-        Another part of a model: one of `PARTS`.
+        Another part of a model: one of `PART_LABELS`.
     """
 
     start_requested = Signal()
@@ -51,7 +51,7 @@ class TrainView(QWidget):
         )
         self.about.setWordWrap(True)
         self.part = QComboBox()
-        for name, text in PARTS.items():
+        for name, text in PART_LABELS.items():
             self.part.addItem(text, name)
         self.part.setAccessibleName("what is trained")
         self.part.currentIndexChanged.connect(lambda _i: self.part_chosen.emit(self.chosen))
@@ -77,10 +77,10 @@ class TrainView(QWidget):
         buttons.addWidget(self.stop_button)
         self.bar = QProgressBar()
         self.bar.setFormat("%v of %m steps")
-        self.plot = plots.plain_plot()
+        self.plot = plots.make_plain_plot()
         self.plot.setAccessibleName("Loss over steps")
         self.plot.setLogMode(y=True)
-        self.legend, self.note = plots.label("Legend"), QLabel()
+        self.legend, self.note = plots.make_rich_label("Legend"), QLabel()
         self.note.setWordWrap(True)
         self.message = Message()
         layout = QVBoxLayout(self)
@@ -92,14 +92,14 @@ class TrainView(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.legend)
         layout.addWidget(self.plot, 1)
-        self._look = Look()
+        self._look = ThemeColours()
         self._losses: list[tuple[int, float]] = []
         self._validated: list[tuple[int, float]] = []
         self._timer = QTimer(self)
-        self._timer.setInterval(DRAW)
+        self._timer.setInterval(DRAW_INTERVAL)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.draw)
-        self.set_look(self._look)
+        self.set_theme(self._look)
         self.set_running(False)
 
     @property
@@ -157,24 +157,29 @@ class TrainView(QWidget):
         # No more points than pixels: a long training stays quick to draw.
         every = max(1, len(losses) // 1000)
         steps, values = zip(*losses[::every], strict=True)
-        faint = plots.between(look, 0.6)
+        faint = plots.blend_colour(look, 0.6)
         item.plot(steps, values, pen=pg.mkPen(faint, width=1))
         marks = [("─", faint, f"training {values[-1]:.4g}")]
         validated = [(s, v) for s, v in self._validated if v > 0]
         if validated:
             steps, values = zip(*validated, strict=True)
             item.plot(
-                steps, values, pen=pg.mkPen(look.text, width=2), symbol="o", symbolSize=6,
-                symbolBrush=look.text, symbolPen=None,
-            )  # fmt: skip
+                steps,
+                values,
+                pen=pg.mkPen(look.text, width=2),
+                symbol="o",
+                symbolSize=6,
+                symbolBrush=look.text,
+                symbolPen=None,
+            )
             marks.append(("━●", look.text, f"validation {values[-1]:.4g}"))
-        self.legend.setText(plots.legend(marks))
+        self.legend.setText(plots.format_legend(marks))
 
-    def set_look(self, look: Look) -> None:
+    def set_theme(self, look: ThemeColours) -> None:
         """Follow the theme."""
         self._look = look
-        self.message.set_look(look)
-        plots.follow(self.plot, look)
+        self.message.set_theme(look)
+        plots.apply_theme(self.plot, look)
         self.plot.setLabel("bottom", "step", color=look.text)
         self.plot.setLabel("left", "loss (smaller is better)", color=look.text)
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)

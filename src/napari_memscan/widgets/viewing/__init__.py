@@ -1,18 +1,18 @@
 """Looking: a synthetic volume and what it is compared with, in the napari window."""
 
-from napari_memscan.widgets.viewing.actions import ACTIONS, act
+from napari_memscan.widgets.viewing.actions import VIEW_ACTIONS, perform_view_action
 from napari_memscan.widgets.viewing.bar import ViewingBar
-from napari_memscan.widgets.viewing.case import LAYOUTS, PAIR_MODES, RENDERINGS, Case, Shown
-from napari_memscan.widgets.viewing.viewer_controller import Viewing
+from napari_memscan.widgets.viewing.case import LAYOUTS, PAIR_MODES, RENDERINGS, Case, CaseVolume
+from napari_memscan.widgets.viewing.viewer_controller import ViewerController
 
 __all__ = [
-    "ACTIONS",
     "LAYOUTS",
     "PAIR_MODES",
     "RENDERINGS",
+    "VIEW_ACTIONS",
     "Case",
-    "Shown",
-    "Viewing",
+    "CaseVolume",
+    "ViewerController",
     "ViewingBar",
-    "act",
+    "perform_view_action",
 ]

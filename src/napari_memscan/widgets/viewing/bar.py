@@ -23,21 +23,25 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.orientation import PLANES
-from napari_memscan.widgets.viewing.actions import ACTIONS as ACTIONS
-from napari_memscan.widgets.viewing.actions import act
+from napari_memscan.widgets.viewing.actions import VIEW_ACTIONS as ACTIONS
+from napari_memscan.widgets.viewing.actions import perform_view_action
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
-from napari_memscan.widgets.viewing.viewer_controller import Viewing
+from napari_memscan.widgets.viewing.viewer_controller import ViewerController
 from napari_memscan.widgets.viewing.window_level_controller import CUSTOM
 
-LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
-RENDERED = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}
-SIDES = "Radiological: the patient's right is on the left, marked R. Neurological: on the right"
-AHEAD = "Slices that the partner, not registered, is ahead"
-MOUSE = "Wheel: slices. Ctrl+wheel: zoom. Right or Shift+drag: window. Click: partner, crosshair."
+LAYOUT_LABELS = {"grid": "Grid", "pair": "Pair", "planes": "Planes", "3D": "3D"}
+RENDERING_LABELS = {"mip": "MIP", "attenuated_mip": "Attenuated MIP", "translucent": "Translucent"}
+SIDES_HELP = (
+    "Radiological: the patient's right is on the left, marked R. Neurological: on the right"
+)
+OFFSET_HELP = "Slices that the partner, not registered, is ahead"
+MOUSE_HELP = (
+    "Wheel: slices. Ctrl+wheel: zoom. Right or Shift+drag: window. Click: partner, crosshair."
+)
 
 
 class ViewingBar(QWidget):
-    """Three lines of controls that follow a `Viewing`.
+    """Three lines of controls that follow a `ViewerController`.
 
     Attributes
     ----------
@@ -67,7 +71,7 @@ class ViewingBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewing: Viewing | None = None
+        self._viewing: ViewerController | None = None
         self._make_layouts()
         self._make_pair()
         self._make_window()
@@ -87,7 +91,7 @@ class ViewingBar(QWidget):
                 widget, stretch = entry if isinstance(entry, tuple) else (entry, 0)
                 line.addWidget(widget, stretch)
             layout.addLayout(line)
-        self.setToolTip(MOUSE)
+        self.setToolTip(MOUSE_HELP)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.extra.setFixedHeight(self.mode.sizeHint().height())
 
@@ -95,14 +99,14 @@ class ViewingBar(QWidget):
         self.layouts: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
         for name in LAYOUTS:
-            button = QPushButton(LABELS[name])
+            button = QPushButton(LAYOUT_LABELS[name])
             button.setCheckable(True)
             button.setStyleSheet("padding: 3px 5px;")
             button.setAccessibleName(f"layout {name}")
             button.clicked.connect(lambda _=False, n=name: self.layout_chosen.emit(n))
             group.addButton(button)
             self.layouts[name] = button
-        self.plane = _combo(PLANES, "plane")
+        self.plane = _make_combo_box(PLANES, "plane")
         self.plane.textActivated.connect(self.plane_chosen)
         self.side = QToolButton()
         self.side.setCheckable(True)
@@ -110,9 +114,9 @@ class ViewingBar(QWidget):
         self.side.clicked.connect(self.radiological_chosen)
 
     def _make_pair(self) -> None:
-        self.mode = _combo(PAIR_MODES, "way to show the pair")
+        self.mode = _make_combo_box(PAIR_MODES, "way to show the pair")
         self.mode.textActivated.connect(self.mode_chosen)
-        self.partner = _combo((), "partner")
+        self.partner = _make_combo_box((), "partner")
         self.partner.activated.connect(self.partner_chosen)
         self.fade = QSlider(Qt.Orientation.Horizontal)
         self.fade.setRange(0, 100)
@@ -142,7 +146,7 @@ class ViewingBar(QWidget):
         self.offset.setPrefix("offset ")
         self.offset.setAccessibleName("offset of the unregistered partner in slices")
         self.offset.valueChanged.connect(self.offset_chosen)
-        self.rendering = _combo(RENDERED.values(), "3D rendering")
+        self.rendering = _make_combo_box(RENDERING_LABELS.values(), "3D rendering")
         self.rendering.setToolTip("How 3D is rendered")
         self.rendering.activated.connect(lambda i: self.rendering_chosen.emit(RENDERINGS[i]))
         self.extra = QStackedWidget()
@@ -150,7 +154,7 @@ class ViewingBar(QWidget):
             self.extra.addWidget(widget)
 
     def _make_window(self) -> None:
-        self.preset = _combo((), "window")
+        self.preset = _make_combo_box((), "window")
         self.preset.textActivated.connect(self.preset_chosen)
         self.width_, self.level = QDoubleSpinBox(), QDoubleSpinBox()
         for box, name, low in ((self.width_, "width", 0), (self.level, "level", -99999)):
@@ -179,11 +183,11 @@ class ViewingBar(QWidget):
         tips: list[tuple[QWidget, str]] = [
             *((button, "Layout; next one: {layout}") for button in self.layouts.values()),
             (self.plane, "Plane; next one: {plane}"),
-            (self.side, f"{SIDES}; the other one: {{left and right}}"),
+            (self.side, f"{SIDES_HELP}; the other one: {{left and right}}"),
             (self.mode, "How the pair is shown; next one: {pair mode}"),
             (self.partner, "Compared with; next one: {partner}"),
             (self.timer, "Blink by a timer; once by key: {blink}"),
-            (self.offset, f"{AHEAD}; one more: {{offset up}}; one less: {{offset down}}"),
+            (self.offset, f"{OFFSET_HELP}; one more: {{offset up}}; one less: {{offset down}}"),
             (self.preset, "Window; next one: {window}"),
             (self.reset, "The whole range of grey; key: {reset window}"),
         ]
@@ -194,7 +198,7 @@ class ViewingBar(QWidget):
 
     # What it controls
 
-    def set_viewing(self, viewing: Viewing) -> None:
+    def set_viewing(self, viewing: ViewerController) -> None:
         """Control this, and follow it."""
         self._viewing = viewing
         self.layout_chosen.connect(viewing.set_layout)
@@ -214,7 +218,7 @@ class ViewingBar(QWidget):
     def act(self, name: str) -> None:
         """Do one of `ACTIONS`."""
         if self._viewing is not None:
-            act(self._viewing, name)
+            perform_view_action(self._viewing, name)
 
     def follow(self) -> None:
         """Show what is so now."""
@@ -225,20 +229,22 @@ class ViewingBar(QWidget):
         for name, button in self.layouts.items():
             button.setChecked(name == viewing.layout)
             # Told by more than its colour.
-            button.setText(f"{LABELS[name]} ●" if name == viewing.layout else LABELS[name])
+            button.setText(
+                f"{LAYOUT_LABELS[name]} ●" if name == viewing.layout else LAYOUT_LABELS[name]
+            )
         self.plane.setCurrentText(viewing.plane)
         self.plane.setEnabled(viewing.layout != "3D")
         self.side.setText("R|L" if viewing.state.radiological else "L|R")
         self.side.setChecked(viewing.state.radiological)
         titles = [shown.title for shown in viewing.case.neighbours] if viewing.case else []
-        _fill(self.partner, titles)
+        _fill_combo_box(self.partner, titles)
         self.partner.setCurrentIndex(viewing.partner)
         self.partner.setEnabled(len(titles) > 1)
         registered = viewing.registered
         self.mode.setCurrentText(viewing.pair_mode if registered else PAIR_MODES[0])
         self.mode.setEnabled(viewing.layout == "pair" and registered)
         self._follow_extra(viewing, registered and viewing.layout == "pair", registered)
-        _fill(self.preset, [*viewing.window.presets, CUSTOM])
+        _fill_combo_box(self.preset, [*viewing.window.presets, CUSTOM])
         self.preset.setCurrentText(viewing.window.preset)
         width, level = viewing.window.width_level
         self.width_.setValue(width)
@@ -247,7 +253,7 @@ class ViewingBar(QWidget):
             box.setSuffix("" if viewing.window.units.known else " %")
         del blockers
 
-    def _follow_extra(self, viewing: Viewing, blended: bool, registered: bool) -> None:
+    def _follow_extra(self, viewing: ViewerController, blended: bool, registered: bool) -> None:
         widget: QWidget = self.extra.widget(0)
         if viewing.layout == "3D":
             widget = self.rendering
@@ -270,13 +276,23 @@ class ViewingBar(QWidget):
 
     def _controls(self) -> list[QWidget]:
         return [
-            *self.layouts.values(), self.plane, self.side, self.mode, self.partner, self.fade,
-            self.blink, self.timer, self.offset, self.rendering, self.preset, self.width_,
+            *self.layouts.values(),
+            self.plane,
+            self.side,
+            self.mode,
+            self.partner,
+            self.fade,
+            self.blink,
+            self.timer,
+            self.offset,
+            self.rendering,
+            self.preset,
+            self.width_,
             self.level,
-        ]  # fmt: skip
+        ]
 
 
-def _combo(names: Any, what: str) -> QComboBox:
+def _make_combo_box(names: Any, what: str) -> QComboBox:
     box = QComboBox()
     box.addItems(list(names))
     box.setAccessibleName(what)
@@ -286,7 +302,7 @@ def _combo(names: Any, what: str) -> QComboBox:
     return box
 
 
-def _fill(box: QComboBox, names: Sequence[str]) -> None:
+def _fill_combo_box(box: QComboBox, names: Sequence[str]) -> None:
     if [box.itemText(i) for i in range(box.count())] != list(names):
         box.clear()
         box.addItems(list(names))

@@ -8,12 +8,12 @@ from napari.components.overlays import TextOverlay
 from napari.settings import get_settings
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_memscan.widgets.common.orientation import markers
+from napari_memscan.widgets.common.orientation import get_edge_letters
 
 # Marker: where on the canvas. Top is left to the pane's title.
-EDGES = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}
+EDGE_POSITIONS = {"left": "middle_left", "right": "middle_right", "bottom": "bottom_center"}
 MESSAGE, LEGEND, SHARED = "memscan_message", "memscan_legend", "memscan_shared_legend"
-WRITTEN = (*(f"memscan_{edge}" for edge in EDGES), LEGEND, SHARED, MESSAGE)
+OVERLAY_NAMES = (*(f"memscan_{edge}" for edge in EDGE_POSITIONS), LEGEND, SHARED, MESSAGE)
 
 
 class Canvas(QObject):
@@ -106,7 +106,7 @@ class Canvas(QObject):
         viewer.canvas.background_color_override = "black"
         grid.spacing = 4
         size = self.font_size
-        for edge, position in EDGES.items():
+        for edge, position in EDGE_POSITIONS.items():
             viewer.canvas.overlays[f"memscan_{edge}"] = TextOverlay(
                 position=position, gridded=True, visible=True, font_size=size, color="white"
             )
@@ -118,9 +118,13 @@ class Canvas(QObject):
             (MESSAGE, "middle_center"),
         ):
             viewer.canvas.overlays[key] = TextOverlay(
-                position=position, gridded=key == LEGEND, visible=True, box=False,
-                font_size=size, color="white",
-            )  # fmt: skip
+                position=position,
+                gridded=key == LEGEND,
+                visible=True,
+                box=False,
+                font_size=size,
+                color="white",
+            )
         viewer.dims.events.order.connect(self._mark)
         viewer.dims.events.ndisplay.connect(self._mark)
         viewer.dims.events.current_step.connect(self._on_step)
@@ -142,7 +146,7 @@ class Canvas(QObject):
         viewer.scene.camera.events.angles.disconnect(self._on_turned)
         viewer.canvas.events.size.disconnect(self._on_resized)
         get_settings().appearance.events.font_size.disconnect(self._on_font)
-        for key in WRITTEN:
+        for key in OVERLAY_NAMES:
             del viewer.canvas.overlays[key]
         for name, value in before["grid"].items():
             setattr(viewer.canvas.grid, name, value)
@@ -163,13 +167,15 @@ class Canvas(QObject):
 
     def _on_font(self, event: Any = None) -> None:
         size = self.font_size
-        for key in WRITTEN:
+        for key in OVERLAY_NAMES:
             self._viewer.canvas.overlays[key].font_size = size
         self.font_changed.emit()
 
     def _mark(self, event: Any = None) -> None:
         viewer = self._viewer
         flat = self._marked and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
-        letters = markers(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
-        for edge in EDGES:
+        letters = (
+            get_edge_letters(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
+        )
+        for edge in EDGE_POSITIONS:
             self._text(f"memscan_{edge}", letters.get(edge, ""))

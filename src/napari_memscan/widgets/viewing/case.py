@@ -13,14 +13,20 @@ Triple = tuple[float, float, float]
 
 LAYOUTS = ("grid", "pair", "planes", "3D")
 SIDE, BLINK, FADE, CHECKS, DIFFERENCE, CONTOURS, MAP = PAIR_MODES = (
-    "side by side", "blink", "fade", "checkerboard", "difference", "contours", "similarity map",
-)  # fmt: skip
+    "side by side",
+    "blink",
+    "fade",
+    "checkerboard",
+    "difference",
+    "contours",
+    "similarity map",
+)
 RENDERINGS = ("mip", "attenuated_mip", "translucent")
 """As napari calls them."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaseVolume:
     """One volume of a case.
 
     Attributes
@@ -55,15 +61,15 @@ class Case:
     """A synthetic volume and the volumes it is compared with, nearest first."""
 
     key: str
-    synthetic: Shown
-    neighbours: tuple[Shown, ...] = ()
+    synthetic: CaseVolume
+    neighbours: tuple[CaseVolume, ...] = ()
 
     @property
-    def all(self) -> tuple[Shown, ...]:
+    def all(self) -> tuple[CaseVolume, ...]:
         """The synthetic volume, and then its neighbours."""
         return (self.synthetic, *self.neighbours)
 
-    def partner(self, index: int) -> Shown | None:
+    def partner(self, index: int) -> CaseVolume | None:
         """Return the neighbour of this index, the last one if there are fewer, None without any."""
         if not self.neighbours:
             return None
@@ -71,7 +77,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Item:
+class ArrayKey:
     """One array that can be asked for.
 
     Attributes
@@ -94,7 +100,7 @@ class Item:
 
 
 @dataclass
-class State:
+class ViewState:
     """How the reader looks at cases; it outlives them.
 
     Attributes
@@ -123,7 +129,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCase:
     """A case whose arrays are all there.
 
     Attributes
@@ -135,43 +141,43 @@ class Loaded:
     """
 
     case: Case
-    arrays: dict[Item, Array]
+    arrays: dict[ArrayKey, Array]
     spacing: Triple
 
-    def volume(self, shown: Shown) -> Array:
+    def volume(self, shown: CaseVolume) -> Array:
         """Return a volume as it is; nothing but zeros for one that is absent."""
         if shown.absent:
             return np.zeros_like(self.volume(self.case.synthetic))
-        return self.arrays[Item("volume", shown.path)]
+        return self.arrays[ArrayKey("volume", shown.path)]
 
-    def pair(self, kind: str, partner: Shown) -> Array:
+    def pair(self, kind: str, partner: CaseVolume) -> Array:
         """Return what was made of the synthetic volume and a registered partner."""
-        return self.arrays[pair_item(kind, self.case, partner)]
+        return self.arrays[make_pair_key(kind, self.case, partner)]
 
 
-def pair_item(kind: str, case: Case, partner: Shown) -> Item:
+def make_pair_key(kind: str, case: Case, partner: CaseVolume) -> ArrayKey:
     """Return the item of this kind of a case and its registered partner."""
     assert partner.transform is not None
-    return Item(kind, partner.path, case.synthetic.path, partner.transform)
+    return ArrayKey(kind, partner.path, case.synthetic.path, partner.transform)
 
 
-def needs(case: Case, state: State) -> list[Item]:
+def list_needed_arrays(case: Case, state: ViewState) -> list[ArrayKey]:
     """Return what a layout shows of a case, in the order in which it is best loaded."""
     if state.layout == "grid":
-        return [Item("volume", shown.path) for shown in case.all if not shown.absent]
-    items = [Item("volume", case.synthetic.path)]
+        return [ArrayKey("volume", shown.path) for shown in case.all if not shown.absent]
+    items = [ArrayKey("volume", case.synthetic.path)]
     partner = case.partner(state.partner)
     if partner is None:
         return items
     if partner.transform is None:
-        return [*items, Item("volume", partner.path)]
-    items.append(pair_item("aligned", case, partner))
+        return [*items, ArrayKey("volume", partner.path)]
+    items.append(make_pair_key("aligned", case, partner))
     if state.layout == "pair" and state.pair_mode == MAP:
-        items.append(pair_item("map", case, partner))
+        items.append(make_pair_key("map", case, partner))
     return items
 
 
-def compute(item: Item, one: Any, other: Any, spacing: Triple) -> Array:
+def compute_pair_array(item: ArrayKey, one: Any, other: Any, spacing: Triple) -> Array:
     """Return what is made of a synthetic (`one`) and a training volume (`other`), (X, Y, Z)."""
     from napari_memscan.detection.registration.verifier import Verifier
 
@@ -179,4 +185,4 @@ def compute(item: Item, one: Any, other: Any, spacing: Triple) -> Array:
     verifier = Verifier(spacing)
     if item.kind == "map":
         return verifier.similarity_map(one, other, pose)
-    return verifier.aligned(one, other, pose)
+    return verifier.align(one, other, pose)

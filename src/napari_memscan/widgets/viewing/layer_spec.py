@@ -15,7 +15,7 @@ LINE_COLOUR = "#ffd400"
 
 
 @dataclass
-class Part:
+class LayerSpec:
     """A layer of a pane, and what it holds now.
 
     Attributes
@@ -55,7 +55,7 @@ class Part:
         return int(self.data.shape[-1] if self.kind in ("lines", "letters") else self.data.ndim)
 
 
-def made(part: Part, limits: Limits) -> Layer:
+def create_layer(part: LayerSpec, limits: Limits) -> Layer:
     """Return a new layer; `limits` are those of the common window."""
     common = {"name": part.title, "scale": part.scale, "translate": part.translate}
     if part.kind == "lines":
@@ -78,7 +78,7 @@ def made(part: Part, limits: Limits) -> Layer:
         if part.kind == "overlay":
             # Where neither titles nor the letters of the sides are.
             layer.colorbar.position, layer.colorbar.size = "bottom_right", (14, 100)
-            _colour(layer, part)
+            _apply_colours(layer, part)
     layer.visible, layer.opacity = part.visible, part.opacity
     layer.name_overlay.box = True
     return layer
@@ -96,7 +96,7 @@ def write_letters(layer: Any, letters: tuple[str, ...], size: int) -> None:
     layer.text = {"string": list(letters), "color": "white", "size": size}
 
 
-def fill(layer: Any, part: Part, old: Part) -> None:
+def update_layer(layer: Any, part: LayerSpec, old: LayerSpec) -> None:
     """Give a layer what its part holds now; `old` is what it held."""
     ndim = part.ndim
     scale: tuple[float, ...] = part.scale or (1.0,) * ndim
@@ -105,24 +105,24 @@ def fill(layer: Any, part: Part, old: Part) -> None:
     translate = part.translate or (0.0,) * ndim
     if not np.allclose(layer.translate, translate):
         layer.translate = translate
-    if not _same(part, old):
+    if not _has_same_data(part, old):
         layer.data = part.data
     if part.kind == "overlay":
-        _colour(layer, part)
+        _apply_colours(layer, part)
     if layer.opacity != part.opacity:
         layer.opacity = part.opacity
     if layer.visible != part.visible:
         layer.visible = part.visible
 
 
-def _same(part: Part, old: Part) -> bool:
+def _has_same_data(part: LayerSpec, old: LayerSpec) -> bool:
     """Return whether two parts hold the same: large arrays by where they lie, no array changes."""
     if part.kind in ("lines", "letters"):
         return np.array_equal(part.data, old.data)
     return bool(part.data.__array_interface__ == old.data.__array_interface__)
 
 
-def _colour(layer: Any, part: Part) -> None:
+def _apply_colours(layer: Any, part: LayerSpec) -> None:
     if layer.colormap != part.colormap:
         layer.colormap = part.colormap
     if layer.colorbar.visible != part.bar:

@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from napari_memscan.widgets.common.orientation import ENDS, PLANES
-from napari_memscan.widgets.viewing.case import Array, Loaded, Shown, State
-from napari_memscan.widgets.viewing.layer_spec import Part, write_letters
-from napari_memscan.widgets.viewing.pair_images import filled
-from napari_memscan.widgets.viewing.stage import Stage
-from napari_memscan.widgets.viewing.window_level import Units
+from napari_memscan.widgets.common.orientation import AXIS_ENDS, PLANES
+from napari_memscan.widgets.viewing.case import Array, CaseVolume, LoadedCase, ViewState
+from napari_memscan.widgets.viewing.layer_spec import LayerSpec, write_letters
+from napari_memscan.widgets.viewing.pair_images import replace_nan
+from napari_memscan.widgets.viewing.stage import PaneStage
+from napari_memscan.widgets.viewing.window_level import IntensityUnits
 
 NOT_REGISTERED = "Not registered: slices need not correspond."
-FACING = 0.9
+FACING_COSINE = 0.9
 """Cosine of the angle to the line of sight below which an axis is seen from its end."""
-PARTNER = " ◂"
+PARTNER_MARK = " ◂"
 """Follows the title of the neighbour that is the partner; its pane has a frame too."""
 
-ABSENT = ": cannot be shown"
+ABSENT_NOTE = ": cannot be shown"
 
 
-class Layout:
+class CaseLayout:
     """Puts cases on a stage.
 
     Parameters
@@ -35,21 +35,21 @@ class Layout:
 
     flat = True
 
-    def __init__(self, viewer: Any, stage: Stage, state: State) -> None:
+    def __init__(self, viewer: Any, stage: PaneStage, state: ViewState) -> None:
         self.viewer, self.stage, self.state = viewer, stage, state
-        self.units = Units()
-        self.loaded: Loaded | None = None
+        self.units = IntensityUnits()
+        self.loaded: LoadedCase | None = None
 
-    def show(self, loaded: Loaded) -> None:
+    def show(self, loaded: LoadedCase) -> None:
         """Show a case in place of the one before."""
         self.loaded = loaded
         self.put(loaded)
 
-    def put(self, loaded: Loaded) -> None:
+    def put(self, loaded: LoadedCase) -> None:
         """Put its parts on the stage."""
         raise NotImplementedError
 
-    def titles(self, shown: list[Shown]) -> list[str]:
+    def titles(self, shown: list[CaseVolume]) -> list[str]:
         """Return the titles of all layers before anything is loaded; none if not yet known."""
         return []
 
@@ -74,7 +74,7 @@ class Layout:
         self.state.point[axis] = int(np.clip(self.state.point[axis] + by, 0, n - 1))
         self.moved()
 
-    def partner(self, loaded: Loaded) -> tuple[Shown | None, Array]:
+    def partner(self, loaded: LoadedCase) -> tuple[CaseVolume | None, Array]:
         """Return the partner and its voxels: on the grid of the synthetic volume where registered.
 
         Without a partner the voxels are those of the synthetic volume.
@@ -84,10 +84,10 @@ class Layout:
             return None, loaded.volume(loaded.case.synthetic)
         if partner.transform is None:
             return partner, loaded.volume(partner)
-        return partner, filled(loaded.pair("aligned", partner))
+        return partner, replace_nan(loaded.pair("aligned", partner))
 
 
-class Sliced(Layout):
+class SlicedLayout(CaseLayout):
     """A layout of whole volumes that napari slices."""
 
     def moved(self) -> None:
@@ -110,27 +110,27 @@ class Sliced(Layout):
         self.moved()
 
 
-class Grid(Sliced):
+class GridLayout(SlicedLayout):
     """The synthetic volume and all neighbours as they are."""
 
-    def titles(self, shown: list[Shown]) -> list[str]:
+    def titles(self, shown: list[CaseVolume]) -> list[str]:
         """Return those of the panes."""
         return [
             one.title
-            + (ABSENT if one.absent else "")
-            + (PARTNER if i and i - 1 == self._partner(shown) else "")
+            + (ABSENT_NOTE if one.absent else "")
+            + (PARTNER_MARK if i and i - 1 == self._partner(shown) else "")
             for i, one in enumerate(shown)
         ]
 
-    def _partner(self, shown: list[Shown]) -> int:
+    def _partner(self, shown: list[CaseVolume]) -> int:
         """Return the index of the neighbour to be marked; of one alone it need not be said."""
         return min(self.state.partner, len(shown) - 2) if len(shown) > 2 else -1
 
-    def put(self, loaded: Loaded) -> None:
+    def put(self, loaded: LoadedCase) -> None:
         """One image a pane."""
         shown = list(loaded.case.all)
         parts = [
-            Part("image", loaded.volume(one), title, titled=True, scale=loaded.spacing)
+            LayerSpec("image", loaded.volume(one), title, titled=True, scale=loaded.spacing)
             for one, title in zip(shown, self.titles(shown), strict=True)
         ]
         fresh = self.stage.put(parts, stride=1)
@@ -146,25 +146,31 @@ class Grid(Sliced):
         return pane - 1 if pane > 0 else None
 
 
-class Solid(Layout):
+class RenderingLayout(CaseLayout):
     """Both volumes of the pair in 3D, with letters at the sides of the patient."""
 
     flat = False
 
-    def put(self, loaded: Loaded) -> None:
+    def put(self, loaded: LoadedCase) -> None:
         """Put an image and six letters in a pane."""
         partner, other = self.partner(loaded)
         synthetic = loaded.volume(loaded.case.synthetic)
         titles = [loaded.case.synthetic.title, partner.title if partner else ""]
-        places, letters = _sides(synthetic.shape)
+        places, letters = _place_side_letters(synthetic.shape)
         parts = []
         for title, volume, there in zip(titles, (synthetic, other), (True, partner), strict=True):
             seen, scale = bool(there), loaded.spacing
-            parts.append(Part("image", volume, title, titled=seen, visible=seen, scale=scale))
+            parts.append(LayerSpec("image", volume, title, titled=seen, visible=seen, scale=scale))
             parts.append(
-                Part("letters", places, "sides of the patient", letters=letters, scale=scale,
-                     visible=seen and self.state.markers)
-            )  # fmt: skip
+                LayerSpec(
+                    "letters",
+                    places,
+                    "sides of the patient",
+                    letters=letters,
+                    scale=scale,
+                    visible=seen and self.state.markers,
+                )
+            )
         fresh = self.stage.put(parts, stride=2)
         for layer in self.stage.images:
             if layer.rendering != self.state.rendering:
@@ -179,7 +185,7 @@ class Solid(Layout):
         """Hide the two letters that lie one behind the other."""
         along = np.abs(self.viewer.scene.camera.view_direction)
         # The camera counts the axes as they are shown, letters as they are stored.
-        facing = {axis for axis, part in zip((1, 2, 0), along, strict=True) if part > FACING}
+        facing = {axis for axis, part in zip((1, 2, 0), along, strict=True) if part > FACING_COSINE}
         seen = np.array([axis not in facing for axis in (0, 0, 1, 1, 2, 2)])
         for layer in self.stage.layers[1::2]:
             if not np.array_equal(layer.shown, seen):
@@ -192,14 +198,14 @@ class Solid(Layout):
         """Nothing: in 3D the wheel zooms."""
 
 
-_LETTERS = tuple(letter for ends in ENDS for letter in ends)
+_LETTERS = tuple(letter for ends in AXIS_ENDS for letter in ends)
 
 
-def _sides(shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:
+def _place_side_letters(shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]]:
     """Return points (6, 3) in voxels outside the faces of a volume, and their letters."""
     places, letters = [], []
     middle = [(n - 1) / 2 for n in shape]
-    for axis, (far, near) in enumerate(ENDS):
+    for axis, (far, near) in enumerate(AXIS_ENDS):
         for letter, place in ((far, 1.04 * shape[axis]), (near, -1 - 0.04 * shape[axis])):
             point = list(middle)
             point[axis] = place

@@ -10,18 +10,18 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_memscan.errors import MemscanError
-from napari_memscan.widgets.viewing.arrays import Arrays
-from napari_memscan.widgets.viewing.case import Array, Item, Triple, compute
+from napari_memscan.widgets.viewing.case import Array, ArrayKey, Triple, compute_pair_array
+from napari_memscan.widgets.viewing.memory_cache import VolumeMemoryCache
 
 LOG = logging.getLogger(__name__)
-POLL = 4
+POLL_INTERVAL = 4
 """Milliseconds between two looks for what is waited for."""
 
-Load = Callable[[str], Array]
-Spacing = Callable[[], Triple]
+LoadVolume = Callable[[str], Array]
+GetSpacing = Callable[[], Triple]
 
 
-class Loader(QObject):
+class CaseLoader(QObject):
     """One thread that always works on what is wanted most.
 
     Each request replaces the one before. What the thread is at is finished and kept, since it may
@@ -38,20 +38,20 @@ class Loader(QObject):
 
     arrived = Signal()
 
-    def __init__(self, arrays: Arrays, parent: QObject | None = None) -> None:
+    def __init__(self, arrays: VolumeMemoryCache, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.arrays = arrays
         self._changed = Condition()
-        self._source: tuple[Load, Spacing] | None = None
+        self._source: tuple[LoadVolume, GetSpacing] | None = None
         self._spacing: Triple | None = None
-        self._needed: tuple[Item, ...] = ()
-        self._soon: tuple[Item, ...] = ()
-        self._failures: dict[Item | None, tuple[Item | None, str]] = {}
+        self._needed: tuple[ArrayKey, ...] = ()
+        self._soon: tuple[ArrayKey, ...] = ()
+        self._failures: dict[ArrayKey | None, tuple[ArrayKey | None, str]] = {}
         self._full = False
         self._epoch = 0
         self._thread: Thread | None = None
         self._timer = QTimer(self)
-        self._timer.setInterval(POLL)
+        self._timer.setInterval(POLL_INTERVAL)
         self._timer.timeout.connect(self._look)
 
     @property
@@ -65,14 +65,14 @@ class Loader(QObject):
         with self._changed:
             return self._thread is not None
 
-    def set_source(self, load: Load, spacing: Spacing) -> None:
+    def set_source(self, load: LoadVolume, spacing: GetSpacing) -> None:
         """Load with these from now on; what another source gave is forgotten."""
         with self._changed:
             if self._source is not None and self._source[0] != load:
                 self._forget()
             self._source = (load, spacing)
 
-    def request(self, needed: Sequence[Item], soon: Sequence[Item] = ()) -> bool:
+    def request(self, needed: Sequence[ArrayKey], soon: Sequence[ArrayKey] = ()) -> bool:
         """Ask for `needed` in place of what was asked before; return whether all is there.
 
         If not, `arrived` follows. What failed before is tried again.
@@ -90,7 +90,7 @@ class Loader(QObject):
             self._timer.start()
         return ready
 
-    def expect(self, soon: Sequence[Item]) -> None:
+    def expect(self, soon: Sequence[ArrayKey]) -> None:
         """Load these when there is nothing else to do, in this order."""
         with self._changed:
             self._soon = tuple(soon)
@@ -99,7 +99,7 @@ class Loader(QObject):
                 self._failures.pop(item, None)
             self._start()
 
-    def failure(self) -> tuple[Item | None, str] | None:
+    def failure(self) -> tuple[ArrayKey | None, str] | None:
         """Return what failed of the newest request, and why; the item is None for the spacing.
 
         Of a pair one of whose volumes could not be loaded it is that volume.
@@ -110,7 +110,7 @@ class Loader(QObject):
                     return self._failures[item]
         return None
 
-    def get(self) -> dict[Item, Array]:
+    def get(self) -> dict[ArrayKey, Array]:
         """Return the arrays of the newest request, as far as they are there."""
         found = {item: self.arrays.get(item) for item in self._needed}
         return {item: array for item, array in found.items() if array is not None}
@@ -146,7 +146,7 @@ class Loader(QObject):
             self._thread = Thread(target=self._work, name="memscan-viewing", daemon=True)
             self._thread.start()
 
-    def _next(self) -> tuple[Item | None] | None:
+    def _next(self) -> tuple[ArrayKey | None] | None:
         """Return what to load next, in a tuple since None stands for the spacing."""
         if self._spacing is None and None not in self._failures:
             return (None,)
@@ -171,7 +171,11 @@ class Loader(QObject):
             self._do(item, source, epoch, spacing)
 
     def _do(
-        self, item: Item | None, source: tuple[Load, Spacing], epoch: int, spacing: Triple | None
+        self,
+        item: ArrayKey | None,
+        source: tuple[LoadVolume, GetSpacing],
+        epoch: int,
+        spacing: Triple | None,
     ) -> None:
         load, find_spacing = source
         at = [item]
@@ -193,14 +197,19 @@ class Loader(QObject):
             self._fail(item, at[-1], f"{text} The log has the details.", epoch)
 
     def _made(
-        self, item: Item, load: Load, epoch: int, spacing: Triple, at: list[Item | None]
+        self,
+        item: ArrayKey,
+        load: LoadVolume,
+        epoch: int,
+        spacing: Triple,
+        at: list[ArrayKey | None],
     ) -> Array:
         """Return an array; what is being worked on is the last of `at`."""
         if item.kind == "volume":
             return load(item.path)
         pair: list[Any] = []
         for path in (item.query, item.path):
-            volume = Item("volume", path)
+            volume = ArrayKey("volume", path)
             array = self.arrays.get(volume)
             if array is None:
                 at.append(volume)
@@ -208,16 +217,16 @@ class Loader(QObject):
                 at.pop()
                 self._keep(volume, array, epoch)
             pair.append(array)
-        return compute(item, pair[0], pair[1], spacing)
+        return compute_pair_array(item, pair[0], pair[1], spacing)
 
-    def _keep(self, item: Item, array: Array, epoch: int) -> None:
+    def _keep(self, item: ArrayKey, array: Array, epoch: int) -> None:
         with self._changed:
             if epoch != self._epoch:
                 return
             if not self.arrays.put(item, array, self._needed, self._soon) and item in self._soon:
                 self._full = True
 
-    def _fail(self, item: Item | None, culprit: Item | None, text: str, epoch: int) -> None:
+    def _fail(self, item: ArrayKey | None, culprit: ArrayKey | None, text: str, epoch: int) -> None:
         with self._changed:
             if epoch == self._epoch:
                 self._failures[item] = (culprit, text)

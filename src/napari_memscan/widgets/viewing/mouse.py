@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from napari_memscan.widgets.viewing.window_level import Limits, dragged
+from napari_memscan.widgets.viewing.window_level import Limits, compute_dragged_limits
 
-CLICK = 4
+CLICK_TOLERANCE = 4
 """Pixels that a click may move."""
-RIGHT = 2
-ZOOM = 1.15
+RIGHT_BUTTON = 2
+ZOOM_FACTOR = 1.15
 
 
-class Hands(Protocol):
+class MouseTarget(Protocol):
     """What the mouse can do."""
 
     limits: Limits
@@ -29,7 +29,7 @@ class Hands(Protocol):
         """Somebody turned the wheel there."""
 
 
-class Mouse:
+class CanvasMouse:
     """Listens to napari's canvas while volumes are shown, and gives it back as it was.
 
     Parameters
@@ -38,7 +38,7 @@ class Mouse:
     hands : Hands
     """
 
-    def __init__(self, viewer: Any, hands: Hands) -> None:
+    def __init__(self, viewer: Any, hands: MouseTarget) -> None:
         self._viewer, self._hands = viewer, hands
         self._wheel: Callable[..., None] = self._on_wheel
         self._drag: Callable[..., Iterator[None]] = self._on_drag
@@ -66,7 +66,7 @@ class Mouse:
         if not self._hands.flat:
             return
         if "Control" in event.modifiers:
-            self._viewer.scene.camera.zoom *= ZOOM ** float(event.delta[1])
+            self._viewer.scene.camera.zoom *= ZOOM_FACTOR ** float(event.delta[1])
             return
         # Wheels that turn smoothly send parts of a step.
         self._turned += float(event.delta[1])
@@ -76,7 +76,7 @@ class Mouse:
             self._hands.scroll(event.viewbox, -steps)
 
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        if event.button == RIGHT or "Shift" in event.modifiers:
+        if event.button == RIGHT_BUTTON or "Shift" in event.modifiers:
             yield from self._window(event)
         elif event.button == 1 and not event.modifiers:
             yield from self._click(event)
@@ -91,7 +91,7 @@ class Mouse:
             while event.type == "mouse_move":
                 x, y = event.pos
                 right, up = (x - start[0]) / width, (start[1] - y) / height
-                self._hands.drag_limits(dragged(limits, right, up))
+                self._hands.drag_limits(compute_dragged_limits(limits, right, up))
                 yield
         finally:
             camera.mouse_pan = pan
@@ -103,5 +103,5 @@ class Mouse:
         while event.type == "mouse_move":
             far = max(far, *(abs(a - b) for a, b in zip(event.pos, start, strict=True)))
             yield
-        if far <= CLICK:
+        if far <= CLICK_TOLERANCE:
             self._hands.click(viewbox, position)

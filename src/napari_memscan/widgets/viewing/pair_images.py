@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 
 from napari_memscan.widgets.viewing.case import Array
 
-CHECKS = 8
+CHECKERBOARD_FIELDS = 8
 """Fields of a checkerboard along the longest axis."""
 MAP_LEVEL = 0.5
 """Local similarity at which the line of the map is drawn."""
 
 
-def filled(array: Array) -> Array:
+def replace_nan(array: Array) -> Array:
     """Return an array with 0 where it is NaN: what a volume does not cover is black."""
     result: Array = np.nan_to_num(array, nan=0.0)
     return result
 
 
-def checkerboard(one: Array, other: Array) -> Array:
+def make_checkerboard(one: Array, other: Array) -> Array:
     """Return two volumes (X, Y, Z) in alternating fields; 0 where the other is NaN."""
-    return np.where(_board(one.shape), one, filled(other))
+    return np.where(_make_board_mask(one.shape), one, replace_nan(other))
 
 
 @lru_cache(maxsize=2)
-def _board(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    size = max(1, -(-max(shape) // CHECKS))
+def _make_board_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    size = max(1, -(-max(shape) // CHECKERBOARD_FIELDS))
     x, y, z = np.ogrid[tuple(slice(n) for n in shape)]
     board: NDArray[np.bool_] = (x // size + y // size + z // size) % 2 == 0
     return board
 
 
-def symmetric_limit(difference: Array) -> float:
+def compute_symmetric_limit(difference: Array) -> float:
     """Return the end of a scale about 0 that holds 99.5 % of the differences, at least 0.05."""
     values = np.abs(difference[::2, ::2, ::2])
     values = values[np.isfinite(values)]
@@ -42,7 +42,7 @@ def symmetric_limit(difference: Array) -> float:
     return max(0.05, round(limit, 2))
 
 
-def smooth(image: NDArray[np.floating]) -> NDArray[np.floating]:
+def smooth_slice(image: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return a slice with its noise smoothed, so that lines are few; NaN counts as 0."""
     from scipy.ndimage import gaussian_filter
 
@@ -50,7 +50,7 @@ def smooth(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return result
 
 
-def contour(image: NDArray[np.floating], level: float) -> NDArray[np.float64]:
+def find_contour(image: NDArray[np.floating], level: float) -> NDArray[np.float64]:
     """Return where an image crosses a level, as line segments.
 
     Every square of four pixels is cut into two triangles; a triangle is crossed once or not.
@@ -92,7 +92,7 @@ def contour(image: NDArray[np.floating], level: float) -> NDArray[np.float64]:
     return result
 
 
-def segments_in_volume(
+def convert_segments(
     segments: NDArray[np.float64], axes: tuple[int, int, int], index: float
 ) -> NDArray[np.float64]:
     """Return segments of a slice as napari's vectors (n, 2, 3): start and direction.
@@ -100,7 +100,7 @@ def segments_in_volume(
     Parameters
     ----------
     segments : array (n, 2, 2)
-        From `contour` of a slice whose rows and columns are the last two of `axes`.
+        From `find_contour` of a slice whose rows and columns are the last two of `axes`.
     axes : (int, int, int)
         The axis sliced, the rows, the columns.
     index : float
@@ -114,6 +114,6 @@ def segments_in_volume(
     return result
 
 
-def slice_of(volume: Array, axes: tuple[int, int, int], index: int) -> Array:
+def take_slice(volume: Array, axes: tuple[int, int, int], index: int) -> Array:
     """Return a slice as a view, its rows and columns along the last two of `axes`."""
     return volume.transpose(axes)[index]

@@ -18,36 +18,37 @@ from napari_memscan.widgets.viewing.case import (
     MAP,
     SIDE,
     Array,
-    Loaded,
-    Shown,
-    State,
+    CaseVolume,
+    LoadedCase,
+    ViewState,
 )
-from napari_memscan.widgets.viewing.layer_spec import Part
-from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, Sliced
+from napari_memscan.widgets.viewing.layer_spec import LayerSpec
+from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, SlicedLayout
 from napari_memscan.widgets.viewing.pair_images import (
     MAP_LEVEL,
-    checkerboard,
-    contour,
-    segments_in_volume,
-    slice_of,
-    smooth,
-    symmetric_limit,
+    compute_symmetric_limit,
+    convert_segments,
+    find_contour,
+    make_checkerboard,
+    smooth_slice,
+    take_slice,
 )
-from napari_memscan.widgets.viewing.stage import Stage
+from napari_memscan.widgets.viewing.stage import PaneStage
 
 # Blue and orange are told apart by people who do not tell red from green, and both from black.
 DIVERGING = Colormap(
     [[0.35, 0.75, 1], [0.05, 0.35, 0.85], [0, 0, 0], [0.9, 0.4, 0], [1, 0.85, 0.4]],
-    name="memscan difference", nan_color=[0.3, 0.3, 0.3, 1],
-)  # fmt: skip
+    name="memscan difference",
+    nan_color=[0.3, 0.3, 0.3, 1],
+)
 SYNTHETIC, OVER, LINES, OTHER = range(4)
-NOTHING = np.zeros((0, 2, 3))
+NO_SEGMENTS = np.zeros((0, 2, 3))
 
 
-class Pair(Sliced):
+class PairLayout(SlicedLayout):
     """Two panes side by side, or one that holds both."""
 
-    def __init__(self, viewer: Any, stage: Stage, state: State, parent: QObject) -> None:
+    def __init__(self, viewer: Any, stage: PaneStage, state: ViewState, parent: QObject) -> None:
         super().__init__(viewer, stage, state)
         self.blinking = QTimer(parent)
         self.blinking.setInterval(600)
@@ -55,18 +56,18 @@ class Pair(Sliced):
         self._panes = 0
         self._over: Array | None = None
 
-    def show(self, loaded: Loaded) -> None:
+    def show(self, loaded: LoadedCase) -> None:
         """Show a case, the synthetic volume of the two first."""
         if self.loaded is None or loaded.case.key != self.loaded.case.key:
             self.state.flipped = False
         super().show(loaded)
 
-    def mode(self, loaded: Loaded) -> str:
+    def mode(self, loaded: LoadedCase) -> str:
         """Return how the pair is shown: what is not registered only side by side."""
         partner = loaded.case.partner(self.state.partner)
         return SIDE if partner is None or partner.transform is None else self.state.pair_mode
 
-    def put(self, loaded: Loaded) -> None:
+    def put(self, loaded: LoadedCase) -> None:
         """Four layers whatever the mode: changing it changes no layer."""
         mode = self.mode(loaded)
         partner, other = self.partner(loaded)
@@ -76,14 +77,26 @@ class Pair(Sliced):
         beside = mode == SIDE and partner is not None
         scale = loaded.spacing
         parts = [
-            Part("image", synthetic, self._title(mode, loaded, partner), titled=True, scale=scale,
-                 opacity=1.0 if mode not in (DIFFERENCE, CHECKS) else 0.0),
+            LayerSpec(
+                "image",
+                synthetic,
+                self._title(mode, loaded, partner),
+                titled=True,
+                scale=scale,
+                opacity=1.0 if mode not in (DIFFERENCE, CHECKS) else 0.0,
+            ),
             over,
-            Part("lines", NOTHING, "lines", visible=mode in (CONTOURS, MAP), scale=scale),
-            Part("image", other, partner.title if partner and beside else "beside it",
-                 titled=beside, visible=beside,
-                 scale=scale, translate=self._translate(loaded, partner)),
-        ]  # fmt: skip
+            LayerSpec("lines", NO_SEGMENTS, "lines", visible=mode in (CONTOURS, MAP), scale=scale),
+            LayerSpec(
+                "image",
+                other,
+                partner.title if partner and beside else "beside it",
+                titled=beside,
+                visible=beside,
+                scale=scale,
+                translate=self._translate(loaded, partner),
+            ),
+        ]
         fresh = self.stage.put(parts, stride=3)
         panes = 2 if beside else 1
         self.arrange(panes, fresh or panes != self._panes)
@@ -93,11 +106,16 @@ class Pair(Sliced):
         self._draw_lines()
 
     def _picture(
-        self, mode: str, loaded: Loaded, synthetic: Array, other: Array, partner: Shown | None
-    ) -> Part:
+        self,
+        mode: str,
+        loaded: LoadedCase,
+        synthetic: Array,
+        other: Array,
+        partner: CaseVolume | None,
+    ) -> LayerSpec:
         """Return what lies over the synthetic volume."""
         title = partner.title if partner else ""
-        part = Part(
+        part = LayerSpec(
             "overlay",
             other,
             title if mode == BLINK else "over it",
@@ -108,12 +126,12 @@ class Pair(Sliced):
         if partner is None or partner.transform is None:
             return part
         if mode == CHECKS:
-            part.data = checkerboard(synthetic, loaded.pair("aligned", partner))
+            part.data = make_checkerboard(synthetic, loaded.pair("aligned", partner))
         elif mode == DIFFERENCE:
             # In the units that its bar is read in.
             units = self.units.high - self.units.low
             difference = synthetic - loaded.pair("aligned", partner)
-            part.data, limit = units * difference, units * symmetric_limit(difference)
+            part.data, limit = units * difference, units * compute_symmetric_limit(difference)
             part.colormap, part.limits, part.bar = DIVERGING, (-limit, limit), True
         elif mode == MAP:
             part.data = loaded.pair("map", partner)
@@ -121,14 +139,14 @@ class Pair(Sliced):
             part.bar = True
         return part
 
-    def _title(self, mode: str, loaded: Loaded, partner: Shown | None) -> str:
+    def _title(self, mode: str, loaded: LoadedCase, partner: CaseVolume | None) -> str:
         title = loaded.case.synthetic.title
         if partner is None or mode in (SIDE, BLINK):
             return title
         between = {DIFFERENCE: " − ", CONTOURS: ", lines: "}.get(mode, " | ")
         return f"{title}{between}{partner.title}"
 
-    def _translate(self, loaded: Loaded, partner: Shown | None) -> tuple[float, ...]:
+    def _translate(self, loaded: LoadedCase, partner: CaseVolume | None) -> tuple[float, ...]:
         if partner is None or partner.transform is not None:
             return (0.0, 0.0, 0.0)
         axis = PLANES[self.state.plane][0]
@@ -136,7 +154,7 @@ class Pair(Sliced):
         shift[axis] = -self.state.offsets[axis] * loaded.spacing[axis]
         return tuple(shift)
 
-    def _legend(self, mode: str, loaded: Loaded, partner: Shown | None) -> None:
+    def _legend(self, mode: str, loaded: LoadedCase, partner: CaseVolume | None) -> None:
         units = self.units
         text = ""
         if partner is not None and partner.transform is None:
@@ -209,14 +227,14 @@ class Pair(Sliced):
         if self._over is None:
             # Hidden, and yet not to be those of another case.
             if len(self.stage.layers[LINES].data):
-                self.stage.layers[LINES].data = NOTHING
+                self.stage.layers[LINES].data = NO_SEGMENTS
             return
         axes = PLANES[self.state.plane]
         index = self.state.point[axes[0]]
-        image = slice_of(self._over, axes, index)
+        image = take_slice(self._over, axes, index)
         if self.mode(self.loaded) == MAP:
-            segments = contour(image, MAP_LEVEL)
+            segments = find_contour(image, MAP_LEVEL)
         else:
             low, high = self.stage.limits
-            segments = contour(smooth(image), (low + high) / 2)
-        self.stage.layers[LINES].data = segments_in_volume(segments, axes, index)
+            segments = find_contour(smooth_slice(image), (low + high) / 2)
+        self.stage.layers[LINES].data = convert_segments(segments, axes, index)

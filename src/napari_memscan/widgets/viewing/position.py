@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from napari_memscan.widgets.common.orientation import PLANES
-from napari_memscan.widgets.viewing.case import Loaded, State
-from napari_memscan.widgets.viewing.window_level_controller import Windowing
+from napari_memscan.widgets.viewing.case import LoadedCase, ViewState
+from napari_memscan.widgets.viewing.window_level_controller import WindowLevelController
 
 
-def position_of(
-    state: State, partner: int, loaded: Loaded | None, mode: str, window: Windowing
+def describe_view_position(
+    state: ViewState,
+    partner: int,
+    loaded: LoadedCase | None,
+    mode: str,
+    window: WindowLevelController,
 ) -> dict[str, Any]:
     """Return layout, place and window, JSON-ready.
 

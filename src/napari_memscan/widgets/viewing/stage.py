@@ -9,15 +9,21 @@ from typing import Any
 from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 
-from napari_memscan.widgets.common.orientation import grid_shape, orientation_of
+from napari_memscan.widgets.common.orientation import compute_grid_shape, get_camera_orientation
 from napari_memscan.widgets.viewing.canvas import Canvas
-from napari_memscan.widgets.viewing.layer_spec import Part, fill, made, set_font, write_letters
+from napari_memscan.widgets.viewing.layer_spec import (
+    LayerSpec,
+    create_layer,
+    set_font,
+    update_layer,
+    write_letters,
+)
 from napari_memscan.widgets.viewing.window_level import Limits
 
-LINKED = ("gamma", "colormap", "interpolation2d")
+LINKED_PROPERTIES = ("gamma", "colormap", "interpolation2d")
 
 
-class Stage(QObject):
+class PaneStage(QObject):
     """Shows parts in panes of equal size, on black.
 
     Parameters
@@ -39,7 +45,7 @@ class Stage(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._layers: list[Layer] = []
-        self._parts: list[Part] = []
+        self._parts: list[LayerSpec] = []
         self._stride = 1
         self._hidden: list[Any] = []
         self.canvas = Canvas(viewer, self)
@@ -68,7 +74,7 @@ class Stage(QObject):
 
     # Layers
 
-    def put(self, parts: Sequence[Part], stride: int) -> bool:
+    def put(self, parts: Sequence[LayerSpec], stride: int) -> bool:
         """Show these parts in place of those shown; return whether the canvas must be arranged.
 
         Layers of the same kinds stay and only change what they hold: the reader's zoom and
@@ -100,16 +106,16 @@ class Stage(QObject):
             self._parts = list(parts)
             for layer in self.images:
                 layer.events.contrast_limits.connect(self._on_limits)
-                for name in LINKED:
+                for name in LINKED_PROPERTIES:
                     getattr(layer.events, name).connect(self._on_linked)
             if self._layers:
                 self._viewer.layers.selection.active = self._layers[0]
         else:
             for layer, part, old in zip(self._layers, parts, self._parts, strict=True):
-                fill(layer, part, old)
+                update_layer(layer, part, old)
                 if part.letters != old.letters:
                     write_letters(layer, part.letters, self.canvas.font_size)
-            moved = [_place(p) for p in parts] != [_place(p) for p in self._parts]
+            moved = [_get_geometry(p) for p in parts] != [_get_geometry(p) for p in self._parts]
             self._parts = list(parts)
         self.set_titles([p.title for p in parts], [p.titled for p in parts])
         self._blank = False
@@ -150,7 +156,7 @@ class Stage(QObject):
             return
         width = self._viewer.canvas.size[1] / self._viewer.canvas.grid.actual_shape(self._layers)[1]
         letters = (width - 14) / (self.canvas.title_size * 96 / 72)
-        names = [_broken(title, letters) if shown else title for title, shown in self._titles]
+        names = [_wrap_title(title, letters) if shown else title for title, shown in self._titles]
         # Twice: napari numbers a name that another layer still has.
         for _ in range(2):
             for layer, name in zip(self._layers, names, strict=True):
@@ -170,8 +176,8 @@ class Stage(QObject):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
-    def _made(self, part: Part) -> Layer:
-        layer = made(part, self._limits)
+    def _made(self, part: LayerSpec) -> Layer:
+        layer = create_layer(part, self._limits)
         set_font(layer, self.canvas.title_size)
         if part.kind == "letters":
             write_letters(layer, part.letters, self.canvas.font_size)
@@ -243,7 +249,7 @@ class Stage(QObject):
             viewer.dims.order = full
         camera = viewer.scene.camera
         if flat:
-            camera.orientation2d = orientation_of(order, radiological)
+            camera.orientation2d = get_camera_orientation(order, radiological)
         else:
             camera.orientation = ("towards", "up", "left")
             camera.angles = (0, 0, 0)
@@ -259,7 +265,7 @@ class Stage(QObject):
         height, width = self._viewer.canvas.size
         grid = self._viewer.canvas.grid
         grid.stride = self._stride
-        grid.shape = (2, 3) if self._panes == 6 else grid_shape(self._panes, width, height)
+        grid.shape = (2, 3) if self._panes == 6 else compute_grid_shape(self._panes, width, height)
         grid.enabled = True
         self._write_titles()
         self._viewer.fit_to_view(margin=0.02 if self._viewer.dims.ndisplay == 2 else 0.2)
@@ -286,12 +292,12 @@ class Stage(QObject):
             self._viewer.fit_to_view()
 
 
-def _place(part: Part) -> Any:
+def _get_geometry(part: LayerSpec) -> Any:
     """Return where a picture lies; lines and letters follow one."""
     return (part.data.shape, part.scale) if part.kind == "image" else None
 
 
-def _broken(title: str, width: float) -> str:
+def _wrap_title(title: str, width: float) -> str:
     """Return a title in lines no wider than this, in heights of a letter, as far as words allow.
 
     napari does not tell how wide it draws a text; these are widths of its letters on the average.

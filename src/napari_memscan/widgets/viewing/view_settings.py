@@ -15,17 +15,17 @@ from napari_memscan.widgets.viewing.case import (
     RENDERINGS,
     SIDE,
     Case,
-    Loaded,
-    State,
+    LoadedCase,
+    ViewState,
 )
-from napari_memscan.widgets.viewing.layouts import Grid, Layout, Solid
-from napari_memscan.widgets.viewing.pair_layout import Pair
-from napari_memscan.widgets.viewing.planes import Planes
-from napari_memscan.widgets.viewing.requests import Requests
-from napari_memscan.widgets.viewing.stage import Stage
+from napari_memscan.widgets.viewing.case_requests import CaseRequests
+from napari_memscan.widgets.viewing.layouts import CaseLayout, GridLayout, RenderingLayout
+from napari_memscan.widgets.viewing.pair_layout import PairLayout
+from napari_memscan.widgets.viewing.planes_layout import PlanesLayout
+from napari_memscan.widgets.viewing.stage import PaneStage
 
 
-class Looking(QObject):
+class ViewSettings(QObject):
     """Changes how the case on the canvas is shown; what is chosen holds for the next ones too.
 
     Parameters
@@ -50,18 +50,18 @@ class Looking(QObject):
     def __init__(self, viewer: Any, limit: int, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.state = State()
-        self.stage = Stage(viewer, self)
-        self._requests = Requests(self.state, limit, self)
-        self._pair = Pair(viewer, self.stage, self.state, self)
-        self._solid = Solid(viewer, self.stage, self.state)
-        self._layouts: dict[str, Layout] = {
-            "grid": Grid(viewer, self.stage, self.state),
+        self.state = ViewState()
+        self.stage = PaneStage(viewer, self)
+        self._requests = CaseRequests(self.state, limit, self)
+        self._pair = PairLayout(viewer, self.stage, self.state, self)
+        self._solid = RenderingLayout(viewer, self.stage, self.state)
+        self._layouts: dict[str, CaseLayout] = {
+            "grid": GridLayout(viewer, self.stage, self.state),
             "pair": self._pair,
-            "planes": Planes(viewer, self.stage, self.state),
+            "planes": PlanesLayout(viewer, self.stage, self.state),
             "3D": self._solid,
         }
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedCase | None = None
         self._settling = False
         self._before_map = SIDE
 

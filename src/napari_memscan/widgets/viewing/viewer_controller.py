@@ -9,17 +9,17 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing import window_level as window
-from napari_memscan.widgets.viewing.arrays import limit_of
-from napari_memscan.widgets.viewing.case import Array, Case, Loaded
-from napari_memscan.widgets.viewing.loader import Load, Spacing
-from napari_memscan.widgets.viewing.mouse import Mouse
-from napari_memscan.widgets.viewing.position import position_of
-from napari_memscan.widgets.viewing.view_settings import Looking
+from napari_memscan.widgets.viewing.case import Array, Case, LoadedCase
+from napari_memscan.widgets.viewing.loader import GetSpacing, LoadVolume
+from napari_memscan.widgets.viewing.memory_cache import compute_memory_limit
+from napari_memscan.widgets.viewing.mouse import CanvasMouse
+from napari_memscan.widgets.viewing.position import describe_view_position
+from napari_memscan.widgets.viewing.view_settings import ViewSettings
 from napari_memscan.widgets.viewing.window_level import Limits
-from napari_memscan.widgets.viewing.window_level_controller import Windowing
+from napari_memscan.widgets.viewing.window_level_controller import WindowLevelController
 
 
-class Viewing(Looking):
+class ViewerController(ViewSettings):
     """Shows one case at a time, and loads the next ones meanwhile.
 
     Only the newest request is ever shown; while it loads, the panes are empty, so that no patient
@@ -51,7 +51,7 @@ class Viewing(Looking):
     def __init__(
         self, viewer: Any, parent: QObject | None = None, memory_mb: int | None = None
     ) -> None:
-        super().__init__(viewer, limit_of(memory_mb), parent)
+        super().__init__(viewer, compute_memory_limit(memory_mb), parent)
         self._memory_mb = memory_mb
         self._requests.loaded.connect(self._on_loaded)
         self._requests.waiting.connect(self._on_waiting)
@@ -59,9 +59,9 @@ class Viewing(Looking):
         self._requests.partly.connect(self.partly)
         self.stage.canvas.stepped.connect(self._on_stepped)
         self.stage.canvas.turned.connect(self._on_turned)
-        self.window = Windowing(self.stage, self._measured, self)
+        self.window = WindowLevelController(self.stage, self._measured, self)
         self.window.changed.connect(self._on_window)
-        self._mouse = Mouse(viewer, self)
+        self._mouse = CanvasMouse(viewer, self)
         self._told = False
 
     # Cases
@@ -69,8 +69,8 @@ class Viewing(Looking):
     def show(
         self,
         case: Case,
-        load: Load,
-        spacing: Spacing,
+        load: LoadVolume,
+        spacing: GetSpacing,
         modality: str = "",
         units: tuple[float, float] | None = None,
     ) -> None:
@@ -122,7 +122,7 @@ class Viewing(Looking):
         """Keep to this many MB from now on; None for a quarter of the memory free now."""
         if memory_mb != self._memory_mb:
             self._memory_mb = memory_mb
-            self._requests.loader.arrays.limit = limit_of(memory_mb)
+            self._requests.loader.arrays.limit = compute_memory_limit(memory_mb)
 
     @property
     def preloading(self) -> bool:
@@ -171,7 +171,7 @@ class Viewing(Looking):
         for layout in self._layouts.values():
             layout.loaded = None
 
-    def _on_loaded(self, loaded: Loaded) -> None:
+    def _on_loaded(self, loaded: LoadedCase) -> None:
         shape = loaded.volume(loaded.case.synthetic).shape
         point = self.state.point
         if point is None or any(p >= n for p, n in zip(point, shape, strict=True)):
@@ -191,7 +191,7 @@ class Viewing(Looking):
     def position(self) -> dict[str, Any]:
         """What is on the screen, to be kept with a decision; JSON-ready."""
         mode = self._pair.mode(self._loaded) if self._loaded else self.pair_mode
-        return position_of(self.state, self.partner, self._loaded, mode, self.window)
+        return describe_view_position(self.state, self.partner, self._loaded, mode, self.window)
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Look again as at a `position`; what it does not say stays."""
@@ -235,11 +235,11 @@ class Viewing(Looking):
     def set_window(self, low: float, high: float) -> None:
         """Show these as black and white in all panes; HU, or percent of the range."""
         units = self.window.units
-        self.window.set_limits(window.clean(units.value(low), units.value(high)))
+        self.window.set_limits(window.order_limits(units.value(low), units.value(high)))
 
     def set_width_level(self, width: float, level: float) -> None:
         """Set the window's width and level, in the same units."""
-        self.window.set_limits(window.clean(*self.window.units.limits(width, level)))
+        self.window.set_limits(window.order_limits(*self.window.units.limits(width, level)))
 
     def set_preset(self, name: str) -> None:
         """Set one of the window's `presets`, in all panes."""
@@ -247,7 +247,7 @@ class Viewing(Looking):
 
     def reset_window(self) -> None:
         """Show the whole range."""
-        self.window.set_preset(window.FULL)
+        self.window.set_preset(window.FULL_RANGE)
 
     def _measured(self) -> list[Array]:
         if self._loaded is None:

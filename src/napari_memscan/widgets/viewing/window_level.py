@@ -11,22 +11,22 @@ from napari_memscan.widgets.viewing.case import Array
 
 Limits = tuple[float, float]
 
-CT = {
+CT_PRESETS = {
     "Abdomen": (350.0, 40.0),
     "Bone": (1000.0, 400.0),
     "Brain": (100.0, 50.0),
     "Lung": (1400.0, -500.0),
 }
 """Width and level in HU, as in 3D Slicer."""
-PERCENTILES = {"1-99 %": (1.0, 99.0), "5-95 %": (5.0, 95.0), "25-99.5 %": (25.0, 99.5)}
+PERCENTILE_PRESETS = {"1-99 %": (1.0, 99.0), "5-95 %": (5.0, 95.0), "25-99.5 %": (25.0, 99.5)}
 """For MR, which has no fixed units: measured over the pair."""
-FULL = "Full"
-LEAST = 1e-3
+FULL_RANGE = "Full"
+MIN_WIDTH = 1e-3
 """The smallest width, of an intensity range of 1."""
 
 
 @dataclass(frozen=True)
-class Units:
+class IntensityUnits:
     """What 0 and 1 of a preprocessed volume are.
 
     Attributes
@@ -69,46 +69,46 @@ class Units:
         return f"W {width:.0f}  L {level:.0f} {self.unit or '%'}"
 
 
-def presets(modality: str, units: Units) -> tuple[str, ...]:
+def list_window_presets(modality: str, units: IntensityUnits) -> tuple[str, ...]:
     """Return the names of the windows that make sense.
 
     Those of CT where values are Hounsfield units, and of these the ones that show anything: what
     lies outside the window of the preprocessing was cut off by it.
     """
     if not (units.known and modality.upper() in ("", "CT")):
-        return (FULL, *PERCENTILES)
+        return (FULL_RANGE, *PERCENTILE_PRESETS)
     names = []
-    for name, (width, level) in CT.items():
+    for name, (width, level) in CT_PRESETS.items():
         low, high = units.limits(width, level)
         if min(high, 1.0) - max(low, 0.0) >= 0.25 * (high - low):
             names.append(name)
-    return (FULL, *names)
+    return (FULL_RANGE, *names)
 
 
-def preset(name: str, units: Units, arrays: Sequence[Array]) -> Limits:
+def compute_preset_limits(name: str, units: IntensityUnits, arrays: Sequence[Array]) -> Limits:
     """Return the limits of a preset.
 
     Parameters
     ----------
     name : str
-        One of `presets`.
+        One of `list_window_presets`.
     units : Units
     arrays : sequence of arrays (X, Y, Z)
         What percentiles are measured over; NaN does not count.
     """
-    if name in CT:
-        return units.limits(*CT[name])
-    if name in PERCENTILES and arrays:
+    if name in CT_PRESETS:
+        return units.limits(*CT_PRESETS[name])
+    if name in PERCENTILE_PRESETS and arrays:
         # Every third voxel along each axis: the same percentiles in a fraction of the time.
         values = np.concatenate([array[::3, ::3, ::3].ravel() for array in arrays])
         values = values[np.isfinite(values)]
         if values.size:
-            low, high = np.percentile(values, PERCENTILES[name])
-            return clean(float(low), float(high))
+            low, high = np.percentile(values, PERCENTILE_PRESETS[name])
+            return order_limits(float(low), float(high))
     return 0.0, 1.0
 
 
-def dragged(limits: Limits, right: float, up: float) -> Limits:
+def compute_dragged_limits(limits: Limits, right: float, up: float) -> Limits:
     """Return limits after a drag.
 
     Parameters
@@ -120,15 +120,15 @@ def dragged(limits: Limits, right: float, up: float) -> Limits:
         upwards the level is lower and the picture brighter.
     """
     low, high = limits
-    width = max((high - low) * float(np.exp(2 * right)), LEAST)
+    width = max((high - low) * float(np.exp(2 * right)), MIN_WIDTH)
     level = (low + high) / 2 - up * max(high - low, 0.05)
-    return clean(level - width / 2, level + width / 2)
+    return order_limits(level - width / 2, level + width / 2)
 
 
-def clean(low: float, high: float) -> Limits:
+def order_limits(low: float, high: float) -> Limits:
     """Return limits that napari takes: ordered, and apart."""
     low, high = float(min(low, high)), float(max(low, high))
-    if high - low < LEAST:
+    if high - low < MIN_WIDTH:
         middle = (low + high) / 2
-        low, high = middle - LEAST / 2, middle + LEAST / 2
+        low, high = middle - MIN_WIDTH / 2, middle + MIN_WIDTH / 2
     return low, high
