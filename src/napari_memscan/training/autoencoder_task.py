@@ -33,7 +33,7 @@ class AutoencoderTask:
     network: nn.Module
     data: dict[str, Tensor]
     weights: Tensor
-    critic: nn.Module
+    discriminator: nn.Module
     step: int
     """Optimiser steps done; set from outside."""
 
@@ -110,7 +110,7 @@ class AutoencoderTask:
         used.copy_(torch.where(moved, fair, used))
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
-        """Return the weighted sum of all terms but that of the critic."""
+        """Return the weighted sum of all terms but that of the discriminator."""
         chosen, net = self.settings, network
         if self.quantised:
             latent = net.encode(batch)  # type: ignore[operator]
@@ -136,19 +136,19 @@ class AutoencoderTask:
         return total
 
     def generator_loss(self) -> Tensor:
-        """Return minus what the critic says of the last reconstructions, weighted."""
+        """Return minus what the discriminator says of the last reconstructions, weighted."""
         assert self._last is not None
         self.discriminator.requires_grad_(False)
         said = self.discriminator(self._last[0])[-1]
         self.discriminator.requires_grad_(True)
         return -self.settings.adversarial_weight * said.mean()
 
-    def discriminator_loss(self, critic: nn.Module) -> Tensor:
+    def discriminator_loss(self, discriminator: nn.Module) -> Tensor:
         """Hinge loss: real volumes above 1, reconstructions below -1."""
         assert self._last is not None
         output, batch = self._last
         # Both in one run: the same weights may not be run twice between two synchronisations.
-        said = critic(torch.cat([batch, output.detach()]))[-1]
+        said = discriminator(torch.cat([batch, output.detach()]))[-1]
         real, made = said.chunk(2)
         return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + made).mean())
 

@@ -69,7 +69,7 @@ def estimate_needed_bytes(
     from lightning.fabric.utilities import move_data_to_device
     from torch.utils.data import default_collate
 
-    networks = [task.network, *([task.discriminator] if hasattr(task, "critic") else [])]
+    networks = [task.network, *([task.discriminator] if hasattr(task, "discriminator") else [])]
     values = sum(p.numel() for network in networks for p in network.parameters())
     copies = 4 + (getattr(settings, "ema_decay", 0) > 0)
     n = -(-settings.batch // processes)
@@ -94,7 +94,7 @@ def _count_saved_bytes(task: Any, batch: Any) -> int:
     trial = copy.deepcopy(task, memo)
     with torch.device("meta"):
         network = copy.deepcopy(task.network).to("meta").train()
-    if hasattr(trial, "critic"):
+    if hasattr(trial, "discriminator"):
         trial.discriminator.to("meta")
     seen = {p.untyped_storage()._cdata for p in network.parameters()}
     total = 0
@@ -114,7 +114,7 @@ def _count_saved_bytes(task: Any, batch: Any) -> int:
         torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value),
     ):
         loss = trial.loss(network, batch, torch.Generator().manual_seed(0))
-        if hasattr(trial, "critic"):
+        if hasattr(trial, "discriminator"):
             loss = loss + trial.generator_loss() + trial.discriminator_loss(trial.discriminator)
     return total
 

@@ -56,18 +56,18 @@ class AdversarialTask(TrainingTask, Protocol):
 
     Attributes
     ----------
-    critic : nn.Module
+    discriminator : nn.Module
         Maps volumes to how real they are; trained by an optimiser of its own.
     """
 
-    critic: nn.Module
+    discriminator: nn.Module
 
     def generator_loss(self) -> Tensor:
-        """Return what the network pays where the critic saw through its last batch."""
+        """Return what the network pays where the discriminator saw through its last batch."""
         ...
 
-    def discriminator_loss(self, critic: nn.Module) -> Tensor:
-        """Return the critic's own loss on that batch."""
+    def discriminator_loss(self, discriminator: nn.Module) -> Tensor:
+        """Return the discriminator's own loss on that batch."""
         ...
 
 

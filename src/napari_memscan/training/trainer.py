@@ -87,7 +87,7 @@ class ModelTrainer:
         return {key: value.contiguous() for key, value in self.trained.state_dict().items()}
 
     def step(self, step: int) -> tuple[float, float | None]:
-        """Do optimiser step `step`, from 0 on; return its loss, and that of the critic.
+        """Do optimiser step `step`, from 0 on; return its loss, and that of the discriminator.
 
         Raises
         ------
