@@ -8,9 +8,9 @@ Nothing in it comes from a real person.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_memscan.volumes.cohort import Cohort
@@ -18,7 +18,10 @@ from napari_memscan.volumes.importers import import_folder
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
+
 Random = np.random.Generator
 
 SPACING_MM = 0.6

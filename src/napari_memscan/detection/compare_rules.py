@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.conformal import BatchDecision, ConformalRule
 from napari_memscan.detection.decision.thresholds import (
@@ -21,8 +20,8 @@ from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 if TYPE_CHECKING:
     from napari_memscan.detection.detector import BatchVerdicts
+    from napari_memscan.typing import Vectors
 
-Vectors = NDArray[np.float32]
 RuleName = Literal["conformal", "size-matched", "dar2024"]
 
 MIN_VALIDATION = 20

@@ -33,9 +33,8 @@ from napari_memscan.detection.retrieval.search import (
 from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
 from napari_memscan.detection.statistics.validation import number_subjects
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Array, Vectors
 
-Array = NDArray[np.float32]
-Vectors = NDArray[np.float32]
 Embed = Callable[[Array], Vectors]
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cache import ArrayCache
     from napari_memscan.volumes.volume import Volume
 
-Vectors = NDArray[np.float32]
-
 
 class PreprocessedVolumes:
     """Volumes of a source as arrays (X, Y, Z) in [0, 1], read when asked for.

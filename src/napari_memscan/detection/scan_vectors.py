@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.detection.compare_rules import (
     EmbeddingSimilarities,
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
     from napari_memscan.detection.detector import BatchVerdicts
     from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
     from napari_memscan.embedders.interface import Embedder
+    from napari_memscan.typing import Vectors
     from napari_memscan.volumes.preprocessing import Preprocessing
-
-Vectors = NDArray[np.float32]
 
 
 def scan_vectors(

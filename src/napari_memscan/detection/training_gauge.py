@@ -14,8 +14,8 @@ from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.detection.retrieval.search import VolumeSequence
 from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Vectors
 
-Vectors = NDArray[np.float32]
 Embed = Callable[[NDArray[np.float32]], Vectors]
 
 MAX_CELLS = 12

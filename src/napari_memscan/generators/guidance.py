@@ -14,14 +14,12 @@ from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.volumes.orientation import from_ras
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.generators.schedule import SamplingSchedule
+    from napari_memscan.typing import Array
 
-    Array = NDArray[np.float32]
 
 LIMIT_QUANTILE = 0.95
 """Of the null: so many validation volumes are less similar to every training volume."""

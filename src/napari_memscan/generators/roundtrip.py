@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.errors import JobFailed
 from napari_memscan.generators.decoding import parse_window
@@ -13,8 +12,7 @@ from napari_memscan.volumes.orientation import from_ras, to_ras
 
 if TYPE_CHECKING:
     from napari_memscan.generators.ldm import LDMGenerator
-
-Array = NDArray[np.float32]
+    from napari_memscan.typing import Array
 
 
 def reconstruct_volume(generator: LDMGenerator, volume: Array, decode: str = "whole") -> Array:

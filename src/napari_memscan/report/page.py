@@ -32,9 +32,9 @@ from napari_memscan.review.store import Decision
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.review.findings import ReaderStudyFindings
+    from napari_memscan.typing import Triple
 
 VolumeLoader = Callable[[str], NDArray[np.float32]]
-Triple = tuple[float, float, float]
 TEMPLATE_FILE, STYLE_FILE = "page.html", "page.css"
 
 

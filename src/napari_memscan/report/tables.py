@@ -14,9 +14,10 @@ from napari_memscan.report.conclusion import explain_no_power, find_deciding_rul
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
-    from napari_memscan.detection.results.calibration_record import CalibrationRecord, Interval
+    from napari_memscan.detection.results.calibration_record import CalibrationRecord
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.detection.statistics.proportions import Proportion
+    from napari_memscan.typing import Interval
 
 PLANTED_LABELS = ("copy", "near-duplicate", "novel")
 PLANTED_NAMES = {

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 from napari_memscan.volumes.volume import Volume
 
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
+
 VERSION = 1
 """Changes whenever the same recipe would give other voxels; part of the hash."""
 
-Array = NDArray[np.float32]
 AxisLength = Annotated[int, Field(ge=4, le=1024)]
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.family import (
@@ -21,8 +21,11 @@ from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
 
+if TYPE_CHECKING:
+    from napari_memscan.typing import GridShape
+
+
 NetworkName = Literal["ResNet", "SwinViT", "SegResEncoder", "ViT"]
-Triple = tuple[int, int, int]
 DEFAULT_ORIGIN = "the family's default"
 
 
@@ -45,7 +48,7 @@ class BackboneDefaults:
     """
 
     source: str
-    shape: Triple | None = None
+    shape: GridShape | None = None
     spacing: tuple[float, float, float] | None = None
     intensity: Window | Percentile | MinMax | None = None
     axes: str = "RAS"
@@ -88,7 +91,7 @@ class BackboneSpec:
     reasons: tuple[str, ...]
     unsaid: dict[str, tuple[Any, str]] = field(default_factory=dict)
     pooling: Literal["mean", "first"] = "mean"
-    shape: Triple | None = None
+    shape: GridShape | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -149,7 +152,7 @@ def compute_cube_root(number: int) -> int | None:
     return root if root > 0 and root**3 == number else None
 
 
-def order_by_axes(xyz: Sequence[int], axes: str) -> Triple:
+def order_by_axes(xyz: Sequence[int], axes: str) -> GridShape:
     """Return lengths along X, Y, Z in the order of axes such as ``SRA``."""
     a, b, c = (
         xyz[next(i for i, pair in enumerate(("RL", "AP", "SI")) if letter in pair)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.backbone_family import (
     DEFAULT_ORIGIN,
-    Triple,
     compute_cube_root,
     count_groups,
     get_length,
@@ -32,6 +32,10 @@ from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
+if TYPE_CHECKING:
+    from napari_memscan.typing import GridShape
+
+
 NAME = "contrastive3d"
 TITLE = "contrastive 3D embedder (Dar et al. 2023)"
 REQUIRED_NAMES = (
@@ -44,7 +48,7 @@ REQUIRED_NAMES = (
 )
 CHANNELS, HIDDEN = 8, 128
 """After the 1x1x1 convolution, and between the two linear layers."""
-VARIANTS: dict[int, tuple[str, Triple, str]] = {
+VARIANTS: dict[int, tuple[str, GridShape, str]] = {
     6: ("mrnet (knee MRI)", (256, 256, 32), "SRA"),
     4: ("pccta (coronary CT)", (64, 64, 64), "SRA"),
 }
@@ -108,7 +112,9 @@ def _count_blocks(state: StateDict) -> int:
     return count_groups(state, r"encoder\.conv_blocks\.(\d+)\.")
 
 
-def _gather_facts(found: PathProbe, state: StateDict) -> tuple[FactCollector, Triple | None, str]:
+def _gather_facts(
+    found: PathProbe, state: StateDict
+) -> tuple[FactCollector, GridShape | None, str]:
     facts = FactCollector(found)
     name, shape, axes = VARIANTS.get(_count_blocks(state), ("", None, "SRA"))
     origin = f"{DEFAULT_ORIGIN}: {name}" if name else f"{DEFAULT_ORIGIN}: depth first"
@@ -206,7 +212,7 @@ def _check_state(path: Path, state: StateDict, wanted: dict[str, tuple[int, ...]
         )
 
 
-def _derive_downsample(path: Path, working: Triple, edge: int, blocks: int) -> Triple:
+def _derive_downsample(path: Path, working: GridShape, edge: int, blocks: int) -> GridShape:
     factors = tuple(size // edge for size in working)
     fits = all(
         size == factor * edge and factor >= 1 and factor & (factor - 1) == 0

@@ -7,12 +7,11 @@ norm before them; both load to the same network.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_memscan.checkpoints.families.backbone_family import (
     BackboneDefaults,
     BackboneSpec,
-    Triple,
     compute_cube_root,
     count_groups,
     get_kernel_size,
@@ -27,6 +26,10 @@ from napari_memscan.checkpoints.latent_model import to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.volumes.preprocessing import MinMax, Window
+
+if TYPE_CHECKING:
+    from napari_memscan.typing import GridShape
+
 
 TITLE = "3D vision transformer (ViT, ViTAutoEnc, BrainIAC)"
 PREFIXES = ("", "backbone.", "backbone.backbone.", "vit.", "encoder.", "model.encoder.")
@@ -124,7 +127,7 @@ def _describe_backbone(found: PathProbe, path: Path, state: StateDict, prefix: s
     )
 
 
-def _infer_shape(state: StateDict, patch: object, axes: str) -> Triple | None:
+def _infer_shape(state: StateDict, patch: object, axes: str) -> GridShape | None:
     """Return the volume's shape along X, Y, Z if there are equally many patches on every axis."""
     edge = compute_cube_root(get_length(state, "patch_embedding.position_embeddings", 1))
     if edge is None or not isinstance(patch, list) or len(patch) != 3:

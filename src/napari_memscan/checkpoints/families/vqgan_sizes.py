@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_memscan.checkpoints.families.family import FactCollector
 from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
@@ -12,7 +12,10 @@ from napari_memscan.checkpoints.latent_model import to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.errors import BadInput
 
-Triple = tuple[int, int, int]
+if TYPE_CHECKING:
+    from napari_memscan.typing import GridShape
+
+
 _AXES = "RASLPI"  # a letter's place modulo 3 is X, Y or Z
 
 
@@ -20,8 +23,8 @@ class VQGANSettings(NamedTuple):
     """What the VQ-GAN's training says, in the order of the network's axes D, H, W."""
 
     origin: str = ""
-    downsample: Triple | None = None
-    latent: Triple | None = None
+    downsample: GridShape | None = None
+    latent: GridShape | None = None
 
     @classmethod
     def of(cls, content: Any, origin: str) -> VQGANSettings:
@@ -34,19 +37,19 @@ class VQGANSettings(NamedTuple):
         return cls(origin, _to_triple(model.get("downsample")), _to_triple([slices, side, side]))
 
 
-def _to_triple(value: Any) -> Triple | None:
+def _to_triple(value: Any) -> GridShape | None:
     if isinstance(value, list) and len(value) == 3 and all(type(n) is int and n > 0 for n in value):
         return value[0], value[1], value[2]
     return None
 
 
-def order_axes(axes: str, xyz: Triple) -> Triple:
+def order_axes(axes: str, xyz: GridShape) -> GridShape:
     """Return lengths along X, Y, Z in the order of the network's axes."""
     a, b, c = (xyz[_AXES.index(letter) % 3] for letter in axes)
     return a, b, c
 
 
-def _to_xyz(axes: str, lengths: Triple) -> Triple:
+def _to_xyz(axes: str, lengths: GridShape) -> GridShape:
     x, y, z = to_ras_order(lengths, axes)
     return x, y, z
 
@@ -66,7 +69,7 @@ class VQGANSizes:
     """
 
     axes: str
-    downsample: Triple | None = None
+    downsample: GridShape | None = None
     latent: tuple[int, int, int, int] | None = None
 
     @classmethod
@@ -121,8 +124,8 @@ class VQGANSizes:
         return cls(axes, downsample, chosen)
 
     def shape(
-        self, path: Path, stated: Triple | None, channels: int, largest: int, halved: int = 1
-    ) -> Triple:
+        self, path: Path, stated: GridShape | None, channels: int, largest: int, halved: int = 1
+    ) -> GridShape:
         """Return the shape of a volume along X, Y, Z.
 
         Parameters

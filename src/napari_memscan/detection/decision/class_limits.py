@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,9 @@ from napari_memscan.detection.statistics.intervals import compute_auc, compute_a
 from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
 
-Interval = tuple[float, float]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Interval
+
 
 MIN_MEMBERS = 10
 """Of a class; fewer say next to nothing about its tails."""

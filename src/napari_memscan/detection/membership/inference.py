@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.detection.membership.attacks import LatentSizeControl, MembershipAttack
 from napari_memscan.detection.membership.noise import NoisePredictor
@@ -24,9 +23,9 @@ from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
+    from napari_memscan.typing import Array
     from napari_memscan.volumes.cache import ArrayCache
 
-Array = NDArray[np.float32]
 VERSION = 1
 """Changes whenever the same volume would get another score; part of the cache's keys."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 
-Array = NDArray[np.float32]
-Triple = tuple[float, float, float]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
 
 COPY_KINDS: dict[str, tuple[str, ...]] = {
     "unchanged": (),

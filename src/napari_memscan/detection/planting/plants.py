@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.detection.planting.perturbations import (
     COPY_KINDS,
@@ -19,8 +19,9 @@ from napari_memscan.detection.planting.perturbations import (
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 
-Array = NDArray[np.float32]
-Triple = tuple[float, float, float]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
 
 LIMIT_KINDS = {
     "copy": ("registered copy", "all at once"),

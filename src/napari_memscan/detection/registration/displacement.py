@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from napari_memscan.detection.registration.local_statistics import LocalStatistics, Mask
+    from napari_memscan.typing import Array
 
-Array = NDArray[np.float32]
 
 DAMPING = 0.02
 """Of the median structure: where there is none, nothing is seen to move."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
+
 Mask = NDArray[np.bool_]
 Pose = NDArray[np.float64]
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.registration.local_statistics import resample_volume
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
+
 Pose = NDArray[np.float64]
-Triple = tuple[float, float, float]
 
 GRID_LENGTHS = (32, 64)
 """Voxels along the longest axis of the coarse and of the fine level, at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,11 @@ from napari_memscan.detection.registration.register import (
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
+
 Pose = NDArray[np.float64]
-Triple = tuple[float, float, float]
 
 VERSION = 3
 """Changes whenever the same pair would score differently; part of the hash."""

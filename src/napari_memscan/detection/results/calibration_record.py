@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
     from napari_memscan.detection.decision.exchangeability import ExchangeabilityTest
     from napari_memscan.detection.detector import BatchVerdicts
-
-Interval = tuple[float, float]
+    from napari_memscan.typing import Interval
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.typing import Array, Triple
 
 if TYPE_CHECKING:
     from napari_memscan.detection.retrieval.search import VolumeSequence
 
-Array = NDArray[np.float32]
-Triple = tuple[float, float, float]
 CacheFunction = Callable[[int | None, Callable[[], Array]], Array]
 """Gives back what is kept, else makes and keeps it: the small image of a training volume by its
 number, or what is learnt from all of them (None)."""

@@ -12,7 +12,8 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Vectors = NDArray[np.float32]
+    from napari_memscan.typing import Vectors
+
 
 _AT_ONCE = 2**18
 """Numbers in double precision handled at once: 2 MB, which stay in a processor's cache."""

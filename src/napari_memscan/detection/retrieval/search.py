@@ -18,7 +18,7 @@ from napari_memscan.files import hash_json
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-Array = NDArray[np.float32]
+    from napari_memscan.typing import Array
 
 
 class VolumeSequence(Protocol):

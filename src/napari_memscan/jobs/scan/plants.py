@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.search import SearchTask, Triple, load_cached_volume
+from napari_memscan.jobs.scan.search import SearchTask, load_cached_volume
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_memscan.detection.planting.plants import PlantedVolume
-
-    Array = NDArray[np.float32]
+    from napari_memscan.typing import Array, Triple
 
 
 LIMITS_SEED = 1

@@ -14,17 +14,9 @@ from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
+    from napari_memscan.typing import Array, Triple, Vectors
     from napari_memscan.volumes.cohort import CohortRow
-
-    Array = NDArray[np.float32]
-    Vectors = NDArray[np.float32]
-
-
-Triple = tuple[float, float, float]
 
 
 class CachedVolumes:

@@ -17,14 +17,9 @@ from napari_memscan.jobs.scan.search import SearchTask, StudySearch, prepare_tas
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_memscan.detection.decision.class_limits import ClassLimits
     from napari_memscan.detection.detector import NullDistribution
-
-    Array = NDArray[np.float32]
-    Vectors = NDArray[np.float32]
+    from napari_memscan.typing import Vectors
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,11 @@ from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_memscan.jobs.training.monitor import MonitorSettings
     from napari_memscan.training.resources import TrainingEstimate
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import TrainingSettings
-
-    Array = NDArray[np.float32]
+    from napari_memscan.typing import Array
 
 
 def train_model(

@@ -13,7 +13,7 @@ from napari_memscan.widgets.viewing import Case, CaseVolume
 if TYPE_CHECKING:
     from napari_memscan.review.blind_session import BlindSession
     from napari_memscan.study import Study
-    from napari_memscan.widgets.viewing.case import Array, Triple
+    from napari_memscan.typing import Array, Triple
 
 LOG = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Triple = tuple[float, float, float]
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
 
 LAYOUTS = ("grid", "pair", "planes", "3D")
 SIDE, BLINK, FADE, CHECKS, DIFFERENCE, CONTOURS, MAP = PAIR_MODES = (

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_memscan.widgets.common.orientation import AXIS_ENDS, PLANES
-from napari_memscan.widgets.viewing.case import Array, CaseVolume, LoadedCase, ViewState
+from napari_memscan.widgets.viewing.case import CaseVolume, LoadedCase, ViewState
 from napari_memscan.widgets.viewing.layer_spec import LayerSpec, write_letters
 from napari_memscan.widgets.viewing.pair_images import replace_nan
 from napari_memscan.widgets.viewing.stage import PaneStage
 from napari_memscan.widgets.viewing.window_level import IntensityUnits
+
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
 
 NOT_REGISTERED = "Not registered: slices need not correspond."
 FACING_COSINE = 0.9

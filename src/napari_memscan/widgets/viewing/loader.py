@@ -10,7 +10,8 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_memscan.errors import MemscanError
-from napari_memscan.widgets.viewing.case import Array, ArrayKey, Triple, compute_pair_array
+from napari_memscan.typing import Array, Triple
+from napari_memscan.widgets.viewing.case import ArrayKey, compute_pair_array
 from napari_memscan.widgets.viewing.memory_cache import VolumeMemoryCache
 
 LOG = logging.getLogger(__name__)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.widgets.viewing.case import Array
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
 
 CHECKERBOARD_FIELDS = 8
 """Fields of a checkerboard along the longest axis."""

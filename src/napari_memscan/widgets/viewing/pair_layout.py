@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils import Colormap
@@ -17,7 +17,6 @@ from napari_memscan.widgets.viewing.case import (
     FADE,
     MAP,
     SIDE,
-    Array,
     CaseVolume,
     LoadedCase,
     ViewState,
@@ -34,6 +33,10 @@ from napari_memscan.widgets.viewing.pair_images import (
     take_slice,
 )
 from napari_memscan.widgets.viewing.stage import PaneStage
+
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
 
 # Blue and orange are told apart by people who do not tell red from green, and both from black.
 DIVERGING = Colormap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,14 @@ from napari_memscan.widgets.common.orientation import (
     get_camera_orientation,
     get_edge_letters,
 )
-from napari_memscan.widgets.viewing.case import Array, CaseVolume, LoadedCase, Triple
+from napari_memscan.widgets.viewing.case import CaseVolume, LoadedCase
 from napari_memscan.widgets.viewing.layer_spec import LayerSpec
 from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, CaseLayout
 from napari_memscan.widgets.viewing.pair_images import take_slice
+
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array, Triple
+
 
 PLANE_NAMES = tuple(PLANES)
 CROSSHAIR_GAP = 0.04

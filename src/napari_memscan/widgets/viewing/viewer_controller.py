@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing import window_level as window
-from napari_memscan.widgets.viewing.case import Array, Case, LoadedCase
+from napari_memscan.widgets.viewing.case import Case, LoadedCase
 from napari_memscan.widgets.viewing.loader import GetSpacing, LoadVolume
 from napari_memscan.widgets.viewing.memory_cache import compute_memory_limit
 from napari_memscan.widgets.viewing.mouse import CanvasMouse
@@ -17,6 +17,9 @@ from napari_memscan.widgets.viewing.position import describe_view_position
 from napari_memscan.widgets.viewing.view_settings import ViewSettings
 from napari_memscan.widgets.viewing.window_level import Limits
 from napari_memscan.widgets.viewing.window_level_controller import WindowLevelController
+
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
 
 
 class ViewerController(ViewSettings):

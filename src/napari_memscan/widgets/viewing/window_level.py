@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_memscan.widgets.viewing.case import Array
+if TYPE_CHECKING:
+    from napari_memscan.typing import Array
+
 
 Limits = tuple[float, float]
 
