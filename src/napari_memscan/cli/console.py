@@ -82,6 +82,20 @@ def run_with_progress(job: Generator[Any, None, Any], what: str, total: int | No
             job.close()
 
 
+@contextmanager
+def detect_first_process() -> Iterator[bool]:
+    """Say whether this is the first process of a job; let a failure be told once, by its own."""
+    from napari_memscan.jobs import distributed as processes
+
+    rank, _ = processes.get_rank_and_size()
+    try:
+        yield rank == 0
+    except processes.PeerFailed as error:
+        if rank == 0:
+            raise
+        raise typer.Exit(1) from error
+
+
 def _measure_progress(news: Any, total: int | None) -> tuple[float, float, str]:
     """Return units done, units in all, and words, from whatever a job yields."""
     if hasattr(news, "what"):

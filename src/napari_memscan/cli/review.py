@@ -1,4 +1,4 @@
-"""The commands ``review`` and ``report``."""
+"""The command ``review``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from napari_memscan.cli.console import note, say
 from napari_memscan.errors import JobFailed
 
 
@@ -49,31 +48,3 @@ def has_screen() -> bool:
     if sys.platform != "linux" or os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def report(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
-    pdf: Annotated[
-        bool, typer.Option("--pdf", help="Print it to report.pdf as well (needs WeasyPrint).")
-    ] = False,
-) -> None:
-    """Write the findings as one HTML page.
-
-    In short, what was not tested, figures and tables, the most similar pairs as pictures, what
-    readers decided, and how all was made. Metrics, membership inference, self-test and duplicates
-    stand in it where their commands have been run.
-
-    \b
-    Examples:
-      memscan report audit
-      memscan report audit --pdf
-    """
-    from napari_memscan import jobs
-    from napari_memscan.report.pdf import PDF_NAME
-    from napari_memscan.study import Study
-
-    page = jobs.report_study(Study.open(study), pdf=pdf)
-    say(str(page))
-    if pdf:
-        say(str(page.with_name(PDF_NAME)))
-    note("Open it in a browser; it holds its pictures and needs no network.")
