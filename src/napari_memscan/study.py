@@ -242,7 +242,6 @@ class Study:
 
     @cached_property
     def _embedder(self) -> Embedder:
-        from napari_memscan.embedders.interface import notify_preprocessing
         from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
 
         spec = self.config.embedder
@@ -251,7 +250,7 @@ class Study:
             declared=self.config.embedder_declared,
             trust=self.config.embedder_trust,
         )
-        notify_preprocessing(embedder, self.config.preprocessing)
+        embedder.adapt_to(self.config.preprocessing)
         shape = self.config.preprocessing.shape
         if embedder.input_shape is not None and embedder.input_shape != shape:
             raise BadInput(

@@ -9,6 +9,7 @@ import pytest
 
 import napari_memscan
 from napari_memscan.detection.results.scan_result import ScanResult
+from napari_memscan.embedders.interface import BaseEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
@@ -175,11 +176,11 @@ def test_a_long_result_prints_its_first_twenty(arrays):
 
 
 def test_a_constant_vector_is_named_by_its_volume(arrays):
-    class Blind:
-        name, hash, dim, input_shape = "blind", "0" * 16, 4, None
+    class Blind(BaseEmbedder):
+        name, hash, dim = "blind", "0" * 16, 4
 
-        def embed(self, batch):
-            return np.ones((len(batch), 4), np.float32)
+        def _embed_volume(self, volume):
+            return np.ones(4, np.float32)
 
     with pytest.raises(BadInput, match=r"training vector 0 \(training\[0\]\) has the same value"):
         scan(*arrays, embedder=Blind())

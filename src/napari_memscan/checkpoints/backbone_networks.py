@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from monai.networks.nets.vit import ViT
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from napari_memscan.checkpoints.networks import check_weights_fit, load_strict
 from napari_memscan.errors import BadInput
 
 DILATIONS = (("layer3", 2), ("layer4", 4))
@@ -234,6 +236,41 @@ def build_meta_backbone(
     """Build it on the meta device: names and shapes without any memory; see `build_backbone`."""
     with torch.device("meta"), _LinspaceOnCPU():
         return build_backbone(network, arguments, where, channels=channels, dimensions=dimensions)
+
+
+def load_backbone(
+    network: str,
+    arguments: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    shape: tuple[int, ...],
+    where: str | Path,
+    *,
+    channels: int = 1,
+) -> tuple[nn.Module, int]:
+    """Build a backbone with its weights; return it and its number of features.
+
+    Parameters
+    ----------
+    network, arguments, where, channels
+        See `build_backbone`.
+    weights : dict of str to tensor
+        All its tensors.
+    shape : tuple of int
+        Of a volume or slice as it takes it, in its own axes; two numbers mean slices.
+
+    Raises
+    ------
+    BadInput
+        As `build_backbone` and `count_features`, or the weights do not fit.
+    """
+    options = {"channels": channels, "dimensions": len(shape)}
+    # On the sketch first: a recipe may ask for more memory than there is.
+    sketch = build_meta_backbone(network, arguments, where, **options)
+    features = count_features(sketch, shape, where, channels)
+    check_weights_fit(sketch, weights, where)
+    built = build_backbone(network, arguments, where, **options)
+    load_strict(built, weights, where)
+    return built, features
 
 
 def count_features(

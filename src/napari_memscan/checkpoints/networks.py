@@ -194,12 +194,17 @@ def build_with_weights(
     Raises
     ------
     BadInput
-        Names the tensors that do not fit.
+        The recipe's numbers do not build a network, or names the tensors that do not fit.
     """
     import torch
 
-    with torch.device("meta"):
-        check_weights_fit(build(), state, where)
+    try:
+        with torch.device("meta"):
+            sketch = build()
+    except (ValueError, RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise BadInput(f"{where}/recipe.json: {reason}.") from error
+    check_weights_fit(sketch, state, where)
     network = build()
     load_strict(network, state, where)
     return network

@@ -110,7 +110,6 @@ def scan(
     """
     from napari_memscan.detection.detector import CopyDetector
     from napari_memscan.detection.retrieval.search import Search
-    from napari_memscan.embedders.interface import notify_preprocessing
     from napari_memscan.embedders.loading import load_embedder
 
     embed: Embedder = (
@@ -126,7 +125,7 @@ def scan(
     refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
         preprocessing = choose_preprocessing(embed, splits["training"])
-    notify_preprocessing(embed, preprocessing)
+    embed.adapt_to(preprocessing)
     of, sizes = {}, {}
     for name, source in splits.items():
         every = [_embed_volume(embed, preprocessing, source, i, cache) for i in range(len(source))]
@@ -186,7 +185,7 @@ def scan(
 
 def choose_preprocessing(embedder: Embedder, training: VolumesLike | VolumeSource) -> Preprocessing:
     """Return what volumes go through where nobody said it; see `scan`."""
-    own: Preprocessing | None = getattr(embedder, "preprocessing", None)
+    own = embedder.preprocessing
     if own is not None and embedder.input_shape is not None:
         return own
     source = training if isinstance(training, VolumeSource) else VolumeSource(training, "training")
@@ -207,13 +206,12 @@ def list_scan_warnings(
             f"{text[0].upper()}{text[1:]} validation ({n_validation}): the paper's rule then "
             "flags volumes by chance; compare each share with its null floor."
         )
-    if embedder.name.startswith("low-resolution"):
+    if embedder.training_free:
         warnings.append(
             "The embedder is training-free: it sees coarse structure only, and misses copies that "
             "are flipped, rotated or shifted."
         )
-    warnings += [text for text in [getattr(embedder, "warning", "")] if text]
-    return warnings
+    return [*warnings, *filter(None, [embedder.warning])]
 
 
 def _list_subject_warnings(*sources: VolumeSource) -> list[str]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.loading import load_checkpoint
-from napari_memscan.checkpoints.networks import check_weights_fit, load_strict
-from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.recipe import BackboneRecipe
-from napari_memscan.embedders.low_resolution import check_batch
-from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_json
+from napari_memscan.embedders.interface import CheckpointEmbedder
 from napari_memscan.volumes.orientation import from_ras
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
@@ -28,67 +21,37 @@ NETWORK_TITLES = {
 }
 
 
-class BackboneEmbedder:
+class BackboneEmbedder(CheckpointEmbedder[BackboneRecipe]):
     """Maps volumes to the pooled features of a network that was trained for something else.
 
     Takes volumes of any shape and resizes them (linear) to the shape the network was trained on.
-
-    Parameters
-    ----------
-    path : path
-        Of the checkpoint: a weight file of a known family, or a converted folder.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` ...
-    declared : Declared or mapping, optional
-        What the checkpoint's files do not say.
-
-    Raises
-    ------
-    BadInput
-        Not such a checkpoint, or recipe and weights do not fit.
+    See `CheckpointEmbedder`.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        device: str = "auto",
-        declared: Mapping[str, Any] | ModelOverrides | None = None,
-    ) -> None:
-        from napari_memscan.checkpoints.backbone_networks import (
-            build_backbone,
-            build_meta_backbone,
-            count_features,
-        )
+    KIND, VERSION = "backbone", 2
 
-        checkpoint = load_checkpoint(path, declared, kind="embedder")
-        recipe = checkpoint.recipe
-        if not isinstance(recipe, BackboneRecipe):
-            raise BadInput(f"{path}: this is an embedder of another kind, not a backbone.")
-        sketch = build_meta_backbone(recipe.network, recipe.arguments, path)
+    def _build(self, checkpoint: Checkpoint) -> Any:
+        from napari_memscan.checkpoints.backbone_networks import load_backbone
+
+        recipe = self.recipe
         shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
-        self.dim = count_features(sketch, shape, path)
-        weights = checkpoint.weights("backbone")
-        # On the sketch first: a recipe may ask for more memory than there is.
-        check_weights_fit(sketch, weights, path)
-        network = build_backbone(recipe.network, recipe.arguments, path)
-        load_strict(network, weights, path)
-        self.recipe = recipe
-        self.preprocessing = recipe.preprocessing
+        network, self.dim = load_backbone(
+            recipe.network,
+            recipe.arguments,
+            checkpoint.weights("backbone"),
+            shape,
+            checkpoint.path,
+        )
         self.name = f"{NETWORK_TITLES[recipe.network]}, {self.dim} features"
-        self.input_shape: tuple[int, int, int] | None = None
-        self.warning = ""
         self._window = (1.0, 0.0)
-        self.hash = hash_json({"embedder": "backbone", "version": 2, "checkpoint": checkpoint.hash})
-        self.device = choose_device(device)
-        self._network: Any = network.to(self.device).eval()
+        return network
 
-    def told(self, preprocessing: Preprocessing) -> None:
-        """Take note of what volumes went through, so that the network sees what it knows.
+    def adapt_to(self, preprocessing: Preprocessing) -> None:
+        """Convert intensities between two fixed windows; where that cannot be done, set `warning`.
 
-        Between two fixed windows intensities are converted; where that cannot be done, `warning`
-        says so. The vectors change with it, so their cache key must hold `preprocessing` too.
+        The vectors change with it, so their cache key must hold `preprocessing` too.
         """
-        have, want = preprocessing.intensity, self.preprocessing.intensity
+        have, want = preprocessing.intensity, self.recipe.preprocessing.intensity
         if isinstance(have, Window) and isinstance(want, Window):
             width = want.high - want.low
             self._window = ((have.high - have.low) / width, (have.low - want.low) / width)
@@ -99,29 +62,23 @@ class BackboneEmbedder:
                 "may see less than it could."
             )
 
-    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+    def _embed_volume(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
         from napari_memscan.checkpoints.backbone_networks import pool_features
 
-        batch = check_batch(batch, None)
-        scale, offset = self._window
-        vectors = []
-        with torch.inference_mode():
-            # One at a time: convolutions round differently at other batch sizes.
-            for volume in batch:
-                data = self._resized(volume[0])
-                if self._window != (1.0, 0.0):
-                    data = np.clip(data * np.float32(scale) + np.float32(offset), 0, 1)
-                data = from_ras(data, self.recipe.axes)
-                if self.recipe.normalisation == "zscore-nonzero":
-                    data = standardise_nonzero(data)
-                features = self._network(torch.from_numpy(data)[None, None].to(self.device))
-                vectors.append(
-                    pool_features(features, self.recipe.pooling)[0].float().cpu().numpy()
-                )
-        return np.array(vectors, np.float32).reshape(-1, self.dim)
+        data = self._resized(volume)
+        if self._window != (1.0, 0.0):
+            scale, offset = self._window
+            data = np.clip(data * np.float32(scale) + np.float32(offset), 0, 1)
+        data = from_ras(data, self.recipe.axes)
+        if self.recipe.normalisation == "zscore-nonzero":
+            data = standardise_nonzero(data)
+        features = self._network(torch.from_numpy(data)[None, None].to(self.device))
+        vector: NDArray[np.float32] = (
+            pool_features(features, self.recipe.pooling)[0].float().cpu().numpy()
+        )
+        return vector
 
     def _resized(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch

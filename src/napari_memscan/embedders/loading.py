@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.loading import load_checkpoint
 from napari_memscan.checkpoints.overrides import ModelOverrides
-from napari_memscan.checkpoints.recipe import (
-    BackboneRecipe,
-    ContrastiveRecipe,
-    SlicesRecipe,
-    StructuralRecipe,
-)
 from napari_memscan.checkpoints.trusted.open_model import open_trusted_embedder
 from napari_memscan.embedders.interface import Embedder
 
 LOW_RESOLUTION = "low-resolution"
 """Name of the training-free embedder."""
+
+
+EMBEDDERS = {
+    "ldm": "autoencoder:AutoencoderEmbedder",
+    "autoencoder": "autoencoder:AutoencoderEmbedder",
+    "embedder": "contrastive:ContrastiveEmbedder",
+    "structural": "structural:StructuralEmbedder",
+    "backbone": "backbone_embedder:BackboneEmbedder",
+    "slices": "slices:SlicesEmbedder",
+}
+"""Kind of recipe to the class that embeds with such a checkpoint; imported when it is asked for."""
 
 
 def load_embedder(
@@ -55,23 +61,8 @@ def load_embedder(
         from napari_memscan.embedders.trusted_embedder import TrustedEmbedder
 
         return TrustedEmbedder(vectors)
-    recipe = load_checkpoint(spec, declared).recipe
-    if isinstance(recipe, ContrastiveRecipe):
-        from napari_memscan.embedders.contrastive import ContrastiveEmbedder
-
-        return ContrastiveEmbedder(spec, device, declared)
-    if isinstance(recipe, StructuralRecipe):
-        from napari_memscan.embedders.structural import StructuralEmbedder
-
-        return StructuralEmbedder(spec, device, declared)
-    if isinstance(recipe, BackboneRecipe):
-        from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
-
-        return BackboneEmbedder(spec, device, declared)
-    if isinstance(recipe, SlicesRecipe):
-        from napari_memscan.embedders.slices import SlicesEmbedder
-
-        return SlicesEmbedder(spec, device, declared)
-    from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
-
-    return AutoencoderEmbedder(spec, device, declared)
+    checkpoint = load_checkpoint(spec, declared)
+    module, _, name = EMBEDDERS[checkpoint.recipe.kind].partition(":")
+    kind = getattr(import_module(f"napari_memscan.embedders.{module}"), name)
+    embedder: Embedder = kind(checkpoint, device)
+    return embedder

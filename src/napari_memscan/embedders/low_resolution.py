@@ -5,29 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.embedders.interface import BaseEmbedder
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 
 
-def check_batch(
-    batch: NDArray[np.float32], shape: tuple[int, int, int] | None
-) -> NDArray[np.float32]:
-    """Return the batch if it is (N, 1, X, Y, Z), finite and, where given, of `shape`."""
-    batch = np.asarray(batch, np.float32)
-    if batch.ndim != 5 or batch.shape[1] != 1:
-        raise BadInput(f"an embedder takes (N, 1, X, Y, Z); this batch is {batch.shape}.")
-    if shape is not None and batch.shape[2:] != tuple(shape):
-        raise BadInput(
-            f"this embedder takes volumes of {' x '.join(map(str, shape))}, these are "
-            f"{' x '.join(map(str, batch.shape[2:]))}. Set preprocessing.shape to what it takes, "
-            "or use another embedder."
-        )
-    if not np.isfinite(batch).all():
-        raise BadInput("a volume to embed holds NaN or infinity.")
-    return batch
-
-
-class LowResolutionEmbedder:
+class LowResolutionEmbedder(BaseEmbedder):
     """Averages a volume over a coarse grid, and brings it to zero mean and unit variance.
 
     Needs no training and no weights; sees coarse structure only. The correlation of two such
@@ -39,7 +22,7 @@ class LowResolutionEmbedder:
         Cells along X, Y, Z.
     """
 
-    input_shape: tuple[int, int, int] | None = None
+    training_free = True
 
     def __init__(self, size: tuple[int, int, int] = (12, 12, 12)) -> None:
         self.size = size
@@ -47,18 +30,11 @@ class LowResolutionEmbedder:
         self.dim = int(np.prod(size))
         self.hash = hash_json({"embedder": "low-resolution", "version": 1, "size": list(size)})
 
-    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
-        batch = check_batch(batch, None)
-        if any(n < s for n, s in zip(batch.shape[2:], self.size, strict=True)):
+    def _embed_volume(self, volume: NDArray[np.float32]) -> NDArray[np.float64]:
+        if any(n < s for n, s in zip(volume.shape, self.size, strict=True)):
             raise BadInput(
-                f"volumes of {batch.shape[2:]} are smaller than the embedder's grid {self.size}."
+                f"volumes of {volume.shape} are smaller than the embedder's grid {self.size}."
             )
-        # One at a time, so that nothing can be rounded differently beside other volumes.
-        vectors = [self._vector(volume) for volume in batch[:, 0]]
-        return np.array(vectors, np.float32).reshape(-1, self.dim)
-
-    def _vector(self, volume: NDArray[np.float32]) -> NDArray[np.float64]:
         cells = volume.astype(np.float64)
         for axis, size in enumerate(self.size):
             cells = _average_axis(cells, axis, size)

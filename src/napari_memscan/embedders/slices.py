@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.checkpoints.device import choose_device
-from napari_memscan.checkpoints.loading import load_checkpoint
-from napari_memscan.checkpoints.networks import check_weights_fit, load_strict
-from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.recipe import SlicesRecipe
-from napari_memscan.embedders.low_resolution import check_batch
+from napari_memscan.embedders.interface import CheckpointEmbedder
 from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,89 +24,50 @@ GEM_EXPONENT, GEM_MINIMUM = 3, 1e-6
 """Of the generalised mean (Radenovic et al. 2019, section 3.2)."""
 
 
-class SlicesEmbedder:
+class SlicesEmbedder(CheckpointEmbedder[SlicesRecipe]):
     """Maps volumes to a 2D network's features, pooled over slices (Truong et al. 2023, slice-wise).
 
     Takes volumes of any shape. The order of slices along their axis does not count, so a volume
-    and its mirror image along that axis have the same vector.
-
-    Parameters
-    ----------
-    path : path
-        Of the checkpoint: a weight file of a known family, or a converted folder.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` ...
-    declared : Declared or mapping, optional
-        What the checkpoint's files do not say; also `pooling` and `slice_axes`.
-
-    Raises
-    ------
-    BadInput
-        Not such a checkpoint, or recipe and weights do not fit.
+    and its mirror image along that axis have the same vector. See `CheckpointEmbedder`.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        device: str = "auto",
-        declared: Mapping[str, Any] | ModelOverrides | None = None,
-    ) -> None:
+    KIND = "slices"
+
+    def _build(self, checkpoint: Checkpoint) -> Any:
         import torch
 
-        from napari_memscan.checkpoints.backbone_networks import (
-            build_backbone,
-            build_meta_backbone,
-            count_features,
-        )
+        from napari_memscan.checkpoints.backbone_networks import load_backbone
 
-        checkpoint = load_checkpoint(path, declared, kind="embedder")
-        recipe = checkpoint.recipe
-        if not isinstance(recipe, SlicesRecipe):
-            raise BadInput(f"{path}: this is an embedder of another kind, not one of slices.")
-        channels = len(recipe.mean)
-        sketch = build_meta_backbone(
-            recipe.network, recipe.arguments, path, channels=channels, dimensions=2
+        recipe = self.recipe
+        network, features = load_backbone(
+            recipe.network,
+            recipe.arguments,
+            checkpoint.weights("backbone"),
+            recipe.slice_shape or (64, 64),
+            checkpoint.path,
+            channels=len(recipe.mean),
         )
-        features = count_features(sketch, recipe.slice_shape or (64, 64), path, channels)
-        weights = checkpoint.weights("backbone")
-        # On the sketch first: a recipe may ask for more memory than there is.
-        check_weights_fit(sketch, weights, path)
-        network = build_backbone(
-            recipe.network, recipe.arguments, path, channels=channels, dimensions=2
-        )
-        load_strict(network, weights, path)
-        self.recipe = recipe
         axes, parts = len(recipe.slice_axes), 2 if recipe.pooling == "mean+std" else 1
         self.dim = features * axes * parts
         self.name = (
             f"{NETWORK_TITLES[recipe.network]} over slices along {', '.join(recipe.slice_axes)}, "
             f"{recipe.pooling}, {self.dim} features"
         )
-        self.input_shape: tuple[int, int, int] | None = None
-        self.hash = hash_json({"embedder": "slices", "version": 1, "checkpoint": checkpoint.hash})
-        self.device = choose_device(device)
-        self._network: Any = network.to(self.device).eval()
         self._mean = torch.tensor(recipe.mean)[:, None, None]
         self._std = torch.tensor(recipe.std)[:, None, None]
+        return network
 
-    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 1, X, Y, Z) to (N, dim); see `Embedder.embed`."""
+    def _embed_volume(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
-        batch = check_batch(batch, None)
-        if 0 in batch.shape[2:]:
-            raise BadInput(f"a volume to embed has no slices: its shape is {batch.shape[2:]}.")
-        vectors = []
-        with torch.inference_mode():
-            for volume in batch:
-                parts = [
-                    pool_slices(
-                        self._features(extract_slices(volume[0], axis)), self.recipe.pooling
-                    )
-                    for axis in self.recipe.slice_axes
-                ]
-                vectors.append(torch.cat(parts).float().numpy())
-        return np.array(vectors, np.float32).reshape(-1, self.dim)
+        if 0 in volume.shape:
+            raise BadInput(f"a volume to embed has no slices: its shape is {volume.shape}.")
+        parts = [
+            pool_slices(self._features(extract_slices(volume, axis)), self.recipe.pooling)
+            for axis in self.recipe.slice_axes
+        ]
+        vector: NDArray[np.float32] = torch.cat(parts).float().numpy()
+        return vector
 
     def _features(self, slices: NDArray[np.float32]) -> Tensor:
         """Map (S, rows, columns) to (S, features), a few slices at a time."""

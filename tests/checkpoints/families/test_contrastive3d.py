@@ -7,12 +7,12 @@ import torch
 from napari_memscan.checkpoints.families.contrastive3d import list_state_shapes
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.contrastive import ContrastiveEmbedder
 from napari_memscan.embedders.contrastive_encoder import (
     ContrastiveEncoder,
     build_paper_encoder,
     scale_to_unit,
 )
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 
 SMALL = {"shape": (32, 16, 8), "axes": "SRA"}
@@ -169,7 +169,7 @@ def test_the_variant_is_known_by_the_number_of_blocks(
 def test_vectors_are_the_networks(saved):
     candidates = detect_families(saved, SMALL)
     assert [c.family for c in candidates] == ["contrastive3d"]
-    embedder = ContrastiveEmbedder(saved, "cpu", SMALL)
+    embedder = load_embedder(saved, "cpu", SMALL)
     assert embedder.recipe.working_shape == (8, 32, 16)
     assert embedder.recipe.downsample == (2, 8, 4)
     for seed in (0, 1):
@@ -206,10 +206,10 @@ def test_converted_it_gives_the_same_vector_and_recipe(saved, tmp_path):
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"embedder": checkpoint.weights("embedder")}
     )
-    native = ContrastiveEmbedder(tmp_path / "own", "cpu")
+    native = load_embedder(tmp_path / "own", "cpu")
     assert native.recipe == checkpoint.recipe
     assert native.embed(volume()[None, None]).tobytes() == (
-        ContrastiveEmbedder(saved, "cpu", SMALL).embed(volume()[None, None]).tobytes()
+        load_embedder(saved, "cpu", SMALL).embed(volume()[None, None]).tobytes()
     )
 
 

@@ -16,7 +16,7 @@ from napari_memscan.checkpoints.nets.vqgan3d import VQGAN3D
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe
 from napari_memscan.checkpoints.weights import open_weights
-from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import GeneratedSample
@@ -362,9 +362,9 @@ def test_the_vqgan_alone_is_an_autoencoder(file, tmp_path):
         expected = torch.nn.functional.adaptive_avg_pool3d(mean, (4, 4, 4)).flatten()
     save_checkpoint(tmp_path / "own", checkpoint.recipe, checkpoint.parts)
     for embedder in (
-        AutoencoderEmbedder(path, "cpu", {"shape": SHAPE}),
-        AutoencoderEmbedder(tmp_path / "own", "cpu"),
-        AutoencoderEmbedder(file[0], "cpu", FACTS),
+        load_embedder(path, "cpu", {"shape": SHAPE}),
+        load_embedder(tmp_path / "own", "cpu"),
+        load_embedder(file[0], "cpu", FACTS),
     ):
         np.testing.assert_allclose(embedder.embed(volume[None, None])[0], expected, atol=1e-5)
     with pytest.raises(BadInput, match="an autoencoder alone"):

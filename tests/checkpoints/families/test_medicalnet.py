@@ -8,7 +8,7 @@ from torch import nn
 
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -133,7 +133,7 @@ def test_vectors_are_the_dilated_originals(tmp_path, kind):
     assert (best.family, best.kind, best.missing) == ("medicalnet", "embedder", ())
     layers, deep, shortcut = KINDS[kind]
     assert f"ResNet-{kind}: blocks {layers}, " in best.reasons[0]
-    embedder = BackboneEmbedder(path, "cpu", SHAPE)
+    embedder = load_embedder(path, "cpu", SHAPE)
     assert embedder.dim == (4 if deep else 1) * WIDTHS[-1]
     assert embedder.recipe.arguments["shortcut_type"] == shortcut
     for seed in (0, 1):
@@ -158,11 +158,11 @@ def test_the_same_weights_in_monais_resnet_would_be_another_network(tiny):
     ).eval()
     network.load_state_dict(state, strict=True)
     data = from_ras(standardised(volume()), "SAR")
-    ours = BackboneEmbedder(tiny, "cpu", SHAPE).embed(volume()[None, None])[0]
+    ours = load_embedder(tiny, "cpu", SHAPE).embed(volume()[None, None])[0]
     assert np.abs(vector(network, data) - ours).max() > 1e-2
     plain = SHAPE | {"network": {"dilated": False}}
     np.testing.assert_allclose(
-        BackboneEmbedder(tiny, "cpu", plain).embed(volume()[None, None])[0],
+        load_embedder(tiny, "cpu", plain).embed(volume()[None, None])[0],
         vector(network, data),
         rtol=1e-5,
         atol=1e-5,
@@ -202,7 +202,7 @@ def test_the_first_brainiac_is_not_dilated(tmp_path):
     assert best.family == "medicalnet"
     assert best.reasons[1] == "below 'backbone.'"
     assert load_checkpoint(path).recipe.input_shape == (128, 128, 128)
-    embedder = BackboneEmbedder(path, "cpu", SHAPE)
+    embedder = load_embedder(path, "cpu", SHAPE)
     assert embedder.recipe.normalisation == "none"
     np.testing.assert_allclose(
         embedder.embed(volume()[None, None])[0], vector(network, volume()), rtol=1e-5, atol=1e-5
@@ -217,7 +217,7 @@ def test_a_resnet_of_monai_needs_its_stride_said(tmp_path):
     with pytest.raises(BadInput, match=r'as network=\{"conv1_t_stride": 1\}'):
         load_checkpoint(tmp_path / "resnet.pt", SHAPE)
     stated = SHAPE | {"intensity": {"rule": "minmax"}, "network": {"conv1_t_stride": 2}}
-    embedder = BackboneEmbedder(tmp_path / "resnet.pt", "cpu", stated)
+    embedder = load_embedder(tmp_path / "resnet.pt", "cpu", stated)
     network.fc = nn.Identity()
     np.testing.assert_allclose(
         embedder.embed(volume()[None, None])[0], vector(network, volume()), rtol=1e-5, atol=1e-5
@@ -229,10 +229,10 @@ def test_converted_it_gives_the_same_vector_and_recipe(tiny, tmp_path):
     save_checkpoint(
         tmp_path / "own", checkpoint.recipe, {"backbone": checkpoint.weights("backbone")}
     )
-    native = BackboneEmbedder(tmp_path / "own", "cpu")
+    native = load_embedder(tmp_path / "own", "cpu")
     assert native.recipe == checkpoint.recipe
     assert native.embed(volume()[None, None]).tobytes() == (
-        BackboneEmbedder(tiny, "cpu", SHAPE).embed(volume()[None, None]).tobytes()
+        load_embedder(tiny, "cpu", SHAPE).embed(volume()[None, None]).tobytes()
     )
 
 

@@ -17,7 +17,7 @@ from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.checkpoints.networks import build_denoiser, build_scheduler, load_strict
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, SchedulerRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
-from napari_memscan.embedders.autoencoder import AutoencoderEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import GeneratedSample
@@ -350,7 +350,7 @@ def test_the_vqvae_alone_is_an_autoencoder(folder, tmp_path):
     with torch.no_grad():
         latent = vqvae().encode_stage_2_inputs(torch.from_numpy(volume)[None, None] * 2 - 1)
     for named in (path, folder):
-        vector = AutoencoderEmbedder(named, "cpu", FACTS).embed(volume[None, None])[0]
+        vector = load_embedder(named, "cpu", FACTS).embed(volume[None, None])[0]
         np.testing.assert_allclose(vector, latent.flatten(), atol=1e-5)
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -44,7 +44,7 @@ def vector(network, data):
 
 
 def assert_same(path, network, declared, axes):
-    embedder = BackboneEmbedder(path, "cpu", declared)
+    embedder = load_embedder(path, "cpu", declared)
     expected = vector(network, from_ras(volume(), axes))
     np.testing.assert_allclose(
         embedder.embed(volume()[None, None])[0], expected, rtol=1e-5, atol=1e-5
@@ -118,7 +118,7 @@ def test_another_norm_must_be_said(tmp_path):
     stated = STATED | {"network": {"norm": "instance"}}
     embedder = assert_same(tmp_path / "instance.pt", network, stated, "RAS")
     group = STATED | {"network": {"norm": ["group", {"num_groups": 1}]}}
-    other = BackboneEmbedder(tmp_path / "instance.pt", "cpu", group)
+    other = load_embedder(tmp_path / "instance.pt", "cpu", group)
     assert np.abs(
         other.embed(volume()[None, None]) - embedder.embed(volume()[None, None])
     ).max() > (1e-4)

@@ -7,7 +7,7 @@ from torch import nn
 
 from napari_memscan.checkpoints.loading import describe_checkpoint, detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import read_recipe
-from napari_memscan.embedders.slices import SlicesEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs import convert_checkpoint, run_job
 
@@ -213,7 +213,7 @@ def by_hand(network, data, pooling, axes="Z", channels=3, size=None, **more):
 
 
 def assert_same(path, network, declared, shape=SHAPE, **more):
-    embedder = SlicesEmbedder(path, "cpu", declared)
+    embedder = load_embedder(path, "cpu", declared)
     pooling = embedder.recipe.pooling
     found = embedder.embed(np.stack([volume(i, shape) for i in range(2)])[:, None])
     for i in range(2):
@@ -332,7 +332,7 @@ def test_converted_it_is_the_same_embedder(tmp_path, network):
     assert (recipe.kind, recipe.pooling, recipe.slice_axes) == ("slices", "max", "XZ")
     text = describe_checkpoint(tmp_path / "own")
     assert text.startswith(f"embedder, slices along X, Z through a 2D {recipe.network}, max over")
-    before, after = SlicesEmbedder(path, "cpu", declared), SlicesEmbedder(tmp_path / "own", "cpu")
+    before, after = load_embedder(path, "cpu", declared), load_embedder(tmp_path / "own", "cpu")
     data = volume()[None, None]
     assert before.embed(data).tobytes() == after.embed(data).tobytes()
 

@@ -8,7 +8,7 @@ from monai.networks.nets.swin_unetr import SwinTransformer
 
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 
 SHAPE = {"shape": (32, 32, 64)}
@@ -60,7 +60,7 @@ def vector(network, data):
 
 
 def assert_same(path, network, declared=SHAPE):
-    embedder = BackboneEmbedder(path, "cpu", declared)
+    embedder = load_embedder(path, "cpu", declared)
     expected = vector(network, volume())
     assert embedder.dim == len(expected)
     np.testing.assert_allclose(

@@ -7,7 +7,7 @@ from monai.networks.nets import UNETR, ViT, ViTAutoEnc
 
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.backbone_embedder import BackboneEmbedder
+from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.orientation import from_ras
 
@@ -44,7 +44,7 @@ def states(network, data):
 
 
 def assert_same(path, network, declared, pool=lambda x: x.mean(0), change=lambda x: x):
-    embedder = BackboneEmbedder(path, "cpu", declared)
+    embedder = load_embedder(path, "cpu", declared)
     data = volume(shape=embedder.recipe.input_shape)
     expected = pool(states(network, change(data)))
     np.testing.assert_allclose(embedder.embed(data[None, None])[0], expected, rtol=1e-5, atol=1e-5)

@@ -92,7 +92,7 @@ def create_study(
         from napari_memscan.embedders.loading import load_embedder
 
         loaded = load_embedder(embedder, declared=embedder_declared, trust=embedder_trust)
-        known: Preprocessing | None = getattr(loaded, "preprocessing", None)
+        known = loaded.preprocessing
         if known is not None and loaded.input_shape is not None:
             trained.append(known)
         elif known is not None and not trained and preprocessing.get("intensity") is None:

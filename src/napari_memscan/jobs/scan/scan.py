@@ -115,7 +115,7 @@ def choose_threads(study: Study) -> int:
     vectors, whatever starts the next process. 0 where it does not count.
     """
     embedder = study.embedder()
-    device = getattr(embedder, "device", None)
+    device = embedder.device
     if device is None or device.type != "cpu":
         return 0
     import numpy as np
