@@ -71,7 +71,7 @@ class Examples:
             same = doctest.OutputChecker().check_output(text, self.printed, flags)
             assert same, f"{self.page}: printed\n{self.printed}\nand not\n{text}"
             self.printed = ""
-        elif kind == "python":
+        elif kind in ("python", "py"):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
