@@ -4,12 +4,13 @@ BIN := .venv/bin
 # Tests run in this many processes; a second thread in each was slower on two cores.
 WORKERS ?= 2
 
-.PHONY: help demo napari screenshots test system clean
+.PHONY: help demo napari screenshots docs test system clean
 
 help:
 	@echo 'make demo         the whole job on an embedded example, without a window'
 	@echo 'make napari       the review of that example in a napari window'
 	@echo 'make screenshots  the pictures in docs/'
+	@echo 'make docs         the documentation as a site, in docs/_build/'
 	@echo 'make test         every check, in the order of how fast it answers'
 	@echo 'make clean        removes .venv and everything that the other commands made'
 
@@ -23,6 +24,10 @@ napari: .venv/.ready
 screenshots: system .venv/.ready
 	tools/under-xvfb $(BIN)/python docs/make_screenshots.py
 
+# Warnings are errors: a link that leads nowhere, a name in the reference that is not there.
+docs: .venv/.ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 test: system .venv/.ready
 	@tools/system-libraries tests
 	$(BIN)/ruff check .
@@ -30,6 +35,7 @@ test: system .venv/.ready
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/npe2 validate --imports napari_memscan
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --omit '*/widgets/*' --fail-under=90
 
@@ -42,4 +48,4 @@ system:
 	@touch $@
 
 clean:
-	rm -rf .venv build dist memscan-demo src/*.egg-info .coverage* .*_cache
+	rm -rf .venv build dist docs/_build memscan-demo src/*.egg-info .coverage* .*_cache

@@ -47,6 +47,7 @@ html_copy_source = False
 
 FROM_ROOT = {
     "changelog": "CHANGELOG.md",
+    "conduct": "CODE_OF_CONDUCT.md",
     "contributing": "CONTRIBUTING.md",
     "security": "SECURITY.md",
 }

@@ -2,12 +2,12 @@
 
 In a page, a comment before a block says what the tests do with it:
 
-- ``<!-- run -->`` before ```` ```sh ````: every line is a `memscan` command, and must end with exit code 0.
-- ``<!-- run -->`` before ```` ```python ````: the block is run; blocks of one page share their names.
+- ``<!-- run -->`` before a block of ``sh``: each line is a `memscan` command, and must succeed.
+- ``<!-- run -->`` before one of ``python``: it is run; blocks of one page share their names.
 - ``<!-- file: NAME -->``: the block is written to that file.
 - ``<!-- prints -->``: what the blocks before it have printed since; ``...`` stands for anything.
 
-All of it happens in a folder with what `world` makes, one after the other; each page gets a fresh one.
+All of it happens in a folder with what `world` makes; each page gets a fresh one.
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ from typer.testing import CliRunner
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(
-    page.relative_to(DOCS).as_posix()
-    for page in DOCS.rglob("*.md")
-    if "_build" not in page.parts
+    page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts
 )
-NO_EXAMPLE = {"changelog.md", "contributing.md", "security.md"}
+NO_EXAMPLE = {"changelog.md", "conduct.md", "contributing.md", "security.md"}
 """Nothing in these is a command of memscan or its API."""
 
 BLOCK = re.compile(
