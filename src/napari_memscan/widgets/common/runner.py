@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QThreadPool, Signal, Slot
 
 from napari_memscan.errors import MemscanError, is_out_of_memory
 from napari_memscan.generators.sample import MEMORY_ADVICE
+from napari_memscan.widgets.common.mailbox import Mailbox
 from napari_memscan.widgets.study.field_status import reword_for_window
 
 LOG = logging.getLogger(__name__)
@@ -90,29 +90,23 @@ def drive_job(make: Callable[[], Any], stop: Event) -> Generator[Any, None, JobO
         )
 
 
-POLL_INTERVAL = 10
-"""Milliseconds between two looks for news of a job."""
-
-
-def _queue_news(make: Callable[[], Any], stop: Event, news: SimpleQueue[Any]) -> Generator[None]:
-    """Run a job in the worker's thread and put what it yields, and last its outcome, in a queue.
-
-    A queue that the main thread looks into, because signals of a worker that ends while another
-    one starts were seen to be lost: the window would wait for ever.
-    """
+def _send_news(make: Callable[[], Any], stop: Event, mailbox: Mailbox) -> Generator[None]:
+    """Run a job in the worker's thread; send what it yields, and last its outcome."""
     outcome = JobOutcome(stopped=True)
     job = drive_job(make, stop)
+    pool = QThreadPool.globalInstance()
     try:
         while True:
             try:
-                news.put(next(job))
+                mailbox.send(next(job))
             except StopIteration as end:
                 outcome = end.value
                 return
             yield  # napari stops its workers here when the window is closed
     finally:
         job.close()
-        news.put(outcome)
+        pool.reserveThread()
+        mailbox.send(outcome)
 
 
 class JobRunner(QObject):
@@ -133,10 +127,6 @@ class JobRunner(QObject):
         super().__init__(parent)
         self._worker: Any = None
         self._stop = Event()
-        self._news: SimpleQueue[Any] = SimpleQueue()
-        self._timer = QTimer(self)
-        self._timer.setInterval(POLL_INTERVAL)
-        self._timer.timeout.connect(self._look)
 
     @property
     def busy(self) -> bool:
@@ -148,23 +138,22 @@ class JobRunner(QObject):
         if self.busy:
             return False
         self._stop = Event()
-        self._news = SimpleQueue()
-        self._worker = create_worker(_queue_news, make, self._stop, self._news, _ignore_errors=True)
+        mailbox = Mailbox(self._hear)
+        self._worker = create_worker(_send_news, make, self._stop, mailbox, _ignore_errors=True)
+        # napari's workers share as many threads as there are cores: behind two long jobs on two
+        # cores a third would not begin. A job gives its place free and takes it back at its end.
+        QThreadPool.globalInstance().releaseThread()
         self._worker.start()
-        self._timer.start()
         return True
 
     def stop(self) -> None:
         """Ask the job to end at its next yield: within one denoising step."""
         self._stop.set()
 
-    def _look(self) -> None:
-        while self.busy and not self._news.empty():
-            news = self._news.get_nowait()
-            if isinstance(news, JobOutcome):
-                self._timer.stop()
-                self._worker = None
-                self.finished.emit(news)
-                return
-            if not self._stop.is_set():
-                self.progressed.emit(news)
+    @Slot(object)
+    def _hear(self, news: Any) -> None:
+        if isinstance(news, JobOutcome):
+            self._worker = None
+            self.finished.emit(news)
+        elif not self._stop.is_set():
+            self.progressed.emit(news)

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.typing import Array, Triple
+from napari_memscan.widgets.common.mailbox import Mailbox
 from napari_memscan.widgets.viewing.case import ArrayKey, compute_pair_array
 from napari_memscan.widgets.viewing.memory_cache import VolumeMemoryCache
 
 LOG = logging.getLogger(__name__)
-POLL_INTERVAL = 4
-"""Milliseconds between two looks for what is waited for."""
 
 LoadVolume = Callable[[str], Array]
 GetSpacing = Callable[[], Triple]
@@ -51,9 +50,8 @@ class CaseLoader(QObject):
         self._full = False
         self._epoch = 0
         self._thread: Thread | None = None
-        self._timer = QTimer(self)
-        self._timer.setInterval(POLL_INTERVAL)
-        self._timer.timeout.connect(self._look)
+        self._waited = False
+        self._mailbox = Mailbox(self._hear)
 
     @property
     def spacing(self) -> Triple | None:
@@ -85,10 +83,7 @@ class CaseLoader(QObject):
                 self._failures.pop(item, None)
             self._start()
             ready = self._ready()
-        if ready:
-            self._timer.stop()
-        else:
-            self._timer.start()
+            self._waited = not ready
         return ready
 
     def expect(self, soon: Sequence[ArrayKey]) -> None:
@@ -118,8 +113,8 @@ class CaseLoader(QObject):
 
     def clear(self) -> None:
         """Forget everything; an answer that is still to come is dropped."""
-        self._timer.stop()
         with self._changed:
+            self._waited = False
             self._needed = self._soon = ()
             self._source = None
             self._forget()
@@ -133,18 +128,27 @@ class CaseLoader(QObject):
     def _ready(self) -> bool:
         return self._spacing is not None and all(item in self.arrays for item in self._needed)
 
-    def _look(self) -> None:
+    def _answered(self) -> bool:
+        """Whether the newest request is waited for and all of it there, or one of it failed."""
+        failed = any(item in self._failures for item in (None, *self._needed))
+        return self._waited and (failed or self._ready())
+
+    @Slot(object)
+    def _hear(self, _news: None) -> None:
+        # What was sent for a request that another one has replaced since says nothing.
         with self._changed:
-            done = self._ready() or any(i in self._failures for i in (None, *self._needed))
-        if done:
-            self._timer.stop()
+            answered = self._answered()
+            self._waited = self._waited and not answered
+        if answered:
             self.arrived.emit()
 
     # In the thread
 
     def _start(self) -> None:
         if self._thread is None and self._source is not None and self._next() is not None:
-            self._thread = Thread(target=self._work, name="memscan-viewing", daemon=True)
+            self._thread = Thread(
+                target=self._work, args=(self._mailbox,), name="memscan-viewing", daemon=True
+            )
             self._thread.start()
 
     def _next(self) -> tuple[ArrayKey | None] | None:
@@ -158,7 +162,7 @@ class CaseLoader(QObject):
                 return (item,)
         return None
 
-    def _work(self) -> None:
+    def _work(self, mailbox: Mailbox) -> None:
         while True:
             with self._changed:
                 following = self._next() if self._source is not None else None
@@ -170,6 +174,10 @@ class CaseLoader(QObject):
                 source, epoch, spacing = self._source, self._epoch, self._spacing
             (item,) = following
             self._do(item, source, epoch, spacing)
+            with self._changed:
+                answered = self._answered()
+            if answered:
+                mailbox.send(None)
 
     def _do(
         self,
