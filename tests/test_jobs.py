@@ -179,7 +179,8 @@ def key_of(study, i):
     from napari_memscan.detection.scan import compute_embedding_key
 
     path = study.cohort.rows("training")[i].path
-    return compute_embedding_key(study.sha256(path), study.config.preprocessing, study.embedder())
+    recipe, embedder = study.config.preprocessing, study.embedder()
+    return compute_embedding_key(study.content_key(path), recipe, embedder.hash)
 
 
 def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):
@@ -247,7 +248,7 @@ def killed(file):
 os.fsync = killed
 from napari_memscan import jobs
 from napari_memscan.study import Study
-jobs.run(eval(sys.argv[3], {"jobs": jobs, "study": Study.open(sys.argv[2])}))
+jobs.run_job(eval(sys.argv[3], {"jobs": jobs, "study": Study.open(sys.argv[2])}))
 """
 
 
@@ -263,7 +264,7 @@ def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, ma
     whole = make_study(tmp_path / "whole")
     jobs.run_job(jobs.generate_volumes(whole, 3))
     Study.open(study.folder)  # Keeps the hashes of all real volumes.
-    kill_at(write, study, "jobs.generate(study, 3)")
+    kill_at(write, study, "jobs.generate_volumes(study, 3)")
     again = Study.open(study.folder)
     assert len(again.samples()) == volumes
     news = list(jobs.generate_volumes(again, 3))
@@ -284,7 +285,7 @@ def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
     Study.open(study.folder)
     opened = len(contents(study.cache_dir))
     writes -= opened
-    kill_at(write if write > 0 else writes + 1 + write, study, "jobs.scan(study)")
+    kill_at(write if write > 0 else writes + 1 + write, study, "jobs.scan_study(study)")
     again = Study.open(study.folder)
     assert again.result() is None
     kept = {path: path.stat().st_mtime_ns for path in again.cache_dir.rglob("[!.]*.npy")}

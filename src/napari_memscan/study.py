@@ -63,9 +63,11 @@ class Study:
         Training, validation and unseen volumes; checked.
     """
 
-    def __init__(self, folder: Path, config: StudyConfig, cohort: Cohort) -> None:
+    def __init__(
+        self, folder: Path, config: StudyConfig, cohort: Cohort, cache_dir: Path | None = None
+    ) -> None:
         self.folder, self.config, self.cohort = folder, config, cohort
-        self.cache_dir = folder / "cache"
+        self.cache_dir = folder / "cache" if cache_dir is None else cache_dir
         self.synthetic_dir = folder / "synthetic"
         self.samples_path = self.synthetic_dir / "samples.csv"
         self.scan_dir = folder / "scan"
@@ -75,8 +77,15 @@ class Study:
         self._rows: tuple[tuple[int, int, int], list[SampleRow]] | None = None
 
     @classmethod
-    def create(cls, folder: str | Path, config: StudyConfig, cohort: Cohort) -> Study:
-        """Write a new study and return it.
+    def create(
+        cls,
+        folder: str | Path,
+        config: StudyConfig,
+        cohort: Cohort,
+        *,
+        cache_dir: Path | None = None,
+    ) -> Study:
+        """Write a new study and return it; `cache_dir` as in `open`.
 
         Raises
         ------
@@ -91,14 +100,20 @@ class Study:
         cohort.check()
         # A table of volumes has no place for them, and they belong in the report.
         config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
-        study = cls(folder, config, cohort)
+        study = cls(folder, config, cohort, cache_dir)
         cohort.save(study.cohort_path)
         study._write(config)
         return study
 
     @classmethod
-    def open(cls, folder: str | Path) -> Study:
+    def open(cls, folder: str | Path, *, cache_dir: Path | None = None) -> Study:
         """Open a study by its folder or its ``study.toml``.
+
+        Parameters
+        ----------
+        folder : path
+        cache_dir : path, optional
+            Of another study over the same volumes, whose cache this one shares; by default its own.
 
         Raises
         ------
@@ -131,7 +146,7 @@ class Study:
             raise BadInput(
                 f"{path}: {describe_validation_error(error)}. Mend study.toml."
             ) from error
-        study = cls(path.parent, config, Cohort.from_rows([]))
+        study = cls(path.parent, config, Cohort.from_rows([]), cache_dir)
         # To hash every patient's volume anew takes as long as reading them all.
         cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256, missing_ok=True)
         cohort.warnings.extend(config.warnings)
@@ -289,8 +304,6 @@ class Study:
         BadInput
             The file is missing.
         """
-        import numpy as np
-
         from napari_memscan.volumes.importers import hash_content
 
         path = Path(path)
@@ -302,10 +315,9 @@ class Study:
             raise BadInput(f"{path}: missing. Restore this file.") from error
         key = hash_json(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
         try:
-            text = self.cache.get(key, lambda: np.frombuffer(hash_content(path).encode(), np.uint8))
+            return self.cache.get_text(key, lambda: hash_content(path))
         except (OSError, JobFailed):  # a study that can only be read is hashed each time
             return hash_content(path)
-        return text.tobytes().decode()
 
     def array(self, path: str | Path) -> NDArray[np.float32]:
         """Return a volume preprocessed, (X, Y, Z) in [0, 1], from the cache where it is there."""
@@ -317,9 +329,17 @@ class Study:
         except JobFailed:  # a full disk must not end the reading of what is on it
             return recipe.apply(self.volume(path))
 
+    def content_key(self, path: str | Path) -> str:
+        """Return what stands for a volume as it is read: in every key of what is made of it."""
+        from napari_memscan.volumes.volume import compute_content_key
+
+        row = self._cohort_rows.get(str(path))
+        declared = (row.axes, row.spacing) if row is not None else ()
+        return compute_content_key(self.sha256(path), *declared)
+
     def array_key(self, path: str | Path) -> str:
-        """Return the cache key of a preprocessed volume: its bytes and what it went through."""
-        return self.config.preprocessing.key(self.sha256(path))
+        """Return the cache key of a preprocessed volume: what is read and what it went through."""
+        return self.config.preprocessing.key(self.content_key(path))
 
     # What the audit has made
 

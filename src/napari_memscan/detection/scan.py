@@ -149,7 +149,7 @@ def scan(
             vectors=(of["training"], of["validation"]),
             subjects=(splits["training"].subjects, splits["validation"].subjects),
             names=[
-                preprocessing.key(splits["training"].digest(i))
+                preprocessing.key(splits["training"].content_key(i))
                 for i in range(len(splits["training"]))
             ],
         )
@@ -242,16 +242,14 @@ def _embed_volume(
 
     if cache is None or not source.files:
         return compute(), get_known_spacing(read())
-    content = source.digest(i)
-    if source.reading(i):
-        content = hash_json([content, source.reading(i)])
-    vector = cache.get(compute_embedding_key(content, preprocessing, embedder), compute)
+    content = source.content_key(i)
+    vector = cache.get(compute_embedding_key(content, preprocessing, embedder.hash), compute)
     return vector, cache.get(hash_json(["voxel", content]), lambda: get_known_spacing(read()))
 
 
-def compute_embedding_key(sha256: str, preprocessing: Preprocessing, embedder: Embedder) -> str:
-    """Return the cache key of a file's vector: its bytes, what it went through, what embedded."""
-    return hash_json([sha256, preprocessing.hash, embedder.hash])
+def compute_embedding_key(content: str, preprocessing: Preprocessing, embedder: str) -> str:
+    """Return the cache key of a vector: content, what it went through, hash of the embedder."""
+    return hash_json(["vector", preprocessing.key(content), embedder])
 
 
 def _compute_median_shape(source: VolumeSource) -> tuple[int, int, int]:

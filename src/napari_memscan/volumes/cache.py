@@ -55,6 +55,11 @@ class ArrayCache:
         self.put(key, array)
         return array
 
+    def get_text(self, key: str, compute: Callable[[], str]) -> str:
+        """Return the text kept under `key`; compute and keep it where there is none."""
+        kept = self.get(key, lambda: np.frombuffer(compute().encode(), np.uint8))
+        return kept.tobytes().decode()
+
     def put(self, key: str, array: NDArray[Any]) -> None:
         """Keep an array under `key`, in place of what is kept there."""
         # Written from memory: numpy's own writing does not say that a disk is full.

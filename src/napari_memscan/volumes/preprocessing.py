@@ -101,9 +101,9 @@ class Preprocessing(_FrozenModel):
         """Sixteen hexadecimal digits that change whenever the result would."""
         return hash_json({"version": VERSION, **self.model_dump(mode="json")})
 
-    def key(self, sha256: str) -> str:
-        """Return what stands for a preprocessed volume: its bytes and what it went through."""
-        return hash_json(["array", sha256, self.hash])
+    def key(self, content: str) -> str:
+        """Return what stands for a preprocessed volume; see `volume.compute_content_key`."""
+        return hash_json(["array", content, self.hash])
 
     def apply(self, volume: Volume) -> Array:
         """Bring a volume to this recipe's shape and to [0, 1].

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-from napari_memscan.volumes.volume import Volume
+from napari_memscan.volumes.volume import Volume, compute_content_key
 
 if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import CohortRow
@@ -85,10 +85,11 @@ class VolumeSource:
             return Volume(np.asarray(self.array[i], np.float32), None, Path(self.names[i]))
         return self._rows[i].read() if self._rows else read_volume(self.files[i])
 
-    def reading(self, i: int) -> str:
-        """Return what a table says of how to read one file; '' for nothing."""
+    def content_key(self, i: int) -> str:
+        """Return what stands for one volume as it is read; see `compute_content_key`."""
         row = self._rows[i] if self._rows else None
-        return f"{row.axes} {row.spacing}".strip() if row is not None else ""
+        declared = (row.axes, row.spacing) if row is not None else ()
+        return compute_content_key(self.digest(i), *declared)
 
     def digest(self, i: int) -> str:
         """Return the SHA-256 of one volume's file, files or array."""

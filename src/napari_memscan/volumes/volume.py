@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.files import hash_json
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -26,3 +28,16 @@ class Volume:
     data: NDArray[np.float32]
     spacing: tuple[float, float, float] | None = None
     path: Path | None = None
+
+
+def compute_content_key(sha256: str, axes: str = "", spacing: str = "") -> str:
+    """Return what stands for a volume as it is read; part of every key of what is made of it.
+
+    Parameters
+    ----------
+    sha256 : str
+        Of the file's bytes, or of all files of a DICOM series.
+    axes, spacing : str
+        What a table says of how to read it; '' for nothing. See `cohort.CohortRow`.
+    """
+    return hash_json(["content", sha256, axes, spacing]) if axes or spacing else sha256

@@ -24,6 +24,7 @@ from napari_memscan.jobs.experiment import (
 from napari_memscan.jobs.experiment.cohorts import derive_cohort
 from napari_memscan.jobs.experiment.duration import compute_latent_shape
 from napari_memscan.jobs.experiment.factors import DEFAULT_VIEWS
+from napari_memscan.jobs.experiment.outcome import RESULT_FILE
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
@@ -201,6 +202,17 @@ def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, tiny_ld
     # As good as another autoencoder: the weights of a whole LDM are others.
     with pytest.raises(BadInput, match="made with other weights of the autoencoder"):
         jobs.run_job(run_experiment(study, out, plan, autoencoder=tiny_ldm))
+
+
+def test_a_run_that_goes_on_keeps_nothing_beside_the_cache_of_all(made):
+    study, out, plan, _ = made
+    name = plan.runs[0].name
+    (out / "runs" / name / RESULT_FILE).unlink()
+    kept = {p: p.stat().st_mtime_ns for p in (out / "cache").rglob("[!.]*.npy")}
+    jobs.run_job(run_experiment(study, out, plan))
+    assert (out / "runs" / name / RESULT_FILE).exists()
+    assert not list((out / "runs").glob("*/cache"))
+    assert {p: p.stat().st_mtime_ns for p in (out / "cache").rglob("[!.]*.npy")} == kept
 
 
 def written(out):

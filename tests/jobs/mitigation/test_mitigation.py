@@ -17,6 +17,7 @@ from napari_memscan.detection.mitigation import (
     MitigationComparison,
     MitigationMeasure,
 )
+from napari_memscan.detection.registration.verifier import Verifier
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
@@ -104,6 +105,20 @@ def test_measures_are_compared_and_the_study_is_left_alone(study, calls, monkeyp
     assert "http" not in page
     values = json.loads((own.folder / "mitigation.json").read_text())
     assert values == found.to_dict()
+
+
+def test_a_resumed_run_finds_what_the_first_registered(make_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(Guidance, "threshold", lambda self, level: -1.0)
+    study = make_study(tmp_path / "study")
+    jobs.run_job(jobs.evaluate_mitigation(study, 2, most=2))
+    own = Study.open(study.folder / "mitigation", cache_dir=study.cache_dir)
+    assert not (own.folder / "cache").exists()
+    kept = sorted(study.cache_dir.rglob("[!.]*.npy"))
+    monkeypatch.setattr(Verifier, "verify", lambda *_: pytest.fail("registered a second time"))
+    again = Study.open(study.folder)
+    jobs.run_job(jobs.evaluate_mitigation(again, 2, most=2))
+    assert not (own.folder / "cache").exists()
+    assert sorted(study.cache_dir.rglob("[!.]*.npy")) == kept
 
 
 def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make_study, tmp_path):

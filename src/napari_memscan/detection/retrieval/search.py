@@ -276,7 +276,7 @@ _worker_search: Search | None = None
 
 
 def _start_worker(search: Search) -> None:
-    global _search
+    global _worker_search
     _worker_search = search
     from threadpoolctl import threadpool_limits
 

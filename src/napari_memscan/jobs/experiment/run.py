@@ -208,8 +208,7 @@ def _prepare_autoencoder(
     if not (made / "recipe.json").exists():
         compute_latent_shape(study, plan)
         if rank == 0:
-            base = Study(out, study.config, study.cohort)
-            base.cache_dir = out / "cache"
+            base = Study(out, study.config, study.cohort, out / "cache")
             with base.lock("train the autoencoder of all runs"):
                 job = train_model(base, "autoencoder", made, plan.autoencoder, device=device)
                 yield from _relay_progress(job, 0, len(plan.runs), "autoencoder")
@@ -227,9 +226,7 @@ def _execute_run(
     settings = plan.settings(run, len(cohort.rows("training")), len(study.cohort.rows("training")))
     if not (folder / SPEC_FILE).exists():
         write_json(folder / SPEC_FILE, _build_spec(study, plan, run, coder))
-    own = _open_run_study(study, folder, cohort, run)
-    # One for all runs: most volumes are in all of them.
-    own.cache_dir = out / "cache"
+    own = _open_run_study(study, out, cohort, run)
     model = folder / "models" / "denoiser"
     seconds: dict[str, float] = {}
     if not (model / "recipe.json").exists():
@@ -259,13 +256,14 @@ def _execute_run(
     write_json(folder / RESULT_FILE, summarise_run(own, run, result, settings, duplicated))
 
 
-def _open_run_study(study: Study, folder: Path, cohort: Cohort, run: ExperimentRun) -> Study:
-    """Open the study of a run, or make it."""
+def _open_run_study(study: Study, out: Path, cohort: Cohort, run: ExperimentRun) -> Study:
+    """Open the study of a run, or make it; one cache for all: most volumes are in all of them."""
     from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
     from napari_memscan.embedders.loading import LOW_RESOLUTION
 
+    folder, cache_dir = out / "runs" / run.name, out / "cache"
     if (folder / "study.toml").exists():
-        return Study.open(folder)
+        return Study.open(folder, cache_dir=cache_dir)
     config = study.config
     spec = config.embedder
     changes: dict[str, Any] = {
@@ -273,7 +271,7 @@ def _open_run_study(study: Study, folder: Path, cohort: Cohort, run: ExperimentR
         "generator": None,
         "embedder": spec if spec == LOW_RESOLUTION else resolve_model_path(spec, study.folder),
     }
-    return Study.create(folder, config.model_copy(update=changes), cohort)
+    return Study.create(folder, config.model_copy(update=changes), cohort, cache_dir=cache_dir)
 
 
 def _describe_event(news: Any) -> str:

@@ -144,17 +144,15 @@ def _open_mitigation_study(study: Study) -> Study:
     wanted = config.model_copy(update=changes)
     folder = study.folder / FOLDER
     if (folder / "study.toml").exists():
-        own = Study.open(folder)
+        own = Study.open(folder, cache_dir=study.cache_dir)
         same = own.config.model_copy(update={"warnings": ()})
         if same != wanted.model_copy(update={"warnings": ()}):
             raise BadInput(
                 f"{folder}: was made with another model, embedder, rule or preprocessing than the "
                 "study has now. Move or delete this folder."
             )
-    else:
-        own = Study.create(folder, wanted, study.cohort)
-    own.cache_dir = study.cache_dir
-    return own
+        return own
+    return Study.create(folder, wanted, study.cohort, cache_dir=study.cache_dir)
 
 
 def _adopt_samples(study: Study, own: Study, n: int) -> None:

@@ -144,8 +144,6 @@ def check_generator(study: Study, generator: Any = None, keep: bool = True) -> l
     BadInput
         The model does not work, or not for this study.
     """
-    import numpy as np
-
     from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.model_check import check_model, require_passed
 
@@ -165,8 +163,7 @@ def check_generator(study: Study, generator: Any = None, keep: bool = True) -> l
     if not keep:
         return ask()
     key = hash_json(["self-test", generator.checkpoint_hash, study.config.preprocessing.hash])
-    kept = study.cache.get(key, lambda: np.frombuffer("\n".join(ask()).encode(), np.uint8))
-    return kept.tobytes().decode().splitlines()
+    return study.cache.get_text(key, lambda: "\n".join(ask())).splitlines()
 
 
 def _check_intensities(recipe: LDMRecipe, wanted: Preprocessing) -> str:

@@ -70,7 +70,7 @@ def prepare_guidance(
     for split, rows in splits:
         own = []
         for row in rows:
-            keys.append(hash_json(["latent", study.sha256(row.path), *model]))
+            keys.append(hash_json(["latent", study.content_key(row.path), *model]))
 
             def compute(path: str = row.path) -> NDArray[np.float32]:
                 with use_threads(threads):

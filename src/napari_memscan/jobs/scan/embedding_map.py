@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.progress import Progress
@@ -14,14 +13,6 @@ from napari_memscan.study import Study
 if TYPE_CHECKING:
     from napari_memscan.detection.exploration.embedding_map import EmbeddingMap
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.embedders.interface import Embedder
-
-
-@dataclass(frozen=True)
-class _KnownEmbedder:
-    """What stands for an embedder that need not be loaded."""
-
-    hash: str
 
 
 def compute_embedding_map(
@@ -58,7 +49,6 @@ def compute_embedding_map(
     from napari_memscan.detection.exploration.embedding_map import fit_embedding_map
     from napari_memscan.detection.scan import compute_embedding_key
 
-    embedder = cast("Embedder", _KnownEmbedder(result.embedder_hash))
     paths = {
         "training": [row.path for row in study.cohort.rows("training")],
         "validation": [row.path for row in study.cohort.rows("validation")],
@@ -71,7 +61,9 @@ def compute_embedding_map(
         for path in names:
             if not Path(path).exists():
                 raise BadInput(f"{path}: missing. Restore it, or scan again.")
-            key = compute_embedding_key(study.sha256(path), study.config.preprocessing, embedder)
+            key = compute_embedding_key(
+                study.content_key(path), study.config.preprocessing, result.embedder_hash
+            )
             if not study.cache.has(key):
                 raise BadInput(
                     "The vectors of the last scan are not in the study's cache any more. Scan "

@@ -137,10 +137,10 @@ def _warn_unknown_conditions(rows: Sequence[CohortRow], known: Sequence[str]) ->
 
 
 def _hash_content(study: Study, row: Any, recipe: Any) -> str:
-    """Return a hash of a volume as the model takes it: bytes, how they are read, what follows."""
+    """Return the key of a volume as the model takes it."""
     if not Path(row.path).exists():
         raise BadInput(f"{row.path}: missing. Restore it, or take it out of the study.")
-    return hash_json([study.sha256(row.path), row.axes, row.spacing, recipe.hash])
+    return str(recipe.key(study.content_key(row.path)))
 
 
 def _choose_threads(study: Study, generator: Any) -> int:

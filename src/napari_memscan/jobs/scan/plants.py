@@ -212,19 +212,16 @@ class StudyAutoencoder:
         key = hash_json(["decodes", sorted(recipes), study.config.preprocessing.hash])
         # Remembered, so that a scan of an unchanged study need not load the model.
         if len(recipes) == 1 and study.cache.has(key):
-            self.hash = study.cache.get(key, self._asked).tobytes().decode()
+            self.hash = study.cache.get_text(key, self._asked)
         else:
-            self.hash = self._asked().tobytes().decode()
+            self.hash = self._asked()
             if len(recipes) == 1:
-                study.cache.get(key, self._asked)
+                study.cache.get_text(key, self._asked)
 
-    def _asked(self) -> Any:
-        import numpy as np
-
+    def _asked(self) -> str:
         recipe = self._loaded().recipe
         fits = recipe.preprocessing.hash == self.study.config.preprocessing.hash
-        text = self._loaded().checkpoint_hash + recipe.hash if fits else ""
-        return np.frombuffer(text.encode(), np.uint8)
+        return self._loaded().checkpoint_hash + recipe.hash if fits else ""
 
     def _loaded(self) -> Any:
         if self._generator is None:

@@ -147,20 +147,16 @@ def iter_embeddings(
 
     embedder, recipe = study.embedder(), study.config.preprocessing
     threads = choose_threads(study)
-    # A table may say, or correct, what a file does not.
-    rows = study.cohort.rows() if sizes is not None else []
-    declared = {row.path: [row.axes, row.spacing] for row in rows}
 
     def read(path: str) -> tuple[str, Any]:
         if not Path(path).exists():
             raise BadInput(f"{path}: missing. Restore it, or take it out of the study.")
-        content, volume = study.sha256(path), lru_cache(1)(partial(study.volume, path))
-        key = compute_embedding_key(content, recipe, embedder)
+        content, volume = study.content_key(path), lru_cache(1)(partial(study.volume, path))
+        key = compute_embedding_key(content, recipe, embedder.hash)
         array = None if study.cache.has(key) else recipe.apply(volume())
         if sizes is not None:
             sizes[path] = study.cache.get(
-                hash_json(["voxel", content, declared.get(path)]),
-                lambda: get_known_spacing(volume()),
+                hash_json(["voxel", content]), lambda: get_known_spacing(volume())
             )
         return key, array
 

@@ -220,7 +220,7 @@ def resolve_spacing(study: Study) -> Triple:
 
     def own(row: CohortRow) -> Any:
         # The key that a scan keeps it under, too.
-        key = hash_json(["voxel", study.sha256(row.path), [row.axes, row.spacing]])
+        key = hash_json(["voxel", study.content_key(row.path)])
         return study.cache.get(key, lambda: get_known_spacing(study.volume(row.path)))
 
     return compute_median_spacing([own(row) for row in study.cohort.rows("training")])
