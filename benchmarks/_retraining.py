@@ -18,7 +18,7 @@ from napari_memscan.jobs.training.monitor import MonitorSettings
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.cohort import Cohort
-from napari_memscan.volumes.importers import import_cohort
+from napari_memscan.volumes.importers import import_cohort, import_csv
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
@@ -87,7 +87,7 @@ def compare_measures(folder: Path, n: int) -> list[RetrainingComparison]:
     if not clean.exists():
         found = jobs.run_job(jobs.deduplicate_cohort(base))
         found.write(clean, suspected=True)
-    kept = Cohort.load(clean)
+    kept = import_csv(clean)
     n_all, n_kept = len(rows.rows("training")), len(kept.rows("training"))
     first, _ = scan_samples(base, coder, DENOISER, n, None)
 

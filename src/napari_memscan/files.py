@@ -7,13 +7,15 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from napari_memscan.errors import JobFailed
+from napari_memscan.errors import BadInput, JobFailed
+
+Parsed = TypeVar("Parsed")
 
 
 @contextmanager
@@ -80,6 +82,41 @@ def read_small_file(path: str | Path, most: int = 10_000_000) -> bytes:
     if len(content) > most:
         raise ValueError(f"larger than {most / 1e6:g} MB")
     return content
+
+
+def parse_json(path: str | Path, parse: Callable[[Any], Parsed], advice: str) -> Parsed:
+    """Return what `parse` makes of the value in a JSON file.
+
+    Parameters
+    ----------
+    path : path
+    parse : callable
+        May trip over any value that is not as it expects.
+    advice : str
+        What to do about a file that cannot be used: a sentence.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    BadInput
+        It cannot be read, is no JSON, or is not what `parse` expects.
+    """
+    try:
+        return parse(json.loads(read_small_file(path, 10**9)))
+    except (BadInput, FileNotFoundError):
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else error
+        raise BadInput(f"{path}: cannot be read ({reason}). {advice}") from error
 
 
 def append_text(path: str | Path, text: str) -> None:

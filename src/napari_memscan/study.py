@@ -121,6 +121,7 @@ class Study:
             No study there, a newer format, a setting or cohort that does not do.
         """
         from napari_memscan.volumes.cohort import Cohort
+        from napari_memscan.volumes.importers import import_csv
 
         folder = Path(folder)
         path = (folder if folder.name == "study.toml" else folder / "study.toml").resolve()
@@ -131,7 +132,7 @@ class Study:
                 f"{folder}: no study.toml there. Choose a study's folder, or create a study "
                 "with 'memscan new'."
             ) from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInput(
                 f"{path}: not a readable TOML file ({error}). Mend that line."
             ) from error
@@ -148,7 +149,7 @@ class Study:
             ) from error
         study = cls(path.parent, config, Cohort.from_rows([]), cache_dir)
         # To hash every patient's volume anew takes as long as reading them all.
-        cohort = study.cohort = Cohort.load(study.cohort_path, study.sha256, missing_ok=True)
+        cohort = study.cohort = import_csv(study.cohort_path, hashed=study.sha256, missing_ok=True)
         cohort.warnings.extend(config.warnings)
         # One volume that is gone must not keep anybody from reading the others.
         cohort.check(missing_ok=True)

@@ -54,7 +54,7 @@ def test_saved_and_loaded_it_is_the_same_and_may_move(folder, tmp_path):
     cohort = import_cohort(folder, subject_pattern=r"(?P<subject>sub-\d+)")
     cohort.save(folder / "cohort.csv")
     assert "train/sub-00_t1.npy" in (folder / "cohort.csv").read_text()
-    assert Cohort.load(folder / "cohort.csv").rows() == cohort.rows()
+    assert import_csv(folder / "cohort.csv").rows() == cohort.rows()
     moved = folder.rename(tmp_path.parent / f"{tmp_path.name}-moved")
     again = import_cohort(moved)
     assert [r.sha256 for r in again.rows()] == [r.sha256 for r in cohort.rows()]
@@ -66,12 +66,12 @@ def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
     cohort.save(folder / "cohort.csv")
     header = (folder / "cohort.csv").read_text().splitlines()[0]
     assert header == "path,split,subject_id,session_id,axes,spacing,sha256"
-    assert {row.condition for row in Cohort.load(folder / "cohort.csv").rows()} == {""}
+    assert {row.condition for row in import_csv(folder / "cohort.csv").rows()} == {""}
 
     names = ["left", "right, upper", "", "NA", "1", "left"]
     rows = [replace(r, condition=c) for r, c in zip(cohort.rows(), names, strict=True)]
     Cohort.from_rows(rows).save(folder / "cohort.csv")
-    again = Cohort.load(folder / "cohort.csv")
+    again = import_csv(folder / "cohort.csv")
     assert again.rows() == rows
     assert [row.condition for row in again.join_cohorts(again).rows()] == names * 2
 
@@ -86,7 +86,7 @@ def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
     found = import_cohort(folder / "datalist.json")
     assert [row.condition for row in found.rows()] == names
     found.save(folder / "other.csv")
-    assert Cohort.load(folder / "other.csv").rows() == found.rows()
+    assert import_csv(folder / "other.csv").rows() == found.rows()
 
 
 def test_a_row_reads_its_volume_with_its_axes_and_spacing(tmp_path):
@@ -309,5 +309,39 @@ def test_a_monai_datalist_keeps_splits_subjects_and_geometry(tmp_path):
     with pytest.raises(BadInput, match=r"gone\.nii: missing"):
         import_cohort(path)
     path.write_text("[" * 100_000)
-    with pytest.raises(BadInput, match="not a readable JSON"):
+    with pytest.raises(BadInput, match="cannot be read"):
         import_cohort(path)
+
+
+def test_one_list_is_a_pool_or_names_the_split_of_each_volume(tmp_path):
+    for i in range(4):
+        volume(tmp_path / "images" / f"p{i}.npy", i)
+    names = [f"images/p{i}.npy" for i in range(4)]
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{"image": name, "label": "x.nii"} for name in names]))
+    pool = import_cohort(path, subject_pattern=r"images/p(\d)")
+    assert pool.counts()["validation"] == 1
+    assert sorted(row.subject_id for row in pool.rows()) == ["0", "1", "2", "3"]
+    assert pool.warnings == []
+    splits = ["train", "train", "val", "test"]
+    entries = [
+        {"image": n, "split": s, "subject_id": "p"} for n, s in zip(names, splits, strict=True)
+    ]
+    path.write_text(json.dumps(entries))
+    told = import_cohort(path)
+    assert [row.split for row in told.rows()] == ["training", "training", "validation", "unseen"]
+    path.write_text(json.dumps([*entries, {"image": names[0]}]))
+    with pytest.raises(BadInput, match="entry 4 names no known split"):
+        import_cohort(path)
+    # Outside the list's folder, and with a pattern: where the files lie does not matter.
+    (tmp_path / "lists").mkdir()
+    beside = tmp_path / "lists" / "list.json"
+    beside.write_text(json.dumps([{"image": f"../{name}"} for name in names]))
+    assert len(import_cohort(beside, subject_pattern=r"p(\d)").rows()) == 4
+
+
+@pytest.mark.parametrize("text", ["null", "3", '"a"', "true"])
+def test_what_is_no_list_is_refused_with_what_was_expected(tmp_path, text):
+    (tmp_path / "list.json").write_text(text)
+    with pytest.raises(BadInput, match=r"datalist is expected.*training.*image"):
+        import_cohort(tmp_path / "list.json")

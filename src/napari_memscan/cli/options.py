@@ -46,8 +46,10 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         inner = values
         for group in groups:
             inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise BadInput(f"--set {text}: '{group}' was given a value already.")
         try:
             inner[last] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             inner[last] = value
     return values

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from napari_memscan.detection.evidence.result import MetricResult
 from napari_memscan.detection.membership.result import AttackResult, MembershipResult
 from napari_memscan.detection.planting.selftest import SelfTest
 from napari_memscan.detection.statistics.roc import RocAnalysis, TprAtFpr
-from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_file
+from napari_memscan.files import Parsed, hash_file, parse_json
 
 if TYPE_CHECKING:
     from napari_memscan.review.findings import ReaderStudyFindings
@@ -23,7 +21,6 @@ EVIDENCE_FILE, MEMBERSHIP_FILE, DUPLICATES_FILE = (
     "membership.json",
     "duplicates.json",
 )
-Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -179,8 +176,6 @@ def _read_json(
     path: Path, parsed: Callable[[Mapping[str, Any]], Parsed], command: str
 ) -> Parsed | None:
     try:
-        return parsed(json.loads(path.read_text(encoding="utf-8")))
+        return parse_json(path, parsed, f"Run '{command}' again.")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}). Run '{command}' again.") from error

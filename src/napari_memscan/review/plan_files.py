@@ -40,7 +40,7 @@ def load_plan(path: str | Path) -> BlindPlan:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         made, sha256 = _parse_plan(value["plan"]), value["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         # What the error says of the content stays unsaid: a reader may see the message.
         raise BadInput(
             f"{path}: no plan of a blind study, or damaged. Restore it from a backup."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,22 +80,6 @@ class Cohort:
 
         values = [[getattr(row, c) for c in COLUMNS] for row in rows]
         return cls(pd.DataFrame(values, columns=list(COLUMNS), dtype=str), list(warnings))
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        hashed: Callable[[Path], str] | None = None,
-        missing_ok: bool = False,
-    ) -> Cohort:
-        """Read a `cohort.csv` as `save` wrote it; use `import_csv` for other people's tables.
-
-        `hashed` returns the SHA-256 of a file, where somebody remembers it; with `missing_ok`
-        files that are missing keep the one they had.
-        """
-        from napari_memscan.volumes.importers import hash_content, import_csv
-
-        return import_csv(path, hashed=hashed or hash_content, missing_ok=missing_ok)
 
     def save(self, path: str | Path) -> None:
         """Write the table; paths below the file's folder become relative to it."""

@@ -16,6 +16,7 @@ from napari_memscan.cli import app
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_file
 from napari_memscan.volumes.cohort import Cohort, CohortRow
+from napari_memscan.volumes.importers import import_csv
 from napari_memscan.volumes.reader import read_volume, write_nifti
 
 
@@ -91,7 +92,7 @@ def test_a_leak_into_validation_is_told(result):
 
 def test_what_is_left_out_is_in_no_split_and_has_its_reason(result, tmp_path):
     result.write(tmp_path / "cohort.csv")
-    written = Cohort.load(tmp_path / "cohort.csv")
+    written = import_csv(tmp_path / "cohort.csv")
     assert written.counts() == {"training": 5, "validation": 4, "synthetic": 0, "unseen": 1}
     (gone,) = {row.path for row in result.cohort.rows()} - {row.path for row in written.rows()}
     removed = pd.read_csv(tmp_path / "removed.csv")
@@ -114,7 +115,7 @@ def test_the_command_prints_groups_and_writes_the_cohort(result, study, tmp_path
     assert "same-as-1" in text
     assert text.count("keep") == 1
     assert "same-as-3" in text
-    assert len(Cohort.load(tmp_path / "cohort.csv").rows("training")) == 5
+    assert len(import_csv(tmp_path / "cohort.csv").rows("training")) == 5
     assert json.loads(memscan(study.folder, "--json").stdout) == result.to_dict()
     assert "no such file or folder" in memscan(tmp_path / "nowhere", code=2).stderr
 

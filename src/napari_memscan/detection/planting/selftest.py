@@ -15,8 +15,7 @@ from napari_memscan.detection.decision.conformal import ConformalRule
 from napari_memscan.detection.decision.verdicts import assign_verdicts
 from napari_memscan.detection.planting.perturbations import describe_largest
 from napari_memscan.detection.statistics.proportions import Proportion
-from napari_memscan.errors import BadInput
-from napari_memscan.files import write_json
+from napari_memscan.files import parse_json, write_json
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
@@ -173,21 +172,19 @@ class SelfTest:
         BadInput
             The file is damaged or of another version; run ``memscan selftest`` again.
         """
-        path = Path(folder) / FILE_NAME
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+
+        def parsed(values: Any) -> SelfTest:
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
             values["kinds"] = tuple(PerturbationResult(**row) for row in values["kinds"])
-            values["harder"] = tuple(PerturbationResult(**row) for row in values.get("harder", ()))
+            values["harder"] = tuple(PerturbationResult(**row) for row in values["harder"])
             values["notes"] = tuple(values["notes"])
             return cls(**values)
+
+        try:
+            return parse_json(Path(folder) / FILE_NAME, parsed, "Run 'memscan selftest' again.")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise BadInput(
-                f"{path}: cannot be read ({error}). Run 'memscan selftest' again."
-            ) from error
 
     def __str__(self) -> str:
         lines = [

@@ -230,7 +230,15 @@ class ScanResult:
             verdicts = pq.read_table(folder / "verdicts.parquet").to_pylist()
             rows = pq.read_table(folder / "neighbours.parquet").to_pylist()
             return cls._from(summary, verdicts, rows)
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+            pa.ArrowException,
+        ) as error:
             raise BadInput(
                 f"{folder}: the results of the last scan cannot be read ({error}). Scan again."
             ) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.files import read_small_file
+from napari_memscan.errors import BadInput
+from napari_memscan.files import parse_json
 from napari_memscan.jobs.experiment.cohorts import derive_cohort
 from napari_memscan.jobs.experiment.outcome import RESULT_FILE, TIMES_FILE
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
@@ -17,6 +17,8 @@ from napari_memscan.study import Study
 if TYPE_CHECKING:
     from napari_memscan.training.settings import DenoiserSettings
 
+MEASURED_TIMES = ("a step", "a volume", "the scan")
+"""What a run writes of the seconds it took."""
 TIMED_STEPS = 2
 """Steps that are timed, after one that is not."""
 
@@ -98,11 +100,12 @@ def _load_run_times(out: Path, plan: ExperimentPlan) -> dict[Any, dict[str, floa
     for run in plan.runs:
         path = out / "runs" / run.name / TIMES_FILE
         try:
-            taken = json.loads(read_small_file(path))
-        except (OSError, ValueError):
+            taken = parse_json(
+                path, lambda values: {name: float(values[name]) for name in MEASURED_TIMES}, ""
+            )
+        except (OSError, BadInput):
             continue
-        if {"a step", "a volume", "the scan"} <= taken.keys():
-            found.setdefault(run.values.get("width"), taken)
+        found.setdefault(run.values.get("width"), taken)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from napari_memscan.detection.statistics.differences import (
     SINGLE_TRAINING_NOTE,
     ProportionDifference,
 )
-from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small_file
+from napari_memscan.files import parse_json
 from napari_memscan.jobs.experiment.factors import FACTORS, FactorValue
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
@@ -264,16 +262,10 @@ def collect_outcome(study: Study, out: str | Path, plan: ExperimentPlan) -> Expe
     rows, missing = [], []
     for run in plan.runs:
         path = Path(out) / "runs" / run.name / RESULT_FILE
-        if not path.exists():
-            missing.append(run.name)
-            continue
         try:
-            row = json.loads(read_small_file(path))
+            row = parse_json(path, dict[str, Any], "Delete it; the run then finishes in seconds.")
             # What was finished before a factor was named has that factor's base value.
-            row["values"] = dict(run.values)
-            rows.append(row)
-        except (OSError, ValueError, TypeError) as error:
-            raise BadInput(
-                f"{path}: cannot be read ({error}). Delete it; the run then finishes in seconds."
-            ) from error
+            rows.append(row | {"values": dict(run.values)})
+        except FileNotFoundError:
+            missing.append(run.name)
     return ExperimentOutcome(plan, rows, missing)

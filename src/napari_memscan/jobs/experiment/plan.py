@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from napari_memscan.config import describe_validation_error
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small_file, write_json
+from napari_memscan.files import parse_json, write_json
 from napari_memscan.jobs.experiment.factors import (
     DEFAULT_FACTORS,
     DEFAULT_VIEWS,
@@ -260,11 +259,8 @@ def read_plan(folder: str | Path) -> ExperimentPlan | None:
     BadInput
         It cannot be read.
     """
-    path = Path(folder) / PLAN_FILE
-    if not path.exists():
-        return None
-    try:
-        values = json.loads(read_small_file(path))
+
+    def parsed(values: Any) -> ExperimentPlan:
         return ExperimentPlan(
             {name: tuple(levels) for name, levels in values["factors"]},
             DenoiserSettings.model_validate(values["denoiser"]),
@@ -272,8 +268,10 @@ def read_plan(folder: str | Path) -> ExperimentPlan | None:
             values["n"],
             values["full"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{path}: the plan of this experiment cannot be read ({error}). Delete the file, and "
-            "name the factors again."
-        ) from error
+
+    try:
+        return parse_json(
+            Path(folder) / PLAN_FILE, parsed, "Delete the file, and name the factors again."
+        )
+    except FileNotFoundError:
+        return None

@@ -10,11 +10,10 @@ from typing import Any
 
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small_file, write_json
+from napari_memscan.files import parse_json, write_json
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.experiment.cohorts import derive_cohort
 from napari_memscan.jobs.experiment.duration import compute_latent_shape
-from napari_memscan.jobs.experiment.factors import DEFAULT_VIEWS
 from napari_memscan.jobs.experiment.outcome import (
     RESULT_FILE,
     TIMES_FILE,
@@ -29,7 +28,6 @@ from napari_memscan.jobs.sampling.generate import generate_volumes
 from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.jobs.training.train import train_model
 from napari_memscan.study import Study
-from napari_memscan.training.settings import DenoiserSettings
 from napari_memscan.volumes.cohort import Cohort
 
 SPEC_FILE = "run.json"
@@ -174,22 +172,16 @@ def _build_spec(
 def _require_same_run(out: Path, run: ExperimentRun, spec: dict[str, Any]) -> None:
     """Refuse a folder whose run of this name is another one."""
     path = out / "runs" / run.name / SPEC_FILE
-    if not path.exists():
-        return
-    try:
-        before = json.loads(read_small_file(path))
-        # Settings that came later have in a run made before what they stand for.
-        views = DEFAULT_VIEWS if before["values"].get("augmentation") == "on" else 0
-        denoiser = DenoiserSettings.model_validate({"views": views} | before["denoiser"])
-        before["denoiser"] = denoiser.model_dump(mode="json")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadInput(
-            f"{path}: cannot be read ({error}). Delete the folder of this run."
-        ) from error
     now = json.loads(json.dumps(spec))
-    other = sorted(key for key in now if before.get(key) != now[key])
-    # Factors may be named later: what they have in the base run is what was set before.
-    other = [key for key in other if key != "values"]
+    try:
+        # Factors may be named later: what they have in the base run is what was set before.
+        other = parse_json(
+            path,
+            lambda before: sorted(k for k in now if k != "values" and before.get(k) != now[k]),
+            "Delete the folder of this run.",
+        )
+    except FileNotFoundError:
+        return
     if other:
         raise BadInput(
             f"{path.parent}: this run was made with other {', '.join(other)}. Name another folder "

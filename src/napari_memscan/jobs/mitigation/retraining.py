@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput
-from napari_memscan.files import read_small_file
+from napari_memscan.files import parse_json
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -53,12 +51,15 @@ def _describe_duplicates(path: Path) -> str:
             "Not looked for. 'memscan dedup STUDY --write CSV' finds volumes that are twice in "
             "training; then train again without them."
         )
-    values = json.loads(read_small_file(path))
-    n = sum(len(group["volumes"]) - 1 for group in values["groups"])
+
+    def count(values: Any) -> tuple[int, int]:
+        return sum(len(group["volumes"]) - 1 for group in values["groups"]), values["n_training"]
+
+    n, n_training = parse_json(path, count, "Run 'memscan dedup' again.")
     if not n:
-        return f"No volume is twice among the {values['n_training']} training volumes."
+        return f"No volume is twice among the {n_training} training volumes."
     return (
-        f"{n} of {values['n_training']} training volumes are there twice. Train again without "
+        f"{n} of {n_training} training volumes are there twice. Train again without "
         "them: memscan dedup STUDY --write CSV."
     )
 
@@ -118,10 +119,8 @@ def _compare_experiment(study: Study) -> list[RetrainingComparison]:
     from napari_memscan.detection.statistics.proportions import Proportion
 
     path = study.folder / EXPERIMENT_ANSWERS
-    if not path.exists():
-        return []
-    try:
-        values = json.loads(read_small_file(path))
+
+    def parsed(values: Any) -> list[RetrainingComparison]:
         counted = {
             "verdict copy": "verified copies",
             values["deciding"]: f"{values['deciding']} calls",
@@ -146,7 +145,8 @@ def _compare_experiment(study: Study) -> list[RetrainingComparison]:
                 )
             )
         return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{path}: cannot be read ({error}). 'memscan experiment' writes it again."
-        ) from error
+
+    try:
+        return parse_json(path, parsed, "'memscan experiment' writes it again.")
+    except FileNotFoundError:
+        return []
