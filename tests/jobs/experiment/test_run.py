@@ -191,7 +191,7 @@ def test_table_figures_and_answers_say_what_the_runs_say(made):
 
 def test_what_is_finished_is_not_made_again_and_factors_may_follow(made, tiny_ldm, monkeypatch):
     study, out, plan, found = made
-    monkeypatch.setattr("napari_memscan.jobs.experiment.run.train", None)
+    monkeypatch.setattr("napari_memscan.jobs.experiment.run.train_model", None)
     assert jobs.run_job(run_experiment(study, out, plan)) == found
     more = plan_experiment(study, (*FACTORS, "seed=1,2"), settings=TINY, n=3)
     assert collect_outcome(study, out, more).missing == ["seed-2"]
