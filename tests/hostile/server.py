@@ -41,7 +41,13 @@ def import_all() -> None:
             import_module(module.name)
     for name in ("monai.networks.nets", "monai.networks.schedulers", "pandas", "nibabel"):
         import_module(name)
-    for name in ("cli.path_report", "embedders.loading", "generators.ldm", "study", "volumes.importers"):
+    for name in (
+        "cli.path_report",
+        "embedders.loading",
+        "generators.ldm",
+        "study",
+        "volumes.importers",
+    ):
         import_module(f"napari_memscan.{name}")
 
 
