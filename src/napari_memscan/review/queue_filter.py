@@ -1,10 +1,9 @@
-"""Filter, search and sort a queue; pure functions, quick enough for every key that is typed."""
+"""Filter and search a queue; pure functions, quick enough for every key that is typed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from napari_memscan.review.queue import QueueItem
 
@@ -16,19 +15,6 @@ QUEUE_FILTERS: dict[str, Callable[[QueueItem], bool]] = {
     "program disagrees": lambda item: item.program_disagrees,
 }
 """What a filter can show, and what it asks of an item."""
-
-QUEUE_SORT_KEYS: dict[str, Callable[[QueueItem], Any]] = {
-    "sample": lambda item: (len(item.sample), item.sample),
-    "value": lambda item: item.value,
-    "similarity": lambda item: item.similarity,
-    "score": lambda item: item.score,
-    "p-value": lambda item: item.p_value,
-    "verdict": lambda item: item.verdict,
-    "decision": lambda item: item.decision.decision if item.decision is not None else None,
-    "confidence": lambda item: item.confidence,
-    "time": lambda item: item.decision.id if item.decision is not None else None,
-}
-"""What a queue can be sorted by."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +42,3 @@ class QueueFilter:
         if not QUEUE_FILTERS[self.show](item):
             return False
         return not self.text or all(word in item.words for word in self.text.casefold().split())
-
-
-def filter_queue(
-    items: Iterable[QueueItem], choice: QueueFilter, by: str | None = None, descending: bool = False
-) -> list[QueueItem]:
-    """Return the items that match, sorted.
-
-    Parameters
-    ----------
-    items : iterable of QueueItem
-        In reading order.
-    choice : Choice
-        Which ones.
-    by : str, optional
-        One of `QUEUE_SORT_KEYS`; else they stay in reading order. Equal ones stay in it, too.
-    descending : bool
-        Largest first; what has no value comes last either way.
-    """
-    found = [item for item in items if choice.matches(item)]
-    if by is None:
-        return found
-    key = QUEUE_SORT_KEYS[by]
-    with_value = [item for item in found if key(item) is not None]
-    without = [item for item in found if key(item) is None]
-    return sorted(with_value, key=key, reverse=descending) + without

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 
 from napari_memscan.detection.results.scan_result import VERDICTS as RESULT_VERDICTS
 from napari_memscan.detection.results.scan_result import Neighbour
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.store import Decision
-from napari_memscan.widgets.review.queue_model import VERDICT_LABELS, QueueModel
+from napari_memscan.widgets.review.queue_columns import VERDICT_LABELS, Column, list_columns
+from napari_memscan.widgets.review.queue_model import QueueModel
 from napari_memscan.widgets.review.queue_view import QueueView
 
 NEAR = (Neighbour("/data/T001.nii.gz", 0.9),)
@@ -98,33 +99,92 @@ def test_filters_and_search_list_what_they_say(qtbot, queue):
     assert len(queue.samples) == 4
 
 
+def sorted_by(queue):
+    """What the header shows to be sorted by: the title and whether the largest is first."""
+    header = queue.table.horizontalHeader()
+    if not header.isSortIndicatorShown():
+        return None
+    title = header.model().headerData(header.sortIndicatorSection(), Qt.Orientation.Horizontal)
+    return title, header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+
+
+def click_title(qtbot, queue, title):
+    header = queue.table.horizontalHeader()
+    titles = [
+        header.model().headerData(i, Qt.Orientation.Horizontal) for i in range(header.count())
+    ]
+    x = header.sectionViewportPosition(titles.index(title)) + 8
+    at = QPoint(x, header.height() // 2)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=at)
+
+
 def test_a_key_sorts_by_one_title_after_the_other(queue):
     seen = []
     for _ in range(9):
         queue.sort_next()
-        seen.append((queue._sorted, queue.samples))
-    orders = [(column, order.name) for (column, order), _ in seen[:-1]]
-    up, down = "AscendingOrder", "DescendingOrder"
-    assert orders[:5] == [(0, up), (0, down), (1, down), (1, up), (2, up)]
-    assert orders[-1] == (3, down)
+        seen.append((sorted_by(queue), queue.samples))
+    assert [order for order, _ in seen] == [
+        ("Volume", False),
+        ("Volume", True),
+        ("Similarity", True),
+        ("Similarity", False),
+        ("Verdict", False),
+        ("Verdict", True),
+        ("Decision", False),
+        ("Decision", True),
+        None,
+    ]
     assert seen[0][1] == sorted(queue.samples)
-    assert seen[-1] == (None, [item.sample for item in queue.model.items])
+    assert seen[-1][1] == [item.sample for item in ITEMS]
 
 
-def test_a_title_sorts_and_the_order_of_reading_comes_back(queue):
-    header = queue.table.horizontalHeader()
-    queue._on_title(1)
+def test_a_title_sorts_and_the_order_of_reading_comes_back(qtbot, queue):
+    queue.resize(500, 400)
+    with qtbot.waitExposed(queue):
+        queue.show()
+    click_title(qtbot, queue, "Similarity")
     assert queue.samples == [i.sample for i in ITEMS]
-    queue._on_title(1)
+    click_title(qtbot, queue, "Similarity")
     assert queue.samples == [i.sample for i in reversed(ITEMS)]
-    queue._on_title(3)
+    click_title(qtbot, queue, "Decision")
     # What has no decision comes last, up or down.
     assert queue.samples[:2] == ["s000002", "s000001"]
-    queue._on_title(3)
+    click_title(qtbot, queue, "Decision")
     assert queue.samples[:2] == ["s000001", "s000002"]
-    assert header.isSortIndicatorShown()
+    assert sorted_by(queue) == ("Decision", True)
     queue.order.click()
     assert queue.samples == [i.sample for i in ITEMS]
+
+
+def test_another_column_is_one_entry_more(qtbot):
+    def with_p_value(*scale):
+        p_value = Column(
+            "p",
+            lambda item: "" if item.p_value is None else f"{item.p_value:.2g}",
+            lambda item: item.p_value,
+            tooltip="Of the volume among real ones",
+            number=True,
+        )
+        return (*list_columns(*scale), p_value)
+
+    queue = QueueView(list_columns=with_p_value)
+    qtbot.addWidget(queue)
+    queue.set_items(
+        [replace(i, p_value=p) for i, p in zip(ITEMS, (0.2, None, 0.01, 0.5), strict=True)]
+    )
+    queue.model.set_measure("score", 2)
+    queue.resize(600, 400)
+    with qtbot.waitExposed(queue):
+        queue.show()
+    across, role = Qt.Orientation.Horizontal, Qt.ItemDataRole
+    assert [queue.model.headerData(i, across) for i in range(5)][3:] == ["Decision", "p"]
+    assert queue.model.headerData(4, across, role.ToolTipRole) == "Of the volume among real ones"
+    assert [texts(queue.model, row)[4] for row in range(4)] == ["0.2", "", "0.01", "0.5"]
+    click_title(qtbot, queue, "p")
+    assert sorted_by(queue) == ("p", True)
+    assert queue.samples == ["s000002", "s000003", "s000001", "s000000"]
+    click_title(qtbot, queue, "p")
+    assert queue.samples == ["s000001", "s000003", "s000002", "s000000"]
 
 
 def test_selection_survives_new_contents_and_filters_without_a_signal(queue):

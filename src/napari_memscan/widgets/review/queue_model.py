@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
 
 from napari_memscan.review.queue import QueueItem
-from napari_memscan.review.queue_filter import QUEUE_SORT_KEYS, QueueFilter
-from napari_memscan.widgets.review.queue_text import (
-    explain_item,
-    format_item_decision,
-    format_lineage,
-    format_value,
-)
+from napari_memscan.review.queue_filter import QueueFilter
+from napari_memscan.widgets.review.queue_columns import Column, list_columns
+from napari_memscan.widgets.review.queue_text import explain_item
 
-VERDICT_LABELS = {
-    "copy": "▲ copy",
-    "near-duplicate": "△ near-dup.",
-    "novel": "○ novel",
-    "undecided": "? undecided",
-}
-COLUMNS = ("Volume", "Similarity", "Verdict", "Decision")
-SORT_BY = ("sample", "value", "verdict", "decision")
-"""What each column is sorted by; see `queue_filter.QUEUE_SORT_KEYS`."""
-MEASURES = {
-    "similarity": ("Similarity", "Of the embeddings of the volume and its nearest training volume"),
-    "score": ("Score", "Local correlation with the nearest training volume after registration"),
-}
-"""What verdicts rest on: the title of its column, and what it is."""
+ALIGN_NUMBER = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class QueueModel(QAbstractTableModel):
     """Items for a table view; read only.
 
+    Parameters
+    ----------
+    list_columns : callable
+        Returns the columns, given what the values are and their decimals.
+
     Attributes
     ----------
     items : tuple of QueueItem
         In reading order.
+    columns : tuple of Column
+        From left to right.
     """
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        parent: QObject | None = None,
+        list_columns: Callable[..., tuple[Column, ...]] = list_columns,
+    ) -> None:
         super().__init__(parent)
         self.items: tuple[QueueItem, ...] = ()
         self._rows: dict[str, int] = {}
-        self._measure, self._digits = "similarity", 3
+        self._list_columns = list_columns
+        self.columns = list_columns()
 
     def set_measure(self, measure: str, digits: int = 3) -> None:
         """Say what the values are, one of `MEASURES`, and how many decimals are shown."""
-        self._measure, self._digits = measure, digits
-        self.headerDataChanged.emit(Qt.Orientation.Horizontal, 1, 1)
+        self.columns = self._list_columns(measure, digits)
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(self.columns) - 1)
 
     def set_items(self, items: Sequence[QueueItem]) -> None:
         """Replace all items; where only their contents changed, only these rows are drawn anew."""
@@ -58,7 +53,9 @@ class QueueModel(QAbstractTableModel):
         if [i.sample for i in items] == [i.sample for i in before]:
             for row, (old, new) in enumerate(zip(before, items, strict=True)):
                 if old != new:
-                    self.dataChanged.emit(self.index(row, 0), self.index(row, len(COLUMNS) - 1))
+                    self.dataChanged.emit(
+                        self.index(row, 0), self.index(row, len(self.columns) - 1)
+                    )
             return
         self.beginResetModel()
         self._rows = {item.sample: row for row, item in enumerate(items)}
@@ -74,7 +71,7 @@ class QueueModel(QAbstractTableModel):
 
     def columnCount(self, parent: Any = None) -> int:  # noqa: N802 (Qt's name)
         """Return the number of columns."""
-        return 0 if parent is not None and parent.isValid() else len(COLUMNS)
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
 
     def headerData(  # noqa: N802 (Qt's name)
         self,
@@ -85,32 +82,22 @@ class QueueModel(QAbstractTableModel):
         """Return a column's title, and what its values are."""
         if orientation != Qt.Orientation.Horizontal:
             return None
-        title, meaning = MEASURES[self._measure]
+        column = self.columns[section]
         if role == Qt.ItemDataRole.DisplayRole:
-            return title if section == 1 else COLUMNS[section]
-        if role == Qt.ItemDataRole.ToolTipRole and section == 1:
-            return f"{meaning}; larger is nearer"
-        return None
+            return column.title
+        return (column.tooltip or None) if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a cell's text, tooltip or alignment."""
-        item, column = self.items[index.row()], index.column()
+        item, column = self.items[index.row()], self.columns[index.column()]
         if role == Qt.ItemDataRole.DisplayRole:
-            if column == 0:
-                return item.sample
-            if column == 1:
-                return f"{item.value:.{self._digits}f}"
-            if column == 2:
-                return VERDICT_LABELS.get(item.verdict, f"? {item.verdict}")
-            return ", ".join(
-                part for part in (format_item_decision(item), format_lineage(item)) if part
-            )
+            return column.text(item)
         if role == Qt.ItemDataRole.ToolTipRole:
             return explain_item(item) or None
-        if role == Qt.ItemDataRole.AccessibleTextRole and column == 1:
-            return format_value(item, self._measure, self._digits)
-        if role == Qt.ItemDataRole.TextAlignmentRole and column == 1:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.AccessibleTextRole and column.spoken is not None:
+            return column.spoken(item)
+        if role == Qt.ItemDataRole.TextAlignmentRole and column.number:
+            return ALIGN_NUMBER
         return None
 
 
@@ -188,7 +175,7 @@ class QueueProxy(QSortFilterProxyModel):
 
     def lessThan(self, left: QModelIndex, right: QModelIndex) -> bool:  # noqa: N802 (Qt's name)
         """Whether one row comes before another; what has no value comes last either way."""
-        key = QUEUE_SORT_KEYS[SORT_BY[left.column()]]
+        key = self._model.columns[left.column()].sort_key
         one, other = (key(self._model.items[index.row()]) for index in (left, right))
         if one is None or other is None:
             missing = (one is None) != (other is None)

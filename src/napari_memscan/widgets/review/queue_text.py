@@ -40,11 +40,6 @@ def explain_item(item: QueueItem) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def format_value(item: QueueItem, measure: str, digits: int) -> str:
-    """Return the value and what it is, for those who hear the table."""
-    return f"{measure} {item.value:.{digits}f}, larger is nearer"
-
-
 def describe_decision(decision: Decision) -> str:
     """Return what a reader decided, how surely, and the comment."""
     text = f"{decision.reader}: {decision.decision}"

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.queue_filter import QueueFilter
 from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.review.queue_columns import Column, list_columns
 from napari_memscan.widgets.review.queue_model import QueueModel, QueueProxy
 
 FILTER_CHOICES = {
@@ -67,6 +68,11 @@ class _SearchEdit(QLineEdit):
 class QueueView(QWidget):
     """Synthetic volumes to read.
 
+    Parameters
+    ----------
+    list_columns : callable
+        Returns the columns of the table.
+
     Attributes
     ----------
     selected : Signal(str)
@@ -78,7 +84,11 @@ class QueueView(QWidget):
     selected = Signal(str)
     shown_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        list_columns: Callable[..., tuple[Column, ...]] = list_columns,
+    ) -> None:
         super().__init__(parent)
         self.current = ""
         self._sorted: tuple[int, Qt.SortOrder] | None = None
@@ -108,7 +118,7 @@ class QueueView(QWidget):
         self.nothing = QLabel("Nothing matches. Choose All and empty the search.")
         self.nothing.setWordWrap(True)
         self.nothing.hide()
-        self._make_table()
+        self._make_table(QueueModel(self, list_columns))
         self.filter.currentTextChanged.connect(self._on_choice)
         self.search.textChanged.connect(self._on_choice)
         self.search.returnPressed.connect(self.table.setFocus)
@@ -128,8 +138,8 @@ class QueueView(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self.nothing)
 
-    def _make_table(self) -> None:
-        self.model = QueueModel(self)
+    def _make_table(self, model: QueueModel) -> None:
+        self.model = model
         self.proxy = QueueProxy(self.model, self)
         self.table = _QueueTable()
         self.table.setModel(self.proxy)
@@ -275,7 +285,8 @@ class QueueView(QWidget):
 
     def _first(self, column: int) -> Qt.SortOrder:
         """Nearest first, which is what one looks for; names and words from A to Z."""
-        return Qt.SortOrder.DescendingOrder if column == 1 else Qt.SortOrder.AscendingOrder
+        number = self.model.columns[column].number
+        return Qt.SortOrder.DescendingOrder if number else Qt.SortOrder.AscendingOrder
 
     def _on_row(self, current: QModelIndex, _previous: QModelIndex) -> None:
         sample = self.proxy.sample_at(current.row()) if current.isValid() else ""
