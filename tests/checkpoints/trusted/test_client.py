@@ -273,8 +273,8 @@ def test_the_child_ends_when_the_parent_is_killed(tmp_path):
         [
             sys.executable,
             "-c",
-            "from napari_memscan.checkpoints.trusted.client import Child\n"
-            f"c = Child('p', 'plugin', {str(tmp_path / 'p.py')!r}, ('--function', 'make'))\n"
+            "from napari_memscan.checkpoints.trusted.client import ChildProcess\n"
+            f"c = ChildProcess('p', 'plugin', {str(tmp_path / 'p.py')!r}, ('--function', 'make'))\n"
             "print(c.pid, flush=True)\nimport time; time.sleep(600)",
         ],
         stdout=subprocess.PIPE,
