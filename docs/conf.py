@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import tomllib
@@ -38,6 +39,8 @@ napoleon_use_rtype = False
 # `name` in a docstring is code.
 default_role = "code"
 add_module_names = False
+# Attributes that `fit` sets end with "_", which would be a link in reStructuredText.
+strip_signature_backslash = True
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
@@ -80,7 +83,42 @@ def _read(_: Any, docname: str, source: list[str]) -> None:
         source[0] = move_links((ROOT / FROM_ROOT[docname]).read_text(encoding="utf-8"))
 
 
+class _AsWritten:
+    """An annotation as it stands in the source: `Array`, and not what it is made of."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _sign(
+    _: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    if signature is None or what not in {"class", "function", "method"}:
+        return signature, returns
+    try:
+        found = inspect.signature(obj)
+    except (TypeError, ValueError):
+        return signature, returns
+    # What pydantic makes of the annotations of a model can be read by nobody.
+    parts = [
+        part.replace(
+            annotation=_AsWritten(part.annotation)
+            if isinstance(part.annotation, str)
+            else inspect.Parameter.empty
+        )
+        for part in found.parameters.values()
+        if what != "method" or part.name not in {"self", "cls"}
+    ]
+    result = found.return_annotation
+    text = str(found.replace(parameters=parts, return_annotation=inspect.Signature.empty))
+    return text, result if isinstance(result, str) and what != "class" else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Tell Sphinx where the pages of `FROM_ROOT` come from."""
     app.connect("source-read", _read)
+    app.connect("autodoc-process-signature", _sign)
     return {"parallel_read_safe": True}
