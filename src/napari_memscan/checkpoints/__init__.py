@@ -1,1 +1,1 @@
-"""Weight files of unknown origin to tensors and recipes, without running them."""
+"""Models of unknown origin to recipes and tensors, without running anything in them."""

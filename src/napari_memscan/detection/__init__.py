@@ -1,1 +1,1 @@
-"""Vectors to neighbours, threshold, verdicts and metrics."""
+"""From arrays and vectors to candidates, registered pairs, p-values, verdicts and metrics."""
