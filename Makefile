@@ -4,14 +4,16 @@ BIN := .venv/bin
 # Tests run in this many processes; a second thread in each was slower on two cores.
 WORKERS ?= 2
 
-.PHONY: help demo napari screenshots docs test system clean
+.PHONY: help demo napari screenshots docs quick test test-long system clean
 
 help:
 	@echo 'make demo         the whole job on an embedded example, without a window'
 	@echo 'make napari       the review of that example in a napari window'
 	@echo 'make screenshots  the pictures in docs/'
 	@echo 'make docs         the documentation as a site, in docs/_build/'
+	@echo 'make quick        what most changes need, in a minute and a half'
 	@echo 'make test         every check, in the order of how fast it answers'
+	@echo 'make test-long    guarantees that take hours of chance or the demo at its full size; before a release'
 	@echo 'make clean        removes .venv and everything that the other commands made'
 
 demo: system .venv/.ready
@@ -28,6 +30,14 @@ screenshots: system .venv/.ready
 docs: .venv/.ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
+# Types are checked beside the tests: neither needs both processors all the time.
+quick: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(BIN)/mypy & types=$$!; \
+	$(BIN)/pytest -n $(WORKERS) -q -m 'not slow and not long and not display' --ignore tests/widgets $(ARGS); \
+	tests=$$?; wait $$types && exit $$tests
+
 test: system .venv/.ready
 	@tools/system-libraries tests
 	$(BIN)/ruff check .
@@ -38,6 +48,10 @@ test: system .venv/.ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --omit '*/widgets/*' --fail-under=90
+
+test-long: system .venv/.ready
+	@tools/system-libraries tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(ARGS)
 
 # Looks every time, which takes no time, and installs only what is missing.
 system:

@@ -30,7 +30,8 @@ def test_shipped_checkpoints_are_small_and_say_what_they_are():
     assert read_recipe(get_demo_checkpoint("embedder"), "embedder").input_shape == SHAPE
 
 
-@pytest.mark.timeout(900)  # the whole job at its real size; slow on a machine that is busy
+@pytest.mark.long  # the whole job at its real size
+@pytest.mark.timeout(1800)
 def test_it_samples_live_and_has_memorised(study):
     """Other seeds give other volumes; some are nearer to a training phantom than any new one."""
     made = jobs.run_job(jobs.generate_volumes(study, 6, seed=100))
@@ -44,6 +45,14 @@ def test_it_samples_live_and_has_memorised(study):
     best = result.samples[0]
     near = np.corrcoef(study.array(best.path).ravel(), study.array(best.neighbour).ravel())[0, 1]
     assert near > 0.8
+
+
+def test_it_samples_live_what_looks_like_a_training_phantom(study):
+    jobs.run_job(jobs.generate_volumes(study, 1, seed=100, steps=10))
+    [row] = study.samples()
+    made = study.array(study.sample_path(row)).ravel()
+    training = [study.array(real.path).ravel() for real in study.cohort.rows("training")]
+    assert max(np.corrcoef(made, real)[0, 1] for real in training) > 0.8
 
 
 def test_the_same_folder_opens_the_same_study(study):
