@@ -14,7 +14,7 @@ from napari_memscan.volumes.reader import list_volumes, read_volume
 SHAPE = (6, 5, 4)  # X, Y, Z
 
 
-def write_series(folder, skip=(), series=None):
+def write_series(folder, skip=(), series=None, slopes=(2, 2, 2, 2)):
     """Write a CT series: rows run to posterior and columns to left, as scanners do."""
     folder.mkdir(parents=True, exist_ok=True)
     raw = np.random.default_rng(1).integers(0, 2000, SHAPE).astype(np.int16)
@@ -44,11 +44,17 @@ def write_series(folder, skip=(), series=None):
         file.BitsAllocated = file.BitsStored = 16
         file.HighBit = 15
         file.PixelRepresentation = 1
-        file.RescaleSlope, file.RescaleIntercept = 2, -1024
+        file.RescaleSlope, file.RescaleIntercept = slopes[z], -1024
         file.PixelData = np.ascontiguousarray(raw[:, :, z].T).tobytes()
         file.save_as(folder / f"{z:03d}.dcm", enforce_file_format=True)
     # DICOM x grows to the left and y to posterior; RAS grows to right and anterior.
-    return (raw * 2.0 - 1024)[::-1, ::-1]
+    return (raw * np.array(slopes, float) - 1024)[::-1, ::-1]
+
+
+def test_each_slice_has_its_own_slope(tmp_path):
+    """As in PET, where fractions must not be cut off because the first slope is whole."""
+    expected = write_series(tmp_path / "pet", slopes=(1, 0.5, 0.3, 0.7))
+    np.testing.assert_allclose(read_volume(tmp_path / "pet").data, expected, rtol=1e-5, atol=1e-3)
 
 
 def test_a_series_is_read_in_hu_and_ras(tmp_path):

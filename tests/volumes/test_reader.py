@@ -45,6 +45,18 @@ def test_every_orientation_comes_out_in_ras(code, data, tmp_path):
     assert volume.spacing == pytest.approx((1, 2, 3))
 
 
+@pytest.mark.parametrize("code", ["RAS", "LAS", "PIR"])
+def test_voxel_sizes_are_those_of_the_affine_however_it_is_stored(code, data, tmp_path):
+    image = nib.Nifti1Image(data, np.diag([3.0, 3.0, 3.0, 1.0]))
+    target = nib.orientations.axcodes2ornt(code)
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(image.affine), target)
+    )
+    turned.header["pixdim"][1:4] = 2.0
+    nib.save(turned, tmp_path / "v.nii")
+    assert read_volume(tmp_path / "v.nii").spacing == pytest.approx((3, 3, 3))
+
+
 def test_header_scale_is_applied(data, tmp_path):
     image = nib.Nifti1Image((data * 100).astype(np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, -10)

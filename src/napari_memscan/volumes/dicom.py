@@ -46,6 +46,8 @@ def read_dicom_series(folder: str | Path) -> Volume:
     _check_unused(folder, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
+    # Else all slices take the type of the first: fractions of the others' slopes would be cut off.
+    reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         image = reader.Execute()
         if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:

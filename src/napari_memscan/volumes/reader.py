@@ -174,7 +174,8 @@ def _read_nifti(path: Path) -> Volume:
                 f"{path}: a colour image; one channel is expected. Convert it to grey values."
             )
         data = _squeeze_channel(_check_real(np.asarray(image.dataobj), path), path)
-        zooms = [float(z) for z in image.header.get_zooms()[:3]]
+        # Turned volumes have the affine's sizes and others those of the header, which may differ.
+        zooms = [float(size) for size in nib.affines.voxel_sizes(image.affine)]
     except (
         ImageFileError,
         HeaderDataError,
