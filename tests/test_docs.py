@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -27,3 +29,28 @@ def test_every_picture_and_page_that_is_named_is_there():
     for page in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_names_in_python_that_is_only_shown_are_there():
+    """Blocks that the tests do not run, since they take hours or files of the reader's."""
+    pages = [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    seen = 0
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for code in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            modules = {}
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("napari_memscan"):
+                    module = importlib.import_module(node.module)
+                    for alias in node.names:
+                        assert hasattr(module, alias.name), f"{page.name}: {alias.name}"
+                        modules[alias.asname or alias.name] = getattr(module, alias.name)
+                        seen += 1
+                elif isinstance(node, ast.Import):
+                    ours = [a.name for a in node.names if a.name.startswith("napari_memscan")]
+                    modules |= {name: importlib.import_module(name) for name in ours}
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    owner = modules.get(node.value.id)
+                    assert owner is None or hasattr(owner, node.attr), f"{page.name}: {node.attr}"
+    assert seen > 10
