@@ -145,6 +145,7 @@ def decide():
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NO_EXAMPLE])
 def test_the_examples_of_a_page_run(page, world, monkeypatch):
     here, kept = world
