@@ -79,7 +79,7 @@ class RetrainingComparison:
         What was changed, such as ``3000 -> 750``.
     counted : str
         What is counted: verified copies, or what a rule calls.
-    before, after : Rate
+    before, after : Proportion
         Of the volumes sampled of each training.
     answer : str
         Whether there are fewer, in the words of `detection.comparing`.
@@ -120,13 +120,13 @@ class MitigationComparison:
         Of guidance.
     sizes : dict of str to int
         Training and validation volumes, and how many synthetic ones quality is measured on.
-    measures : tuple of Measure
+    measures : tuple of MitigationMeasure
         ``plain`` first.
     elsewhere : dict of str to str
         Measures that need another training and were not tried, with what is known of them.
     warnings : tuple of str
         What must be known of the scan.
-    retrained : tuple of Retrained
+    retrained : tuple of RetrainingComparison
         Measures that need another training and were tried.
     """
 

@@ -20,7 +20,7 @@ class MissedCopies:
     ----------
     called, passed : int
         Volumes that were called, and that were not.
-    sensitivity : Rate
+    sensitivity : Proportion
         Of copies planted in the study.
     """
 

@@ -102,7 +102,7 @@ class Database:
 
     Parameters
     ----------
-    address : Address
+    address : StoreAddress
         Where.
     read_only : bool
         Nothing is made, changed or taken over: for an audit, or a copy kept as evidence.

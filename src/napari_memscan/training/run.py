@@ -62,7 +62,7 @@ def train(
     out : path
         Folder of the checkpoint. A training that was stopped there goes on from its last state;
         each step's batch and noise follow from seed and step, so the result is the same.
-    settings : Settings
+    settings : TrainingSettings
         Of the class that belongs to `part`; for the embedder it says which kind is fitted.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
@@ -74,7 +74,7 @@ def train(
         For the denoiser: the trained autoencoder.
     conditions : dict of str to list of str, optional
         For a conditional denoiser: that of each volume in `arrays`, empty where it is unknown.
-    watch : Watch, optional
+    watch : TrainingCallback, optional
         Looks at the training every so many steps, and may end it. Weights do not depend on it.
     devices, nodes : int
         GPUs (or processes of the CPU) on each host, and hosts. Lightning starts the other

@@ -97,7 +97,7 @@ def convert_schedule(target: ConfigTarget, config: BundleConfig) -> tuple[Schedu
 
     Parameters
     ----------
-    target : Target
+    target : ConfigTarget
         Of the scheduler. For PNDM the sampler is empty: its levels are known, its steps are not.
 
     Raises

@@ -65,7 +65,7 @@ def rename_autoencoder(
 
     Parameters
     ----------
-    state : State
+    state : StateDict
         Legacy or current names; current ones stay.
     arguments : dict
         Of ``AutoencoderKL``.

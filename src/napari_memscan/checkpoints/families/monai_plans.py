@@ -57,7 +57,7 @@ class BundlePlan:
     ----------
     title, origin : str
         The project, and where its values stand.
-    autoencoder, denoiser : Target
+    autoencoder, denoiser : ConfigTarget
         The networks.
     schedule, sampler
         As `convert_schedule` returns them.
@@ -65,11 +65,11 @@ class BundlePlan:
         Part to weight file; None is one that is not there.
     named : dict
         Part to the name under which it was looked for.
-    latent_shape, decode_shape, decode_start, steps, scale_factor : Told
+    latent_shape, decode_shape, decode_start, steps, scale_factor : SourcedValue
         Values with their origin.
     context, names
         Values for the denoiser and what they are.
-    training : Training
+    training : TrainingTransforms
         What training volumes went through.
     warnings : tuple of str
         What a reader of the numbers must know.

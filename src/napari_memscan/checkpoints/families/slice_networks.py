@@ -52,14 +52,14 @@ class SliceNetworkSpec:
     ----------
     path : Path
         The weight file.
-    state : State
+    state : StateDict
         Tensors, heads left out.
     network : {"ResNet", "ViT"}
         As in `SlicesRecipe`.
     channels : int
         Of its input.
     arguments, unsaid, reasons
-        See `Backbone`.
+        See `BackboneSpec`.
     features : {"mean", "first"}
         See `SlicesRecipe`.
     finish : callable

@@ -28,7 +28,7 @@ class TrainingTransforms(NamedTuple):
 
     Attributes
     ----------
-    spacing, axes, intensity, decoded_range : Told
+    spacing, axes, intensity, decoded_range : SourcedValue
         As the fields of `LDMRecipe` and `Preprocessing`.
     """
 

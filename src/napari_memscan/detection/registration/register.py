@@ -129,7 +129,7 @@ def register_pair(
 
     Parameters
     ----------
-    query, training : sequences of Level
+    query, training : sequences of PyramidLevel
         From `build_pyramid`.
     poses : sequence of arrays (4, 4)
         Query to training, mm; at least one.

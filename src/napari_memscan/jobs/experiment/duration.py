@@ -29,7 +29,7 @@ class RunEstimate:
 
     Attributes
     ----------
-    run : Run
+    run : ExperimentRun
     n_training, steps : int
         Volumes and optimiser steps of its training.
     training, sampling : float
@@ -65,7 +65,7 @@ def estimate_runs(study: Study, out: str | Path, plan: ExperimentPlan) -> list[R
     study : Study
     out : path
         Folder of the experiment; need not be there.
-    plan : Plan
+    plan : ExperimentPlan
     """
     n_all = len(study.cohort.rows("training"))
     latent = compute_latent_shape(study, plan)

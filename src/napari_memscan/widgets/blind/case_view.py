@@ -30,7 +30,7 @@ class CaseView(QWidget):
     reveal_requested, end_requested, help_requested : Signal()
     case_chosen : Signal(int)
         Row of the list.
-    answers : Answers
+    answers : AnswerView
     bar : ViewingBar
     message, truth : Message
         What happened; what the case was.

@@ -30,7 +30,7 @@ class BlindController(QObject):
         Another page, another case or another answer.
     closed : Signal()
         The reading was ended or not begun: step 3 is wanted again.
-    cases : Cases
+    cases : CaseController
     """
 
     changed = Signal()

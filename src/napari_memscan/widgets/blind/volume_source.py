@@ -34,7 +34,7 @@ class BlindVolumeSource:
     Parameters
     ----------
     study : Study
-    reading : BlindReading
+    reading : BlindSession
     """
 
     def __init__(self, study: Study, reading: BlindSession) -> None:

@@ -32,7 +32,7 @@ class ClaimController:
 
     Attributes
     ----------
-    session : Session or None
+    session : ReviewSession or None
         Of the study that is open.
     """
 

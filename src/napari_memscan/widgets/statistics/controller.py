@@ -24,7 +24,7 @@ class MapController(QObject):
     Attributes
     ----------
     ready : Signal(object, str)
-        A `Projection`, or None with the reason in words.
+        An `EmbeddingMap`, or None with the reason in words.
     progressed : Signal(str)
         How far it is, in words.
     """

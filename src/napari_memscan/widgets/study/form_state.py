@@ -16,7 +16,7 @@ def find_missing_fields(
 
     Parameters
     ----------
-    findings : dict of str to Finding
+    findings : dict of str to FieldStatus
         Of the fields that were looked at.
     waiting : bool
         Others are being looked at.

@@ -135,7 +135,7 @@ class LoadedCase:
     Attributes
     ----------
     case : Case
-    arrays : dict of Item to array
+    arrays : dict of ArrayKey to array
     spacing : (float, float, float)
         Voxel size of all its volumes in mm.
     """

@@ -25,7 +25,7 @@ class CaseRequests(QObject):
 
     Parameters
     ----------
-    state : State
+    state : ViewState
         Says what of a case is needed.
     limit : int
         Bytes of all arrays kept.

@@ -32,8 +32,8 @@ class CaseLayout:
     Parameters
     ----------
     viewer : napari viewer
-    stage : Stage
-    state : State
+    stage : PaneStage
+    state : ViewState
         Shared by all layouts; who reads goes from one to another without losing the place.
     """
 

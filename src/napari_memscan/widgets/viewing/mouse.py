@@ -35,7 +35,7 @@ class CanvasMouse:
     Parameters
     ----------
     viewer : napari viewer
-    hands : Hands
+    hands : MouseTarget
     """
 
     def __init__(self, viewer: Any, hands: MouseTarget) -> None:

@@ -20,14 +20,14 @@ def describe_view_position(
 
     Parameters
     ----------
-    state : State
+    state : ViewState
     partner : int
         Index of the neighbour that is the partner, as it is on the screen.
-    loaded : Loaded or None
+    loaded : LoadedCase or None
         The case shown.
     mode : str
         How a pair is shown, which is side by side where it is not registered.
-    window : Windowing
+    window : WindowLevelController
 
     Returns
     -------

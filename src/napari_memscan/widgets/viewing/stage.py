@@ -82,7 +82,7 @@ class PaneStage(QObject):
 
         Parameters
         ----------
-        parts : sequence of Part
+        parts : sequence of LayerSpec
             Pane by pane.
         stride : int
             Layers of each pane; the last one may have fewer.

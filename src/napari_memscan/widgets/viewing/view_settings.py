@@ -40,8 +40,8 @@ class ViewSettings(QObject):
         Another neighbour is the partner.
     state_changed : Signal()
         Layout, mode, plane, slice, window or anything else a control shows is another one.
-    state : State
-    stage : Stage
+    state : ViewState
+    stage : PaneStage
     """
 
     partner_changed = Signal(int)

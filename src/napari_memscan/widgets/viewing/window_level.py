@@ -95,7 +95,7 @@ def compute_preset_limits(name: str, units: IntensityUnits, arrays: Sequence[Arr
     ----------
     name : str
         One of `list_window_presets`.
-    units : Units
+    units : IntensityUnits
     arrays : sequence of arrays (X, Y, Z)
         What percentiles are measured over; NaN does not count.
     """

@@ -29,7 +29,7 @@ class WindowLevelController(QObject):
 
     Parameters
     ----------
-    stage : Stage
+    stage : PaneStage
     measured : callable
         Returns the arrays (X, Y, Z) that percentiles are measured over: the pair.
 
@@ -37,7 +37,7 @@ class WindowLevelController(QObject):
     ----------
     changed : Signal()
         It is another one.
-    units : Units
+    units : IntensityUnits
         What voxel values are.
     preset : str
         The window's name, or `CUSTOM`.
