@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_memscan.typing import Verdict
+
 GOAL_OPEN, GOAL_NEXT, GOAL_FRAME = 3.0, 0.15, 1 / 30
 """Seconds: until the first volume is shown, until the next one is, and of one frame."""
 SHAPE, FILES, K, VALIDATION = (16, 16, 16), 8, 5, 200
@@ -98,7 +100,7 @@ def scan_result(made: list[str], training: list[str]) -> Any:
             )
             for rank, j in enumerate(random.choice(len(training), K, replace=False))
         )
-        verdict = "copy" if i < n_copies else "near-duplicate" if i < n_near else "novel"
+        verdict = Verdict("copy" if i < n_copies else "near-duplicate" if i < n_near else "novel")
         samples.append(
             SampleResult(path, near[0].path, near[0].similarity, verdict, "", near, score, 0.01)
         )

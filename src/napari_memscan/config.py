@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
 
 if TYPE_CHECKING:
@@ -128,6 +129,12 @@ def _validate_answers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _refuse_called(verdict: Verdict) -> Verdict:
+    if verdict.called:
+        raise ValueError("called volumes never pass without a reader")
+    return verdict
+
+
 class ReleaseConfig(_ConfigSection):
     """Which volumes may leave the house, and how.
 
@@ -150,7 +157,7 @@ class ReleaseConfig(_ConfigSection):
         What only the publisher knows of the datasheet; names as in `report.datasheet.ASKED`.
     """
 
-    rule: tuple[Literal["novel", "undecided"], ...] = ("novel",)
+    rule: tuple[Annotated[Verdict, AfterValidator(_refuse_called)], ...] = (Verdict.NOVEL,)
     readers: Literal["called", "all", "none"] = "called"
     license: str = ""
     n: int | None = Field(None, ge=1)

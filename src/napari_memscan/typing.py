@@ -1,4 +1,4 @@
-"""The words that all of memscan shares: kinds of arrays, verdicts, splits."""
+"""The words that all of memscan shares: kinds of arrays, splits, verdicts, decisions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ Interval: TypeAlias = tuple[float, float]
 
 
 class Split(StrEnum):
-    """What the model saw of a real volume."""
+    """What a volume is to the model: learnt from, held out, never seen, or made by it."""
 
     TRAINING = "training"
     VALIDATION = "validation"
     UNSEEN = "unseen"
+    SYNTHETIC = "synthetic"
 
 
 class Verdict(StrEnum):
@@ -43,3 +44,29 @@ class Verdict(StrEnum):
     def called(self) -> bool:
         """Nearer to a training volume than new patients are."""
         return self in (Verdict.COPY, Verdict.NEAR_DUPLICATE)
+
+
+class Decision(StrEnum):
+    """What a reader can say of a synthetic volume."""
+
+    COPY = "copy"
+    NOT_A_COPY = "not a copy"
+    UNSURE = "unsure"
+
+
+class Stage(StrEnum):
+    """How a reader came to an answer."""
+
+    OPEN = "open"
+    """Everything in sight."""
+    BLIND = "blind"
+    """Nothing but the volumes."""
+    REVEALED = "revealed"
+    """After a blind answer, with the truth in sight."""
+    FORCED_CHOICE = "forced-choice"
+    """Choosing the real one of two."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether its answers clear a sample; those to a test do not."""
+        return self in (Stage.OPEN, Stage.REVEALED)

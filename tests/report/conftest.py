@@ -21,7 +21,6 @@ from napari_memscan.detection.planting.perturbations import COPY_KINDS, NEAR_KIN
 from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
 from napari_memscan.detection.registration.verifier import PairEvidence as PairEvidence
 from napari_memscan.detection.results.calibration_record import CalibrationRecord
-from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.detection.retrieval.search import SearchHit, SearchResult
 from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.detection.statistics.roc import analyse_roc
@@ -32,9 +31,10 @@ from napari_memscan.report.supplementary import (
     SupplementaryResults,
 )
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.findings import analyse_reader_study
 from napari_memscan.review.truth import Truth
+from napari_memscan.typing import Verdict
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
 
@@ -80,7 +80,7 @@ def judged_scan(
 
 def planted(scan, **changes):
     def kind(name, label, n, **verdicts):
-        every = dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()}
+        every = dict.fromkeys(Verdict, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()}
         return PerturbationResult(name, label, n, n - 1, n, n, every)
 
     values = {
@@ -124,10 +124,10 @@ def every_kind():
     ]
     rows = []
     for i, (name, label) in enumerate(kinds):
-        verdicts = dict.fromkeys(VERDICTS, 0) | {label: 20 - i, "novel": i}
+        verdicts = dict.fromkeys(Verdict, 0) | {label: 20 - i, "novel": i}
         rows.append(PerturbationResult(name, label, 20, 20 - i, 20, 20, verdicts))
-    verdicts = dict.fromkeys(VERDICTS, 0) | {"copy": 1, "novel": 39}
-    return (*rows, PerturbationResult("unchanged", "novel", 40, 0, 0, 0, verdicts))
+    verdicts = dict.fromkeys(Verdict, 0) | {"copy": 1, "novel": 39}
+    return (*rows, PerturbationResult("unchanged", Verdict.NOVEL, 40, 0, 0, 0, verdicts))
 
 
 def decided(result, said):
@@ -137,7 +137,7 @@ def decided(result, said):
         for sample, decision in zip(result.samples, decisions, strict=False):
             n += 1
             time = f"2026-01-01T00:{n:02d}:00+00:00"
-            event = Decision(n, sample.path, decision, reader, time, "", {})
+            event = ReadingEvent(n, sample.path, decision, reader, time, "", {})
             events.append(replace(event, seconds=20.0 + n, stage="open"))
     return events
 

@@ -17,7 +17,8 @@ from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.report.figures import draw_pair, get_middle_planes
 from napari_memscan.report.page import compose_conclusion, write_report
 from napari_memscan.report.supplementary import SupplementaryResults
-from napari_memscan.review.store import Decision
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ class Page(HTMLParser):
 
 def test_page_is_whole_and_stands_alone(scan, tmp_path):
     random = np.random.default_rng(1)
-    decision = Decision(1, "s0", "copy", "Dr <b>Ann</b>", "2026-01-01T00:00:00+00:00", "", {})
+    decision = ReadingEvent(1, "s0", "copy", "Dr <b>Ann</b>", "2026-01-01T00:00:00+00:00", "", {})
     path = write_report(
         tmp_path,
         scan,
@@ -101,7 +102,7 @@ def test_the_answer_depends_on_what_chance_would_give(scan):
     none = replace(scan, n_copies=0, copies_interval=(0.0, 0.2))
     assert "no proof" in compose_conclusion(none)
     reason = "no power at this validation size"
-    samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
+    samples = tuple(replace(s, verdict=Verdict.UNDECIDED, reason=reason) for s in scan.samples)
     few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
     assert compose_conclusion(few).startswith("No answer: no power")
 
@@ -129,7 +130,7 @@ def test_the_answer_gives_its_uncertainty_and_its_limits(scan):
 
 def test_a_study_that_cannot_decide_calls_nothing_on_the_page(scan, tmp_path):
     reason = "no power at this validation size"
-    samples = tuple(replace(s, verdict="undecided", reason=reason) for s in scan.samples)
+    samples = tuple(replace(s, verdict=Verdict.UNDECIDED, reason=reason) for s in scan.samples)
     few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
     page = Page(write_report(tmp_path, few, title="t").read_text("utf-8"))
     assert "No answer: no power" in page.text
@@ -138,7 +139,9 @@ def test_a_study_that_cannot_decide_calls_nothing_on_the_page(scan, tmp_path):
 
 
 def test_notes_of_readers_are_on_the_page_and_no_empty_heading(scan, tmp_path):
-    decision = Decision(1, "s0", "unsure", "Ann", "2026-01-01T00:00:00+00:00", "motion & <i>", {})
+    decision = ReadingEvent(
+        1, "s0", "unsure", "Ann", "2026-01-01T00:00:00+00:00", "motion & <i>", {}
+    )
     decisions = {scan.samples[2].path: decision}
     page = Page(write_report(tmp_path, scan, title="t", decisions=decisions).read_text("utf-8"))
     assert "motion & <i>" in page.text

@@ -35,6 +35,7 @@ from napari_memscan.report.policy import (
 )
 from napari_memscan.report.scrubbing import WITHHELD, Scrubber
 from napari_memscan.report.verification import verify_release
+from napari_memscan.typing import Verdict
 from napari_memscan.volumes.volume import Volume
 
 EMBEDDER = SimpleNamespace(name="pixels", hash="0123456789abcdef")
@@ -44,7 +45,7 @@ SHA = "0" * 64
 # Policies
 
 
-@pytest.mark.parametrize("verdict", ["copy", "near-duplicate", "undecided", "novel"])
+@pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("readers", ["called", "all", "none"])
 @pytest.mark.parametrize("rule", [(), ("novel",), ("novel", "undecided")])
 def test_every_combination_of_policy_verdict_and_decision(rule, readers, verdict):

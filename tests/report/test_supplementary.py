@@ -28,6 +28,7 @@ from napari_memscan.report.supplementary import (
     read_evidence,
     read_membership,
 )
+from napari_memscan.typing import Verdict
 
 
 def gaps(result, attached=None, n_read=0):
@@ -95,7 +96,7 @@ def test_a_gap_says_what_is_the_case(judged, self_test):
 
 def test_undecided_volumes_are_a_gap(judged):
     result = judged()
-    samples = tuple(replace(s, verdict="undecided") for s in result.samples[-3:])
+    samples = tuple(replace(s, verdict=Verdict.UNDECIDED) for s in result.samples[-3:])
     result = replace(result, samples=(*result.samples[:-3], *samples))
     assert "What the undecided volumes are (3)" in gaps(result)
 

@@ -15,7 +15,8 @@ from napari_memscan.review.accuracy import (
     find_decision_changes,
 )
 from napari_memscan.review.agreement import compute_kappa, compute_pairwise_kappas
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Verdict
 
 WORDS = {"c": "copy", "n": "not a copy", "u": "unsure"}
 
@@ -24,7 +25,7 @@ def readings(**said_by):
     """Readers' decisions as letters; a dot is a case that was not read."""
     return {
         reader: {
-            f"s{i:03d}": Decision(i, f"s{i:03d}", WORDS[letter], reader, "", "", {})
+            f"s{i:03d}": ReadingEvent(i, f"s{i:03d}", WORDS[letter], reader, "", "", {})
             for i, letter in enumerate(letters)
             if letter != "."
         }
@@ -130,7 +131,9 @@ def test_the_program_against_a_reader_who_is_the_reference():
     }
     reader = readings(Ann="cccnnnu")["Ann"]
     found = compute_accuracy(
-        binarise_verdicts(verdicts), binarise_decisions(reader), ("program", "reader Ann")
+        binarise_verdicts({n: Verdict(v) for n, v in verdicts.items()}),
+        binarise_decisions(reader),
+        ("program", "reader Ann"),
     )
     assert (found.sensitivity.k, found.sensitivity.n) == (2, 3)
     assert (found.specificity.k, found.specificity.n) == (1, 2)

@@ -16,7 +16,7 @@ from napari_memscan.review.audit import audit_store
 from napari_memscan.review.blind_case import CHOICE_QUESTION, COPY_QUESTION
 from napari_memscan.review.blind_plan import ArrayLocation, Exhibit, draw_blind_plan
 from napari_memscan.review.blind_session import BlindSession
-from napari_memscan.review.events import REVEALED
+from napari_memscan.review.events import EventKind
 from napari_memscan.review.plan_files import load_plan, load_plans, save_plan
 from napari_memscan.review.store import DecisionStore
 
@@ -219,7 +219,7 @@ def test_answer_reveal_and_second_decision(store):
         "copy",
         "withdrawn",
         "copy",
-        REVEALED,
+        EventKind.REVEALED,
         "not a copy",
     ]
     assert [e.stage for e in events] == ["blind"] * 3 + ["revealed"] * 2

@@ -11,13 +11,16 @@ from napari_memscan.detection.results.scan_result import Neighbour
 from napari_memscan.review.decision_evidence import collect_evidence
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.store import DecisionStore
+from napari_memscan.typing import Verdict
 
 RESULT = SimpleNamespace(measure="score", rule="conformal", threshold=None, embedder_hash="e" * 16)
 
 
 def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
     near = tuple(Neighbour(f"/private/patients/p{i}.nii.gz", 0.9 - i / 10, 0.8) for i in range(3))
-    item = QueueItem("s0", "/p/s0.nii", 0.9, "copy", "", near, None, None, None, 0.8, 0.8, 0.01)
+    item = QueueItem(
+        "s0", "/p/s0.nii", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01
+    )
     value = collect_evidence(
         item,
         RESULT,

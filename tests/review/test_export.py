@@ -10,7 +10,7 @@ import pytest
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.export import (
     MODALITIES,
     assign_pseudonyms,
@@ -22,6 +22,7 @@ from napari_memscan.review.export import (
 from napari_memscan.review.findings import analyse_reader_study
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.review.truth import Truth, build_truth_from_verdicts, read_truth_table
+from napari_memscan.typing import Verdict
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_csv_holds_every_event_and_runs_nothing(store):
 def test_json_holds_every_event_as_it_is(store):
     value = json.loads(format_events_json(store.history(), study="x"))
     assert value["study"] == "x"
-    assert [Decision(**event) for event in value["events"]] == store.history()
+    assert [ReadingEvent(**event) for event in value["events"]] == store.history()
 
 
 def test_readers_may_be_nameless(store):
@@ -117,7 +118,8 @@ def test_truth_of_a_table(tmp_path):
     path.write_text("\ufeffsample,truth,by\ns0,1,x\ns1,Not a copy,y\n", encoding="utf-8")
     truth = read_truth_table(path)
     assert truth.values == {"s0": 1, "s1": 0}
-    both = truth.over(build_truth_from_verdicts({"s0": "novel", "s2": "copy", "s3": "undecided"}))
+    said = {"s0": Verdict.NOVEL, "s2": Verdict.COPY, "s3": Verdict.UNDECIDED}
+    both = truth.over(build_truth_from_verdicts(said))
     assert both.values == {"s0": 1, "s1": 0, "s2": 1}
     assert both.source == "the table truth.csv; of all others the program's verdicts"
     path.write_text("sample,truth\ns0,maybe\n")
@@ -130,9 +132,8 @@ def test_truth_of_a_table(tmp_path):
 def test_findings_say_all_of_it(store):
     store.record("s0", "not a copy", "Ann", stage="revealed")
     truth = Truth({"s0": 1, "v0": 0}, "a table")
-    found = analyse_reader_study(
-        store.standing(), {"s0": "copy", "s1": "novel", "s2": "undecided"}, truth
-    )
+    said = {"s0": Verdict.COPY, "s1": Verdict.NOVEL, "s2": Verdict.UNDECIDED}
+    found = analyse_reader_study(store.standing(), said, truth)
     assert [str(reader) for reader in found.readers] == [
         "-Ben: 2 open",
         "Ann: 2 open, 2 blind, 1 revealed, 1 forced-choice",

@@ -10,6 +10,7 @@ import pytest
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult, ScanResult
 from napari_memscan.review.queue import ReviewQueue
 from napari_memscan.review.store import DecisionStore
+from napari_memscan.typing import Verdict
 
 NEAR = (Neighbour("t.nii", 0.9),)
 SAMPLES = {"/c": "s2", "/a": "s0", "/b": "s1", "/d": "s3"}
@@ -25,7 +26,7 @@ def decisions(tmp_path):
 
 def queue(decisions, lineage=None):
     samples = [
-        SampleResult(path, "t.nii", 0.9 - 0.1 * i, "novel", "", NEAR)
+        SampleResult(path, "t.nii", 0.9 - 0.1 * i, Verdict.NOVEL, "", NEAR)
         for i, path in enumerate(SAMPLES)
     ]
     return ReviewQueue(scan(samples), SAMPLES, lineage or {}, decisions)
@@ -46,8 +47,8 @@ def test_order_decisions_and_progress(decisions):
 
 def test_the_order_is_the_scans_and_the_value_is_what_decides(decisions):
     samples = [
-        SampleResult("/a", "t", 0.2, "copy", "", NEAR, score=0.9, p_value=0.01),
-        SampleResult("/b", "t", 0.8, "novel", "", NEAR, score=0.1, p_value=0.5),
+        SampleResult("/a", "t", 0.2, Verdict.COPY, "", NEAR, score=0.9, p_value=0.01),
+        SampleResult("/b", "t", 0.8, Verdict.NOVEL, "", NEAR, score=0.1, p_value=0.5),
     ]
     items = ReviewQueue(scan(samples, "score"), SAMPLES, {}, decisions).items
     assert [(i.sample, i.value, i.score, i.p_value) for i in items] == [
@@ -82,6 +83,6 @@ def test_all_read_is_none(decisions):
 
 def test_samples_of_another_scan_are_left_out(decisions):
     known = {k: v for k, v in SAMPLES.items() if k != "/b"}
-    samples = [SampleResult(p, "t", 0.5, "novel", "", NEAR) for p in SAMPLES]
+    samples = [SampleResult(p, "t", 0.5, Verdict.NOVEL, "", NEAR) for p in SAMPLES]
     q = ReviewQueue(scan(samples), known, {}, decisions)
     assert [i.sample for i in q.items] == ["s2", "s0", "s3"]

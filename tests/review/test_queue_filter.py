@@ -12,8 +12,16 @@ from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.review.queue import ReadingProgress, ReviewQueue
 from napari_memscan.review.queue_filter import QueueFilter
 from napari_memscan.review.store import DecisionStore
+from napari_memscan.typing import Verdict
 
-VERDICTS = ("copy", "near-duplicate", "undecided", "novel", "novel", "copy")
+VERDICTS = (
+    Verdict.COPY,
+    Verdict.NEAR_DUPLICATE,
+    Verdict.UNDECIDED,
+    Verdict.NOVEL,
+    Verdict.NOVEL,
+    Verdict.COPY,
+)
 
 
 def scan(samples):
@@ -67,7 +75,7 @@ def names(items, choice):
         (QueueFilter("flagged"), [0, 1, 3, 5]),
         (QueueFilter("readers disagree"), [1]),
         (QueueFilter("program disagrees"), [0, 3]),
-        (QueueFilter(verdict="novel"), [3, 4]),
+        (QueueFilter(verdict=Verdict.NOVEL), [3, 4]),
         (QueueFilter("unread", "novel"), [4]),
         (QueueFilter(text="ARTEFACT motion"), [0]),
         (QueueFilter(text="ben"), [1, 3]),

@@ -10,11 +10,12 @@ from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.errors import JobFailed
 from napari_memscan.review.session import CLAIM_PAUSE_SECONDS, ReviewSession
 from napari_memscan.review.store import DecisionStore
+from napari_memscan.typing import Verdict
 
 SAMPLES = {f"/{i}": f"s{i}" for i in range(5)}
 RESULT = SimpleNamespace(
     samples=[
-        SampleResult(path, "t", 0.9 - 0.1 * i, "novel", "", (Neighbour("t", 0.9),))
+        SampleResult(path, "t", 0.9 - 0.1 * i, Verdict.NOVEL, "", (Neighbour("t", 0.9),))
         for i, path in enumerate(SAMPLES)
     ],
     value=lambda sample: sample.similarity,

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.review.audit import audit_store
-from napari_memscan.review.store import WITHDRAWN, DecisionStore
+from napari_memscan.review.events import EventKind
+from napari_memscan.review.store import DecisionStore
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_undo_goes_back_one_decision_of_this_reader_at_a_time(store):
     store.record("s0", "unsure", "Ann")
     store.record("s1", "copy", "Ben")
     undone = store.undo("Ann")
-    assert (undone.sample, undone.decision) == ("s0", WITHDRAWN)
+    assert (undone.sample, undone.decision) == ("s0", EventKind.WITHDRAWN)
     assert store.current()["s0"].decision == "copy"
     store.undo("Ann")
     assert "s0" not in store.current()

@@ -15,6 +15,7 @@ from napari_memscan.checkpoints.trusted.trust_check import (
 )
 from napari_memscan.cli.console import note
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.checkpoints.checkpoint import Checkpoint
@@ -157,7 +158,7 @@ def _check_study(study: Study, report: PathReport) -> Iterator[str]:
         near = f", {result.n_near} near-duplicates" if result.rule == "conformal" else ""
         yield (
             f"scan        {result.n_copies} of {result.n_synthetic} called copies{near}, "
-            f"{result.count('undecided')} undecided (rule {result.rule})"
+            f"{result.count(Verdict.UNDECIDED)} undecided (rule {result.rule})"
         )
     for warning in study.cohort.warnings:
         report.warn(warning)

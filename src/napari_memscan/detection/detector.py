@@ -33,7 +33,7 @@ from napari_memscan.detection.retrieval.search import (
 from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
 from napari_memscan.detection.statistics.validation import number_subjects
 from napari_memscan.errors import BadInput
-from napari_memscan.typing import Array, Vectors
+from napari_memscan.typing import Array, Vectors, Verdict
 
 Embed = Callable[[Array], Vectors]
 
@@ -48,7 +48,7 @@ class BatchVerdicts:
         After registration, larger is nearer.
     decision : BatchDecision
         Which of them are nearer than new patients are.
-    verdicts : list of (str, str)
+    verdicts : list of (Verdict, str)
         ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
     limits : ClassLimits
         Where near-duplicates and copies begin.
@@ -60,7 +60,7 @@ class BatchVerdicts:
 
     scores: NDArray[np.float64]
     decision: BatchDecision
-    verdicts: list[tuple[str, str]]
+    verdicts: list[tuple[Verdict, str]]
     limits: ClassLimits
     assumption: ExchangeabilityTest
     found: tuple[SearchResult, ...] = field(default=())
@@ -113,17 +113,17 @@ def fit_class_limits(
     """
     both = list(zip(plants, found, strict=True))
 
-    def scores(label: str) -> list[float]:
+    def scores(label: Verdict) -> list[float]:
         return [what.score for one, what in both if one.label == label]
 
-    def displacements(label: str) -> list[float]:
+    def displacements(label: Verdict) -> list[float]:
         return [
             what.displacement
             for one, what in both
             if one.label == label and what.index == one.source
         ]
 
-    near, copy = "near-duplicate", "copy"
+    near, copy = Verdict.NEAR_DUPLICATE, Verdict.COPY
     return ClassLimits(seed=seed).fit(
         null.nearest_per_subject().scores,
         scores(near),

@@ -23,6 +23,7 @@ from napari_memscan.detection.statistics.equality import (
 )
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.conformal import BatchDecision
@@ -137,7 +138,7 @@ def scan_vectors(
     )
     scored = deciding.measure == "score"
     if rule == "conformal":
-        n_copies = sum(verdict == "copy" for verdict, _ in said)
+        n_copies = sum(verdict == Verdict.COPY for verdict, _ in said)
         n_mem = count_memorised(similarities, decision, judgement)
         null = tuple(null_scores) if scored else tuple(float(v) for v in similarities.null)
     else:
@@ -166,7 +167,7 @@ def scan_vectors(
         n_synthetic=len(synthetic),
         n_copies=n_copies,
         copies_interval=clopper_pearson(n_copies, len(synthetic)),
-        n_near=sum(verdict == "near-duplicate" for verdict, _ in said),
+        n_near=sum(verdict == Verdict.NEAR_DUPLICATE for verdict, _ in said),
         n_mem=n_mem,
         mem_interval=clopper_pearson(n_mem, len(training)),
         null_floor_copies=floors[0],
@@ -190,22 +191,22 @@ def _call_verdicts(
     similarities: EmbeddingSimilarities,
     decision: BatchDecision,
     judgement: BatchVerdicts | None,
-) -> tuple[list[tuple[str, str]], str]:
+) -> tuple[list[tuple[Verdict, str]], str]:
     """Return verdict and reason of each sample, and why none could be called at all."""
     nearest = similarities.nearest[:, 0]
     if rule == "conformal":
         said = judgement.verdicts if judgement is not None else assign_verdicts(nearest, decision)
         return said, decision.power_note
     if deciding.note:
-        return [("undecided", deciding.note)] * len(nearest), deciding.note
+        return [(Verdict.UNDECIDED, deciding.note)] * len(nearest), deciding.note
     above = nearest.astype(np.float64) > (deciding.threshold or 0.0)
-    return [("copy" if copy else "novel", "") for copy in above], ""
+    return [(Verdict.COPY if copy else Verdict.NOVEL, "") for copy in above], ""
 
 
 def _build_samples(
     similarities: EmbeddingSimilarities,
     judgement: BatchVerdicts | None,
-    said: list[tuple[str, str]],
+    said: list[tuple[Verdict, str]],
     decision: BatchDecision,
     training_paths: Sequence[str],
     synthetic_paths: Sequence[str],

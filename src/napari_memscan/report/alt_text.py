@@ -10,6 +10,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
 )
 from napari_memscan.report.conclusion import find_deciding_rule, name_threshold
 from napari_memscan.report.tables import format_percent, format_rate
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.exploration.threshold_curve import RarefactionCurve
@@ -95,10 +96,12 @@ def describe_selftest(test: SelfTest) -> str:
     """Say what the chart of the self-test shows: how much is found, and what is missed most."""
     text = (
         f"Self-test: called were {format_rate(test.sensitivity)} of planted copies and"
-        f" {format_rate(test.sum('near-duplicate').found)} of planted near-duplicates; left alone"
-        f" were {format_rate(test.specificity)} of unrelated volumes."
+        f" {format_rate(test.sum(Verdict.NEAR_DUPLICATE).found)} of planted near-duplicates;"
+        f" left alone were {format_rate(test.specificity)} of unrelated volumes."
     )
-    shares = {row.kind: row.found.k / row.n for row in test.kinds if row.n and row.label != "novel"}
+    shares = {
+        row.kind: row.found.k / row.n for row in test.kinds if row.n and row.label != Verdict.NOVEL
+    }
     worst = sorted((share, kind) for kind, share in shares.items() if share < 1)[:N_NAMED_KINDS]
     if not worst:
         return f"{text} Every kind of perturbation was found each time."

@@ -16,6 +16,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
 )
 from napari_memscan.report.conclusion import name_threshold
 from napari_memscan.report.figures import render_png
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 N_SWEEP_POINTS = 160
 """Thresholds of a sweep."""
 DARK, MIDDLE, LIGHT = "#1c1f23", "#7b8794", "#d0d6dd"
-LABEL_MARKERS = {"copy": "o", "near-duplicate": "s", "novel": "^"}
+LABEL_FILLS = {Verdict.COPY: DARK, Verdict.NEAR_DUPLICATE: "white", Verdict.NOVEL: LIGHT}
+LABEL_MARKERS = {Verdict.COPY: "o", Verdict.NEAR_DUPLICATE: "s", Verdict.NOVEL: "^"}
 Floats = NDArray[np.float64]
 
 
@@ -171,7 +173,11 @@ def draw_selftest(test: SelfTest) -> bytes:
             xerr=[[max(share - 100 * low, 0)], [max(100 * high - share, 0)]],
             fmt=LABEL_MARKERS[row.label],
             color=DARK,
-            markerfacecolor={"copy": DARK, "near-duplicate": "white", "novel": LIGHT}[row.label],
+            markerfacecolor={
+                Verdict.COPY: DARK,
+                Verdict.NEAR_DUPLICATE: "white",
+                Verdict.NOVEL: LIGHT,
+            }[row.label],
             markersize=6,
             capsize=3,
             linewidth=1.2,
@@ -196,6 +202,6 @@ def draw_selftest(test: SelfTest) -> bytes:
 
 def format_kind(row: PerturbationResult) -> str:
     """Return what a kind of planted volume is called beside others."""
-    if row.label == "novel":
+    if row.label == Verdict.NOVEL:
         return f"unrelated, {row.kind}"
-    return f"{row.kind} (near-duplicate)" if row.label == "near-duplicate" else row.kind
+    return f"{row.kind} (near-duplicate)" if row.label == Verdict.NEAR_DUPLICATE else row.kind

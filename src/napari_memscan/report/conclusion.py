@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_memscan.typing import Verdict
+
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.calibration_record import RuleResult
@@ -103,12 +105,10 @@ def compare_with_selftest(result: ScanResult, selftest: SelfTest) -> str:
 def compose_headline(result: ScanResult) -> str:
     """Say in a few words what a scan found: the first line of a report."""
     called = result.n_copies + result.n_near
-    if explain_no_power(result) and not any(
-        s.verdict in ("copy", "near-duplicate") for s in result.samples
-    ):
+    if explain_no_power(result) and not any(s.verdict.called for s in result.samples):
         return "No answer"
     if not called:
-        undecided = result.count("undecided")
+        undecided = result.count(Verdict.UNDECIDED)
         return "No copies called" + (f", {undecided} undecided" if undecided else "")
     c, floor = result.calibration, get_chance_share(result) or 0.0
     if c is not None and c.assumption_shifted:
@@ -121,7 +121,7 @@ def compose_headline(result: ScanResult) -> str:
 def compose_conclusion(result: ScanResult) -> str:
     """Say in plain words what the numbers do and do not show."""
     stopped = explain_no_power(result)
-    decided = any(s.verdict in ("copy", "near-duplicate") for s in result.samples)
+    decided = any(s.verdict.called for s in result.samples)
     if stopped and not decided:
         return (
             f"No answer: {stopped}. The list below is in order of nearness all the same; look at "
@@ -133,7 +133,7 @@ def compose_conclusion(result: ScanResult) -> str:
 
 
 def _conclude_conformal(result: ScanResult) -> str:
-    undecided, called = result.count("undecided"), result.n_copies + result.n_near
+    undecided, called = result.count(Verdict.UNDECIDED), result.n_copies + result.n_near
     low, high = result.copies_interval
     n = result.n_synthetic
     found = (

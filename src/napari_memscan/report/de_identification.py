@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_memscan.report.scrubbing import WITHHELD, Scrubber
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -115,12 +115,12 @@ def deidentify_supplementary(
     )
 
 
-def deidentify_decision(decision: Decision, reader: str, named: bool) -> Decision:
+def deidentify_decision(decision: ReadingEvent, reader: str, named: bool) -> ReadingEvent:
     """Return a decision without note and evidence; without its time, too, unless readers are named.
 
     Parameters
     ----------
-    decision : Decision
+    decision : ReadingEvent
         As recorded.
     reader : str
         What the reader is called outside.

@@ -15,7 +15,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.report.tables import TextTable, format_interval, format_percent, format_rate
-from napari_memscan.review.events import DECISIONS
+from napari_memscan.typing import Decision, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.evidence import Metric, MetricResult
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_memscan.review.findings import ReaderStudyFindings
 
 NOT_READ, READERS_DISAGREE = "not read", "readers disagree"
-VERDICTS_WORST_FIRST = ("copy", "near-duplicate", "undecided", "novel")
+VERDICTS_WORST_FIRST = (Verdict.COPY, Verdict.NEAR_DUPLICATE, Verdict.UNDECIDED, Verdict.NOVEL)
 
 
 def tabulate_decisions(pairs: Iterable[tuple[str, str]]) -> TextTable:
@@ -38,7 +38,7 @@ def tabulate_decisions(pairs: Iterable[tuple[str, str]]) -> TextTable:
     """
     counts = Counter((verdict, decision or NOT_READ) for verdict, decision in pairs)
     disagree = any(decision == READERS_DISAGREE for _, decision in counts)
-    columns = (*DECISIONS, *((READERS_DISAGREE,) if disagree else ()), NOT_READ)
+    columns = (*Decision, *((READERS_DISAGREE,) if disagree else ()), NOT_READ)
     rows = []
     for verdict in VERDICTS_WORST_FIRST:
         row = [counts[verdict, column] for column in columns]
@@ -46,7 +46,7 @@ def tabulate_decisions(pairs: Iterable[tuple[str, str]]) -> TextTable:
             rows.append((verdict, *map(str, row), str(sum(row))))
     sums = [sum(counts[v, column] for v in VERDICTS_WORST_FIRST) for column in columns]
     rows.append(("all", *map(str, sums), str(sum(sums))))
-    named = (f"reader: {column}" if column in DECISIONS else column for column in columns)
+    named = (f"reader: {column}" if isinstance(column, Decision) else column for column in columns)
     head = ("Program's verdict", *named, "all")
     return TextTable(head, tuple(rows), tuple(range(1, len(head))), (len(rows) - 1,))
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from napari_memscan.detection.statistics.differences import SINGLE_TRAINING_NOTE
 from napari_memscan.detection.statistics.intervals import clopper_pearson
+from napari_memscan.typing import Verdict
 
 MARKERS = ("o", "s", "^", "D", "v")
 
@@ -64,9 +65,13 @@ def build_run_table(
     lines: list[list[Any]] = [head]
     for row in rows:
         line = [row["run"], *(row["values"][name] for name in factors)]
-        line += [row["steps"], row["n_training"], row["n"], row["verdicts"]["copy"]]
+        line += [row["steps"], row["n_training"], row["n"], row["verdicts"][Verdict.COPY]]
         line += [*map(_round_number, row["copies_interval"])]
-        line += [row["verdicts"]["near-duplicate"], row["verdicts"]["undecided"], row["n_mem"]]
+        line += [
+            row["verdicts"][Verdict.NEAR_DUPLICATE],
+            row["verdicts"][Verdict.UNDECIDED],
+            row["n_mem"],
+        ]
         line += [*map(_round_number, row["mem_interval"])]
         for rule in row["rules"]:
             line += [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.detection.planting.selftest import WEAK_SENSITIVITY
 from napari_memscan.report.conclusion import explain_no_power, is_selftest_stale
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -110,7 +111,7 @@ def _check_detector(result: ScanResult, test: SelfTest | None) -> Iterator[Limit
     missed = [
         f"{row.kind} ({row.found.k} of {row.n} found)"
         for row in test.kinds
-        if row.label != "novel" and row.n and row.found.k / row.n < WEAK_SENSITIVITY
+        if row.label != Verdict.NOVEL and row.n and row.found.k / row.n < WEAK_SENSITIVITY
     ]
     if missed:
         yield Limitation(
@@ -150,7 +151,7 @@ def _check_reading(
         )
     elif unread:
         yield Limitation("What a radiologist sees in the others", f"{unread} of {n} were not read.")
-    undecided = result.count("undecided")
+    undecided = result.count(Verdict.UNDECIDED)
     if undecided:
         yield Limitation(
             f"What the undecided volumes are ({undecided})",

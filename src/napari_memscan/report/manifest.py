@@ -13,7 +13,8 @@ from napari_memscan.report.conclusion import (
     is_selftest_stale,
 )
 from napari_memscan.report.policy import ReleasePolicy
-from napari_memscan.review.events import DECISIONS, get_program_version
+from napari_memscan.review.events import get_program_version
+from napari_memscan.typing import Decision, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -53,7 +54,7 @@ class ReleaseSelection:
 def summarise_decisions(said: Mapping[str, str], named: bool) -> dict[str, Any]:
     """Return how many readers decided what; with their names if they are to be told."""
     counts = Counter(said.values())
-    summary: dict[str, Any] = {decision: counts[decision] for decision in DECISIONS}
+    summary: dict[str, Any] = {decision: counts[decision] for decision in Decision}
     return summary | ({"by": dict(sorted(said.items()))} if named else {})
 
 
@@ -137,7 +138,7 @@ def build_manifest(
             "n_copies": result.n_copies,
             "copies_interval": list(result.copies_interval),
             "n_near": result.n_near,
-            "n_undecided": result.count("undecided"),
+            "n_undecided": result.count(Verdict.UNDECIDED),
             "embedder": result.embedder,
             "embedder_hash": result.embedder_hash,
             "search_hash": c.search_hash if c is not None else None,
@@ -160,7 +161,7 @@ def _summarise_selftest(selftest: SelfTest, old: bool) -> dict[str, Any]:
         "out_of_date": old,
         "level": selftest.level,
         "sensitivity": _rate_to_dict(selftest.sensitivity),
-        "near_duplicates": _rate_to_dict(selftest.sum("near-duplicate").found),
+        "near_duplicates": _rate_to_dict(selftest.sum(Verdict.NEAR_DUPLICATE).found),
         "specificity": _rate_to_dict(selftest.specificity),
         "notes": list(selftest.notes),
     }

@@ -27,7 +27,8 @@ from napari_memscan.report.conclusion import (
 from napari_memscan.report.figures import draw_histogram, draw_pair
 from napari_memscan.report.limitations import UNTESTABLE, list_limitations
 from napari_memscan.report.supplementary import SupplementaryResults
-from napari_memscan.review.store import Decision
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -43,7 +44,7 @@ def write_report(
     result: ScanResult,
     *,
     title: str,
-    decisions: Mapping[str, Decision] | None = None,
+    decisions: Mapping[str, ReadingEvent] | None = None,
     pictures: VolumeLoader | None = None,
     spacing: Triple | None = None,
     attached: SupplementaryResults | None = None,
@@ -63,7 +64,7 @@ def write_report(
         What to report.
     title : str
         Of the study.
-    decisions : mapping of str to Decision, optional
+    decisions : mapping of str to ReadingEvent, optional
         Path of a synthetic volume to what was decided.
     pictures : callable, optional
         Path to its preprocessed volume (X, Y, Z) in [0, 1]; without it no pairs are shown.
@@ -105,7 +106,7 @@ def write_report(
         "outside": outside,
         "headline": compose_headline(result),
         "answer": compose_conclusion(result),
-        "alarm": bool(result.count("copy") + result.n_near),
+        "alarm": bool(result.count(Verdict.COPY) + result.n_near),
         "no_power": explain_no_power(result),
         "promise": describe_error_guarantee(result),
         "scored": result.measure == "score",
@@ -146,7 +147,7 @@ def _mark_safe(css: str) -> Any:
 
 
 def _make_row(
-    result: ScanResult, sample: SampleResult, decision: Decision | None
+    result: ScanResult, sample: SampleResult, decision: ReadingEvent | None
 ) -> dict[str, Any]:
     digits = max(4, result.digits)
     near = sample.neighbours[0]
@@ -219,7 +220,7 @@ def _render_selftest(result: ScanResult, selftest: SelfTest | None) -> dict[str,
         ),
         "selftest_tables": {
             "copies": tables.format_rate(selftest.sensitivity),
-            "near": tables.format_rate(selftest.sum("near-duplicate").found),
+            "near": tables.format_rate(selftest.sum(Verdict.NEAR_DUPLICATE).found),
             "specificity": tables.format_rate(selftest.specificity),
             "kinds": tables.tabulate_kinds(selftest),
             "confusion": tables.tabulate_confusion(selftest),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_memscan.typing import Decision, Verdict
+
 PASSED, REJECTED, UNREAD = "passed", "rejected", "unread"
 
 SAMPLE_REPLACED = "replaced by another sample"
@@ -36,7 +38,7 @@ class ReleasePolicy:
 
     Attributes
     ----------
-    rule : tuple of str
+    rule : tuple of Verdict
         Verdicts that pass without a reader; empty where the detector has no power.
     readers : {"called", "all", "none"}
         What must be read: volumes whose verdict does not pass by `rule`; every volume; nothing.
@@ -44,18 +46,18 @@ class ReleasePolicy:
         So many readers must have read a volume that is to be read.
     """
 
-    rule: tuple[str, ...] = ("novel",)
+    rule: tuple[Verdict, ...] = (Verdict.NOVEL,)
     readers: Literal["called", "all", "none"] = "called"
     wanted: int = 1
 
     def outcome(
-        self, verdict: str, said: Sequence[str] = (), replaced: bool = False
+        self, verdict: Verdict, said: Sequence[str] = (), replaced: bool = False
     ) -> PolicyOutcome:
         """Judge one volume.
 
         Parameters
         ----------
-        verdict : str
+        verdict : Verdict
             Of the program.
         said : sequence of str
             What each reader decided last; withdrawn decisions are none.
@@ -71,9 +73,9 @@ class ReleasePolicy:
             return PolicyOutcome(REJECTED, SAMPLE_REPLACED)
         if len(set(said)) > 1:
             return PolicyOutcome(REJECTED, READERS_DISAGREE)
-        if "copy" in said:
+        if Decision.COPY in said:
             return PolicyOutcome(REJECTED, READER_DECIDED_COPY)
-        if "unsure" in said:
+        if Decision.UNSURE in said:
             return PolicyOutcome(REJECTED, READERS_UNSURE)
         by_rule = verdict in self.rule
         if self.readers == "none":

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.detection.planting.perturbations import describe_largest
-from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.detection.results.summary import MEASURES
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule, get_chance_share
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from napari_memscan.detection.statistics.proportions import Proportion
     from napari_memscan.typing import Interval
 
-PLANTED_LABELS = ("copy", "near-duplicate", "novel")
+PLANTED_LABELS = (Verdict.COPY, Verdict.NEAR_DUPLICATE, Verdict.NOVEL)
 PLANTED_NAMES = {
-    "copy": "planted copies",
-    "near-duplicate": "planted near-duplicates",
-    "novel": "perturbed unrelated volumes",
+    Verdict.COPY: "planted copies",
+    Verdict.NEAR_DUPLICATE: "planted near-duplicates",
+    Verdict.NOVEL: "perturbed unrelated volumes",
 }
 
 
@@ -60,7 +60,9 @@ def format_interval(interval: Interval | None, digits: int = 3) -> str:
 
 def tabulate_shares(result: ScanResult) -> TextTable:
     """Return how many volumes have which verdict, with intervals."""
-    powerless = bool(explain_no_power(result)) and not result.n_near and not result.count("copy")
+    powerless = (
+        bool(explain_no_power(result)) and not result.n_near and not result.count(Verdict.COPY)
+    )
     called = "above tau; none is called a copy here" if powerless else "called copies"
     mem = "training volumes with at least one copy"
     if result.rule == "conformal":
@@ -77,8 +79,10 @@ def tabulate_shares(result: ScanResult) -> TextTable:
             _make_share_row(
                 "synthetic volumes called near-duplicates", result.n_near, n, "as above"
             ),
-            _make_share_row("undecided: neither called nor novel", result.count("undecided"), n),
-            _make_share_row("novel", result.count("novel"), n),
+            _make_share_row(
+                "undecided: neither called nor novel", result.count(Verdict.UNDECIDED), n
+            ),
+            _make_share_row(Verdict.NOVEL, result.count(Verdict.NOVEL), n),
         ]
     floor_mem = result.null_floor_mem
     chance_mem = "" if floor_mem is None else f"{format_percent(floor_mem)} (null floor)"
@@ -172,7 +176,7 @@ def tabulate_kinds(test: SelfTest) -> TextTable:
         f"among {test.k}",
         "Called",
         "95 % interval",
-        *VERDICTS,
+        *Verdict,
         "Right verdict",
         "95 % interval",
     )
@@ -185,16 +189,16 @@ def tabulate_kinds(test: SelfTest) -> TextTable:
 def _make_kind_row(row: PerturbationResult, strength: float = 1.0) -> tuple[str, ...]:
     name = f"all {PLANTED_NAMES[row.label]}" if row.kind == "all" else row.kind
     name += f", {describe_largest(row.kind, strength)}" if strength != 1 else ""
-    if row.label == "novel" and row.kind != "all":
+    if row.label == Verdict.NOVEL and row.kind != "all":
         name = f"unrelated, {name}"
     retrieved = (row.retrieved_1, row.retrieved_5, row.retrieved_k)
     return (
         name,
         str(row.n),
-        *("" if row.label == "novel" else format_percent(k / row.n, 0) for k in retrieved),
+        *("" if row.label == Verdict.NOVEL else format_percent(k / row.n, 0) for k in retrieved),
         format_percent(row.found.k / row.n, 0),
         format_percent_interval(row.found.interval),
-        *(str(row.verdicts[verdict]) for verdict in VERDICTS),
+        *(str(row.verdicts[verdict]) for verdict in Verdict),
         format_percent(row.right.k / row.n, 0),
         format_percent_interval(row.right.interval),
     )
@@ -216,16 +220,16 @@ def tabulate_confusion(test: SelfTest) -> TextTable:
     """Return what planted volumes are against what they were called, cell by cell a share."""
     sums = [test.sum(label) for label in PLANTED_LABELS]
     return TextTable(
-        ("Is \\ was called (95 % interval of the row's share)", *VERDICTS),
+        ("Is \\ was called (95 % interval of the row's share)", *Verdict),
         tuple(
             (
                 PLANTED_NAMES[row.label],
-                *(_format_cell(row.verdicts[verdict], row.n) for verdict in VERDICTS),
+                *(_format_cell(row.verdicts[verdict], row.n) for verdict in Verdict),
             )
             for row in sums
             if row.n
         ),
-        tuple(range(1, len(VERDICTS) + 1)),
+        tuple(range(1, len(Verdict) + 1)),
     )
 
 

@@ -24,7 +24,7 @@ from napari_memscan.report.release import (
     list_release_files,
     parse_checksums,
 )
-from napari_memscan.review.events import DECISIONS
+from napari_memscan.typing import Decision
 
 MIN_FINGERPRINT_DIGITS = 12
 """Hexadecimal digits of a noted fingerprint that are enough to recognise it."""
@@ -206,7 +206,7 @@ def _check_manifest(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Ite
             yield f"{name}: its DICOM series is missing"
         if sums and sums.get(name) != volume["sha256"]:
             yield f"{name}: not the volume of which {MANIFEST} speaks"
-        said = [decision for decision in DECISIONS for _ in range(volume["decisions"][decision])]
+        said = [decision for decision in Decision for _ in range(volume["decisions"][decision])]
         outcome = policy.outcome(volume["verdict"], said)
         if outcome.status != PASSED:
             yield f"{name}: the stated policy does not let it pass ({outcome.why})"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.review.agreement import DecisionsByReader
-from napari_memscan.review.events import Decision
-from napari_memscan.review.queue import CALLED_VERDICTS
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Decision, Verdict
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ def compute_accuracy(
     )
 
 
-def binarise_decisions(decisions: Mapping[str, Decision]) -> dict[str, bool | None]:
+def binarise_decisions(decisions: Mapping[str, ReadingEvent]) -> dict[str, bool | None]:
     """Return what a reader says as yes, no, or None for unsure."""
-    answers = {"copy": True, "not a copy": False}
+    answers: dict[str, bool] = {Decision.COPY: True, Decision.NOT_A_COPY: False}
     return {case: answers.get(d.decision) for case, d in decisions.items()}
 
 
-def binarise_verdicts(verdicts: Mapping[str, str]) -> dict[str, bool | None]:
+def binarise_verdicts(verdicts: Mapping[str, Verdict]) -> dict[str, bool | None]:
     """Return what the program says: yes for copy and near-duplicate, None for undecided."""
-    return {c: None if v == "undecided" else v in CALLED_VERDICTS for c, v in verdicts.items()}
+    return {c: None if v == Verdict.UNDECIDED else v.called for c, v in verdicts.items()}
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.events import DECISIONS, Decision
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Decision
 
-DecisionsByReader = Mapping[str, Mapping[str, Decision]]
+CODES: dict[str, int] = {decision: code for code, decision in enumerate(Decision)}
+
+DecisionsByReader = Mapping[str, Mapping[str, ReadingEvent]]
 """Reader to case to standing decision; see `Standing.by_reader`."""
 N_BOOTSTRAP = 2000
 """Of the bootstrap over cases."""
@@ -100,7 +103,7 @@ def compute_kappa(
     cases = [case for case in every if all(case in readings[name] for name in names)]
     left_out = tuple(case for case in every if case not in set(cases))
     codes = np.array(
-        [[DECISIONS.index(readings[name][case].decision) for name in names] for case in cases],
+        [[CODES[readings[name][case].decision] for name in names] for case in cases],
         dtype=np.int64,
     ).reshape(len(cases), len(names))
     value, interval, agreed, note = (
@@ -122,8 +125,8 @@ def _explain_undefined(codes: NDArray[np.int64]) -> str:
     if len(codes) < 2:
         return f"{len(codes)} cases were read by all of them; at least 2 are needed."
     if len(np.unique(codes)) == 1:
-        said = DECISIONS[int(codes.flat[0])]
-        return f"All said {said!r} of every case: what chance would give cannot be told."
+        said = list(Decision)[int(codes.flat[0])]
+        return f"All said '{said}' of every case: what chance would give cannot be told."
     return ""
 
 
@@ -134,7 +137,7 @@ def _compute_cohen_kappa(codes: NDArray[np.int64], _seed: int) -> _KappaEstimate
     note = _explain_undefined(codes)
     if note:
         return None, None, agreed, note
-    table = np.zeros((len(DECISIONS), len(DECISIONS)))
+    table = np.zeros((len(Decision), len(Decision)))
     np.add.at(table, (codes[:, 0], codes[:, 1]), 1)
     used = np.flatnonzero(table.sum(0) + table.sum(1))
     # Its test against chance, which nobody asks for here, divides by what may be nought.
@@ -150,7 +153,7 @@ def _compute_cohen_kappa(codes: NDArray[np.int64], _seed: int) -> _KappaEstimate
 def _compute_fleiss_kappa(codes: NDArray[np.int64], seed: int) -> _KappaEstimate:
     from statsmodels.stats.inter_rater import fleiss_kappa
 
-    counts = np.stack([(codes == i).sum(1) for i in range(len(DECISIONS))], axis=1)
+    counts = np.stack([(codes == i).sum(1) for i in range(len(Decision))], axis=1)
     n = codes.shape[1]
     agreed = float((counts * (counts - 1)).sum(1).mean() / (n * (n - 1))) if len(codes) else None
     note = _explain_undefined(codes)

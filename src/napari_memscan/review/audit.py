@@ -14,18 +14,15 @@ from sqlalchemy import select
 from napari_memscan.errors import BadInput
 from napari_memscan.review.database import APPEND_ONLY_TRIGGERS, EVENTS_TABLE, LEGACY_TABLE
 from napari_memscan.review.events import (
-    DECISIONS,
-    FORCED_CHOICES,
     GENESIS_HASH,
-    REVEALED,
-    STAGES,
-    WITHDRAWN,
-    Decision,
+    SAID,
+    ReadingEvent,
     compute_event_hash,
 )
 from napari_memscan.review.plan_files import find_plan_mismatches
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.review.takeover import OLD_COLUMNS, old_rows, origin
+from napari_memscan.typing import Stage
 
 MIN_HEAD_DIGITS = 12
 """Hexadecimal digits of a noted head that are enough to recognise it."""
@@ -152,7 +149,7 @@ def audit_store(
     if old:
         faults += _check_legacy_events(rows, old)
     if plans is not None and not faults:  # What is broken may not even be JSON.
-        wrong = find_plan_mismatches(plans, map(Decision.of, rows))
+        wrong = find_plan_mismatches(plans, map(ReadingEvent.of, rows))
         faults += [AuditFault(event, text) for event, text in wrong]
     if lost:
         doubts.append(
@@ -223,9 +220,9 @@ def verify_chain(rows: Sequence[dict[str, Any]]) -> tuple[list[AuditFault], list
 def _check_event(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list[str]:
     """Return what a store of this program would never have recorded."""
     faults = []
-    if row["stage"] not in STAGES:
+    if row["stage"] not in list(Stage):
         faults.append(f"stage '{row['stage']}' is unknown")
-    if row["decision"] not in (*DECISIONS, *FORCED_CHOICES, WITHDRAWN, REVEALED):
+    if row["decision"] not in SAID:
         faults.append(f"decision '{row['decision']}' is unknown")
     for name in ("withdraws", "restores"):
         if row[name] is not None:

@@ -21,7 +21,8 @@ from napari_memscan.review.blind_case import (
     BlindCase,
     BlindPane,
 )
-from napari_memscan.review.events import DECISIONS, to_canonical_json
+from napari_memscan.review.events import to_canonical_json
+from napari_memscan.typing import Decision, Stage
 
 EXHIBIT_KINDS = ("synthetic", "planted", "distractor")
 """Of what is shown: a sample; a copy made on purpose; a validation volume shown as a sample."""
@@ -132,9 +133,9 @@ class BlindPlan:
     refused: tuple[str, ...] = ()
 
     @property
-    def stage(self) -> str:
+    def stage(self) -> Stage:
         """With which stage its answers are recorded."""
-        return "forced-choice" if self.forced_choice else "blind"
+        return Stage.FORCED_CHOICE if self.forced_choice else Stage.BLIND
 
     @property
     def sha256(self) -> str:
@@ -278,7 +279,7 @@ def _make_copy_case(
 ) -> tuple[BlindCase, HiddenCase]:
     panes = tuple(BlindPane(side, _draw_key(random)) for side in SIDES)
     keys = {panes[0].key: one.shown, panes[1].key: one.partner}
-    case = BlindCase(number, f"Case {number}", COPY_QUESTION, DECISIONS, panes, one.transform)
+    case = BlindCase(number, f"Case {number}", COPY_QUESTION, tuple(Decision), panes, one.transform)
     return case, HiddenCase(number, one, keys, SIDES[0])
 
 

@@ -10,8 +10,9 @@ from napari_memscan.errors import BadInput, JobFailed, MemscanError
 from napari_memscan.review.blind_case import BlindCase
 from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, HiddenCase
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ForcedChoice, ReadingEvent
 from napari_memscan.review.store import DecisionStore
+from napari_memscan.typing import Stage
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,9 @@ class BlindSession:
         return frozenset(self._find_revealed(self._store.standing()))
 
     @property
-    def again(self) -> dict[int, Decision]:
+    def again(self) -> dict[int, ReadingEvent]:
         """Number of a case to the latest decision made with the truth in sight."""
-        return self._answers(stage="revealed")
+        return self._answers(stage=Stage.REVEALED)
 
     def find_next(self) -> BlindCase | None:
         """Return the first case without an answer; None when all have one."""
@@ -226,10 +227,11 @@ class BlindSession:
         if number not in self._find_revealed(standing):
             evidence = self._evidence(number, None, blind=False)
             self._store.record_reveal(secret.exhibit.name, self.reader, evidence)
-        one, said = secret.exhibit, answers[number].decision
+        one = secret.exhibit
+        said: str = answers[number].decision
         if self._plan.forced_choice:
             other = {"A": "B", "B": "A"}[secret.synthetic]
-            said = f"{secret.synthetic if said == 'real' else other} is real"
+            said = f"{secret.synthetic if said == ForcedChoice.REAL else other} is real"
         return RevealedCase(
             number=number,
             name=one.name,
@@ -242,7 +244,7 @@ class BlindSession:
             answer=said,
         )
 
-    def decide_again(self, number: int, decision: str, **values: Any) -> Decision:
+    def decide_again(self, number: int, decision: str, **values: Any) -> ReadingEvent:
         """Record the decision made with the truth in sight; `values` as `DecisionStore.record`.
 
         Raises
@@ -259,7 +261,7 @@ class BlindSession:
             decision,
             self.reader,
             evidence=evidence,
-            stage="revealed",
+            stage=Stage.REVEALED,
             **values,
         )
 
@@ -276,7 +278,7 @@ class BlindSession:
 
     def _answers(
         self, standing: CurrentDecisions | None = None, stage: str = ""
-    ) -> dict[int, Decision]:
+    ) -> dict[int, ReadingEvent]:
         standing = standing or self._store.standing()
         stage = stage or self._plan.stage
         numbered = ((self._number(d), d) for d in standing.of(self.reader, stage))
@@ -286,7 +288,7 @@ class BlindSession:
         numbers = (self._number(event) for event in standing.find_reveals(self.reader))
         return {number for number in numbers if number is not None}
 
-    def _number(self, event: Decision | None) -> int | None:
+    def _number(self, event: ReadingEvent | None) -> int | None:
         """Return the case of this plan that an event is about; None for others."""
         if event is None or event.evidence.get("plan") != self._sha256:
             return None

@@ -7,33 +7,43 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Decision, Stage
 
-DECISIONS = ("copy", "not a copy", "unsure")
-"""What a reader can say of a sample."""
-FORCED_CHOICES = ("real", "synthetic")
-"""For what a reader took the synthetic one of two volumes, when asked which one is real."""
-WITHDRAWN = "withdrawn"
-"""An event that takes back the reader's latest decision."""
-REVEALED = "unveiled"
-"""An event: from here on the reader knows what the case of a blind study was."""
 
-STAGES = ("open", "blind", "revealed", "forced-choice")
-"""How a decision came about: everything in sight; nothing but the volumes; after a blind decision,
-with the truth in sight; or choosing the real one of two."""
-COUNTING_STAGES = ("open", "revealed")
-"""Stages whose decisions clear a sample. Answers to a test do not."""
+class ForcedChoice(StrEnum):
+    """For what a reader took the synthetic one of two volumes, when asked which one is real."""
+
+    REAL = "real"
+    SYNTHETIC = "synthetic"
+
+
+class EventKind(StrEnum):
+    """What is recorded and is no answer."""
+
+    WITHDRAWN = "withdrawn"
+    """The reader takes back the latest decision."""
+    REVEALED = "unveiled"
+    """From here on the reader knows what the case of a blind study was."""
+
+
+Said: TypeAlias = Decision | ForcedChoice | EventKind
+SAID: dict[str, Said] = {
+    word: word for kind in (Decision, ForcedChoice, EventKind) for word in kind
+}
+"""All that can be recorded, by its stored form."""
 
 GENESIS_HASH = "0" * 64
 """What the first event names as its previous hash."""
 
 
 @dataclass(frozen=True)
-class Decision:
+class ReadingEvent:
     """What a person said of a sample, or took back.
 
     Attributes
@@ -43,8 +53,8 @@ class Decision:
     sample : str
         Such as ``s000003``; in a blind study ``v000012`` for a validation volume, ``p000012``
         for a planted copy.
-    decision : str
-        One of `DECISIONS`, or `WITHDRAWN`, or `REVEALED`; of `FORCED_CHOICES` in a forced choice.
+    decision : Decision, ForcedChoice or EventKind
+        A `ForcedChoice` in that stage.
     reader : str
         Who.
     time : str
@@ -59,8 +69,7 @@ class Decision:
         1 (guessed) to 5 (certain).
     seconds : float or None
         Between showing and deciding.
-    stage : str
-        One of `STAGES`.
+    stage : Stage
     version : str
         Of this program.
     restores : int or None
@@ -73,7 +82,7 @@ class Decision:
 
     id: int
     sample: str
-    decision: str
+    decision: Said
     reader: str
     time: str
     note: str
@@ -81,7 +90,7 @@ class Decision:
     withdraws: int | None = None
     confidence: int | None = None
     seconds: float | None = None
-    stage: str = "open"
+    stage: Stage = Stage.OPEN
     version: str = ""
     restores: int | None = None
     origin: str = ""
@@ -89,12 +98,29 @@ class Decision:
     hash: str = ""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Decision:
-        """Return the event of a row of the database."""
-        return cls(**{**row, "evidence": json.loads(row["evidence"])})
+    def of(cls, row: Mapping[str, Any], where: str = "decisions") -> ReadingEvent:
+        """Return the event of a row of the database.
+
+        Raises
+        ------
+        BadInput
+            It holds a decision or stage that this program does not know; names `where`.
+        """
+        if row["decision"] not in SAID or row["stage"] not in list(Stage):
+            raise BadInput(
+                f"{where}, event {row['id']}: decision '{row['decision']}' in stage "
+                f"'{row['stage']}' is unknown; one of {', '.join(SAID)} in one of "
+                f"{', '.join(Stage)} is expected."
+            )
+        read = {
+            "decision": SAID[row["decision"]],
+            "stage": Stage(row["stage"]),
+            "evidence": json.loads(row["evidence"]),
+        }
+        return cls(**{**row, **read})
 
 
-EVENT_COLUMNS = tuple(field.name for field in fields(Decision))
+EVENT_COLUMNS = tuple(field.name for field in fields(ReadingEvent))
 
 
 def to_canonical_json(value: Any) -> str:
@@ -161,9 +187,9 @@ def check_decision(
     decision: str, reader: str, stage: str, confidence: int | None, seconds: float | None
 ) -> None:
     """Raise BadInput where a decision is not one."""
-    if stage not in STAGES:
-        raise BadInput(f"stage '{stage}': one of {', '.join(STAGES)} is expected.")
-    known = FORCED_CHOICES if stage == "forced-choice" else DECISIONS
+    if stage not in list(Stage):
+        raise BadInput(f"stage '{stage}': one of {', '.join(Stage)} is expected.")
+    known: list[str] = [*(ForcedChoice if stage == Stage.FORCED_CHOICE else Decision)]
     if decision not in known:
         raise BadInput(f"decision '{decision}': one of {', '.join(known)} is expected.")
     if not reader.strip():

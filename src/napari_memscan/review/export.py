@@ -10,27 +10,30 @@ from dataclasses import asdict, dataclass, replace
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review.agreement import DecisionsByReader
-from napari_memscan.review.events import EVENT_COLUMNS, Decision, to_canonical_json
+from napari_memscan.review.events import EVENT_COLUMNS, ReadingEvent, to_canonical_json
 from napari_memscan.review.truth import Truth
+from napari_memscan.typing import Decision, Stage
 
 DEFAULT_CONFIDENCE = 3
 """Confidence that is taken where a reader gave none."""
-MODALITIES = ("open", "blind", "revealed")
+MODALITIES = (Stage.OPEN, Stage.BLIND, Stage.REVEALED)
 """Stages whose decisions are scores; each is a modality of its own."""
 
 
-def assign_pseudonyms(events: Iterable[Decision]) -> dict[str, str]:
+def assign_pseudonyms(events: Iterable[ReadingEvent]) -> dict[str, str]:
     """Return reader to ``R1``, ``R2`` ... in the order of their first event."""
     readers = list(dict.fromkeys(event.reader for event in events))
     return {reader: f"R{i}" for i, reader in enumerate(readers, 1)}
 
 
-def replace_reader_names(events: Iterable[Decision], names: Mapping[str, str]) -> list[Decision]:
+def replace_reader_names(
+    events: Iterable[ReadingEvent], names: Mapping[str, str]
+) -> list[ReadingEvent]:
     """Return the events under other readers' names; their hashes fit the true ones only."""
     return [replace(event, reader=names.get(event.reader, event.reader)) for event in events]
 
 
-def format_events_csv(events: Iterable[Decision]) -> str:
+def format_events_csv(events: Iterable[ReadingEvent]) -> str:
     """Return one row an event, with all columns; evidence is JSON in its column.
 
     What a reader typed and a spreadsheet would run as a formula gets an apostrophe before it.
@@ -47,7 +50,7 @@ def format_events_csv(events: Iterable[Decision]) -> str:
     return out.getvalue()
 
 
-def format_events_json(events: Iterable[Decision], **more: object) -> str:
+def format_events_json(events: Iterable[ReadingEvent], **more: object) -> str:
     """Return one JSON object with all events as they are, and whatever else is given."""
     value = {"events": [asdict(event) for event in events], **more}
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -77,7 +80,7 @@ class ImrmcFile:
 
 
 def build_imrmc_file(
-    by_stage: Mapping[str, DecisionsByReader], truth: Truth, name: str = ""
+    by_stage: Mapping[Stage, DecisionsByReader], truth: Truth, name: str = ""
 ) -> ImrmcFile:
     """Return a reader study for the iMRMC software of the FDA.
 
@@ -118,7 +121,7 @@ def build_imrmc_file(
     for reader, case, stage, decision in readings:
         if case not in truth.values:
             continue
-        assumed += decision.confidence is None and decision.decision != "unsure"
+        assumed += decision.confidence is None and decision.decision != Decision.UNSURE
         rows.append(f"{names[reader]},{case},{stage},{_compute_score(decision)}")
     readers = {row.split(",")[0] for row in rows}
     stages = {row.split(",")[2] for row in rows}
@@ -140,8 +143,9 @@ def build_imrmc_file(
     return ImrmcFile(text, len(cases), len(rows), unknown, assumed)
 
 
-def _compute_score(decision: Decision) -> int:
-    sign = {"copy": 1, "not a copy": -1}.get(decision.decision, 0)
+def _compute_score(decision: ReadingEvent) -> int:
+    signs: dict[str, int] = {Decision.COPY: 1, Decision.NOT_A_COPY: -1}
+    sign = signs.get(decision.decision, 0)
     return sign * (DEFAULT_CONFIDENCE if decision.confidence is None else decision.confidence)
 
 

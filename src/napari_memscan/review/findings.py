@@ -22,8 +22,8 @@ from napari_memscan.review.agreement import (
     compute_pairwise_kappas,
 )
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.events import STAGES
 from napari_memscan.review.truth import Truth
+from napari_memscan.typing import Stage, Verdict
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ReaderActivity:
     """
 
     name: str
-    decisions: dict[str, int]
+    decisions: dict[Stage, int]
     seconds: float | None
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ class ReaderStudyFindings:
 
 
 def analyse_reader_study(
-    standing: CurrentDecisions, verdicts: Mapping[str, str], truth: Truth
+    standing: CurrentDecisions, verdicts: Mapping[str, Verdict], truth: Truth
 ) -> ReaderStudyFindings:
     """Return what a reader study found.
 
@@ -112,14 +112,14 @@ def analyse_reader_study(
     ----------
     standing : Standing
         Of the store.
-    verdicts : mapping of str to str
+    verdicts : mapping of str to Verdict
         Sample to the program's verdict.
     truth : Truth
         What is known; may be empty.
     """
     names = sorted({event.reader for event in standing.events})
-    stages: dict[str, DecisionsByReader] = {stage: standing.by_reader(stage) for stage in STAGES}
-    counting, blind = standing.by_reader(), stages["blind"]
+    stages: dict[Stage, DecisionsByReader] = {stage: standing.by_reader(stage) for stage in Stage}
+    counting, blind = standing.by_reader(), stages[Stage.BLIND]
     readers = []
     for name in names:
         done = {s: len(of[name]) for s, of in stages.items() if of.get(name)}
@@ -128,7 +128,7 @@ def analyse_reader_study(
     known = truth.known()
     against = [
         compute_accuracy(binarise_decisions(of), known, (f"{name} ({stage})", truth.source))
-        for stage, readings in (("open", counting), ("blind", blind))
+        for stage, readings in ((Stage.OPEN, counting), (Stage.BLIND, blind))
         for name, of in sorted(readings.items())
         if known
     ]
@@ -138,7 +138,7 @@ def analyse_reader_study(
         readers=tuple(readers),
         agreement={
             stage: tuple(_compute_kappas(readings))
-            for stage, readings in (("open", counting), ("blind", blind))
+            for stage, readings in ((Stage.OPEN, counting), (Stage.BLIND, blind))
             if len(readings) > 1
         },
         against_program=tuple(
@@ -146,10 +146,10 @@ def analyse_reader_study(
             for name, of in sorted(counting.items())
         ),
         against_truth=tuple(one for one in against if one.sensitivity.n or one.specificity.n),
-        changes=tuple(find_decision_changes(blind, stages["revealed"])),
+        changes=tuple(find_decision_changes(blind, stages[Stage.REVEALED])),
         choices={
             name: Proportion(sum(d.decision == "synthetic" for d in of.values()), len(of))
-            for name, of in sorted(stages["forced-choice"].items())
+            for name, of in sorted(stages[Stage.FORCED_CHOICE].items())
         },
         truth=truth.source if known else "nothing is known",
     )

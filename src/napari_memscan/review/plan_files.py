@@ -12,7 +12,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 from napari_memscan.review.blind_case import BlindCase, BlindPane
 from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, HiddenCase
-from napari_memscan.review.events import WITHDRAWN, Decision
+from napari_memscan.review.events import EventKind, ReadingEvent
 
 
 def save_plan(made: BlindPlan, folder: str | Path) -> Path:
@@ -56,7 +56,9 @@ def load_plans(folder: str | Path) -> list[BlindPlan]:
     return [load_plan(path) for path in paths]
 
 
-def find_plan_mismatches(folder: str | Path, events: Iterable[Decision]) -> list[tuple[int, str]]:
+def find_plan_mismatches(
+    folder: str | Path, events: Iterable[ReadingEvent]
+) -> list[tuple[int, str]]:
     """Return what in the plans does not fit the answers that were given to them.
 
     Returns
@@ -68,7 +70,7 @@ def find_plan_mismatches(folder: str | Path, events: Iterable[Decision]) -> list
     wrong = []
     for event in events:
         name = str(event.evidence.get("plan_id", ""))
-        if not name or event.decision == WITHDRAWN:
+        if not name or event.decision == EventKind.WITHDRAWN:
             continue
         if name not in plans:
             plans[name] = _load_or_explain(Path(folder), name)

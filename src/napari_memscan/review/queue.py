@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from napari_memscan.detection.results.scan_result import Neighbour, ScanResult
-from napari_memscan.review.store import Decision
-
-CALLED_VERDICTS = ("copy", "near-duplicate")
-"""Verdicts with which the program calls a sample."""
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Decision, Verdict
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,11 @@ class QueueItem:
         Of the volume.
     similarity : float
         Largest of the embeddings, in [-1, 1], larger is nearer.
-    verdict, reason : str
+    verdict, reason : Verdict, str
         What the program says, and why where it is undecided.
     neighbours : tuple of Neighbour
         Nearest first.
-    decision : Decision or None
+    decision : ReadingEvent or None
         What was decided last, by anybody.
     parent : str or None
         The sample it replaces.
@@ -69,9 +67,9 @@ class QueueItem:
         Largest after registration; None without registration.
     p_value : float or None
         How often a new patient's volume would be as near; None where the rule knows none.
-    decisions : tuple of Decision
+    decisions : tuple of ReadingEvent
         What each reader decided last, in the order of deciding.
-    own : Decision or None
+    own : ReadingEvent or None
         What the present reader decided last.
     each : bool
         Every reader reads every sample: a decision of another one does not make it read.
@@ -80,17 +78,17 @@ class QueueItem:
     sample: str
     path: str
     similarity: float
-    verdict: str
+    verdict: Verdict
     reason: str
     neighbours: tuple[Neighbour, ...]
-    decision: Decision | None
+    decision: ReadingEvent | None
     parent: str | None
     replaced_by: str | None
     value: float
     score: float | None = None
     p_value: float | None = None
-    decisions: tuple[Decision, ...] = ()
-    own: Decision | None = None
+    decisions: tuple[ReadingEvent, ...] = ()
+    own: ReadingEvent | None = None
     each: bool = False
 
     @property
@@ -102,12 +100,12 @@ class QueueItem:
     @property
     def called(self) -> bool:
         """Whether the program calls it: copy or near-duplicate."""
-        return self.verdict in CALLED_VERDICTS
+        return self.verdict.called
 
     @property
     def flagged(self) -> bool:
         """Whether a reader decided copy, or the program calls it."""
-        return self.called or any(d.decision == "copy" for d in self._all)
+        return self.called or any(d.decision == Decision.COPY for d in self._all)
 
     @property
     def readers_disagree(self) -> bool:
@@ -121,7 +119,9 @@ class QueueItem:
         Not a copy where the verdict is copy, or copy where it is novel. Between them, at
         near-duplicate and undecided, the program says too little to be contradicted.
         """
-        contrary = {"copy": "not a copy", "novel": "copy"}.get(self.verdict)
+        contrary = {Verdict.COPY: Decision.NOT_A_COPY, Verdict.NOVEL: Decision.COPY}.get(
+            self.verdict
+        )
         return any(d.decision == contrary for d in self._all)
 
     @property
@@ -138,7 +138,7 @@ class QueueItem:
         return "\n".join(parts).casefold()
 
     @property
-    def _all(self) -> tuple[Decision, ...]:
+    def _all(self) -> tuple[ReadingEvent, ...]:
         return self.decisions or ((self.decision,) if self.decision is not None else ())
 
 
@@ -153,7 +153,7 @@ class ReviewQueue:
         Path to sample.
     lineage : mapping of str to str
         Sample to the parent it replaces.
-    decisions : mapping of str to Decision
+    decisions : mapping of str to ReadingEvent
         Sample to its standing decision, whoever's.
     by_reader : mapping, optional
         Reader to sample to standing decision; see `Standing.by_reader`.
@@ -173,8 +173,8 @@ class ReviewQueue:
         result: ScanResult,
         samples: Mapping[str, str],
         lineage: Mapping[str, str],
-        decisions: Mapping[str, Decision],
-        by_reader: Mapping[str, Mapping[str, Decision]] | None = None,
+        decisions: Mapping[str, ReadingEvent],
+        by_reader: Mapping[str, Mapping[str, ReadingEvent]] | None = None,
         *,
         reader: str = "",
         each: bool = False,
@@ -204,8 +204,8 @@ class ReviewQueue:
 
     def follow(
         self,
-        decisions: Mapping[str, Decision],
-        by_reader: Mapping[str, Mapping[str, Decision]],
+        decisions: Mapping[str, ReadingEvent],
+        by_reader: Mapping[str, Mapping[str, ReadingEvent]],
     ) -> None:
         """Take over what stands now; the scan, the samples and the reader are the same.
 
@@ -219,11 +219,11 @@ class ReviewQueue:
     def _decided(
         self,
         items: Iterable[QueueItem],
-        decisions: Mapping[str, Decision],
-        by_reader: Mapping[str, Mapping[str, Decision]],
+        decisions: Mapping[str, ReadingEvent],
+        by_reader: Mapping[str, Mapping[str, ReadingEvent]],
     ) -> tuple[QueueItem, ...]:
         """Return the items with these decisions; those that they do not change as they are."""
-        every: dict[str, list[Decision]] = {}
+        every: dict[str, list[ReadingEvent]] = {}
         for of_one in by_reader.values():
             for sample, decision in of_one.items():
                 every.setdefault(sample, []).append(decision)

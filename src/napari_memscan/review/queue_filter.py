@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from napari_memscan.review.queue import QueueItem
+from napari_memscan.typing import Verdict
 
 QUEUE_FILTERS: dict[str, Callable[[QueueItem], bool]] = {
     "all": lambda _: True,
@@ -32,7 +33,7 @@ class QueueFilter:
     """
 
     show: str = "all"
-    verdict: str = ""
+    verdict: Verdict | None = None
     text: str = ""
 
     def matches(self, item: QueueItem) -> bool:

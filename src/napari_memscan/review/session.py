@@ -12,7 +12,7 @@ from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import JobFailed
 from napari_memscan.review.claims import ClaimRegistry
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import QueueItem, ReadingProgress, ReviewQueue
 from napari_memscan.review.store import DecisionStore
 
@@ -51,7 +51,7 @@ class ReviewSession:
         self.left = ReadingProgress(0, 0, None)
         self._claims = ClaimRegistry(store)
         self._paused_until = 0.0
-        self._events: list[Decision] = []
+        self._events: list[ReadingEvent] = []
         # What the queue was made of: the same things are not gone through again.
         self._asked: tuple[Any, ...] | None = None
         self._read_by = ""
@@ -93,7 +93,7 @@ class ReviewSession:
         self.items = {item.sample: item for item in self.queue.items}
         self.left = self.queue.left(standing.seconds(self.reader))
 
-    def decide(self, sample: str, decision: str, **values: Any) -> Decision:
+    def decide(self, sample: str, decision: str, **values: Any) -> ReadingEvent:
         """Record a decision and give up the claim; see `DecisionStore.record` for `values`."""
         with self._try_claims():
             made = self.store.record(sample, decision, self.reader, **values)
@@ -103,11 +103,11 @@ class ReviewSession:
             self._claims.release(self.reader, sample)
         return made
 
-    def undo(self) -> Decision | None:
+    def undo(self) -> ReadingEvent | None:
         """Withdraw this reader's last decision; None where there is none."""
         return self.store.undo(self.reader)
 
-    def redo(self) -> Decision | None:
+    def redo(self) -> ReadingEvent | None:
         """Make the decision again that was withdrawn last; None where there is none."""
         return self.store.redo(self.reader)
 

@@ -14,11 +14,9 @@ from napari_memscan.review.address import parse_store_address
 from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.database import ABOUT_TABLE, EVENTS_TABLE, LEGACY_TABLE, Database
 from napari_memscan.review.events import (
-    DECISIONS,
     GENESIS_HASH,
-    REVEALED,
-    WITHDRAWN,
-    Decision,
+    EventKind,
+    ReadingEvent,
     check_decision,
     compute_event_hash,
     get_program_version,
@@ -26,8 +24,7 @@ from napari_memscan.review.events import (
     serialise_evidence,
 )
 from napari_memscan.review.takeover import take_over
-
-__all__ = ["DECISIONS", "REVEALED", "WITHDRAWN", "Decision", "DecisionStore"]
+from napari_memscan.typing import Stage
 
 
 class DecisionStore:
@@ -117,19 +114,19 @@ class DecisionStore:
         *,
         confidence: int | None = None,
         seconds: float | None = None,
-        stage: str = "open",
-    ) -> Decision:
+        stage: str = Stage.OPEN,
+    ) -> ReadingEvent:
         """Append a decision; it is on disk when this returns.
 
         Parameters
         ----------
         sample, decision, reader, note, evidence, confidence, seconds, stage
-            As in `Decision`.
+            As in `ReadingEvent`.
 
         Raises
         ------
         BadInput
-            The decision is none of `DECISIONS` (of `CHOICES` in a forced choice), the reader has
+            The decision is no `Decision` (no `ForcedChoice` in a forced choice), the reader has
             no name, or another value does not fit.
         JobFailed
             It could not be written: nothing is recorded.
@@ -146,7 +143,7 @@ class DecisionStore:
             stage=stage,
         )
 
-    def undo(self, reader: str, stage: str = "open") -> Decision | None:
+    def undo(self, reader: str, stage: str = Stage.OPEN) -> ReadingEvent | None:
         """Take back the reader's latest decision that still stands; once more goes further back.
 
         Parameters
@@ -158,7 +155,7 @@ class DecisionStore:
 
         Returns
         -------
-        Decision or None
+        ReadingEvent or None
             The withdrawal, or None when there is nothing to take back.
         """
         with self.database.writing() as connection:
@@ -168,18 +165,18 @@ class DecisionStore:
             return self._add(
                 connection,
                 sample=last.sample,
-                decision=WITHDRAWN,
+                decision=EventKind.WITHDRAWN,
                 reader=last.reader,
                 stage=stage,
                 withdraws=last.id,
             )
 
-    def redo(self, reader: str, stage: str = "open") -> Decision | None:
+    def redo(self, reader: str, stage: str = Stage.OPEN) -> ReadingEvent | None:
         """Make the decision again that the reader undid last; nothing after a new decision.
 
         Returns
         -------
-        Decision or None
+        ReadingEvent or None
             The decision, a new event with all that the undone one held; None when there is none.
         """
         with self.database.writing() as connection:
@@ -201,21 +198,23 @@ class DecisionStore:
 
     def record_reveal(
         self, sample: str, reader: str, evidence: Mapping[str, Any] | None = None
-    ) -> Decision:
+    ) -> ReadingEvent:
         """Record that from now on the reader knows what a case of a blind study is."""
         return self._append(
             sample=sample,
-            decision=REVEALED,
+            decision=EventKind.REVEALED,
             reader=reader,
             evidence=serialise_evidence(evidence or {}),
-            stage="revealed",
+            stage=Stage.REVEALED,
         )
 
-    def current(self, reader: str | None = None, stage: str | None = None) -> dict[str, Decision]:
+    def current(
+        self, reader: str | None = None, stage: str | None = None
+    ) -> dict[str, ReadingEvent]:
         """Return the latest standing decision of each sample; see `Standing.current`."""
         return self.standing().current(reader, stage)
 
-    def by_reader(self, stage: str | None = None) -> dict[str, dict[str, Decision]]:
+    def by_reader(self, stage: str | None = None) -> dict[str, dict[str, ReadingEvent]]:
         """Return reader to sample to standing decision; see `Standing.by_reader`."""
         return self.standing().by_reader(stage)
 
@@ -223,7 +222,7 @@ class DecisionStore:
         """Return all events, read once, and what stands after them."""
         return CurrentDecisions(self.history())
 
-    def history(self, sample: str | None = None, after: int = 0) -> list[Decision]:
+    def history(self, sample: str | None = None, after: int = 0) -> list[ReadingEvent]:
         """Return every event, or those of one sample, oldest first; only those above `after`."""
         with self.database.reading() as connection:
             return self._read(connection, sample, after)
@@ -235,11 +234,13 @@ class DecisionStore:
 
     def _read(
         self, connection: Connection, sample: str | None = None, after: int = 0
-    ) -> list[Decision]:
+    ) -> list[ReadingEvent]:
         query = select(EVENTS_TABLE).where(EVENTS_TABLE.c.id > after).order_by(EVENTS_TABLE.c.id)
         if sample is not None:
             query = query.where(EVENTS_TABLE.c.sample == sample)
-        return [Decision.of(dict(row)) for row in connection.execute(query).mappings()]
+        return [
+            ReadingEvent.of(dict(row), self.where) for row in connection.execute(query).mappings()
+        ]
 
     def _head(self, connection: Connection) -> tuple[int, str]:
         query = (
@@ -250,11 +251,11 @@ class DecisionStore:
         last = connection.execute(query).first()
         return (0, GENESIS_HASH) if last is None else (int(last[0]), str(last[1]))
 
-    def _append(self, **values: Any) -> Decision:
+    def _append(self, **values: Any) -> ReadingEvent:
         with self.database.writing() as connection:
             return self._add(connection, **values)
 
-    def _add(self, connection: Connection, **values: Any) -> Decision:
+    def _add(self, connection: Connection, **values: Any) -> ReadingEvent:
         row: dict[str, Any] = {
             "note": "",
             "evidence": "{}",
@@ -266,16 +267,16 @@ class DecisionStore:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "version": get_program_version(),
         } | values
-        for name in ("sample", "reader", "note"):
+        for name in ("sample", "decision", "reader", "note", "stage"):
             row[name] = make_storable(row[name])
         row["reader"] = row["reader"].strip()
         return self._chain(connection, row)
 
-    def _chain(self, connection: Connection, row: dict[str, Any]) -> Decision:
+    def _chain(self, connection: Connection, row: dict[str, Any]) -> ReadingEvent:
         """Append a row at the end of the chain; the caller holds the lock."""
         last, previous = self._head(connection)
         # Numbers are given here and not by the database, whose own have gaps after a failure.
         row = row | {"id": last + 1, "previous": previous}
         row["hash"] = compute_event_hash(row | {"hash": ""})
         connection.execute(EVENTS_TABLE.insert().values(row))
-        return Decision.of(row)
+        return ReadingEvent.of(row)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from napari_memscan.review.database import EVENTS_TABLE, LEGACY_TABLE
+from napari_memscan.typing import Stage
 
 OLD_COLUMNS = ("sample", "decision", "reader", "time", "note", "evidence", "withdraws")
 
@@ -42,7 +43,7 @@ def take_over(connection: Connection, tables: set[str]) -> Iterator[dict[str, An
             "withdraws": None if withdraws is None else taken.get(origin(withdraws)),
             "confidence": None,
             "seconds": None,
-            "stage": "open",
+            "stage": Stage.OPEN,
             "version": "",
             "restores": None,
             "origin": origin(old_id),

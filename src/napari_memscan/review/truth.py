@@ -11,7 +11,8 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import read_small_file
 from napari_memscan.review.accuracy import binarise_decisions, binarise_verdicts
 from napari_memscan.review.blind_plan import BlindPlan
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
+from napari_memscan.typing import Verdict
 
 _TRUTH_VALUES = {"1": 1, "copy": 1, "0": 0, "not a copy": 0}
 
@@ -53,12 +54,12 @@ def build_truth_from_plans(plans: Iterable[BlindPlan]) -> Truth:
     return Truth(values, f"{planted} planted copies and {len(values) - planted} validation volumes")
 
 
-def build_truth_from_verdicts(verdicts: Mapping[str, str]) -> Truth:
+def build_truth_from_verdicts(verdicts: Mapping[str, Verdict]) -> Truth:
     """Return the program's verdicts as truth; undecided ones are not in it."""
     return _build_truth(binarise_verdicts(verdicts), "the program's verdicts")
 
 
-def build_truth_from_reader(decisions: Mapping[str, Decision], reader: str) -> Truth:
+def build_truth_from_reader(decisions: Mapping[str, ReadingEvent], reader: str) -> Truth:
     """Return a reader's decisions as truth; unsure ones are not in it."""
     return _build_truth(binarise_decisions(decisions), f"the decisions of {reader}")
 

@@ -19,6 +19,7 @@ from napari_memscan.detection.planting.perturbations import draw_perturbation
 from napari_memscan.detection.registration.verifier import PairEvidence
 from napari_memscan.detection.retrieval.search import Search, SearchHit, SearchResult
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 N, M = 12, 40
 
@@ -124,10 +125,10 @@ def test_who_is_compared_with_whom():
 def test_both_directions_are_one_pair_and_chains_one_group():
     pairs = merge_pairs(
         [
-            DuplicatePair(1, 0, 0.8, "undecided", "why"),
-            DuplicatePair(0, 1, 0.7, "copy"),
-            DuplicatePair(1, 4, 0.9, "copy"),
-            DuplicatePair(2, 3, 0.6, "near-duplicate"),
+            DuplicatePair(1, 0, 0.8, Verdict.UNDECIDED, "why"),
+            DuplicatePair(0, 1, 0.7, Verdict.COPY),
+            DuplicatePair(1, 4, 0.9, Verdict.COPY),
+            DuplicatePair(2, 3, 0.6, Verdict.NEAR_DUPLICATE),
         ]
     )
     assert sorted((p.first, p.second, p.verdict) for p in pairs) == [

@@ -16,6 +16,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
 from napari_memscan.detection.results.scan_result import Neighbour, SampleResult
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.samples import SampleRow
+from napari_memscan.typing import Verdict
 
 
 def test_counts_and_the_error_rate_with_its_interval():
@@ -71,12 +72,12 @@ def test_the_curve_ends_at_n_mem_and_starts_at_none(result):
 def result_of(result, hits, n):
     """A scan in which training volumes have so many copies each."""
     called = [
-        SampleResult(f"{name}-{i}", name, 1.0, "copy", "", (Neighbour(name, 1.0),))
+        SampleResult(f"{name}-{i}", name, 1.0, Verdict.COPY, "", (Neighbour(name, 1.0),))
         for name, k in hits.items()
         for i in range(k)
     ]
     rest = [
-        SampleResult(f"n{i}", "t", 0.0, "novel", "", (Neighbour("t", 0.0),))
+        SampleResult(f"n{i}", "t", 0.0, Verdict.NOVEL, "", (Neighbour("t", 0.0),))
         for i in range(n - len(called))
     ]
     return replace(result, samples=(*called, *rest), n_synthetic=n, n_training=50, threshold=0.5)

@@ -34,6 +34,7 @@ from napari_memscan.report.mitigation import (
     write_mitigation_page,
 )
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 WAY = {"batch": 1, "precision": "float32", "memory": "contiguous"}
 
@@ -54,7 +55,7 @@ def calls(monkeypatch):
         return replace(
             result,
             samples=tuple(
-                replace(s, verdict=said.get(s.path.split("/")[-1][:7], "novel"))
+                replace(s, verdict=Verdict(said.get(s.path.split("/")[-1][:7], "novel")))
                 for s in result.samples
             ),
         )

@@ -23,9 +23,17 @@ from napari_memscan.report.release import write_checksums
 from napari_memscan.report.verification import verify_release
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 from napari_memscan.volumes.reader import read_volume
 
-VERDICTS = ("copy", "near-duplicate", "undecided", "novel", "novel", "novel")
+VERDICTS = (
+    Verdict.COPY,
+    Verdict.NEAR_DUPLICATE,
+    Verdict.UNDECIDED,
+    Verdict.NOVEL,
+    Verdict.NOVEL,
+    Verdict.NOVEL,
+)
 
 
 @pytest.fixture
@@ -219,7 +227,7 @@ def test_a_replaced_sample_is_never_released(study, tmp_path):
     study.add_sample(replace(first, sample="s000006", path=path.name, parent="s000000"))
     with pytest.raises(BadInput, match="1 samples are newer than the last scan: s000006"):
         released(study, tmp_path / "out")
-    scanned(study, (*VERDICTS, "novel"))
+    scanned(study, (*VERDICTS, Verdict.NOVEL))
     made = released(study, tmp_path / "out")
     assert "s000000" not in samples_of(tmp_path / "out")
     assert made.selection.rejected == {"replaced by another sample": 1}

@@ -16,6 +16,7 @@ from napari_memscan.generators.sample import DenoisingStep, SamplingSettings
 from napari_memscan.jobs.replacement import regenerate as regenerating
 from napari_memscan.jobs.replacement.regenerate import derive_next_seed
 from napari_memscan.samples import SampleRow
+from napari_memscan.typing import Verdict
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def calls(monkeypatch):
     def loaded(cls, folder):
         result = load(cls, folder)
         samples = tuple(
-            replace(s, verdict="copy" if s.path.split("/")[-1][:7] in called else "novel")
+            replace(s, verdict=Verdict("copy" if s.path.split("/")[-1][:7] in called else "novel"))
             for s in result.samples
         )
         return replace(result, samples=samples)

@@ -18,6 +18,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.generators.guidance import Guidance
 from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs.replacement.until_clean import estimate_missed
+from napari_memscan.typing import Verdict
 
 WAY = {"batch": 1, "precision": "float32", "memory": "contiguous"}
 
@@ -36,7 +37,8 @@ def calls(monkeypatch):
     def loaded(cls, folder):
         result = load(cls, folder)
         samples = tuple(
-            replace(s, verdict=said.get(s.path.split("/")[-1][:7], "novel")) for s in result.samples
+            replace(s, verdict=Verdict(said.get(s.path.split("/")[-1][:7], "novel")))
+            for s in result.samples
         )
         return replace(result, samples=samples)
 
@@ -180,7 +182,7 @@ def test_replaced_samples_are_not_counted_and_new_ones_must_be_scanned(study, ca
 
 def test_a_self_test_of_the_same_detector_says_what_may_have_passed(study):
     verdicts = {"copy": 8, "near-duplicate": 1, "novel": 1, "undecided": 0}
-    planted = PerturbationResult("unchanged", "copy", 10, 10, 10, 10, verdicts)
+    planted = PerturbationResult("unchanged", Verdict.COPY, 10, 10, 10, 10, verdicts)
     test = SelfTest(
         (planted,), 0.05, 3, 8, 6, None, None, "embedder", "search", 1, detector_hash="hash"
     )

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from napari_memscan.review.events import Decision
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import ReviewQueue
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.common import text as wording
 
 
@@ -18,7 +19,9 @@ def judged(verified_study):
     result = Study.open(verified_study).result()
     said = ("copy", "near-duplicate", "undecided", "novel", "novel", "novel")
     samples = tuple(
-        replace(s, verdict=verdict, reason=f"why {verdict}" if verdict == "undecided" else "")
+        replace(
+            s, verdict=Verdict(verdict), reason=f"why {verdict}" if verdict == "undecided" else ""
+        )
         for s, verdict in zip(result.samples, said, strict=True)
     )
     calibration = replace(result.calibration, assumption_shifted=False)
@@ -131,7 +134,7 @@ def test_a_title_without_a_score_has_a_p_value_too(by_tau):
 def test_what_other_readers_decided_is_read_without_hovering(by_tau):
     item = items(by_tau)[0]
     ann, ben = (
-        Decision(n, "s0", said, reader, f"2026-01-0{n}T00:00:00+00:00", "", {}, confidence=4)
+        ReadingEvent(n, "s0", said, reader, f"2026-01-0{n}T00:00:00+00:00", "", {}, confidence=4)
         for n, said, reader in ((1, "copy", "Ann"), (2, "unsure", "Ben"))
     )
     both = replace(item, decisions=(ann, ben), own=ann)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
-from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
 from napari_memscan.widgets.study.trust_dialog import SessionTrust
@@ -22,9 +22,9 @@ def test_a_self_test_needs_no_scan_and_another_detector_shows(qtbot, verified_st
     controller.show(study, None)
     assert "none yet" in row.message.text
     assert not row.button.isHidden()
-    verdicts = dict.fromkeys(VERDICTS, 0) | {"copy": 9, "novel": 1}
+    verdicts = dict.fromkeys(Verdict, 0) | {"copy": 9, "novel": 1}
     test = SelfTest(
-        (PerturbationResult("flip", "copy", 10, 10, 10, 10, verdicts, above_all=7),),
+        (PerturbationResult("flip", Verdict.COPY, 10, 10, 10, 10, verdicts, above_all=7),),
         0.05,
         3,
         8,

@@ -7,9 +7,9 @@ from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_memscan import jobs
 from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
-from napari_memscan.detection.results.scan_result import VERDICTS
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.review.controller import ReviewController
 from napari_memscan.widgets.review.queue_text import format_lineage
 from napari_memscan.widgets.review.view import ReviewView
@@ -351,7 +351,7 @@ def self_test(scan, **changes) -> SelfTest:
             n,
             n,
             n,
-            dict.fromkeys(VERDICTS, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()},
+            dict.fromkeys(Verdict, 0) | {k.replace("_", "-"): v for k, v in verdicts.items()},
         )
 
     values = {

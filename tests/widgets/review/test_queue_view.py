@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_memscan.detection.results.scan_result import VERDICTS as RESULT_VERDICTS
 from napari_memscan.detection.results.scan_result import Neighbour
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import QueueItem
-from napari_memscan.review.store import Decision
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.review.queue_columns import VERDICT_LABELS, Column, list_columns
 from napari_memscan.widgets.review.queue_model import QueueModel
 from napari_memscan.widgets.review.queue_view import QueueView
@@ -19,11 +19,11 @@ NEAR = (Neighbour("/data/T001.nii.gz", 0.9),)
 def item(sample, value, verdict, **more):
     values = {"path": f"/{sample}.nii.gz", "similarity": value, "reason": "", "neighbours": NEAR}
     values |= {"decision": None, "parent": None, "replaced_by": None, "value": value}
-    return QueueItem(sample=sample, verdict=verdict, **values | more)
+    return QueueItem(sample=sample, verdict=Verdict(verdict), **values | more)
 
 
 def said(sample, decision, reader="Ann", note="", confidence=None):
-    made = Decision(1, sample, decision, reader, "", note, {}, confidence=confidence)
+    made = ReadingEvent(1, sample, decision, reader, "", note, {}, confidence=confidence)
     return {"decision": made, "decisions": (made,), "own": made}
 
 
@@ -74,7 +74,7 @@ def test_a_verified_scan_says_score_and_every_verdict_has_a_sign_of_its_own(qtmo
     assert "larger is nearer" in model.data(model.index(0, 1), role.AccessibleTextRole)
     model.set_measure("similarity")
     assert model.headerData(1, across) == "Similarity"
-    assert len({VERDICT_LABELS[verdict].split()[0] for verdict in RESULT_VERDICTS}) == 4
+    assert len({VERDICT_LABELS[verdict].split()[0] for verdict in Verdict}) == 4
 
 
 def test_filters_and_search_list_what_they_say(qtbot, queue):

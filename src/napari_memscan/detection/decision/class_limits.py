@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from napari_memscan.detection.statistics.intervals import compute_auc, compute_auc_interval
 from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.typing import Interval
@@ -124,9 +125,9 @@ class ClassLimits:
         if self.n_draws < 1:
             raise BadInput(f"{self.n_draws} draws; at least 1 is needed, 1000 are usual.")
         classes = {
-            "novel": np.sort(check_scores(novel, "null")),
-            "near-duplicate": np.sort(check_scores(near, "planted near-duplicate")),
-            "copy": np.sort(check_scores(copy, "planted copy")),
+            Verdict.NOVEL: np.sort(check_scores(novel, "null")),
+            Verdict.NEAR_DUPLICATE: np.sort(check_scores(near, "planted near-duplicate")),
+            Verdict.COPY: np.sort(check_scores(copy, "planted copy")),
         }
         if not any(map(len, classes.values())):
             raise BadInput("no null, no planted near-duplicates and no planted copies: no limits.")
@@ -137,7 +138,9 @@ class ClassLimits:
             # Larger is nearer, as everywhere.
             told_by = [
                 np.sort(-check_scores(values, f"displacement of a planted {name}"))
-                for name, values in zip(("near-duplicate", "copy"), displacements, strict=True)
+                for name, values in zip(
+                    (Verdict.NEAR_DUPLICATE, Verdict.COPY), displacements, strict=True
+                )
             ]
         reasons = [
             f"{len(scores)} {name} scores; at least {MIN_MEMBERS} are needed"
@@ -147,8 +150,8 @@ class ClassLimits:
         self.separability_: dict[str, Separability] = {}
         word = "displacement" if self.by_displacement_ else "score"
         for close_name, far_name, by, (far, close) in [
-            ("copy", "near-duplicate", word, told_by),
-            ("near-duplicate", "novel", "score", (null, self.near_)),
+            (Verdict.COPY, Verdict.NEAR_DUPLICATE, word, told_by),
+            (Verdict.NEAR_DUPLICATE, Verdict.NOVEL, "score", (null, self.near_)),
         ]:
             if not len(close) or not len(far):
                 continue

@@ -11,6 +11,7 @@ from napari_memscan.detection.decision.class_limits import ClassLimits
 from napari_memscan.detection.decision.conformal import ROUNDING_SLACK, BatchDecision
 from napari_memscan.detection.statistics.validation import check_scores
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 NOT_TOLD_APART = "copy and near-duplicate are not told apart"
 
@@ -20,7 +21,7 @@ def assign_verdicts(
     decision: BatchDecision,
     limits: ClassLimits | None = None,
     displacements: Sequence[float] | None = None,
-) -> list[tuple[str, str]]:
+) -> list[tuple[Verdict, str]]:
     """Return verdict and reason of each volume of a batch.
 
     Parameters
@@ -36,8 +37,8 @@ def assign_verdicts(
 
     Returns
     -------
-    list of (str, str)
-        ``copy``, ``near-duplicate``, ``novel`` or ``undecided``; and why, or what it leaves open;
+    list of (Verdict, str)
+        What each is; and why, or what it leaves open;
         empty where the verdict says it all.
 
     Raises
@@ -74,59 +75,59 @@ def assign_verdicts(
 
 def _judge_called(
     score: float, displacement: float | None, limits: ClassLimits | None
-) -> tuple[str, str]:
+) -> tuple[Verdict, str]:
     if limits is None:
-        return "copy", f"{NOT_TOLD_APART}: no copies were planted in this study"
+        return Verdict.COPY, f"{NOT_TOLD_APART}: no copies were planted in this study"
     copy = limits.is_copy(score, displacement)
     if copy is None:
-        return "copy", "; ".join([NOT_TOLD_APART, *limits.reasons_])
+        return Verdict.COPY, "; ".join([NOT_TOLD_APART, *limits.reasons_])
     if copy:
-        return "copy", ""
+        return Verdict.COPY, ""
     if limits.novel_limit_ is not None and score <= limits.novel_limit_:
-        return "near-duplicate", (
+        return Verdict.NEAR_DUPLICATE, (
             "nearer than unrelated validation volumes are, yet farther than "
             f"{1 - limits.miss:.0%} of planted near-duplicates and copies: look at the pair"
         )
-    return "near-duplicate", ""
+    return Verdict.NEAR_DUPLICATE, ""
 
 
 def _judge_not_called(
     score: float, i: int, decision: BatchDecision, limits: ClassLimits | None
-) -> tuple[str, str]:
+) -> tuple[Verdict, str]:
     n, k, p = decision.n_null, int(decision.n_null_as_near[i]), float(decision.p_values[i])
     if limits is not None and decision.near_miss[i]:
-        return "undecided", (
+        return Verdict.UNDECIDED, (
             f"nearer than new patients are (p = {p:.2g}), yet farther than "
             f"{1 - limits.miss:.0%} of planted near-duplicates and copies: look at the pair"
         )
     if limits is not None and limits.novel_limit_ is not None:
         if score <= limits.novel_limit_:
-            return "novel", ""
+            return Verdict.NOVEL, ""
         if k == 0 and decision.power_note:
-            return "undecided", decision.power_note
+            return Verdict.UNDECIDED, decision.power_note
         share = float(np.mean(limits.near_ <= score))
         return (
-            "undecided",
+            Verdict.UNDECIDED,
             (
                 f"as near as {share:.0%} of planted near-duplicates, but so {_format_are(k)} of {n}"
                 f" unrelated validation subjects (p = {p:.2g})"
             ),
         )
     if decision.q * (n + 1) < 1 - ROUNDING_SLACK:
-        return "undecided", decision.power_note or (
+        return Verdict.UNDECIDED, decision.power_note or (
             f"no power at this validation size: {n} validation subjects, at least "
             f"{int(np.ceil(1 / decision.q - ROUNDING_SLACK)) - 1} are needed to reject anything at "
             f"q = {decision.q:g}"
         )
     if p > decision.q * (1 + ROUNDING_SLACK):
         # Weak near-duplicates may hide here: benchmarks/calibration.py, verdicts without planted.
-        return "novel", (
+        return Verdict.NOVEL, (
             f"{k} of {n} unrelated validation subjects {'is' if k == 1 else 'are'} as near; how "
             "near a near-duplicate would lie is not known without planted ones"
         )
     if k == 0 and decision.power_note:
-        return "undecided", decision.power_note
-    return "undecided", (
+        return Verdict.UNDECIDED, decision.power_note
+    return Verdict.UNDECIDED, (
         f"only {k} of {n} unrelated validation subjects {'is' if k == 1 else 'are'} as near "
         f"(p = {p:.2g}): too many for a detection, too few to call it novel"
     )

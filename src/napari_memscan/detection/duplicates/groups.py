@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CALLED_VERDICTS = ("copy", "near-duplicate")
+from napari_memscan.typing import Verdict
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DuplicatePair:
         volumes.
     score : float
         After registration, in [-1, 1]; the larger of both directions.
-    verdict : str
+    verdict : Verdict
         ``copy``, ``near-duplicate``, or ``undecided``: nearer than every one of the null, with
         too small a null to call it.
     reason : str
@@ -31,7 +31,7 @@ class DuplicatePair:
     first: int
     second: int
     score: float
-    verdict: str
+    verdict: Verdict
     reason: str = ""
 
 
@@ -98,7 +98,7 @@ class DuplicateResult:
 def merge_pairs(pairs: Iterable[DuplicatePair]) -> list[DuplicatePair]:
     """Return each pair once, lower row first: the called and nearer of both directions."""
     best: dict[tuple[int, int], DuplicatePair] = {}
-    for pair in sorted(pairs, key=lambda p: (p.verdict in CALLED_VERDICTS, p.score)):
+    for pair in sorted(pairs, key=lambda p: (p.verdict.called, p.score)):
         low, high = sorted((pair.first, pair.second))
         best[low, high] = DuplicatePair(low, high, pair.score, pair.verdict, pair.reason)
     return list(best.values())

@@ -18,7 +18,6 @@ from napari_memscan.detection.detector import (
     fit_class_limits,
 )
 from napari_memscan.detection.duplicates.groups import (
-    CALLED_VERDICTS,
     DuplicatePair,
     DuplicateResult,
     group_pairs,
@@ -38,6 +37,7 @@ from napari_memscan.detection.retrieval.search import (
     VolumeSequence,
 )
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Verdict
 
 Load = Callable[[], NDArray[np.float32]]
 Rows = tuple[int, ...]
@@ -211,9 +211,7 @@ def classify_duplicates(
         searches.validation, _build_null(searches.training, real, limits), limits, q
     )
     leaks = [
-        pair
-        for pair in near
-        if pair.verdict in CALLED_VERDICTS or _scores_as_planted(pair, searches, limits)
+        pair for pair in near if pair.verdict.called or _scores_as_planted(pair, searches, limits)
     ]
     leaking = {pair.first for pair in leaks}
     sound = [i for i in range(len(unseen)) if i not in leaking]
@@ -231,15 +229,11 @@ def classify_duplicates(
     expected = merge_pairs(
         [DuplicatePair(own[p.first], p.second, p.score, p.verdict, p.reason) for p in within]
     )
-    sure = [pair for pair in across if pair.verdict in CALLED_VERDICTS]
+    sure = [pair for pair in across if pair.verdict.called]
     return DuplicateResult(
         group_pairs(sure, searches.sharpness),
-        group_pairs(
-            [pair for pair in across if pair.verdict not in CALLED_VERDICTS], searches.sharpness
-        ),
-        group_pairs(
-            [pair for pair in expected if pair.verdict in CALLED_VERDICTS], searches.sharpness
-        ),
+        group_pairs([pair for pair in across if not pair.verdict.called], searches.sharpness),
+        group_pairs([pair for pair in expected if pair.verdict.called], searches.sharpness),
         tuple(sorted(leaks, key=lambda pair: -pair.score)),
         len(real),
         len(null.nearest_per_subject().scores),
@@ -297,20 +291,20 @@ def _find_called_pairs(
 
 def _classify_hit(
     hit: SearchHit, i: int, judgement: BatchVerdicts, limits: ClassLimits, highest: float
-) -> tuple[str, str] | None:
+) -> tuple[Verdict, str] | None:
     score, decision = hit.evidence.score, judgement.decision
     if score >= SAME_VOLUME_SCORE:
-        return "copy", ""
+        return Verdict.COPY, ""
     verdict, reason = judgement.verdicts[i]
-    if verdict in CALLED_VERDICTS:
+    if verdict.called:
         if decision.threshold is None or score < decision.threshold:
             return None
         if score == judgement.scores[i]:
             return verdict, reason
         near = limits.is_copy(score, hit.evidence.displacement) is False
-        return ("near-duplicate" if near else "copy"), ""
+        return (Verdict.NEAR_DUPLICATE if near else Verdict.COPY), ""
     # Nearer than all of the null: a person must look, whether or not it can be called.
-    return (verdict, reason) if verdict == "undecided" and score > highest else None
+    return (verdict, reason) if verdict == Verdict.UNDECIDED and score > highest else None
 
 
 def _read_volume(volumes: VolumeSequence, i: int) -> NDArray[np.float32]:

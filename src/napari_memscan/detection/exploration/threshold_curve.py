@@ -16,9 +16,6 @@ from napari_memscan.detection.evidence.counts import (
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
-CALLED_VERDICTS = ("copy", "near-duplicate")
-"""Verdicts of volumes that the program calls."""
-
 CURVE_POINTS = 100
 NORMAL_QUANTILE = 1.96
 

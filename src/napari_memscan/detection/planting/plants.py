@@ -18,14 +18,15 @@ from napari_memscan.detection.planting.perturbations import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.typing import Array, Triple
 
 
 LIMIT_KINDS = {
-    "copy": ("registered copy", "all at once"),
-    "near-duplicate": ("registered near-duplicate", "elastic, all at once"),
+    Verdict.COPY: ("registered copy", "all at once"),
+    Verdict.NEAR_DUPLICATE: ("registered near-duplicate", "elastic, all at once"),
 }
 """What class limits are learnt from, in equal parts: a generator's copies lie where their source
 lies, or have been moved by its augmentation."""
@@ -39,8 +40,8 @@ class PlantedVolume:
     ----------
     source : int
         Which volume was perturbed.
-    label : str
-        ``copy``, ``near-duplicate``, or ``novel`` where the source is no training volume.
+    label : Verdict
+        Novel where the source is no training volume.
     kind : str
         Of perturbation; see `perturbations.KINDS`.
     perturbation : Perturbation
@@ -48,7 +49,7 @@ class PlantedVolume:
     """
 
     source: int
-    label: str
+    label: Verdict
     kind: str
     perturbation: Perturbation
 
@@ -57,9 +58,9 @@ class PlantedVolume:
         return self.perturbation.apply(read(), spacing)
 
 
-def get_kind_label(kind: str) -> str:
+def get_kind_label(kind: str) -> Verdict:
     """Return what a training volume is after a perturbation of this kind."""
-    return "copy" if kind in COPY_KINDS else "near-duplicate"
+    return Verdict.COPY if kind in COPY_KINDS else Verdict.NEAR_DUPLICATE
 
 
 def draw_planted_volumes(
@@ -68,7 +69,7 @@ def draw_planted_volumes(
     sources: Sequence[int],
     shape: tuple[int, int, int],
     seed: Sequence[int],
-    label: str | None = None,
+    label: Verdict | None = None,
     names: Sequence[str] | None = None,
     strength: float = 1.0,
 ) -> list[PlantedVolume]:
@@ -86,8 +87,8 @@ def draw_planted_volumes(
         Of the volumes.
     seed : sequence of int
         The same seed gives the same plants.
-    label : str, optional
-        ``novel`` where the sources are no training volumes.
+    label : Verdict, optional
+        Novel where the sources are no training volumes.
     names : sequence of str, optional
         Of the sources, such as hashes of their content. Then which are perturbed and how depends
         on the name of each and hardly on the others: one source more replaces at most one plant of

@@ -16,6 +16,7 @@ from napari_memscan.detection.decision.verdicts import assign_verdicts
 from napari_memscan.detection.planting.perturbations import describe_largest
 from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.files import parse_json, write_json
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 FILE_NAME = "selftest.json"
 
-LABELS = ("copy", "near-duplicate", "novel")
-VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
+LABELS = (Verdict.COPY, Verdict.NEAR_DUPLICATE, Verdict.NOVEL)
 
 WEAK_SENSITIVITY = 0.9
 """Below this share of planted volumes found, a kind is named as one that the detector misses."""
@@ -40,33 +40,41 @@ class PerturbationResult:
     ----------
     kind : str
         Of perturbation; see `perturbations.KINDS`.
-    label : str
-        What they are: ``copy``, ``near-duplicate`` or ``novel``.
+    label : Verdict
+        What they are; never undecided.
     n : int
         Planted.
     retrieved_1, retrieved_5, retrieved_k : int
         Of these, whose source was the first, among the first 5, or among all candidates; 0 for
         novel ones, which have no source here.
-    verdicts : dict of str to int
-        Verdict to number.
+    verdicts : dict of Verdict to int
+        How many were said to be what.
     above_all : int or None
         Of these, nearer than every one of the null: what can be called at the strictest level
         that the null knows. None where an older version measured.
     """
 
     kind: str
-    label: str
+    label: Verdict
     n: int
     retrieved_1: int
     retrieved_5: int
     retrieved_k: int
-    verdicts: dict[str, int]
+    verdicts: dict[Verdict, int]
     above_all: int | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PerturbationResult:
+        """Return what ``asdict`` made a dictionary of."""
+        verdicts = {Verdict(verdict): n for verdict, n in values["verdicts"].items()}
+        return cls(**values | {"label": Verdict(values["label"]), "verdicts": verdicts})
 
     @property
     def found(self) -> Proportion:
         """Called copy or near-duplicate: sensitivity, or for novel ones false calls."""
-        return Proportion(self.verdicts["copy"] + self.verdicts["near-duplicate"], self.n)
+        return Proportion(
+            self.verdicts[Verdict.COPY] + self.verdicts[Verdict.NEAR_DUPLICATE], self.n
+        )
 
     @property
     def right(self) -> Proportion:
@@ -123,7 +131,7 @@ class SelfTest:
     harder: tuple[PerturbationResult, ...] = ()
     strength: float = 1.0
 
-    def sum(self, label: str) -> PerturbationResult:
+    def sum(self, label: Verdict) -> PerturbationResult:
         """Return all kinds of one label together."""
         rows = [row for row in self.kinds if row.label == label]
         known = [row.above_all for row in rows if row.above_all is not None]
@@ -134,25 +142,25 @@ class SelfTest:
             retrieved_1=sum(row.retrieved_1 for row in rows),
             retrieved_5=sum(row.retrieved_5 for row in rows),
             retrieved_k=sum(row.retrieved_k for row in rows),
-            verdicts={v: sum(row.verdicts[v] for row in rows) for v in VERDICTS},
+            verdicts={v: sum(row.verdicts[v] for row in rows) for v in Verdict},
             above_all=sum(known) if len(known) == len(rows) else None,
         )
 
     @property
     def above_all(self) -> Proportion | None:
         """Planted copies nearer than every one of the null; None where nobody counted them."""
-        row = self.sum("copy")
+        row = self.sum(Verdict.COPY)
         return None if row.above_all is None or not row.n else Proportion(row.above_all, row.n)
 
     @property
     def sensitivity(self) -> Proportion:
         """Planted copies that were called copy or near-duplicate."""
-        return self.sum("copy").found
+        return self.sum(Verdict.COPY).found
 
     @property
     def specificity(self) -> Proportion:
         """Perturbed unrelated volumes that were not called."""
-        novel = self.sum("novel").found
+        novel = self.sum(Verdict.NOVEL).found
         return Proportion(novel.n - novel.k, novel.n)
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,8 +184,8 @@ class SelfTest:
         def parsed(values: Any) -> SelfTest:
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
-            values["kinds"] = tuple(PerturbationResult(**row) for row in values["kinds"])
-            values["harder"] = tuple(PerturbationResult(**row) for row in values["harder"])
+            for name in ("kinds", "harder"):
+                values[name] = tuple(PerturbationResult.from_dict(row) for row in values[name])
             values["notes"] = tuple(values["notes"])
             return cls(**values)
 
@@ -187,12 +195,13 @@ class SelfTest:
             return None
 
     def __str__(self) -> str:
+        near = self.sum(Verdict.NEAR_DUPLICATE).found
         lines = [
             f"Planted in this study and judged one by one, at {self.level:.0%} false calls "
             f"({self.n_training} training volumes, {self.n_null} validation subjects, seed "
             f"{self.seed}); 95 % intervals.",
             f"sensitivity  {self.sensitivity} of planted copies called",
-            f"             {self.sum('near-duplicate').found} of planted near-duplicates called",
+            f"             {near} of planted near-duplicates called",
             f"specificity  {self.specificity} of perturbed unrelated volumes not called",
             *self._stricter(),
             "",
@@ -205,23 +214,23 @@ class SelfTest:
             if not row.n:
                 continue
             name = f"{row.kind} ({row.label})" if row.kind == "all" else f"{row.kind}{more}"
-            name = f"unrelated, {name}" if row.label == "novel" and row.kind != "all" else name
+            name = (
+                f"unrelated, {name}" if row.label == Verdict.NOVEL and row.kind != "all" else name
+            )
             shares = [
-                f"{count / row.n:6.2f}" if row.label != "novel" else f"{'-':>6}"
+                f"{count / row.n:6.2f}" if row.label != Verdict.NOVEL else f"{'-':>6}"
                 for count in (row.retrieved_1, row.retrieved_5, row.retrieved_k)
             ]
             lines.append(
                 f"{name:28}{row.n:4}{''.join(shares)}  "
                 f"{_format_rate(row.found):>22}  {_format_rate(row.right):>22}"
-                f"{row.verdicts['copy']:7}{row.verdicts['near-duplicate']:6}"
-                f"{row.verdicts['novel']:7}{row.verdicts['undecided']:11}"
+                f"{row.verdicts[Verdict.COPY]:7}{row.verdicts[Verdict.NEAR_DUPLICATE]:6}"
+                f"{row.verdicts[Verdict.NOVEL]:7}{row.verdicts[Verdict.UNDECIDED]:11}"
             )
-        lines += ["", f"{'is, and was called':28}" + "".join(f"{v:>22}" for v in VERDICTS)]
+        lines += ["", f"{'is, and was called':28}" + "".join(f"{v:>22}" for v in Verdict)]
         for row in (self.sum(label) for label in LABELS):
             if row.n:
-                cells = (
-                    f"{_format_rate(Proportion(row.verdicts[v], row.n)):>22}" for v in VERDICTS
-                )
+                cells = (f"{_format_rate(Proportion(row.verdicts[v], row.n)):>22}" for v in Verdict)
                 lines.append(f"{row.label:28}{''.join(cells)}")
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
@@ -260,13 +269,13 @@ def measure_kinds(
     level : float
         Share of false calls allowed for.
     """
-    rows: dict[tuple[str, str], list[tuple[str, int | None, int]]] = {}
+    rows: dict[tuple[Verdict, str], list[tuple[Verdict, int | None, int]]] = {}
     for one, what, null in zip(plants, found, nulls, strict=True):
         rule = ConformalRule(level).fit(null)
         decision = rule.decide([what.score], limits.novel_limit_)
         verdict = assign_verdicts([what.score], decision, limits, [what.displacement])[0][0]
         rank = None
-        if one.label != "novel" and one.source in what.retrieved:
+        if one.label != Verdict.NOVEL and one.source in what.retrieved:
             rank = what.retrieved.index(one.source)
         rows.setdefault((one.label, one.kind), []).append((verdict, rank, decision.n_above_all))
     results = []
@@ -280,7 +289,7 @@ def measure_kinds(
                 retrieved_1=int((ranks == 0).sum()),
                 retrieved_5=int(((ranks >= 0) & (ranks < 5)).sum()),
                 retrieved_k=int((ranks >= 0).sum()),
-                verdicts={v: sum(verdict == v for verdict, *_ in judged) for v in VERDICTS},
+                verdicts={v: sum(verdict == v for verdict, *_ in judged) for v in Verdict},
                 above_all=sum(above for *_, above in judged),
             )
         )
@@ -303,7 +312,7 @@ def list_weaknesses(
             f"{level:.0%} false calls; at least {int(np.ceil(1 / level)) - 1} are needed."
         )
     for row in kinds:
-        if row.label == "novel" or not row.n:
+        if row.label == Verdict.NOVEL or not row.n:
             continue
         share = row.found.k / row.n
         if share < WEAK_SENSITIVITY:

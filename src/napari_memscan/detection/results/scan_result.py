@@ -12,10 +12,9 @@ from typing import Any
 from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_atomically, write_json
+from napari_memscan.typing import Verdict
 
 FORMAT = 3
-
-VERDICTS = ("copy", "near-duplicate", "novel", "undecided")
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ class SampleResult:
         embedding.
     similarity : float
         Largest of the embeddings, in [-1, 1], larger is nearer.
-    verdict : str
-        One of `VERDICTS`.
+    verdict : Verdict
     reason : str
         Why undecided, or what is to be known of the verdict; mostly empty.
     neighbours : tuple of Neighbour
@@ -78,7 +76,7 @@ class SampleResult:
     path: str
     neighbour: str
     similarity: float
-    verdict: str
+    verdict: Verdict
     reason: str
     neighbours: tuple[Neighbour, ...]
     score: float | None = None
@@ -174,7 +172,7 @@ class ScanResult:
             return sample.score
         return sample.similarity
 
-    def count(self, verdict: str) -> int:
+    def count(self, verdict: Verdict) -> int:
         """Return how many samples have a verdict."""
         return sum(s.verdict == verdict for s in self.samples)
 
@@ -256,7 +254,12 @@ class ScanResult:
             if values["transform"] is not None:
                 values["transform"] = tuple(values["transform"])
             near.setdefault(row["sample"], []).append(Neighbour(**values))
-        samples = tuple(SampleResult(**v, neighbours=tuple(near[v["path"]])) for v in verdicts)
+        samples = tuple(
+            SampleResult(
+                **v | {"verdict": Verdict(v["verdict"])}, neighbours=tuple(near[v["path"]])
+            )
+            for v in verdicts
+        )
         names = {f.name for f in fields(cls)} - {"samples"}
         if set(summary) != names:
             raise ValueError(f"fields {sorted(set(summary) ^ names)} do not fit this version")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_memscan.typing import Verdict
+
 if TYPE_CHECKING:
     from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
     from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
@@ -31,7 +33,7 @@ def format_summary(result: ScanResult) -> str:
     if result.measure == "score":
         lines.append(
             f"verdicts  {result.n_copies} copy, {result.n_near} near-duplicate, "
-            f"{result.count('novel')} novel, {result.count('undecided')} undecided"
+            f"{result.count(Verdict.NOVEL)} novel, {result.count(Verdict.UNDECIDED)} undecided"
         )
     lines += [
         f"embedder  {result.embedder} ({result.embedder_hash[:8]})",

@@ -16,6 +16,7 @@ from napari_memscan.files import parse_json
 from napari_memscan.jobs.experiment.factors import FACTORS, FactorValue
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -44,7 +45,7 @@ def summarise_run(
     from napari_memscan.checkpoints.native_format import read_recipe
 
     twice = {row.path for row in own.cohort.rows("training")[:duplicated]}
-    called = [s for s in result.samples if s.verdict in ("copy", "near-duplicate")]
+    called = [s for s in result.samples if s.verdict.called]
     recipe: Any = read_recipe(own.folder / "models" / "denoiser")
     losses = recipe.provenance["denoiser"]["validation"]
     return {
@@ -54,7 +55,7 @@ def summarise_run(
         "n_training": result.n_training,
         "n_validation": result.n_validation,
         "n": result.n_synthetic,
-        "verdicts": {v: result.count(v) for v in ("copy", "near-duplicate", "novel", "undecided")},
+        "verdicts": {v: result.count(v) for v in Verdict},
         "copies_interval": list(result.copies_interval),
         "n_mem": result.n_mem,
         "mem_interval": list(result.mem_interval),
@@ -247,7 +248,7 @@ def _count_measure(rows: Sequence[dict[str, Any]], measure: str) -> tuple[int, i
         return sum(row["n_mem"] for row in rows), sum(row["n_training"] for row in rows)
     n = sum(row["n"] for row in rows)
     if measure == VERIFIED_COPIES:
-        return sum(row["verdicts"]["copy"] for row in rows), n
+        return sum(row["verdicts"][Verdict.COPY] for row in rows), n
     return sum(r["n"] for row in rows for r in row["rules"] if r["name"] == measure), n
 
 

@@ -27,6 +27,7 @@ from napari_memscan.jobs.scan.metrics import open_volumes
 from napari_memscan.jobs.scan.scan import iter_embeddings, scan_study
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.mitigation import MitigationComparison, MitigationMeasure
@@ -244,11 +245,11 @@ def _build_measure(
 ) -> MitigationMeasure:
     from napari_memscan.detection.mitigation import MitigationMeasure
 
-    def count(verdict: str, among: Sequence[ScannedSample] = rows) -> int:
+    def count(verdict: Verdict, among: Sequence[ScannedSample] = rows) -> int:
         return sum(one.verdict == verdict for _, one in among)
 
     def called(among: Sequence[ScannedSample]) -> int:
-        return count("copy", among) + count("near-duplicate", among)
+        return count(Verdict.COPY, among) + count(Verdict.NEAR_DUPLICATE, among)
 
     others = {
         rule.name: sum(one.similarity > rule.threshold for _, one in rows)
@@ -260,9 +261,9 @@ def _build_measure(
         name,
         len(all_drawn),
         len(rows),
-        count("copy"),
-        count("near-duplicate"),
-        count("undecided"),
+        count(Verdict.COPY),
+        count(Verdict.NEAR_DUPLICATE),
+        count(Verdict.UNDECIDED),
         others,
         quality,
         str(missed or "not known: run memscan selftest"),

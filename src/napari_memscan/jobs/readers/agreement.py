@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review.current_decisions import CurrentDecisions
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.review.export import ImrmcFile
@@ -99,7 +100,7 @@ def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -
     return ReaderComparison(study.config.name, standing, head, known, found)
 
 
-def _collect_verdicts(study: Study) -> dict[str, str]:
+def _collect_verdicts(study: Study) -> dict[str, Verdict]:
     result = study.result()
     if result is None:
         return {}
@@ -108,7 +109,7 @@ def _collect_verdicts(study: Study) -> dict[str, str]:
 
 
 def _collect_truth(
-    study: Study, standing: CurrentDecisions, verdicts: dict[str, str], source: str
+    study: Study, standing: CurrentDecisions, verdicts: dict[str, Verdict], source: str
 ) -> Truth:
     """Return what is known: of validation volumes and planted copies always."""
     from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER

@@ -19,6 +19,7 @@ from napari_memscan.jobs.scan.search import StudySearch, load_cached_volume, pre
 from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, draw_blind_plan
 from napari_memscan.review.plan_files import load_plans, save_plan
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.retrieval.search import SearchResult
@@ -125,7 +126,7 @@ def _collect_planted(
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
 
     config = study.config
-    kinds = LIMIT_KINDS["copy"]
+    kinds = LIMIT_KINDS[Verdict.COPY]
     # As many of each kind as can be, whatever the number.
     of = [
         draw_study_plants(study, [kind], -(-n // len(kinds)), search.training, BLIND_SEED)

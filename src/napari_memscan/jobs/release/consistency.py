@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
-    from napari_memscan.review.events import Decision
+    from napari_memscan.review.events import ReadingEvent
 
 MAX_NAMED = 5
 """So many samples are named in a message."""
@@ -69,7 +70,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
         and (
             (c.retrieved, c.verified) != (asked.retrieved, asked.verified)
             or c.proposed not in (None, asked.proposed)  # Older scans do not say it.
-            or c.n_planted != asked.planted * len(LIMIT_KINDS["copy"])
+            or c.n_planted != asked.planted * len(LIMIT_KINDS[Verdict.COPY])
         )
     ):
         raise BadInput(f"study.toml has another [verification] than the last scan. {again}")
@@ -82,7 +83,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
 def require_unmodified_files(
     study: Study,
     rows: Mapping[str, SampleRow],
-    by_reader: Mapping[str, Mapping[str, Decision]],
+    by_reader: Mapping[str, Mapping[str, ReadingEvent]],
 ) -> None:
     """Refuse samples whose file is not the one that a reader saw."""
     other = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.report.policy import ReleasePolicy
     from napari_memscan.review.current_decisions import CurrentDecisions
-    from napari_memscan.review.events import Decision
+    from napari_memscan.review.events import ReadingEvent
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class ReleaseAssessment:
     selftest : SelfTest or None
     policy : Policy
         As it was applied.
-    current : dict of str to Decision
+    current : dict of str to ReadingEvent
         Sample to its latest standing decision.
     by_reader : dict
         Reader to sample to standing decision, of samples of this study.
@@ -55,8 +55,8 @@ class ReleaseAssessment:
     result: ScanResult
     selftest: SelfTest | None
     policy: ReleasePolicy
-    current: dict[str, Decision]
-    by_reader: dict[str, dict[str, Decision]]
+    current: dict[str, ReadingEvent]
+    by_reader: dict[str, dict[str, ReadingEvent]]
     pseudonyms: dict[str, str]
     standing: CurrentDecisions
     events: int

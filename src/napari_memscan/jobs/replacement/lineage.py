@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Decision, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import SampleResult
-
-CALLED_VERDICTS = ("copy", "near-duplicate")
-"""Verdicts with which a replacement is none."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Attempt:
         Its name, and the sample it replaces: the one rejected, or the attempt before.
     seed : int
         Of its noise.
-    verdict, reason : str
+    verdict, reason : Verdict, str
         What the program says of it.
     value : float
         What the verdict rests on, score or similarity, in [-1, 1], larger is nearer.
@@ -36,7 +34,7 @@ class Attempt:
     sample: str
     parent: str
     seed: int
-    verdict: str
+    verdict: Verdict
     reason: str
     value: float
     p_value: float | None
@@ -44,7 +42,7 @@ class Attempt:
     @property
     def called(self) -> bool:
         """Whether the program calls it a copy or a near-duplicate."""
-        return self.verdict in CALLED_VERDICTS
+        return self.verdict.called
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def list_flagged(study: Study, *, decided: bool = True, called: bool = False) ->
     finally:
         store.close()
     read = {d.sample for d in said}
-    copied = {d.sample for d in said if d.decision == "copy"}
+    copied = {d.sample for d in said if d.decision == Decision.COPY}
     judged = collect_scan_results(study, rows)
     result = []
     for row in rows:
@@ -144,7 +142,7 @@ def collect_scan_results(study: Study, rows: Sequence[SampleRow]) -> dict[str, S
 
 def is_called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
     """Return whether the last scan calls a sample copy or near-duplicate."""
-    return row.sample in judged and judged[row.sample].verdict in CALLED_VERDICTS
+    return row.sample in judged and judged[row.sample].verdict.called
 
 
 def build_replacement(

@@ -11,7 +11,6 @@ from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
 from napari_memscan.files import hash_json
 from napari_memscan.generators.sample import MEMORY_ADVICE, SamplingSettings
 from napari_memscan.jobs.replacement.lineage import (
-    CALLED_VERDICTS,
     Attempt,
     Replacement,
     build_replacement,
@@ -57,7 +56,7 @@ def regenerate_sample(
     rows = study.samples()
     if chain := trace_replacements(sample, rows):
         last, judged = chain[-1], collect_scan_results(study, rows)
-        if last.sample in judged and judged[last.sample].verdict not in CALLED_VERDICTS:
+        if last.sample in judged and not judged[last.sample].verdict.called:
             raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
     made = yield from regenerate_samples(
         study, [sample], tries=tries, guidance=guidance, **settings

@@ -182,7 +182,7 @@ def screen_samples(study: Study, wanted: int) -> ScreeningResult:
         raise BadInput(f"{missing[0]}: drawn after the last scan. Scan again.")
     verdicts = {name: judged[name].verdict for name in names}
     passing = set(study.config.release.rule)
-    called = [n for n, v in verdicts.items() if v in ("copy", "near-duplicate")]
+    called = [n for n, v in verdicts.items() if v.called]
     passed = [n for n, v in verdicts.items() if v in passing]
     rest = set(called) | set(passed)
     return ScreeningResult(

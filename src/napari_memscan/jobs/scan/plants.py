@@ -11,6 +11,7 @@ from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.scan.search import SearchTask, load_cached_volume
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.plants import PlantedVolume
@@ -27,7 +28,7 @@ def draw_study_plants(
     n: int,
     paths: Sequence[str],
     seed: int,
-    label: str = "",
+    label: Verdict | None = None,
     strength: float = 1.0,
 ) -> list[PlantedVolume]:
     """Draw plants of a study's volumes.

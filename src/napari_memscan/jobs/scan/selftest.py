@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -104,7 +105,7 @@ def run_selftest(
         of_others = [row.path for row in unrelated]
         n_others = min(n * 2, len(unrelated))
         others = draw_study_plants(
-            study, UNRELATED_KINDS, n_others, of_others, SELFTEST_SEED, "novel"
+            study, UNRELATED_KINDS, n_others, of_others, SELFTEST_SEED, Verdict.NOVEL
         )
         tasks = yield from prepare_plant_tasks(study, plants, training, search.spacing, "planted")
         more = yield from prepare_plant_tasks(study, others, of_others, search.spacing, "unrelated")

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 
 from qtpy.QtWidgets import QWidget
 
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.review.decision_view import DecisionView
 
-COPY_LABELS = {"copy": "✖ Copy", "not a copy": "✔ Not a copy", "unsure": "? Unsure"}
-CHOICE_LABELS = {"copy": "A is real", "not a copy": "B is real"}
+COPY_LABELS: dict[str, str] = {
+    Decision.COPY: "✖ Copy",
+    Decision.NOT_A_COPY: "✔ Not a copy",
+    Decision.UNSURE: "? Unsure",
+}
+CHOICE_LABELS: dict[str, str] = {Decision.COPY: "A is real", Decision.NOT_A_COPY: "B is real"}
 """The keys of the first two decisions, since a reader's fingers know them."""
-SIDE_LABELS = {"copy": "A", "not a copy": "B"}
+SIDE_LABELS: dict[str, str] = {Decision.COPY: "A", Decision.NOT_A_COPY: "B"}
 """What the buttons of a forced choice answer."""
 UNDO_LABELS = {"undo": "↶ Undo", "redo": "↷ Redo"}
 MOVE_LABELS = {"previous": "◀ Back", "next": "Next ▶"}

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.review.blind_case import BlindCase
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.blind.answer_view import (
     CHOICE_LABELS,
     COPY_LABELS,
@@ -182,7 +183,7 @@ class CaseController(QObject):
 
     def _answer(self, case: BlindCase, name: str) -> None:
         reading = self._current
-        refusal = self._screen.refusal(name, "unsure" in self._offered)
+        refusal = self._screen.refusal(name, Decision.UNSURE in self._offered)
         if refusal:
             self._view.message.say(refusal, "warning")
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_memscan.review.blind_case import BlindCase
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.volume_source import BlindVolumeSource, make_blind_case
 from napari_memscan.widgets.review.case import infer_hounsfield_units, infer_modality
@@ -104,7 +105,7 @@ class BlindScreen(QObject):
 
         `unsure` says whether that is an answer to what is asked.
         """
-        if self.failed and answer != "unsure":
+        if self.failed and answer != Decision.UNSURE:
             instead = "Choose Unsure, or Skip" if unsure else "Skip this case"
             return f"Not recorded: not both volumes can be shown. {instead}."
         if self._clock.seconds is None and not self.failed:

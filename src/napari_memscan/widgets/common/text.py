@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.review.queue_text import describe_decision
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def format_scan_summary(result: ScanResult) -> str:
         result.copies_interval,
         result.null_floor_copies,
     )
-    others = f"near-duplicates {result.n_near}; undecided {result.count('undecided')}"
+    others = f"near-duplicates {result.n_near}; undecided {result.count(Verdict.UNDECIDED)}"
     mem = _format_count_line(
         "N_mem", result.n_mem, result.n_training, result.mem_interval, result.null_floor_mem
     )
@@ -61,7 +62,7 @@ def format_scan_summary(result: ScanResult) -> str:
 def format_verdict_counts(result: ScanResult) -> str:
     """Return how many volumes have which verdict, in a few words."""
     near = f", {result.n_near} near-duplicates" if result.rule == "conformal" else ""
-    return f"{result.count('copy')} copies{near}, {result.count('undecided')} undecided"
+    return f"{result.count(Verdict.COPY)} copies{near}, {result.count(Verdict.UNDECIDED)} undecided"
 
 
 def _format_count_line(
@@ -175,7 +176,9 @@ def describe_sample(item: QueueItem, result: ScanResult) -> str:
 
 def format_selftest(test: SelfTest) -> str:
     """Return what a self-test found, in one sentence."""
-    copies, near, novel = (test.sum(of).found for of in ("copy", "near-duplicate", "novel"))
+    copies, near, novel = (
+        test.sum(of).found for of in (Verdict.COPY, Verdict.NEAR_DUPLICATE, Verdict.NOVEL)
+    )
     low, high = copies.interval
     texts = []
     if copies.n:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.config import ReleaseConfig
+from napari_memscan.typing import Verdict
 
 READER_LABELS = {
     "called": "all but those that pass unread",
@@ -23,8 +24,10 @@ READER_LABELS = {
 }
 """Which volumes must be read."""
 RULE_HELP = {
-    "novel": "Volumes that are no nearer to a training volume than new patients are",
-    "undecided": "Volumes of which the program says neither that they are copies nor that not",
+    Verdict.NOVEL: "Volumes that are no nearer to a training volume than new patients are",
+    Verdict.UNDECIDED: (
+        "Volumes of which the program says neither that they are copies nor that not"
+    ),
 }
 """Verdicts that may pass without a reader. Called volumes never do."""
 LICENCES = (

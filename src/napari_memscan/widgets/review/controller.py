@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.text import describe_sample
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.review.queue import QueueItem
     from napari_memscan.review.session import ReviewSession
-
-DECISIONS = ("copy", "not a copy", "unsure")
 
 
 class ReviewController(QObject):
@@ -240,7 +239,7 @@ class ReviewController(QObject):
         """Do what a button or key says: one of `ACTIONS`."""
         if not self.items or not self._screen.active:
             return
-        if name in DECISIONS:
+        if name in list(Decision):
             self._decide(name)
         elif name in ("undo", "redo"):
             self._undo(name)

@@ -19,11 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_memscan.typing import Decision
+
 # Action: its button's text, row and column.
 BUTTONS = {
-    "copy": ("✖ Copy", 0, 0),
-    "not a copy": ("✔ Not a copy", 0, 2),
-    "unsure": ("? Unsure", 0, 4),
+    Decision.COPY: ("✖ Copy", 0, 0),
+    Decision.NOT_A_COPY: ("✔ Not a copy", 0, 2),
+    Decision.UNSURE: ("? Unsure", 0, 4),
     "previous": ("◀ Back", 1, 0),
     "next": ("Next ▶", 1, 2),
     "undo": ("↶ Undo", 1, 4),
@@ -175,7 +177,7 @@ class DecisionView(QWidget):
         """Enable these actions' buttons and no others."""
         for name, button in self.buttons.items():
             button.setEnabled(name in names)
-        deciding = "copy" in names
+        deciding = Decision.COPY in names
         self.comment.setEnabled(deciding)
         for level in self.levels.buttons():
             level.setEnabled(deciding)

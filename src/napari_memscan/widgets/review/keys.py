@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.viewing import VIEW_ACTIONS as VIEWING
 
@@ -34,9 +35,9 @@ QT_TO_NAPARI = {"Ctrl+": "Control-", "Shift+": "Shift-", "Alt+": "Alt-", "Pg": "
 DECIDE, MOVE, LOOK = "Decide", "Move", "Look"
 
 ACTIONS = {
-    "copy": KeyAction("It is a copy", DECIDE, "K"),
-    "not a copy": KeyAction("It is not a copy", DECIDE, "N"),
-    "unsure": KeyAction("Unsure", DECIDE, "U"),
+    Decision.COPY: KeyAction("It is a copy", DECIDE, "K"),
+    Decision.NOT_A_COPY: KeyAction("It is not a copy", DECIDE, "N"),
+    Decision.UNSURE: KeyAction("Unsure", DECIDE, "U"),
     **{
         f"confidence {n}": KeyAction(f"Confidence {n} of 5", DECIDE, f"Alt+{n}")
         for n in range(1, 6)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import QueueItem
-from napari_memscan.review.store import Decision
+from napari_memscan.typing import Decision
 
-DECISION_LABELS = {"copy": "✖ copy", "not a copy": "✔ not a copy", "unsure": "? unsure"}
+DECISION_LABELS: dict[str, str] = {
+    Decision.COPY: "✖ copy",
+    Decision.NOT_A_COPY: "✔ not a copy",
+    Decision.UNSURE: "? unsure",
+}
 
 
 def format_item_decision(item: QueueItem) -> str:
@@ -40,7 +45,7 @@ def explain_item(item: QueueItem) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def describe_decision(decision: Decision) -> str:
+def describe_decision(decision: ReadingEvent) -> str:
     """Return what a reader decided, how surely, and the comment."""
     text = f"{decision.reader}: {decision.decision}"
     if decision.confidence is not None:

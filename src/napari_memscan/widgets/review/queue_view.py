@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.queue_filter import QueueFilter
+from napari_memscan.typing import Verdict
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.review.queue_columns import Column, list_columns
 from napari_memscan.widgets.review.queue_model import QueueModel, QueueProxy
@@ -29,10 +30,10 @@ FILTER_CHOICES = {
     "All": QueueFilter(),
     "Unread": QueueFilter(show="unread"),
     "Flagged": QueueFilter(show="flagged"),
-    "Verdict: copy": QueueFilter(verdict="copy"),
-    "Verdict: near-duplicate": QueueFilter(verdict="near-duplicate"),
-    "Verdict: undecided": QueueFilter(verdict="undecided"),
-    "Verdict: novel": QueueFilter(verdict="novel"),
+    "Verdict: copy": QueueFilter(verdict=Verdict.COPY),
+    "Verdict: near-duplicate": QueueFilter(verdict=Verdict.NEAR_DUPLICATE),
+    "Verdict: undecided": QueueFilter(verdict=Verdict.UNDECIDED),
+    "Verdict: novel": QueueFilter(verdict=Verdict.NOVEL),
     "Readers disagree": QueueFilter(show="readers disagree"),
     "Reader and program disagree": QueueFilter(show="program disagrees"),
 }

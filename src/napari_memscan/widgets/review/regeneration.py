@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.study import Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.review.view import ReviewView
@@ -159,7 +160,7 @@ def list_flagged_samples(items: Mapping[str, QueueItem]) -> list[str]:
     return [
         name
         for name, item in items.items()
-        if item.replaced_by is None and any(d.decision == "copy" for d in item.decisions)
+        if item.replaced_by is None and any(d.decision == Decision.COPY for d in item.decisions)
     ]
 
 

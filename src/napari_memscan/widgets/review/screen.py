@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.review.case import infer_hounsfield_units, infer_modality, make_case
 from napari_memscan.widgets.review.reading_clock import ReadingClock
 from napari_memscan.widgets.study.inspect import find_display_spacing
@@ -78,7 +79,7 @@ class ReviewScreen(QObject):
     def refusal(self, decision: str) -> str:
         """Return why this cannot be decided on what is on the screen; empty where it can."""
         if self._failed:
-            if decision == "unsure":
+            if decision == Decision.UNSURE:
                 return ""
             return (
                 "Not recorded: the volumes cannot be shown. Restore the file and come back, or "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_memscan.errors import JobFailed
+from napari_memscan.typing import Decision
 
 if TYPE_CHECKING:
     from napari_memscan.widgets.dock.dock import MemscanWidget
@@ -116,7 +117,7 @@ def show_blind_reading(widget: MemscanWidget, shoot: TakePicture) -> None:
     _start_blind_reading(widget, 0)
     shoot("blind-case", None)
     while widget.blind.cases.case is not None:
-        widget.blind.act("not a copy")
+        widget.blind.act(Decision.NOT_A_COPY)
         _wait_until_idle(widget)
     case.reveal.click()
     _wait_until_idle(widget)

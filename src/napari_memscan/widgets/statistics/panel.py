@@ -10,7 +10,6 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedWidget, QTabWidget, QVBo
 
 from napari_memscan.detection.exploration.embedding_map import list_map_methods
 from napari_memscan.detection.exploration.threshold_curve import (
-    CALLED_VERDICTS,
     compute_rarefaction_curve,
     is_threshold_inclusive,
 )
@@ -156,7 +155,7 @@ class StatisticsPanel(QWidget):
         self._maps.ask(self._study, *wanted)
 
     def _on_map(self, projection: Any, failure: str) -> None:
-        called = [name for name, s in self._samples.items() if s.verdict in CALLED_VERDICTS]
+        called = [name for name, s in self._samples.items() if s.verdict.called]
         self.map.set_map(projection, list(self._samples), called)
         self.map.message.say(failure, "error")
         if failure:
