@@ -148,7 +148,7 @@ def test_files_that_are_missing_are_said_and_refused_where_they_are_needed(make_
     assert f" {gone[0].path}." in said
     made = tmp_path / "made.nii.gz"
     shutil.copy(cohort.rows("training")[2].path, made)
-    opened.add_sample(SampleRow("s000000", str(made)))
+    opened.add_samples([SampleRow("s000000", str(made))])
     for job in (jobs.scan_study(opened), load_training_volumes(opened)):
         with pytest.raises(BadInput, match=r"T000.nii.gz: missing. Restore"):
             jobs.run_job(job)
@@ -264,7 +264,7 @@ def test_samples_keep_their_order_and_a_damaged_table_is_named(study):
     rows = [SampleRow("s000000", "s000000.nii.gz", "7"), SampleRow("s000001", "b.nii.gz", "8")]
     rows.append(SampleRow("s000002", "c.nii.gz", "9", parent="s000000"))
     for row in rows:
-        study.add_sample(row)
+        study.add_samples([row])
     assert study.samples() == rows
     assert study.lineage() == {"s000002": "s000000"}
     assert study.sample_path(rows[0]) == study.synthetic_dir / "s000000.nii.gz"

@@ -119,18 +119,25 @@ def parse_json(path: str | Path, parse: Callable[[Any], Parsed], advice: str) ->
         raise BadInput(f"{path}: cannot be read ({reason}). {advice}") from error
 
 
-def append_text(path: str | Path, text: str) -> None:
-    """Add text to a file, at once; a process that is killed may leave a part of it.
+def append_text(path: str | Path, text: str, durable: bool = False) -> None:
+    """Add text to a file with one write: a process that is killed leaves all of it or none.
+
+    With `durable` it is on the disk when this returns.
 
     Raises
     ------
     JobFailed
-        The disk is full, or the file cannot be written; names it.
+        The disk is full, or the file cannot be written; names it. Nothing is added.
     """
-    path = Path(path)
+    path, data = Path(path), text.encode()
     try:
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            if file.write(data) < len(data):
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, "no room for all of it")
+            if durable:
+                os.fsync(file.fileno())
     except OSError as error:
         raise _explain_os_error(error, path) from error
 

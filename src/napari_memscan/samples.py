@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import count, islice
 from pathlib import Path
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import write_text
+from napari_memscan.files import append_text, write_text
+
+SAMPLE_PATTERN = re.compile(r"(s\d{6,}),")
+"""How the line of a sample begins."""
+TAIL_BYTES = 65_536
+"""Far more than a line of the table has."""
 
 
 @dataclass(frozen=True)
@@ -59,45 +67,83 @@ def find_free_names(rows: Iterable[SampleRow], n: int) -> list[str]:
 def read_samples(path: Path) -> list[SampleRow]:
     """Return the rows of a table, in order; none where there is no file.
 
+    A last line that a power cut left unfinished is passed over: nobody was told of that row.
+
     Raises
     ------
     BadInput
         The file is damaged.
     """
-    import pandas as pd
-
-    if not path.exists():
-        return []
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        names = [str(name) for name in table.columns]
-        return [
-            SampleRow(**dict(zip(names, row, strict=True)))
-            for row in table.to_numpy(dtype=object).tolist()
-        ]
-    except (ValueError, TypeError, OSError) as error:
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+        names = lines[0]
+        if lines[1:] and len(lines[-1]) < len(names) and not text.endswith("\n"):
+            lines.pop()
+        if len(set(names)) < len(names):
+            raise ValueError("a column is there twice")
+        return [SampleRow(**dict(zip(names, line, strict=True))) for line in lines[1:]]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, IndexError, OSError, csv.Error) as error:
         raise BadInput(
             f"{path}: the table of samples cannot be read ({error}). Restore it, or delete the "
             "folder 'synthetic' and generate again: the seeds give the same volumes."
         ) from error
 
 
-def add_sample_row(path: Path, row: SampleRow) -> None:
-    """Put one row into a table, sorted by name; several processes may do so at the same time."""
+def add_sample_rows(path: Path, rows: Sequence[SampleRow]) -> None:
+    """Put rows into a table, sorted by name; several processes may do so at the same time.
+
+    Rows that come after all others are appended with one write: the time that it takes does not
+    grow with the table, and a process that is killed leaves all of them or none.
+    """
     from filelock import FileLock
 
+    if not rows:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = sorted(rows, key=_order)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        rows = [*read_samples(path), row]
-        write_samples(path, sorted(rows, key=lambda r: (len(r.sample), r.sample)))
+        names = _read_columns_for_appending(path, rows)
+        if names:
+            append_text(path, _format_rows(names, rows), durable=True)
+        else:
+            write_samples(path, sorted([*read_samples(path), *rows], key=_order))
 
 
 def write_samples(path: Path, rows: Sequence[SampleRow]) -> None:
     """Write a table, whole or not at all."""
-    import pandas as pd
-
     names = [field.name for field in fields(SampleRow)]
-    table = pd.DataFrame([astuple(row) for row in rows], columns=names)
-    if not table["condition"].any():
-        del table["condition"]
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    if not any(row.condition for row in rows):
+        names.remove("condition")
+    write_text(path, ",".join(names) + "\n" + _format_rows(names, rows))
+
+
+def _order(row: SampleRow) -> tuple[int, str]:
+    return len(row.sample), row.sample
+
+
+def _format_rows(names: Sequence[str], rows: Sequence[SampleRow]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    return stream.getvalue()
+
+
+def _read_columns_for_appending(path: Path, rows: Sequence[SampleRow]) -> list[str]:
+    """Return the columns of a table whose last row comes before `rows`; none where it does not."""
+    try:
+        with path.open("rb") as file:
+            names = file.readline().decode().rstrip("\n").split(",")
+            file.seek(max(file.tell(), path.stat().st_size - TAIL_BYTES))
+            body, _, unfinished = file.read().decode(errors="replace").rpartition("\n")
+    except (OSError, ValueError):
+        return []
+    needed = {field.name for field in fields(SampleRow)}
+    if not any(row.condition for row in rows):
+        needed.discard("condition")
+    known = SAMPLE_PATTERN.match(body.rpartition("\n")[2])
+    if unfinished or not known or not needed <= set(names):
+        return []
+    return names if _order(SampleRow(known[1], "")) < _order(rows[0]) else []

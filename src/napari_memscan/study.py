@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from napari_memscan.config import (
 )
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_json, write_text
-from napari_memscan.samples import SampleRow, add_sample_row, read_samples
+from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -350,15 +350,15 @@ class Study:
             stat = self.samples_path.stat()
         except FileNotFoundError:
             return []
-        # Thousands of rows are asked for by every part of a window; a new table is a new file.
+        # Thousands of rows are asked for by every part of a window; what changes shows in these.
         now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         if self._rows is None or self._rows[0] != now:
             self._rows = now, read_samples(self.samples_path)
         return list(self._rows[1])
 
-    def add_sample(self, row: SampleRow) -> None:
-        """Put one row into the table of samples, whole or not at all; kept sorted by name."""
-        add_sample_row(self.samples_path, row)
+    def add_samples(self, rows: Sequence[SampleRow]) -> None:
+        """Put rows into the table of samples, all or none; kept sorted by name."""
+        add_sample_rows(self.samples_path, rows)
 
     def sample_path(self, row: SampleRow) -> Path:
         """Return the absolute path of a sample's file."""

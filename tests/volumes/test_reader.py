@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zipfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.reader import (
+    check_header,
     is_volume_path,
     list_volumes,
     parse_spacing,
@@ -222,3 +225,73 @@ def test_a_folder_that_is_hidden_is_not_searched(data, tmp_path):
     np.save(tmp_path / ".checkpoints" / "a.npy", data)
     np.save(tmp_path / "b.npy", data)
     assert [p.name for p in list_volumes(tmp_path)] == ["b.npy"]
+
+
+OPENED: list[str] = []
+
+
+def _note_opened(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        OPENED.append(arguments[0])
+
+
+def test_only_what_can_be_a_slice_is_opened_to_look_for_series(data, tmp_path):
+    for i in range(5):
+        np.save(tmp_path / f"v{i}.npy", data)
+        (tmp_path / f"notes{i}.txt").write_text("no volume")
+    named, unnamed, other = (tmp_path / name for name in ("named", "unnamed", "other"))
+    for folder in (named, unnamed, other):
+        folder.mkdir()
+    for i in range(20):
+        (named / f"{i}.dcm").touch()
+        (unnamed / f"1.2.840.{i}").write_bytes(b"\0" * 128 + b"DICM")
+        (other / f"table{i}").write_text("no volume")
+    sys.addaudithook(_note_opened)
+    OPENED.clear()
+    found = list_volumes(tmp_path)
+    opened = [name for name in OPENED if name.startswith(str(tmp_path))]
+    assert found == [named, unnamed, *(tmp_path / f"v{i}.npy" for i in range(5))]
+    assert len(opened) == 5
+    assert {Path(name).parent for name in opened} == {unnamed, other}
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.npy", "a.npz"])
+def test_a_header_tells_a_volume_from_what_is_none(name, data, tmp_path):
+    path = tmp_path / name
+
+    def keep(array):
+        if name.endswith("y"):
+            np.save(path, array)
+        elif name.endswith("z") and "nii" not in name:
+            np.savez(path, array)
+        else:
+            save(path, array)
+
+    keep(data)
+    check_header(path)
+    if ".nii" in name:
+        nib.save(nib.Nifti2Image(data, np.eye(4)), path)
+        check_header(path)
+    for wrong in (data[0], np.stack([data, data], -1)):
+        keep(wrong)
+        with pytest.raises(BadInput, match="shape"):
+            check_header(path)
+    for content in (b"", b"no volume", gzip.compress(b"no volume")):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=name):
+            check_header(path)
+    path.unlink()
+    with pytest.raises(BadInput, match="no such file"):
+        check_header(path)
+
+
+def test_voxels_are_not_read_to_check_a_header(data, tmp_path):
+    write_nifti(Volume(data, None), tmp_path / "a.nii")
+    np.save(tmp_path / "a.npy", np.full_like(data, np.nan))
+    content = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii").write_bytes(content[:400])
+    check_header(tmp_path / "a.nii")
+    check_header(tmp_path / "a.npy")
+    for name in ("a.nii", "a.npy"):
+        with pytest.raises(BadInput):
+            read_volume(tmp_path / name)

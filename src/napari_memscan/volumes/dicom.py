@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.volume import Volume
+
+DICOM_SUFFIXES = (".dcm", ".ima")
+FIRST_FILES = 4
+"""So many files without an ending are looked into: others may lie beside the slices."""
 
 
 def read_dicom_series(folder: str | Path) -> Volume:
@@ -74,7 +79,8 @@ def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
     positions = []
     for file in files:
         try:
-            header = pydicom.dcmread(file)
+            # The pixels stay unread: the reader of the series reads them.
+            header = pydicom.dcmread(file, defer_size="1 KB")
         except (InvalidDicomError, OSError, EOFError) as error:
             raise BadInput(f"{file}: not a readable DICOM file ({error}).") from error
         _check_pixels(file, header)
@@ -122,22 +128,47 @@ def _check_unused(folder: Path, files: tuple[str, ...]) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether a file is DICOM by its name or its first bytes."""
-    if not path.is_file():
+    """Return whether a file is DICOM by its name, or by its first bytes where that says nothing."""
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return path.is_file()
+    if not _may_be_dicom(path) or not path.is_file():
         return False
-    if path.suffix.lower() in (".dcm", ".ima"):
-        return True
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
+def holds_dicom(folder: Path) -> bool:
+    """Return whether a folder holds slices, by names or by the first files that names leave open.
+
+    Opening a file takes long on a network drive, and most folders hold none of them.
+    """
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if any(path.suffix.lower() in DICOM_SUFFIXES and path.is_file() for path in files):
+        return True
+    unnamed = (path for path in files if _may_be_dicom(path) and path.is_file())
+    return any(is_dicom(path) for path in islice(unnamed, FIRST_FILES))
+
+
+def _may_be_dicom(path: Path) -> bool:
+    """Whether a name has no ending, or a number as the last part of a UID or of a series."""
+    return path.suffix[1:].isdigit() or not path.suffix
+
+
 def _check_pixels(file: str, header: Any) -> None:
-    stored = header.get("PixelData")
+    element = header.get_item("PixelData", keep_deferred=True)
     wanted = header.get("Rows", 0) * header.get("Columns", 0) * header.get("BitsAllocated", 0) // 8
     syntax = header.file_meta.get("TransferSyntaxUID")
     raw = syntax is not None and not syntax.is_compressed
-    if not stored or (raw and len(stored) < wanted):
+    if element is None:
+        stored = 0
+    elif element.value is not None:
+        stored = len(element.value)
+    elif syntax is not None and syntax.is_deflated:
+        stored = element.length
+    else:
+        stored = min(element.length, Path(file).stat().st_size - element.value_tell)
+    if stored <= 0 or (raw and stored < wanted):
         raise BadInput(
-            f"{file}: holds {len(stored or b'')} of {wanted} bytes of pixels. It may be "
+            f"{file}: holds {max(0, stored)} of {wanted} bytes of pixels. It may be "
             "truncated: export the series again."
         )

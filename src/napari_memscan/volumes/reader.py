@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import gzip
 import math
+import stat
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_atomically
-from napari_memscan.volumes.dicom import is_dicom, read_dicom_series
+from napari_memscan.volumes.dicom import holds_dicom, read_dicom_series
 from napari_memscan.volumes.volume import Volume
 
 Spacing = tuple[float, float, float]
+T = TypeVar("T")
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -31,13 +33,9 @@ def is_volume_path(path: str | Path) -> bool:
     path = Path(path)
     if path.name.startswith("."):
         return False
-    return path.name.lower().endswith(NIFTI_SUFFIXES + ARRAY_SUFFIXES) or _holds_dicom(path)
-
-
-def _holds_dicom(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    return any(is_dicom(p) for p in sorted(path.iterdir()) if not p.name.startswith("."))
+    return path.name.lower().endswith(NIFTI_SUFFIXES + ARRAY_SUFFIXES) or (
+        path.is_dir() and holds_dicom(path)
+    )
 
 
 def list_volumes(folder: str | Path) -> list[Path]:
@@ -57,7 +55,7 @@ def list_volumes(folder: str | Path) -> list[Path]:
         if is_volume_path(p)
         and not any(part.startswith(".") for part in p.relative_to(folder).parts)
     ]
-    if _holds_dicom(folder):
+    if holds_dicom(folder):
         found.insert(0, folder)
     if not found:
         raise BadInput(f"{folder}: holds no volumes. Expected are {SUPPORTED_FORMATS}.")
@@ -105,24 +103,52 @@ def read_volume(
         or every voxel the same.
     """
     path = Path(path)
-    name = path.name.lower()
-    if not path.exists():
-        raise BadInput(f"{path}: no such file. Check the path, or restore the file.")
-    if not path.is_file() and not path.is_dir():
-        raise BadInput(f"{path}: neither a file nor a folder. Choose the volume itself.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise BadInput(f"{path}: the file is empty. Copy or export it again.")
-    if path.is_dir():
+    kind = _find_kind(path)
+    if kind == "dicom":
         volume = read_dicom_series(path)
-    elif name.endswith(NIFTI_SUFFIXES):
-        volume = _read_nifti(path)
-    elif name.endswith(ARRAY_SUFFIXES):
-        volume = Volume(_reorder_axes(_read_array(path), axes or "XYZ", path), spacing, path)
+    elif kind == "nifti":
+        volume = _explain_nifti_errors(path, _read_nifti)
     else:
-        raise BadInput(
-            f"{path}: not a volume this program reads. Expected are {SUPPORTED_FORMATS}."
-        )
+        volume = Volume(_reorder_axes(_read_array(path), axes or "XYZ", path), spacing, path)
     return _check_values(Volume(volume.data, volume.spacing or spacing, path))
+
+
+def check_header(path: str | Path) -> None:
+    """Refuse what is no 3D volume by how it begins; its voxels are not read.
+
+    Raises
+    ------
+    BadInput
+        As `read_volume`, but for what only the voxels tell.
+    """
+    path = Path(path)
+    kind = _find_kind(path)
+    if kind == "nifti":
+        _explain_nifti_errors(path, _check_nifti_header)
+    elif kind == "dicom" or path.suffix.lower() == ".npz":
+        read_volume(path)
+    else:
+        _squeeze_channel(_read_array(path, mmap_mode="r"), path)
+
+
+def _find_kind(path: Path) -> Literal["dicom", "nifti", "array"]:
+    """Return how a volume is read, by its name."""
+    name = path.name.lower()
+    try:
+        mode = path.stat()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: no such file. Check the path, or restore the file.") from error
+    if stat.S_ISDIR(mode.st_mode):
+        return "dicom"
+    if not stat.S_ISREG(mode.st_mode):
+        raise BadInput(f"{path}: neither a file nor a folder. Choose the volume itself.")
+    if mode.st_size == 0:
+        raise BadInput(f"{path}: the file is empty. Copy or export it again.")
+    if name.endswith(NIFTI_SUFFIXES):
+        return "nifti"
+    if name.endswith(ARRAY_SUFFIXES):
+        return "array"
+    raise BadInput(f"{path}: not a volume this program reads. Expected are {SUPPORTED_FORMATS}.")
 
 
 def _check_values(volume: Volume) -> Volume:
@@ -141,41 +167,73 @@ def _check_values(volume: Volume) -> Volume:
 
 
 def _squeeze_channel(data: NDArray[Any], path: Path) -> NDArray[Any]:
-    if data.ndim == 4 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
+    return data.reshape(_check_shape(data.shape, path))
+
+
+def _check_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Return the three axes of a volume with a single channel; refuse anything else."""
+    if len(shape) == 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
         raise BadInput(
-            f"{path}: shape {data.shape}; one 3D volume with a single channel is expected. "
+            f"{path}: shape {shape}; one 3D volume with a single channel is expected. "
             "Split time points or channels into files of their own."
         )
-    if min(data.shape) < 2:
+    if min(shape) < 2:
         raise BadInput(
-            f"{path}: shape {data.shape} is a 2D image; a 3D volume is expected. "
+            f"{path}: shape {shape} is a 2D image; a 3D volume is expected. "
             "Stack the slices of a volume into one file."
         )
-    return data
+    return shape
+
+
+def _check_nifti_header(path: Path) -> None:
+    import nibabel as nib
+
+    # nibabel.load takes three times as long: it tries kinds of files and copies headers.
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        block = file.read(nib.Nifti2Header.sizeof_hdr)
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        if kind.may_contain_header(block[: kind.sizeof_hdr]):
+            header = kind(block[: kind.sizeof_hdr])
+            _refuse_colour(header, path)
+            _check_shape(header.get_data_shape(), path)
+            return
+    raise ValueError("it has no header of a NIfTI file")
+
+
+def _refuse_colour(header: Any, path: Path) -> None:
+    if header.get_data_dtype().fields is not None:
+        raise BadInput(
+            f"{path}: a colour image; one channel is expected. Convert it to grey values."
+        )
 
 
 def _read_nifti(path: Path) -> Volume:
     import nibabel as nib
+
+    image = nib.load(path)
+    # With both form codes 0 the file does not say how it lies: its axes are taken as they are,
+    # where nibabel would assume that x runs to the left.
+    known = bool(image.header["sform_code"]) or bool(image.header["qform_code"])
+    if known:
+        image = nib.as_closest_canonical(image)
+    _refuse_colour(image, path)
+    data = _squeeze_channel(_check_real(np.asarray(image.dataobj), path), path)
+    # Turned volumes have the affine's sizes and others those of the header, which may differ.
+    x, y, z = (float(size) for size in nib.affines.voxel_sizes(image.affine))
+    sized = known and all(0 < zoom < math.inf for zoom in (x, y, z))
+    return Volume(np.ascontiguousarray(data, dtype=np.float32), (x, y, z) if sized else None, path)
+
+
+def _explain_nifti_errors(path: Path, read: Callable[[Path], T]) -> T:
+    """Return what `read` does; what nibabel says of a broken file becomes a BadInput."""
     from nibabel.filebasedimages import ImageFileError
     from nibabel.orientations import OrientationError
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        image = nib.load(path)
-        # With both form codes 0 the file does not say how it lies: its axes are taken as they are,
-        # where nibabel would assume that x runs to the left.
-        known = bool(image.header["sform_code"]) or bool(image.header["qform_code"])
-        if known:
-            image = nib.as_closest_canonical(image)
-        if image.get_data_dtype().fields is not None:
-            raise BadInput(
-                f"{path}: a colour image; one channel is expected. Convert it to grey values."
-            )
-        data = _squeeze_channel(_check_real(np.asarray(image.dataobj), path), path)
-        # Turned volumes have the affine's sizes and others those of the header, which may differ.
-        zooms = [float(size) for size in nib.affines.voxel_sizes(image.affine)]
+        return read(path)
     except (
         ImageFileError,
         HeaderDataError,
@@ -198,10 +256,6 @@ def _read_nifti(path: Path) -> Volume:
         raise BadInput(
             f"{path}: not a whole NIfTI file ({error}). It may be truncated: copy it again."
         ) from error
-    spacing = (
-        (zooms[0], zooms[1], zooms[2]) if known and all(0 < z < math.inf for z in zooms) else None
-    )
-    return Volume(np.ascontiguousarray(data, dtype=np.float32), spacing, path)
 
 
 ZIP_BOMB_LIMITS = (1_000_000_000, 100)
@@ -219,11 +273,11 @@ def _check_zip_bomb(path: Path) -> None:
         )
 
 
-def _read_array(path: Path) -> NDArray[Any]:
+def _read_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
     try:
         if zipfile.is_zipfile(path):
             _check_zip_bomb(path)
-        value = np.load(path, allow_pickle=False)
+        value = np.load(path, mmap_mode, allow_pickle=False)
         if isinstance(value, np.lib.npyio.NpzFile):
             with value:
                 if len(value.files) != 1:

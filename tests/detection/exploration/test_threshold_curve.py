@@ -46,7 +46,7 @@ def result(tmp_path_factory, phantoms):
         r.path for r in phantoms.rows("training")[:3]
     ]
     for i, path in enumerate(paths):
-        study.add_sample(SampleRow(f"s{i:06d}", path))
+        study.add_samples([SampleRow(f"s{i:06d}", path)])
     return jobs.run_job(jobs.scan_study(study))
 
 

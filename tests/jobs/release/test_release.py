@@ -224,7 +224,7 @@ def test_a_replaced_sample_is_never_released(study, tmp_path):
     first = study.samples()[0]
     path = study.synthetic_dir / "s000006.nii.gz"
     shutil.copy(study.sample_path(first), path)
-    study.add_sample(replace(first, sample="s000006", path=path.name, parent="s000000"))
+    study.add_samples([replace(first, sample="s000006", path=path.name, parent="s000000")])
     with pytest.raises(BadInput, match="1 samples are newer than the last scan: s000006"):
         released(study, tmp_path / "out")
     scanned(study, (*VERDICTS, Verdict.NOVEL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -163,10 +164,15 @@ def _adopt_samples(study: Study, own: Study, n: int) -> None:
     generator = own.generator()
     first = study.config.seed
     asked = {(str(s), choose_condition(own, generator, s)) for s in range(first, first + n)}
-    for row in study.samples():
-        mine = (row.seed, row.condition) in asked
-        if mine and not row.parent and "guidance=" not in row.settings:
-            own.add_sample(SampleRow(**vars(row) | {"path": str(study.sample_path(row))}))
+    own.add_samples(
+        [
+            replace(row, path=str(study.sample_path(row)))
+            for row in study.samples()
+            if (row.seed, row.condition) in asked
+            and not row.parent
+            and "guidance=" not in row.settings
+        ]
+    )
 
 
 def _split_by_guidance(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_memscan.generators.guidance import Guidance
     from napari_memscan.generators.sample import DenoisingStep
 
+REGISTERED_AT_ONCE = 500
+"""Volumes made elsewhere whose rows are written together."""
+
 
 def generate_volumes(
     study: Study,
@@ -258,15 +261,24 @@ def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, Non
 
     Nothing is copied. The caller holds the study's lock.
     """
+    from napari_memscan.volumes.reader import check_header
+
     rows = study.samples()
     known = {str(study.sample_path(row)) for row in rows}
     named = dict.fromkeys(path.resolve() for path in files)
     new = [path for path in named if str(path) not in known]
     names = find_free_names(rows, len(new))
-    for done, (name, path) in enumerate(zip(names, new, strict=True), 1):
-        study.volume(path)  # A file that is no volume is refused before it is in the table.
-        study.add_sample(SampleRow(name, str(path)))
-        yield Progress(done, len(new), f"registered {path.name}")
+    for start in range(0, len(new), REGISTERED_AT_ONCE):
+        batch = new[start : start + REGISTERED_AT_ONCE]
+        added: list[SampleRow] = []
+        try:
+            for name, path in zip(names[start:], batch, strict=False):
+                check_header(path)  # A file that is no volume is refused before it is in the table.
+                added.append(SampleRow(name, str(path)))
+        finally:
+            study.add_samples(added)
+        for done, path in enumerate(batch, start + 1):
+            yield Progress(done, len(new), f"registered {path.name}")
     return names
 
 
@@ -311,7 +323,7 @@ def sample_seeds(
         name, parent = plan.names[place], parents[place] if parents else ""
         write_nifti(event.volume, study.synthetic_dir / f"{name}.nii.gz")
         made_with = (str(event.seed), *plan.made_with, parent, event.settings, event.condition)
-        study.add_sample(SampleRow(name, f"{name}.nii.gz", *made_with))
+        study.add_samples([SampleRow(name, f"{name}.nii.gz", *made_with)])
         together.done()
         yield Progress(plan.done + together.count(), total, f"generated {name}")
     for count in together.rest(len(plan.seeds)):
