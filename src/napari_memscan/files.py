@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +63,75 @@ def _explain_os_error(error: OSError, path: Path) -> Exception:
             "Choose a folder you may write to, or change its permissions."
         )
     return error
+
+
+@contextmanager
+def build_folder(place: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `place`; it becomes `place` when the block ends well.
+
+    Whatever stood there is untouched until then, and exchanged in one step where the system can.
+
+    Raises
+    ------
+    JobFailed
+        The folder beside it cannot be made.
+    """
+    place = Path(place)
+    temporary = place.with_name(f".{uuid4().hex[:8]}.{place.name}")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise JobFailed(
+            f"{place}: cannot be written ({error.strerror}). Choose a folder you may write to."
+        ) from error
+    try:
+        yield temporary
+        put_folder(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_folder(new: Path, place: Path) -> None:
+    """Let a folder take another's place; a process that is killed leaves the one or the other."""
+    if not place.exists():
+        new.rename(place)
+    elif not _exchange_paths(new, place):
+        old = place.with_name(f".{uuid4().hex[:8]}.{place.name}.old")
+        place.rename(old)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(place.parent)
+    shutil.rmtree(new, ignore_errors=True)  # By now it is what stood there.
+
+
+def _exchange_paths(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system or its disk cannot."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    first, second = os.fsencode(one), os.fsencode(other)
+    if hasattr(libc, "renameat2"):  # Linux
+        here, exchange = -100, 2
+        return bool(libc.renameat2(here, first, here, second, exchange) == 0)
+    if hasattr(libc, "renamex_np"):  # macOS
+        swap = 2
+        return bool(libc.renamex_np(first, second, swap) == 0)
+    return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renamed folder survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_small_file(path: str | Path, most: int = 10_000_000) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput
 from napari_memscan.report import release
 from napari_memscan.report.datasheet import PUBLISHER_QUESTIONS, UNANSWERED, compose_datasheet
 from napari_memscan.report.de_identification import deidentify_scan
@@ -210,26 +210,6 @@ def test_lists_of_hashes_that_lead_elsewhere_are_refused():
 def test_licences():
     assert "spdx.org/licenses/CC0-1.0.html" in release.compose_license(" CC0-1.0 ")
     assert release.compose_license("Ask us first.") == "Ask us first.\n"
-
-
-def test_what_stood_there_stays_until_all_is_written(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old").write_text("old")
-    with pytest.raises(ZeroDivisionError), release.build_release_folder(out) as folder:
-        (folder / "new").write_text(str(1 / 0))
-    assert [p.name for p in out.iterdir()] == ["old"]
-    with release.build_release_folder(out) as folder:
-        (folder / "new").write_text("new")
-        assert [p.name for p in out.iterdir()] == ["old"]
-    assert [p.name for p in out.iterdir()] == ["new"]
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(JobFailed, match="cannot be written"),
-        release.build_release_folder(tmp_path / "file" / "out"),
-    ):
-        pass
 
 
 # Verification

@@ -66,7 +66,8 @@ def encode_series(folder: Path, file: str) -> Iterator[tuple[str, bytes]]:
 
     Voxels are whole numbers from 0 to 65535 with one slope and intercept a volume (the value is
     off by at most half a slope; CT in whole HU is exact). Rows run to posterior and columns to
-    left. There are no dates; UIDs are made of the volume's own bytes (PS3.5 B.2).
+    left. There are no dates; UIDs are made of the volume's own bytes (PS3.5 B.2). A volume of
+    unknown voxel size has slices that say none, nor where they lie: their numbers are their order.
     """
     volume = read_volume(folder / file)
     key = hashlib.sha256((folder / file).read_bytes()).hexdigest()
@@ -107,7 +108,6 @@ def _encode_slice(
     meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
     meta.ImplementationClassUID = "2.25.253270929733215129428246838253746125411"
     meta.ImplementationVersionName = "MEMSCAN"
-    x, y, depth = (float(f"{size:.9g}") for size in volume.spacing or (1.0, 1.0, 1.0))
     said = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
     said.ImageType = ["DERIVED", "SECONDARY"]
     said.SOPClassUID, said.SOPInstanceUID = SECONDARY_CAPTURE, meta.MediaStorageSOPInstanceUID
@@ -126,15 +126,17 @@ def _encode_slice(
     said.PatientName, said.PatientID = f"Synthetic^{name}", name
     said.PatientIdentityRemoved, said.BurnedInAnnotation = "YES", "NO"
     said.DeidentificationMethod = "made by a generative model, written anew by memscan"
-    said.SliceThickness = said.SpacingBetweenSlices = depth
     said.StudyInstanceUID, said.SeriesInstanceUID = uid("study"), uid("series")
-    said.FrameOfReferenceUID, said.PositionReferenceIndicator = uid("frame"), ""
     said.SeriesNumber, said.InstanceNumber = 1, z + 1
-    said.ImagePositionPatient = [0, 0, float(f"{z * depth:.9g}")]
-    said.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    if volume.spacing is not None:
+        # The object class allows images of unknown size, and 1 mm would be made up.
+        x, y, depth = (float(f"{size:.9g}") for size in volume.spacing)
+        said.PixelSpacing, said.SliceThickness, said.SpacingBetweenSlices = [y, x], depth, depth
+        said.FrameOfReferenceUID, said.PositionReferenceIndicator = uid("frame"), ""
+        said.ImagePositionPatient = [0, 0, float(f"{z * depth:.9g}")]
+        said.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     said.SamplesPerPixel, said.PhotometricInterpretation = 1, "MONOCHROME2"
     said.Rows, said.Columns = pixels.shape
-    said.PixelSpacing = [y, x]
     said.BitsAllocated = said.BitsStored = 16
     said.HighBit, said.PixelRepresentation = 15, 0
     said.RescaleSlope, said.RescaleIntercept, said.RescaleType = slope, intercept, "US"

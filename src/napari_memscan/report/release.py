@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_file, write_json, write_text
 from napari_memscan.report.dicom import DICOM_FOLDER
 from napari_memscan.review.events import get_program_version
@@ -187,44 +183,3 @@ def check_release_target(out: Path, used: Mapping[str, Path]) -> None:
             f"{out}: holds files that are not of an earlier release, or were changed since "
             f"({', '.join(others[:3])}); they would be lost. Choose a new folder."
         )
-
-
-@contextmanager
-def build_release_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `out`; it becomes `out` when the block ends well.
-
-    Whatever stood there is replaced in one step and untouched until then.
-    """
-    temporary = out.with_name(f".{uuid4().hex[:8]}.{out.name}")
-    old = temporary.with_name(f"{temporary.name}.old")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise JobFailed(
-            f"{out}: cannot be written ({error.strerror}). Choose a folder you may write to."
-        ) from error
-    try:
-        yield temporary
-        if out.exists():
-            out.rename(old)
-        try:
-            temporary.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-        _sync_folder(out.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renamed folder survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

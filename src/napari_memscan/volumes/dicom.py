@@ -12,6 +12,8 @@ from napari_memscan.errors import BadInput
 from napari_memscan.volumes.volume import Volume
 
 DICOM_SUFFIXES = (".dcm", ".ima")
+SIZES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+"""Elements of which one says how large a pixel is."""
 FIRST_FILES = 4
 """So many files without an ending are looked into: others may lie beside the slices."""
 
@@ -27,7 +29,7 @@ def read_dicom_series(folder: str | Path) -> Volume:
     Returns
     -------
     Volume
-        float32; axes are those nearest to RAS, spacing from the header.
+        float32; axes are those nearest to RAS, spacing from the header, None where it says none.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def read_dicom_series(folder: str | Path) -> Volume:
             "Put each series into a folder of its own."
         )
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    _check_slices(folder, files)
+    sized = _check_slices(folder, files)
     _check_unused(folder, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
@@ -68,15 +70,20 @@ def read_dicom_series(folder: str | Path) -> Volume:
         ) from error
     data = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
     x, y, z = image.GetSpacing()
-    return Volume(np.ascontiguousarray(data, dtype=np.float32), (x, y, z), folder)
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    return Volume(data, (x, y, z) if sized else None, folder)
 
 
-def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
-    """Refuse holes and missing pixels: the reader would squeeze the one and fill the other."""
+def _check_slices(folder: Path, files: tuple[str, ...]) -> bool:
+    """Refuse holes and missing pixels: the reader would squeeze the one and fill the other.
+
+    Return whether the slices say their size: the reader takes 1 mm where they do not.
+    """
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     positions = []
+    sized = True
     for file in files:
         try:
             # The pixels stay unread: the reader of the series reads them.
@@ -84,6 +91,7 @@ def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
         except (InvalidDicomError, OSError, EOFError) as error:
             raise BadInput(f"{file}: not a readable DICOM file ({error}).") from error
         _check_pixels(file, header)
+        sized = sized and any(name in header for name in SIZES)
         if "ImagePositionPatient" in header and "ImageOrientationPatient" in header:
             o = np.array(header.ImageOrientationPatient, float)
             p = np.array(header.ImagePositionPatient, float)
@@ -101,6 +109,7 @@ def _check_slices(folder: Path, files: tuple[str, ...]) -> None:
             f"{folder}: slices are missing (gaps between {gaps.min():.2f} and {gaps.max():.2f} "
             "mm). Export the whole series."
         )
+    return sized
 
 
 def _check_unused(folder: Path, files: tuple[str, ...]) -> None:

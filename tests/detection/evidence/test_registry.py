@@ -136,3 +136,26 @@ def test_the_registry_is_complete_and_documented():
         assert metric.unit in ("share", "number", "volumes")
         assert all((metric.title, metric.formula, metric.source, metric.misleads))
         assert f"`{metric.key}`" in text
+
+
+def test_the_gap_is_resampled_by_subject():
+    # Eight scans of each subject, all but equal: eight times the volumes, no more evidence.
+    random = np.random.default_rng(0)
+    people = {"training": random.normal(size=(12, 6)), "validation": random.normal(size=(10, 6))}
+    sets = {
+        name: np.repeat(vectors, 8, axis=0) + 1e-3 * random.normal(size=(8 * len(vectors), 6))
+        for name, vectors in people.items()
+    }
+    sets["synthetic"] = random.normal(size=(30, 6))
+    subjects = {
+        name: [f"{name}{i}" for i in np.repeat(range(len(vectors)), 8)]
+        for name, vectors in people.items()
+    }
+    (by_volume,) = evaluate_metrics(["fld_gap"], **sets)
+    (by_subject,) = evaluate_metrics(["fld_gap"], **sets, subjects=subjects)
+    assert by_subject.value == by_volume.value
+    low, high = by_volume.interval
+    # The width grows by about the square root of eight.
+    assert by_subject.interval[1] - by_subject.interval[0] > 2 * (high - low)
+    assert by_subject.interval[0] < by_subject.value < by_subject.interval[1]
+    assert "subjects" in by_subject.rule

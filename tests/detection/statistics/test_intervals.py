@@ -10,8 +10,6 @@ from napari_memscan.detection.statistics.intervals import (
     clopper_pearson,
     compute_auc,
     compute_auc_interval,
-    rogan_gladen,
-    rule_of_three,
 )
 from napari_memscan.errors import BadInput
 
@@ -43,35 +41,16 @@ def test_intervals_at_the_ends():
         clopper_pearson(3, 2)
 
 
-def test_rule_of_three_is_near_the_exact_limit():
-    for n in (60, 226, 904):
-        assert rule_of_three(n) == pytest.approx(1 - 0.05 ** (1 / n), rel=0.05)
-    assert rule_of_three(1) == 1
-    with pytest.raises(BadInput, match="at least 1"):
-        rule_of_three(0)
+@pytest.mark.parametrize("n", [1, 2, 7, 40, 904, 20_000])
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+def test_limits_leave_the_tails_that_they_should(n, confidence):
+    from scipy.stats import beta
 
-
-def test_true_share_behind_the_published_one():
-    assert rogan_gladen(0.4015, 0.944, 0.906) == pytest.approx(0.36, abs=0.005)
-    # It undoes what the detector does to a share, and stays a share.
-    observed = 0.3 * 0.9 + 0.7 * (1 - 0.8)
-    assert rogan_gladen(observed, 0.9, 0.8) == pytest.approx(0.3)
-    assert rogan_gladen(0.05, 0.9, 0.8) == 0
-    assert rogan_gladen(0.95, 0.9, 0.95) == 1
-
-
-@pytest.mark.parametrize(
-    ("numbers", "message"),
-    [
-        ((1.2, 0.9, 0.9), "observed share 1.2"),
-        ((0.5, -0.1, 0.9), "sensitivity -0.1"),
-        ((0.5, 0.9, float("nan")), "specificity nan"),
-        ((0.5, 0.4, 0.6), "no better than chance"),
-    ],
-)
-def test_a_true_share_that_cannot_be_worked_out(numbers, message):
-    with pytest.raises(BadInput, match=message):
-        rogan_gladen(*numbers)
+    for k in {0, 1, n // 3, n - 1, n}:
+        low, high = clopper_pearson(k, n, confidence)
+        tail = (1 - confidence) / 2
+        assert low == (pytest.approx(beta.ppf(tail, k, n - k + 1), abs=1e-12) if k else 0)
+        assert high == (pytest.approx(beta.isf(tail, k + 1, n - k), abs=1e-12) if k < n else 1)
 
 
 def test_auc_counts_pairs():
@@ -131,3 +110,15 @@ def test_bootstrap_is_seeded_and_refuses_nothing_to_draw_from():
         bootstrap_over_subjects(values, None, np.median, n=0)
     with pytest.raises(BadInput, match="at least 1 is needed"):
         bootstrap_over_subjects([], None, np.median)
+
+
+@pytest.mark.parametrize("auc", [0.0, 0.3, 0.5, 0.81, 1.0])
+def test_score_interval_solves_its_equation(auc):
+    n, m, z = 12, 9, 1.959963984540054
+    low, high = compute_auc_interval(auc, n, m)
+    assert low <= auc <= high
+    for theta in {low, high} - {auc}:
+        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        variance = theta * (1 - theta) * (1 + (10.5 - 1) * shape) / (n * m)
+        assert abs(auc - theta) == pytest.approx(z * variance**0.5, rel=1e-6)
+    assert compute_auc_interval(1 - auc, n, m) == pytest.approx((1 - high, 1 - low), abs=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from napari_memscan.detection.statistics.roc import analyse_roc, compute_newcombe_interval
+from napari_memscan.detection.statistics.roc import analyse_roc
 from napari_memscan.errors import BadInput
 
 
@@ -70,18 +70,6 @@ def test_perfect_separation_keeps_a_width_and_its_mirror():
     assert mirror.auc == 0
     assert mirror.interval == pytest.approx((0, 1 - found.interval[0]))
     assert mirror.success_rate == 0.5
-
-
-@pytest.mark.parametrize("auc", [0.0, 0.3, 0.5, 0.81, 1.0])
-def test_score_interval_solves_its_equation(auc):
-    n, m, z = 12, 9, 1.959963984540054
-    low, high = compute_newcombe_interval(auc, n, m)
-    assert low <= auc <= high
-    for theta in {low, high} - {auc}:
-        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
-        variance = theta * (1 - theta) * (1 + (10.5 - 1) * shape) / (n * m)
-        assert abs(auc - theta) == pytest.approx(z * variance**0.5, rel=1e-6)
-    assert compute_newcombe_interval(1 - auc, n, m) == pytest.approx((1 - high, 1 - low), abs=1e-6)
 
 
 def test_under_the_null_p_is_uniform_and_intervals_cover():

@@ -1,8 +1,9 @@
-"""What metrics of vectors share: sound input, exact distances, seeded subsets, intervals."""
+"""What metrics of vectors share: sound input, exact distances, seeded subsets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +12,6 @@ from napari_memscan.errors import BadInput
 
 Float = NDArray[np.float64]
 BLOCK = 256
-RESAMPLES = 1000
 
 
 def check_vectors(least: Mapping[str, int], **sets: ArrayLike) -> list[Float]:
@@ -96,20 +96,9 @@ def find_nearest(
     return distances, indices
 
 
-def draw_subset(array: Float, n: int, seed: int) -> Float:
+def draw_subset(array: NDArray[Any], n: int, seed: int) -> NDArray[Any]:
     """Return `n` rows drawn without replacement, in their order; all rows where there are fewer."""
     if len(array) <= n:
         return array
     rows = np.random.default_rng(seed).choice(len(array), n, replace=False)
     return array[np.sort(rows)]
-
-
-def compute_bootstrap_interval(values: ArrayLike, seed: int) -> tuple[float, float]:
-    """Return the percentile bootstrap 95 % interval of a mean, from `RESAMPLES` resamples."""
-    values = np.asarray(values, np.float64)
-    random = np.random.default_rng(seed)
-    means = [
-        values[random.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,16 +11,19 @@ from napari_memscan.detection.decision.thresholds import compute_null_floor
 from napari_memscan.detection.evidence import counts as counting
 from napari_memscan.detection.evidence import coverage as balls_of
 from napari_memscan.detection.evidence import ct, distances, diversity, fld, pixels
-from napari_memscan.detection.evidence.arrays import compute_bootstrap_interval
+from napari_memscan.detection.evidence.arrays import draw_subset
 from napari_memscan.detection.evidence.result import (
-    BOOTSTRAP_INTERVAL,
     MetricInputs,
     MetricResult,
     VolumesBySplit,
     make_mean_result,
     make_share_result,
 )
-from napari_memscan.detection.statistics.intervals import clopper_pearson
+from napari_memscan.detection.statistics.intervals import (
+    bootstrap_over_subjects,
+    clopper_pearson,
+    draw_subjects,
+)
 from napari_memscan.errors import BadInput
 
 CURVE_POINTS = 20
@@ -162,7 +167,15 @@ def c_t(given: MetricInputs) -> MetricResult:
         "synthetic in cells": list(found.synthetic),
     }
     note = "" if used == found.cells else f"{used} of {found.cells} cells hold enough volumes."
-    return MetricResult("c_t", found.c_t, None, "", 0.0, values, given.sizes, given.seed, note)
+    return MetricResult(
+        "c_t",
+        found.c_t,
+        expected=0.0,
+        values=values,
+        n=given.sizes,
+        seed=given.seed,
+        note=note,
+    )
 
 
 def divergence(given: MetricInputs) -> MetricResult:
@@ -177,17 +190,23 @@ def generalisation_gap(given: MetricInputs) -> MetricResult:
     """Generalisation gap of the feature likelihood divergence."""
     found = _compute_likelihood(given)
     random = np.random.default_rng(given.seed)
-
-    def drawn(values: NDArray[np.float64]) -> float:
-        return float(values[random.integers(len(values), size=len(values))].mean())
-
-    gaps = [100 * (drawn(found.training) - drawn(found.validation)) for _ in range(1000)]
+    sets = {"training": found.training, "validation": found.validation}
+    draws = []
+    for name, values in sets.items():
+        subjects = given.subjects.get(name)
+        if subjects is not None:  # Of the vectors that went in.
+            subjects = draw_subset(np.asarray(subjects, object), fld.MOST, given.seed).tolist()
+        draws.append(draw_subjects(subjects, len(values), random))
+    gaps = [
+        100 * (found.training[ours].mean() - found.validation[others].mean())
+        for ours, others in islice(zip(*draws, strict=True), 1000)
+    ]
     low, high = np.percentile(gaps, [2.5, 97.5])
     return MetricResult(
         "fld_gap",
         found.gap,
         (float(low), float(high)),
-        f"{BOOTSTRAP_INTERVAL}, the mixture as fitted",
+        "percentile bootstrap 95 % over subjects, the mixture as fitted",
         values={"used": found.used},
         n=given.sizes,
         seed=given.seed,
@@ -256,7 +275,7 @@ def ms_ssim(given: MetricInputs) -> MetricResult:
     return MetricResult(
         "ms_ssim",
         float(own.mean()),
-        compute_bootstrap_interval(own, given.seed),
+        bootstrap_over_subjects(own, None, np.mean, seed=given.seed),
         "percentile bootstrap 95 % over pairs",
         expected=float(real.mean()),
         values={

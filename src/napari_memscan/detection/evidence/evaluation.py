@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ def iterate_metrics(
     validation: ArrayLike,
     synthetic: ArrayLike,
     volumes: VolumesBySplit | None = None,
+    subjects: Mapping[str, Sequence[str]] | None = None,
     threshold: float | None = None,
     quantile: float = 0.95,
     seed: int = 0,
@@ -47,6 +48,7 @@ def iterate_metrics(
         quantile=quantile,
         seed=seed,
         volumes=volumes,
+        subjects=subjects or {},
     )
     for metric in metrics:
         try:
@@ -62,6 +64,7 @@ def evaluate_metrics(
     validation: ArrayLike,
     synthetic: ArrayLike,
     volumes: VolumesBySplit | None = None,
+    subjects: Mapping[str, Sequence[str]] | None = None,
     threshold: float | None = None,
     quantile: float = 0.95,
     seed: int = 0,
@@ -77,6 +80,9 @@ def evaluate_metrics(
     volumes : mapping of str to sequences of arrays (X, Y, Z), optional
         ``training``, ``validation`` and ``synthetic``, in the order of the vectors; only for
         metrics that need volumes.
+    subjects : mapping of str to sequences of str, optional
+        Of ``training`` and ``validation`` vectors, in their order; without them, or where one is
+        empty, a volume is a subject of its own.
     threshold : float, optional
         tau; by the paper's rule where it is not given.
     quantile : float
@@ -102,6 +108,7 @@ def evaluate_metrics(
             validation=validation,
             synthetic=synthetic,
             volumes=volumes,
+            subjects=subjects,
             threshold=threshold,
             quantile=quantile,
             seed=seed,

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.evidence.arrays import compute_bootstrap_interval
-from napari_memscan.detection.statistics.intervals import clopper_pearson
+from napari_memscan.detection.statistics.intervals import bootstrap_over_subjects, clopper_pearson
 
 EXACT_INTERVAL = "Clopper-Pearson 95 %"
 BOOTSTRAP_INTERVAL = "percentile bootstrap 95 % over volumes"
@@ -39,6 +38,8 @@ class MetricInputs:
         Of everything random.
     volumes : mapping of str to sequences of arrays (X, Y, Z), or None
         ``training``, ``validation`` and ``synthetic`` volumes in [0, 1], read one by one.
+    subjects : mapping of str to sequences of str
+        Of ``training`` and ``validation``, where they are known.
     """
 
     training: NDArray[np.float64]
@@ -49,6 +50,7 @@ class MetricInputs:
     quantile: float = 0.95
     seed: int = 0
     volumes: VolumesBySplit | None = None
+    subjects: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -111,7 +113,14 @@ def make_share_result(
     """Return the result of a metric that is a share, `k` of `n`."""
     interval = clopper_pearson(k, n)
     return MetricResult(
-        key, k / n, interval, EXACT_INTERVAL, expected, values or {}, given.sizes, seed
+        key,
+        k / n,
+        interval,
+        EXACT_INTERVAL,
+        expected=expected,
+        values=values or {},
+        n=given.sizes,
+        seed=seed,
     )
 
 
@@ -124,16 +133,16 @@ def make_mean_result(
     note: str = "",
 ) -> MetricResult:
     """Return the result of a metric that is the mean of `own`; `held` is what validation gives."""
-    interval = compute_bootstrap_interval(own, given.seed)
+    interval = bootstrap_over_subjects(own, None, np.mean, seed=given.seed)
     expected = None if held is None else float(held.mean())
     return MetricResult(
         key,
         float(own.mean()),
         interval,
         BOOTSTRAP_INTERVAL,
-        expected,
-        values or {},
-        given.sizes,
-        given.seed,
-        note,
+        expected=expected,
+        values=values or {},
+        n=given.sizes,
+        seed=given.seed,
+        note=note,
     )

@@ -42,14 +42,12 @@ class ProportionDifference:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval (Newcombe 1998, method 10: of two independent shares)."""
-        from statsmodels.stats.proportion import proportion_confint
+        from statsmodels.stats.proportion import confint_proportions_2indep
 
-        low_1, high_1 = proportion_confint(self.k_low, self.n_low, method="wilson")
-        low_2, high_2 = proportion_confint(self.k_high, self.n_high, method="wilson")
-        p, q = self.k_low / self.n_low, self.k_high / self.n_high
-        down = ((q - low_2) ** 2 + (high_1 - p) ** 2) ** 0.5
-        up = ((high_2 - q) ** 2 + (p - low_1) ** 2) ** 0.5
-        return float(q - p - down), float(q - p + up)
+        low, high = confint_proportions_2indep(
+            self.k_high, self.n_high, self.k_low, self.n_low, method="newcomb", compare="diff"
+        )
+        return float(low), float(high)
 
     def answer(self, expected: str, spread: float | None = None) -> str:
         """Say whether the share does what is expected as the setting grows.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.statistics.intervals import clopper_pearson
+from napari_memscan.detection.statistics.intervals import (
+    clopper_pearson,
+    compute_auc_interval,
+)
 from napari_memscan.errors import BadInput
 
 Floats = NDArray[np.float64]
@@ -150,7 +153,7 @@ def analyse_roc(
     )
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    score = compute_newcombe_interval(float(auc), n, m, confidence)
+    score = compute_auc_interval(float(auc), n, m, confidence)
     return RocAnalysis(
         auc=float(auc),
         interval=(min(float(low[0]), score[0]), max(float(high[0]), score[1])),
@@ -226,31 +229,3 @@ def _draw_shuffles(
     for size in _iterate_blocks(resamples):
         labels = np.tile(np.arange(n + m) < n, (size, 1))
         yield random.permuted(labels, axis=1)[:, owner]
-
-
-def compute_newcombe_interval(
-    auc: float, n: int, m: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the score interval of an AUC by Hanley and McNeil's variance (Newcombe 2006).
-
-    Method 5 of Newcombe, Statistics in Medicine 25:559-573: all theta with
-    ``|auc - theta| <= z sqrt(V(theta))``, where ``V = theta (1 - theta) [1 + (N - 1)
-    ((1 - theta) / (2 - theta) + theta / (1 + theta))] / (n m)`` and ``N = (n + m) / 2``. It also
-    has a width where the splits do not overlap at all, which a bootstrap has not.
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    z = float(norm.ppf(0.5 + confidence / 2))
-
-    def excess(theta: float) -> float:
-        shape = (1 - theta) / (2 - theta) + theta / (1 + theta)
-        variance = theta * (1 - theta) * (1 + ((n + m) / 2 - 1) * shape) / (n * m)
-        return abs(auc - theta) - z * sqrt(variance)
-
-    # V is 0 at 0 and 1, so a limit beside them is sought a little inside.
-    near = 1e-9
-    inside = min(max(auc, near), 1 - near)
-    low = float(brentq(excess, near, inside)) if excess(near) > 0 else 0.0
-    high = float(brentq(excess, inside, 1 - near)) if excess(1 - near) > 0 else 1.0
-    return low, high

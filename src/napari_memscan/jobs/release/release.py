@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import write_json, write_text
+from napari_memscan.files import build_folder, write_json, write_text
 from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.release.consistency import abbreviate_names
 from napari_memscan.jobs.release.de_identification import ReleaseDocuments
@@ -147,7 +147,6 @@ def release_volumes(
         MANIFEST,
         REPORT,
         ReleaseLayout,
-        build_release_folder,
         check_release_target,
         compose_license,
         write_bids_files,
@@ -175,7 +174,7 @@ def release_volumes(
         selection = _build_selection(found, len(chosen))
         shown = ReleaseDocuments(study, found, files, names)
         hashes, kinds = {}, Counter[str]()
-        with build_release_folder(out) as folder:
+        with build_folder(out) as folder:
             for done, sample in enumerate(chosen, 1):
                 volume = study.volume(study.sample_path(found.rows[sample]))
                 kinds[_describe_shape(volume)] += 1

@@ -82,6 +82,10 @@ def evaluate_metrics(
             validation=vectors["validation"],
             synthetic=vectors["synthetic"],
             volumes={split: open_volumes(study, names) for split, names in paths.items()},
+            subjects={
+                split: [row.subject_id for row in study.cohort.rows(split)]
+                for split in ("training", "validation")
+            },
             quantile=study.config.rule.quantile,
             seed=study.config.seed,
         ):

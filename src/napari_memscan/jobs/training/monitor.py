@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import write_text
+from napari_memscan.files import put_folder, write_text
 from napari_memscan.jobs.progress import Progress
 
 if TYPE_CHECKING:
@@ -83,20 +83,22 @@ class MonitorRecord:
         seen, unseen = losses
         gap = None if seen is None or unseen is None else unseen - seen
         return cls(
-            step,
-            reading.copies.n,
-            reading.copies.k,
-            _round_value(reading.copies.k / reading.copies.n),
-            _round_value(low),
-            _round_value(high),
-            _round_value(gauge.floor_),
-            _round_value(gauge.threshold_),
-            None if reading.median_ratio is None else _round_value(reading.median_ratio),
-            reading.memorised.k,
-            None if seen is None else _round_value(seen),
-            None if unseen is None else _round_value(unseen),
-            None if gap is None else _round_value(gap),
-            training,
+            step=step,
+            n=reading.copies.n,
+            n_copies=reading.copies.k,
+            share=_round_value(reading.copies.k / reading.copies.n),
+            low=_round_value(low),
+            high=_round_value(high),
+            floor=_round_value(gauge.floor_),
+            tau=_round_value(gauge.threshold_),
+            median_ratio=None
+            if reading.median_ratio is None
+            else _round_value(reading.median_ratio),
+            n_memorised=reading.memorised.k,
+            training_loss=None if seen is None else _round_value(seen),
+            validation_loss=None if unseen is None else _round_value(unseen),
+            gap=None if gap is None else _round_value(gap),
+            training=training,
         )
 
     def shown(self) -> dict[str, float]:
@@ -284,8 +286,7 @@ class TrainingMonitor:
         )
         limit = self.settings.kept
         if limit is not None and row.share <= limit:
-            shutil.rmtree(self.out / BEST_FOLDER, ignore_errors=True)
-            present.rename(self.out / BEST_FOLDER)
+            put_folder(present, self.out / BEST_FOLDER)
         else:
             shutil.rmtree(present, ignore_errors=True)
         return row
