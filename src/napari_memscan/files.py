@@ -112,7 +112,9 @@ def _exchange_paths(one: Path, other: Path) -> bool:
     """Let two paths change places in one step; False where the system or its disk cannot."""
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    libc = ctypes.CDLL(None)
     first, second = os.fsencode(one), os.fsencode(other)
     if hasattr(libc, "renameat2"):  # Linux
         here, exchange = -100, 2

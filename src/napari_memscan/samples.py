@@ -36,8 +36,7 @@ class SampleRow:
     parent : str
         The sample it replaces; empty for most.
     settings : str
-        Of `generators.interface.Settings`; empty for a volume made elsewhere, and for those made
-        before settings were written.
+        Of `generators.interface.Settings`; empty for a volume made elsewhere.
     condition : str
         What a conditional model was told of it; empty for none.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -116,72 +115,6 @@ def test_a_clock_that_ran_backwards_is_a_doubt_and_no_fault(any_store, monkeypat
     assert found.intact
     assert found.doubts[0].event == 2
     assert "clock stood 3600 s before" in found.doubts[0].what
-
-
-OLD_ROWS = [
-    (1, "s0", "copy", "Ann", "2026-01-02T10:00:00.000+00:00", "Bewegung", '{"tau": 0.9}', None),
-    (2, "s1", "unsure", "Ben", "2026-01-02T10:01:00.000+00:00", "", "{}", None),
-    (4, "s1", "withdrawn", "Ben", "2026-01-02T10:02:00.000+00:00", "", "{}", 2),
-]
-
-
-def old_store(path, rows=OLD_ROWS):
-    """A store as the version before made it."""
-    with sqlite3.connect(path) as old:
-        old.execute(
-            "CREATE TABLE IF NOT EXISTS decisions (id INTEGER NOT NULL, sample VARCHAR(64) NOT "
-            "NULL, decision VARCHAR(16) NOT NULL, reader VARCHAR(128) NOT NULL, time VARCHAR(40) "
-            "NOT NULL, note TEXT NOT NULL, evidence TEXT NOT NULL, withdraws INTEGER, "
-            "PRIMARY KEY (id))"
-        )
-        old.executemany("INSERT INTO decisions VALUES (?,?,?,?,?,?,?,?)", rows)
-    old.close()
-
-
-def test_an_old_store_is_taken_over_without_loss(tmp_path):
-    path = tmp_path / "review.sqlite"
-    old_store(path)
-    with pytest.raises(BadInput, match="earlier version, which kept no hashes"):
-        DecisionStore(path, read_only=True)
-    store = DecisionStore(path)
-    events = store.history()
-    assert [(e.sample, e.decision, e.reader, e.time, e.note) for e in events] == [
-        row[1:6] for row in OLD_ROWS
-    ]
-    assert events[0].evidence == {"tau": 0.9}
-    assert [e.origin for e in events] == ["decisions:1", "decisions:2", "decisions:4"]
-    assert [e.id for e in events] == [1, 2, 3]
-    assert events[2].withdraws == 2
-    assert store.current().keys() == {"s0"}
-    assert store.redo("Ben").decision == "unsure"
-    found = audit_store(store)
-    assert found.intact
-    assert found.n_taken_over == 3
-    assert "recorded by an earlier version" in str(found)
-    store.close()
-    # An earlier version goes on with the same file: nothing of it is lost, nothing comes twice.
-    old_store(path, [(5, "s2", "copy", "Ann", "2026-01-03T10:00:00.000+00:00", "", "{}", None)])
-    store = DecisionStore(path)
-    assert [e.sample for e in store.history()] == ["s0", "s1", "s1", "s1", "s2"]
-    assert audit_store(store).intact
-    store.close()
-
-
-def test_first_records_that_were_changed_are_found(tmp_path):
-    path = tmp_path / "review.sqlite"
-    old_store(path)
-    DecisionStore(path).close()
-    with sqlite3.connect(path) as old:
-        old.execute("UPDATE decisions SET decision = 'unsure' WHERE id = 1")
-        old.execute("DELETE FROM decisions WHERE id = 2")
-    old.close()
-    store = DecisionStore(path, read_only=True)
-    texts = [str(fault) for fault in audit_store(store).faults]
-    assert texts == [
-        "event 1: differs from decisions 1, its first record",
-        "event 2: decisions:2, its first record, is missing",
-    ]
-    store.close()
 
 
 def test_a_copy_on_a_medium_that_cannot_be_written_is_audited(tmp_path):

@@ -37,7 +37,7 @@ def test_a_chain_cannot_fork_whoever_writes(url):
     engine = sa.create_engine(url)
     second = (
         "INSERT INTO memscan_events SELECT 2, 's1', decision, reader, time, note, evidence, "
-        "withdraws, confidence, seconds, stage, version, restores, origin, previous, 'x' "
+        "withdraws, confidence, seconds, stage, version, restores, previous, 'x' "
         "FROM memscan_events"
     )
     with pytest.raises(sa.exc.IntegrityError, match="previous"), engine.begin() as connection:

@@ -66,8 +66,7 @@ def describe_error_guarantee(result: ScanResult) -> str:
 def is_selftest_stale(result: ScanResult, selftest: SelfTest | None) -> bool:
     """Return whether a self-test measured another detector than the one that scanned.
 
-    Of one that an older version measured, or of such a scan, nobody can tell; of a scan without
-    registration it says nothing.
+    Of a scan without registration it says nothing.
     """
     if selftest is None:
         return False

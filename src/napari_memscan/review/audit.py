@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from napari_memscan.errors import BadInput
-from napari_memscan.review.database import APPEND_ONLY_TRIGGERS, EVENTS_TABLE, LEGACY_TABLE
+from napari_memscan.review.database import APPEND_ONLY_TRIGGERS, EVENTS_TABLE
 from napari_memscan.review.events import (
     GENESIS_HASH,
     SAID,
@@ -21,7 +21,6 @@ from napari_memscan.review.events import (
 )
 from napari_memscan.review.plan_files import find_plan_mismatches
 from napari_memscan.review.store import DecisionStore
-from napari_memscan.review.takeover import OLD_COLUMNS, old_rows, origin
 from napari_memscan.typing import Stage
 
 MIN_HEAD_DIGITS = 12
@@ -57,8 +56,8 @@ class AuditReport:
     ----------
     where : str
         The store.
-    n_events, n_taken_over, n_readers : int
-        All events, those of earlier versions, and how many people decided.
+    n_events, n_readers : int
+        All events, and how many people decided.
     first, last : str
         Times of the first and last event; empty without any.
     head : str
@@ -75,7 +74,6 @@ class AuditReport:
 
     where: str
     n_events: int
-    n_taken_over: int
     n_readers: int
     first: str
     last: str
@@ -98,11 +96,6 @@ class AuditReport:
         lines = [f"{self.where}: {self.n_events} events of {self.n_readers} readers"]
         if self.n_events:
             lines[0] += f", {self.first} to {self.last}"
-        if self.n_taken_over:
-            lines.append(
-                f"{self.n_taken_over} were recorded by an earlier version without hashes; the "
-                "chain vouches for them from the moment they were taken over."
-            )
         lines += [f"broken   {fault}" for fault in self.faults]
         lines += [f"careful  {doubt}" for doubt in self.doubts]
         if self.intact and self.since is not None:
@@ -143,11 +136,7 @@ def audit_store(
         query = select(EVENTS_TABLE).order_by(EVENTS_TABLE.c.id)
         rows = [dict(row) for row in connection.execute(query).mappings()]
         lost = APPEND_ONLY_TRIGGERS - database.triggers(connection)
-        tables = set() if database.address.shared else database.tables(connection)
-        old = old_rows(connection) if LEGACY_TABLE in tables else {}
     faults, doubts = verify_chain(rows)
-    if old:
-        faults += _check_legacy_events(rows, old)
     if plans is not None and not faults:  # What is broken may not even be JSON.
         wrong = find_plan_mismatches(plans, map(ReadingEvent.of, rows))
         faults += [AuditFault(event, text) for event, text in wrong]
@@ -162,7 +151,6 @@ def audit_store(
     return AuditReport(
         where=store.where,
         n_events=len(rows),
-        n_taken_over=sum(row["origin"] != "" for row in rows),
         n_readers=len({row["reader"] for row in rows}),
         first=rows[0]["time"] if rows else "",
         last=rows[-1]["time"] if rows else "",
@@ -202,16 +190,12 @@ def verify_chain(rows: Sequence[dict[str, Any]]) -> tuple[list[AuditFault], list
             )
         faults += [AuditFault(at, text) for text in _check_event(row, by_id)]
         moment = _parse_time(row["time"])
-        # Times that an earlier version wrote were not in the chain when they were made.
-        if row["origin"] == "":
-            if moment is None:
-                faults.append(AuditFault(at, f"'{row['time']}' is no time"))
-            elif latest is not None and moment < latest - CLOCK_TOLERANCE_SECONDS:
-                back = latest - moment
-                doubts.append(
-                    AuditFault(at, f"the clock stood {back:.0f} s before the event before")
-                )
-            latest = moment if moment is not None else latest
+        if moment is None:
+            faults.append(AuditFault(at, f"'{row['time']}' is no time"))
+        elif latest is not None and moment < latest - CLOCK_TOLERANCE_SECONDS:
+            back = latest - moment
+            doubts.append(AuditFault(at, f"the clock stood {back:.0f} s before the event before"))
+        latest = moment if moment is not None else latest
         number, previous = at, row["hash"]
         by_id[at] = row
     return faults, doubts
@@ -233,29 +217,6 @@ def _check_event(row: dict[str, Any], before: dict[int, dict[str, Any]]) -> list
             ):
                 faults.append(f"{name} {row[name]}, which is no earlier event of that reader")
     return faults
-
-
-def _check_legacy_events(
-    rows: Sequence[dict[str, Any]], old: dict[int, dict[str, Any]]
-) -> list[AuditFault]:
-    """Compare taken-over events with the table they came from, which is still there."""
-    by_origin = {row["origin"]: row for row in rows if row["origin"]}
-    faults = []
-    for number, values in old.items():
-        row = by_origin.pop(origin(number), None)
-        if row is None:
-            continue  # Written since by an earlier version: taken over at the next opening.
-        names = [name for name in OLD_COLUMNS if name != "withdraws"]
-        if any(row[name] != values[name] for name in names):
-            faults.append(
-                AuditFault(
-                    int(row["id"]), f"differs from {LEGACY_TABLE} {number}, its first record"
-                )
-            )
-    return faults + [
-        AuditFault(int(row["id"]), f"{source}, its first record, is missing")
-        for source, row in by_origin.items()
-    ]
 
 
 def _count_since(rows: Sequence[dict[str, Any]], expect: str) -> int | None:

@@ -53,7 +53,6 @@ EVENTS_TABLE = Table(
     Column("stage", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("restores", Integer, nullable=True),
-    Column("origin", Text, nullable=False),
     # Two events cannot name the same one before them: the chain cannot fork, whoever writes.
     Column("previous", String(64), nullable=False, unique=True),
     Column("hash", String(64), nullable=False, unique=True),
@@ -71,8 +70,6 @@ ABOUT_TABLE = Table(
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),
 )
-LEGACY_TABLE = "decisions"
-"""Table of earlier versions, which knew no chain."""
 
 # Append-only is kept by the database itself, not by good manners of its users.
 _SQLITE_TRIGGERS = tuple(
@@ -105,7 +102,7 @@ class Database:
     address : StoreAddress
         Where.
     read_only : bool
-        Nothing is made, changed or taken over: for an audit, or a copy kept as evidence.
+        Nothing is made or changed: for an audit, or a copy kept as evidence.
     """
 
     def __init__(self, address: StoreAddress, read_only: bool = False) -> None:

@@ -74,8 +74,6 @@ class ReadingEvent:
         Of this program.
     restores : int or None
         For a decision that was undone and made again: the id of the undone one.
-    origin : str
-        Where a taken-over event was recorded first; empty for all others.
     previous, hash : str
         SHA-256 of the event before, and of this one; 64 hexadecimal digits.
     """
@@ -93,7 +91,6 @@ class ReadingEvent:
     stage: Stage = Stage.OPEN
     version: str = ""
     restores: int | None = None
-    origin: str = ""
     previous: str = ""
     hash: str = ""
 

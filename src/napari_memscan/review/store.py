@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from napari_memscan.errors import BadInput
 from napari_memscan.review.address import parse_store_address
 from napari_memscan.review.current_decisions import CurrentDecisions
-from napari_memscan.review.database import ABOUT_TABLE, EVENTS_TABLE, LEGACY_TABLE, Database
+from napari_memscan.review.database import ABOUT_TABLE, EVENTS_TABLE, Database
 from napari_memscan.review.events import (
     GENESIS_HASH,
     EventKind,
@@ -23,7 +23,6 @@ from napari_memscan.review.events import (
     make_storable,
     serialise_evidence,
 )
-from napari_memscan.review.takeover import take_over
 from napari_memscan.typing import Stage
 
 
@@ -31,7 +30,7 @@ class DecisionStore:
     """An append-only store of decisions: SQLite in a file, or a PostgreSQL database by URL.
 
     Every event names the hash of the one before, and is hashed itself: `audit.audit_store` finds
-    what was changed. Decisions of earlier versions, without hashes, are taken over into the chain.
+    what was changed.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class DecisionStore:
         Name of the study. A server's database then refuses another study: names of samples would
         mean two volumes.
     read_only : bool
-        For an audit: nothing is made or taken over.
+        For an audit: nothing is made.
 
     Attributes
     ----------
@@ -69,21 +68,10 @@ class DecisionStore:
             self.database.prepare(connection)
             if address.shared and study:
                 self._check_owner(connection, study)
-            # Earlier versions knew files only; on a server that table is somebody else's.
-            old = set() if address.shared else self.database.tables(connection)
-            for row in take_over(connection, old):
-                self._chain(connection, row)
 
     def _check_tables(self, connection: Connection) -> None:
-        there = self.database.tables(connection)
-        if EVENTS_TABLE.name in there:
-            return
-        if LEGACY_TABLE in there:
-            raise BadInput(
-                f"{self.where}: recorded by an earlier version, which kept no hashes. They begin "
-                "when the study is opened for review next."
-            )
-        raise BadInput(f"{self.where}: no store of decisions.")
+        if EVENTS_TABLE.name not in self.database.tables(connection):
+            raise BadInput(f"{self.where}: no store of decisions.")
 
     def _check_owner(self, connection: Connection, study: str) -> None:
         owner = connection.execute(
@@ -263,7 +251,6 @@ class DecisionStore:
             "seconds": None,
             "withdraws": None,
             "restores": None,
-            "origin": "",
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "version": get_program_version(),
         } | values

@@ -211,6 +211,7 @@ def _refuse_colour(header: Any, path: Path) -> None:
 
 def _read_nifti(path: Path) -> Volume:
     import nibabel as nib
+    from nibabel.affines import voxel_sizes
 
     image = nib.load(path)
     # With both form codes 0 the file does not say how it lies: its axes are taken as they are,
@@ -221,7 +222,7 @@ def _read_nifti(path: Path) -> Volume:
     _refuse_colour(image, path)
     data = _squeeze_channel(_check_real(np.asarray(image.dataobj), path), path)
     # Turned volumes have the affine's sizes and others those of the header, which may differ.
-    x, y, z = (float(size) for size in nib.affines.voxel_sizes(image.affine))
+    x, y, z = (float(size) for size in voxel_sizes(image.affine))
     sized = known and all(0 < zoom < math.inf for zoom in (x, y, z))
     return Volume(np.ascontiguousarray(data, dtype=np.float32), (x, y, z) if sized else None, path)
 

@@ -104,7 +104,7 @@ class SelfTest:
     embedder, search_hash : str
         What searched.
     detector_hash : str
-        See `Calibration.detector_hash`; '' where an older version measured.
+        See `CalibrationRecord.detector_hash`.
     seed : int
         Of planting.
     notes : tuple of str

@@ -82,9 +82,9 @@ class CalibrationRecord:
     detector_hash : str
         Of all that decides what is found and called but the synthetic volumes: search, embedder,
         training and validation volumes, planted ones, decoder. Two of one hash are one detector.
-        '' where no study was scanned, or an older version did.
+        '' where no study was scanned.
     proposed : int or None
-        Candidates of the embedder; None where an older version scanned.
+        Candidates of the embedder; None where no study was scanned.
     seed : int
         Of planting and bootstrap.
     least_discoveries, least_validation : int

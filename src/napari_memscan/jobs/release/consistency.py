@@ -69,7 +69,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
         c is not None
         and (
             (c.retrieved, c.verified) != (asked.retrieved, asked.verified)
-            or c.proposed not in (None, asked.proposed)  # Older scans do not say it.
+            or c.proposed != asked.proposed
             or c.n_planted != asked.planted * len(LIMIT_KINDS[Verdict.COPY])
         )
     ):

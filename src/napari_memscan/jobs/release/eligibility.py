@@ -226,7 +226,7 @@ def _load_decisions(study: Study, expect: str) -> tuple[CurrentDecisions, int, s
         # nobody waits, and whose database it is must be looked at first.
         store = study.store(read_only="://" not in where and "${" not in where)
     except BadInput:
-        store = study.store()  # Nothing is decided yet, or by an earlier version.
+        store = study.store()  # Nothing is decided yet.
     try:
         # Read first: what is recorded between the two readings is in the audit and not in use.
         standing = store.standing()
