@@ -61,10 +61,10 @@ def test_claims_are_no_part_of_what_is_recorded(any_store):
 def test_of_two_at_the_same_time_one_gets_it(where):
     code = """
         import sys, time
-        from napari_memscan.review.claims import Claim
+        from napari_memscan.review.claims import ClaimRegistry
         from napari_memscan.review.store import DecisionStore
         store = DecisionStore(sys.argv[1])
-        claims = Claim(store)
+        claims = ClaimRegistry(store)
         while time.time() < float(sys.argv[3]):
             pass
         print(*[i for i in range(25) if claims.claim(f"s{i}", sys.argv[2])])
