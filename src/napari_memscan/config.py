@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.typing import Verdict
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
@@ -202,7 +203,7 @@ class StudyConfig(_ConfigSection):
     format: int = FORMAT_VERSION
     name: str
     generator: GeneratorConfig | None = None
-    embedder: str = "low-resolution"
+    embedder: str = LOW_RESOLUTION
     embedder_declared: OverrideValues = {}
     embedder_trust: bool = False
     preprocessing: Preprocessing

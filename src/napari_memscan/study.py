@@ -258,7 +258,8 @@ class Study:
 
     @cached_property
     def _embedder(self) -> Embedder:
-        from napari_memscan.embedders.loading import LOW_RESOLUTION, load_embedder
+        from napari_memscan.embedders import LOW_RESOLUTION
+        from napari_memscan.embedders.loading import load_embedder
 
         spec = self.config.embedder
         embedder = load_embedder(

@@ -29,7 +29,7 @@ def test_it_is_one_over_the_std_of_what_the_encoder_draws(tiny_ldm, volumes):
     checkpoint = load_checkpoint(tiny_ldm)
     scale = run(measure_latent_scale(checkpoint, [lambda v=v: v for v in volumes], CPU))
     assert scale.n == 3
-    network = LatentModel.of(checkpoint, CPU).codec.network
+    network = LatentModel.build(checkpoint, CPU).codec.network
     torch.manual_seed(0)
     with torch.inference_mode():
         x = torch.from_numpy(np.stack(volumes))[:, None]

@@ -8,6 +8,7 @@ with two spatial dimensions, for slices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,26 +128,34 @@ class _ViT(ViT):
         return normed.transpose(1, 2)
 
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
-    "ResNet": _ResNet,
-    "SwinViT": _SwinViT,
-    "SegResEncoder": _SegResEncoder,
-    "ViT": _ViT,
-}
-CHANNELS_ARGUMENT = {
-    "ResNet": "n_input_channels",
-    "SwinViT": "in_chans",
-    "SegResEncoder": "in_channels",
-    "ViT": "in_channels",
-}
-"""What each network calls the number of channels of its input."""
+@dataclass(frozen=True)
+class Backbone:
+    """A network that can embed; everything about it but its weights.
 
-LAYERS_ARGUMENT = {
-    "ResNet": "layers",
-    "SwinViT": "depths",
-    "SegResEncoder": "blocks_down",
-    "ViT": "num_layers",
+    Attributes
+    ----------
+    build : callable
+        Takes the arguments of a recipe.
+    title : str
+        For people; of slices, ``2D`` stands before it.
+    channels, layers : str
+        What the arguments call the input channels, and the number of layers.
+    """
+
+    build: Callable[..., nn.Module]
+    title: str
+    channels: str
+    layers: str
+
+
+BACKBONES: Mapping[str, Backbone] = {
+    "ResNet": Backbone(_ResNet, "ResNet", "n_input_channels", "layers"),
+    "SwinViT": Backbone(_SwinViT, "Swin transformer", "in_chans", "depths"),
+    "SegResEncoder": Backbone(_SegResEncoder, "SegResNet encoder", "in_channels", "blocks_down"),
+    "ViT": Backbone(_ViT, "vision transformer", "in_channels", "num_layers"),
 }
+"""All of them: to add one, write its network and its line here."""
+
 MAX_LAYERS = 1000
 """No published backbone comes near; a recipe that asks for a billion would never be built."""
 
@@ -164,7 +173,7 @@ def build_backbone(
     Parameters
     ----------
     network : str
-        ``ResNet``, ``SwinViT``, ``SegResEncoder`` or ``ViT``.
+        A key of `BACKBONES`.
     arguments : dict
         Of MONAI's constructor; also ``dilated`` for a ResNet (see `_ResNet`).
     where : object
@@ -183,11 +192,12 @@ def build_backbone(
         Not a known network, arguments that do not build it, other input channels, or layers
         without end.
     """
-    if network not in NETWORKS:
+    if network not in BACKBONES:
         raise BadInput(
-            f"{where}: network '{network[:60]}' is not known; known are {', '.join(NETWORKS)}."
+            f"{where}: network '{network[:60]}' is not known; known are {', '.join(BACKBONES)}."
         )
-    taken = arguments.get(CHANNELS_ARGUMENT[network], 1)
+    backbone = BACKBONES[network]
+    taken = arguments.get(backbone.channels, 1)
     if taken != channels:
         have = "volumes here have one" if channels == 1 else f"it is given {channels}"
         raise BadInput(
@@ -196,10 +206,10 @@ def build_backbone(
         )
     plane = {} if dimensions == 3 else {"spatial_dims": dimensions}
     try:
-        layers = arguments.get(LAYERS_ARGUMENT[network], ())
+        layers = arguments.get(backbone.layers, ())
         if (sum(layers) if isinstance(layers, list | tuple) else layers) > MAX_LAYERS:
             raise ValueError(f"more than {MAX_LAYERS} layers")
-        return NETWORKS[network](**arguments, **plane).eval()
+        return backbone.build(**arguments, **plane).eval()
     except (
         TypeError,
         ValueError,

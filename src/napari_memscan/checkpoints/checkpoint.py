@@ -16,7 +16,10 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_file, hash_json
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+    from napari_memscan.checkpoints.latent_model import LatentModel
 
 
 @dataclass(frozen=True)
@@ -173,3 +176,9 @@ class Checkpoint:
                     f"{path}: every weight is 0; nothing was trained, or the file is damaged."
                 )
         return tensors
+
+    def build_model(self, device: torch.device) -> LatentModel:
+        """Return an LDM's networks with their weights; see `LatentModel.build`."""
+        from napari_memscan.checkpoints.latent_model import LatentModel
+
+        return LatentModel.build(self, device)

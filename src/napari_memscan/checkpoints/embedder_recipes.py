@@ -9,17 +9,19 @@ from pydantic import Field, model_validator
 from napari_memscan.checkpoints.recipe_fields import (
     FORMAT,
     Axes,
+    CheckpointKind,
     FiniteNumber,
+    ModelRecipe,
     PositiveNumber,
-    RecipePart,
     Shape,
     SliceAxes,
     SlicePooling,
+    format_shape,
 )
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 
-class ContrastiveRecipe(RecipePart):
+class ContrastiveRecipe(ModelRecipe):
     """A contrastive embedder (Dar et al. 2023, section 2.2).
 
     Attributes
@@ -38,6 +40,7 @@ class ContrastiveRecipe(RecipePart):
         Where the axes of the network's input point to; volumes are turned to it.
     """
 
+    use: ClassVar[CheckpointKind] = "embedder"
     _later: ClassVar[frozenset[str]] = frozenset({"axes"})
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
@@ -53,8 +56,12 @@ class ContrastiveRecipe(RecipePart):
     files: dict[str, str] = Field({"embedder": "embedder.safetensors"})
     provenance: dict[str, Any] = Field({})
 
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        return f"contrastive embedder: {format_shape(self.input_shape)} to {self.dim} numbers"
 
-class StructuralRecipe(RecipePart):
+
+class StructuralRecipe(ModelRecipe):
     """An embedder whose distances follow the anatomy, as ``--kind structural`` makes it.
 
     Attributes
@@ -66,6 +73,8 @@ class StructuralRecipe(RecipePart):
     width, stages, cells, hidden, dim : int
         See `embedders.multiscale.MultiScaleEncoder`.
     """
+
+    use: ClassVar[CheckpointKind] = "embedder"
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["structural"] = "structural"
@@ -80,14 +89,18 @@ class StructuralRecipe(RecipePart):
     files: dict[str, str] = Field({"embedder": "embedder.safetensors"})
     provenance: dict[str, Any] = Field({})
 
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        return f"structural embedder: {format_shape(self.input_shape)} to {self.dim} numbers"
 
-class BackboneRecipe(RecipePart):
+
+class BackboneRecipe(ModelRecipe):
     """A network trained for something else, whose pooled features are the vector.
 
     Attributes
     ----------
     network : str
-        ``ResNet`` (MedicalNet), ``SwinViT`` (SwinUNETR, VoCo), ``SegResEncoder`` (CT-FM), ``ViT``.
+        A key of `backbone_networks.BACKBONES`.
     arguments : dict
         Of the network.
     input_shape : (int, int, int)
@@ -101,9 +114,11 @@ class BackboneRecipe(RecipePart):
         Average over all positions of the last feature map, or the first token.
     """
 
+    use: ClassVar[CheckpointKind] = "embedder"
+
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["backbone"] = "backbone"
-    network: Literal["ResNet", "SwinViT", "SegResEncoder", "ViT"]
+    network: str
     arguments: dict[str, Any]
     input_shape: Shape
     axes: Axes = "RAS"
@@ -113,11 +128,15 @@ class BackboneRecipe(RecipePart):
     files: dict[str, str] = Field({"backbone": "backbone.safetensors"})
     provenance: dict[str, Any] = Field({})
 
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        return f"embedder, pooled features of a {self.network}: {format_shape(self.input_shape)}"
+
 
 SliceSide = Annotated[int, Field(ge=1, le=4096)]
 
 
-class SlicesRecipe(RecipePart):
+class SlicesRecipe(ModelRecipe):
     """A 2D network that sees a volume slice by slice; its features are pooled over slices.
 
     A slice is shown as radiologists view it: rows from superior (axial: anterior) downwards,
@@ -126,7 +145,7 @@ class SlicesRecipe(RecipePart):
     Attributes
     ----------
     network : str
-        ``ResNet`` or ``ViT``, with two spatial dimensions.
+        A key of `backbone_networks.BACKBONES` that has two spatial dimensions.
     arguments : dict
         Of the network.
     slice_shape : (int, int) or None
@@ -142,9 +161,11 @@ class SlicesRecipe(RecipePart):
         Over the slices of an axis: see `embedders.slices.pooled_slices`.
     """
 
+    use: ClassVar[CheckpointKind] = "embedder"
+
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     kind: Literal["slices"] = "slices"
-    network: Literal["ResNet", "ViT"]
+    network: str
     arguments: dict[str, Any]
     slice_shape: tuple[SliceSide, SliceSide] | None = None
     mean: tuple[FiniteNumber, ...]
@@ -154,6 +175,13 @@ class SlicesRecipe(RecipePart):
     pooling: SlicePooling = "mean+std"
     files: dict[str, str] = Field({"backbone": "backbone.safetensors"})
     provenance: dict[str, Any] = Field({})
+
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        return (
+            f"embedder, slices along {', '.join(self.slice_axes)} through a 2D {self.network}, "
+            f"{self.pooling} over slices"
+        )
 
     @model_validator(mode="after")
     def _channels(self) -> SlicesRecipe:
@@ -165,6 +193,36 @@ class SlicesRecipe(RecipePart):
     def preprocessing(self) -> None:
         """None: volumes of any shape are taken, and intensities as a study scales them."""
         return None
+
+
+class TrustedRecipe(ModelRecipe):
+    """An embedder whose code runs in a process of its own: never written, never read from a file.
+
+    Attributes
+    ----------
+    input_shape : (int, int, int)
+        Of preprocessed volumes, X, Y, Z.
+    dim : int
+        Length of a vector.
+    axes : str
+        Where the axes of its input point to; volumes are turned to it.
+    preprocessing : Preprocessing or None
+        What its training volumes went through; None when it does not say.
+    """
+
+    use: ClassVar[CheckpointKind] = "embedder"
+
+    kind: Literal["trusted"] = "trusted"
+    input_shape: Shape
+    dim: int = Field(ge=2, le=1_000_000)
+    axes: Axes = "RAS"
+    preprocessing: Preprocessing | None = None
+    files: dict[str, str] = Field({})
+    provenance: dict[str, Any] = Field({})
+
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        return f"embedder of its own code: {format_shape(self.input_shape)} to {self.dim} numbers"
 
 
 AnyEmbedderRecipe = ContrastiveRecipe | StructuralRecipe | BackboneRecipe | SlicesRecipe

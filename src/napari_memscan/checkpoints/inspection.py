@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from napari_memscan.checkpoints.loading import (
 )
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
+from napari_memscan.checkpoints.trusted.trust_check import explain_refusal, needs_trust
 from napari_memscan.errors import BadInput
 
 
@@ -31,27 +33,43 @@ class Inspection:
         Likeliest first; empty where no family knows it.
     checkpoint : Checkpoint or None
         Loaded, where nothing is missing and everything fits.
+    unscaled : Checkpoint or None
+        An LDM of which only the scale factor is missing, loaded with 1 in its place: training
+        volumes tell it, and an embedder does not need it.
     problem : str
         Why it cannot be used as it is; empty otherwise.
-    declared : Declared or None
+    declared : ModelOverrides or None
         What was stated about it.
+    code : str
+        Why it could only be used by running code that comes with it; empty where that is not so,
+        or where nothing hinders.
     """
 
     path: Path
     candidates: tuple[FamilyCandidate, ...]
     checkpoint: Checkpoint | None = None
+    unscaled: Checkpoint | None = None
     problem: str = ""
     declared: ModelOverrides | None = None
+    code: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What the files do not say and nobody has stated."""
         return self.candidates[0].missing if self.candidates and not self.checkpoint else ()
 
-    @property
-    def only_scale_missing(self) -> bool:
-        """Whether training volumes are all that is needed: they tell the scale factor."""
-        return len(self.missing) == 1 and self.missing[0].startswith("scale_factor:")
+    def require_checkpoint(self, unscaled: bool = False) -> Checkpoint:
+        """Return what was loaded; of an LDM without scale factor too, if `unscaled` does.
+
+        Raises
+        ------
+        BadInput
+            It cannot be used; says why.
+        """
+        checkpoint = self.checkpoint or (self.unscaled if unscaled else None)
+        if checkpoint is None:
+            raise BadInput(self.problem)
+        return checkpoint
 
     def lines(self) -> list[str]:
         """Return it for people, one finding a line."""
@@ -94,34 +112,52 @@ class Inspection:
 
 
 def inspect_checkpoint(
-    path: str | Path, declared: ModelOverrides | None = None, kind: str | None = None
+    path: str | Path,
+    declared: ModelOverrides | None = None,
+    kind: CheckpointKind | None = None,
+    *,
+    trust: bool = False,
+    device: str = "auto",
 ) -> Inspection:
-    """Look at a path without running anything in it; whatever is wrong is in the answer.
+    """Look at a path; whatever is wrong is in the answer. Nothing is run without `trust`.
 
     Parameters
     ----------
-    path : path
-        Weight file, configuration or folder.
-    declared : Declared, optional
-        What the user states about it.
-    kind : str, optional
-        What is wanted: ``ldm``, ``autoencoder`` or ``embedder``; see `load_checkpoint`.
+    path, declared, kind, trust, device
+        See `load_checkpoint`.
     """
-    path = Path(path)
     candidates: tuple[FamilyCandidate, ...] = ()
-    checkpoint, problem = None, ""
+    unscaled = None
     try:
+        if trust and needs_trust(path):
+            checkpoint = load_checkpoint(path, declared, kind, trust=True, device=device)
+            return Inspection(Path(path), candidates, checkpoint, declared=declared)
         candidates = tuple(detect_families(path, declared))
         if not candidates:
             raise BadInput(explain_unknown(PathProbe(path, declared)))
         if kind is not None:
             candidates = tuple(sorted(candidates, key=lambda c: c.kind != kind))
-        if candidates[0].missing:
+        first = candidates[0]
+        if first.kind == "ldm" and [t.partition(":")[0] for t in first.missing] == ["scale_factor"]:
+            unscaled = _load_unscaled(path, declared or ModelOverrides(), kind)
+        if first.missing:
             raise BadInput(
-                f"{path}: {candidates[0].title}; the files do not say everything. State it with "
-                f"--set NAME=VALUE. Missing: {'; '.join(candidates[0].missing)}."
+                f"{path}: {first.title}; the files do not say everything. State it with "
+                f"--set NAME=VALUE. Missing: {'; '.join(first.missing)}."
             )
         checkpoint = load_checkpoint(path, declared, kind)
+        return Inspection(Path(path), candidates, checkpoint, declared=declared)
     except BadInput as error:
-        problem = str(error)
-    return Inspection(path, candidates, checkpoint, problem, declared)
+        code = needs_trust(path) or ""
+        problem = explain_refusal(path) if code and not candidates and not trust else str(error)
+        return Inspection(Path(path), candidates, None, unscaled, problem, declared, code)
+
+
+def _load_unscaled(
+    path: str | Path, declared: ModelOverrides, kind: CheckpointKind | None
+) -> Checkpoint:
+    """Load an LDM with 1 as its scale factor; its report does not speak of it."""
+    one = {"scale_factor": 1.0, "scale_factor_from": "stands in for what is not known"}
+    checkpoint = load_checkpoint(path, declared.model_copy(update=one), kind)
+    facts = tuple(fact for fact in checkpoint.report.facts if fact.name != "scale_factor")
+    return replace(checkpoint, report=replace(checkpoint.report, facts=facts))

@@ -102,7 +102,7 @@ class LatentModel:
         self.encode_mean = self.codec.encode_mean
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, device: torch.device) -> LatentModel:
+    def build(cls, checkpoint: Checkpoint, device: torch.device) -> LatentModel:
         """Build the networks of a checkpoint and load its weights.
 
         Raises

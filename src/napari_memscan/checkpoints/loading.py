@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,12 @@ from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.families.family import Family, FamilyCandidate
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.probe import PathProbe
-from napari_memscan.checkpoints.recipe import (
-    AnyEmbedderRecipe,
-    AutoencoderRecipe,
-    BackboneRecipe,
-    ContrastiveRecipe,
-    LDMRecipe,
-    Recipe,
-    SlicesRecipe,
-    StructuralRecipe,
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
+from napari_memscan.checkpoints.trusted.trust_check import (
+    explain_refusal,
+    find_bundle_config,
+    needs_trust,
+    parse_plug_in,
 )
 from napari_memscan.errors import BadInput
 
@@ -40,12 +38,6 @@ FAMILIES = (
     "contrastive3d",
 )
 """Modules of `checkpoints.families`; to add a format, write one and name it here."""
-
-KIND_RECIPES = {
-    "ldm": (LDMRecipe, "a 3D latent diffusion model"),
-    "autoencoder": (LDMRecipe | AutoencoderRecipe, "an autoencoder"),
-    "embedder": (AnyEmbedderRecipe, "an embedder"),
-}
 
 
 def load_families() -> dict[str, Family]:
@@ -97,45 +89,66 @@ def _detect_candidates(found: PathProbe) -> list[FamilyCandidate]:
 def load_checkpoint(
     path: str | Path,
     declared: Mapping[str, Any] | ModelOverrides | None = None,
-    kind: str | None = None,
+    kind: CheckpointKind | None = None,
+    *,
+    trust: bool = False,
+    device: str = "auto",
 ) -> Checkpoint:
-    """Load a checkpoint of any known family, without running anything in it.
+    """Load a model, whoever made it: the one door for everything that holds weights.
 
     Parameters
     ----------
-    path : path
-        Weight file, configuration or folder.
-    declared : Declared or mapping, optional
+    path : path or str
+        Weight file, configuration or folder; with `trust` also ``package.module:function`` or
+        ``path/to/file.py:function``.
+    declared : ModelOverrides or mapping, optional
         What the files do not say; goes before what they say.
     kind : {"ldm", "autoencoder", "embedder"}, optional
         What is wanted here; another kind is an error.
+    trust : bool
+        The user trusts whoever made it. Where nothing else does, its code then runs in a process
+        of its own, which keeps memscan alive and its memory clean, but has all the rights of the
+        user. Without it nothing is run.
+    device : str
+        Where such code runs: ``auto``, ``cpu``, ``cuda`` ...
 
     Returns
     -------
     Checkpoint
-        Recipe, tensors that are read when touched, and the account of loading.
+        Recipe, tensors that are read when touched, and the account of loading; a
+        `TrustedCheckpoint` where code is run.
 
     Raises
     ------
     BadInput
         No family knows it, something is missing or does not fit, or it would have to be run.
     """
-    found = PathProbe(path, ModelOverrides.of(declared))
+    stated = ModelOverrides.of(declared)
+    if needs_trust(path) is None:
+        return _read_checkpoint(path, stated, kind)
+    if parse_plug_in(path) is None and find_bundle_config(Path(path)) is not None:
+        # Whoever trusts code still has none run that is not needed.
+        with suppress(BadInput):
+            return _read_checkpoint(path, stated, kind)
+    if not trust:
+        raise BadInput(explain_refusal(path))
+    from napari_memscan.checkpoints.trusted.open_model import open_trusted
+
+    return open_trusted(path, stated, kind, device)
+
+
+def _read_checkpoint(
+    path: str | Path, declared: ModelOverrides, kind: CheckpointKind | None
+) -> Checkpoint:
+    """Load a checkpoint as data."""
+    found = PathProbe(path, declared)
     candidates = _detect_candidates(found)
     if not candidates:
         raise BadInput(explain_unknown(found))
     # A weight file that could be several things is what is wanted here, if it can be.
     chosen = next((c for c in candidates if kind is None or c.kind == kind), candidates[0])
     checkpoint = load_families()[chosen.family].load(found)
-    if kind is not None and not isinstance(checkpoint.recipe, KIND_RECIPES[kind][0]):
-        what = next(
-            text
-            for recipe, text in (*KIND_RECIPES.values(), (object, "something else"))
-            if isinstance(checkpoint.recipe, recipe)
-        )
-        if isinstance(checkpoint.recipe, AutoencoderRecipe):
-            what = "an autoencoder alone"
-        raise BadInput(f"{path}: this is {what}, but {KIND_RECIPES[kind][1]} is needed here.")
+    checkpoint.recipe.require_kind(kind, path)
     return checkpoint
 
 
@@ -157,11 +170,6 @@ def explain_unknown(found: PathProbe) -> str:
     )
 
 
-def load_recipe(path: str | Path, kind: str | None = None) -> Recipe:
-    """Return what a checkpoint's weights do not say; see `load_checkpoint`."""
-    return load_checkpoint(path, kind=kind).recipe
-
-
 def load_weights(path: str | Path, part: str) -> dict[str, Tensor]:
     """Return one part's tensors as float32; see `load_checkpoint` and `Checkpoint.weights`."""
     return load_checkpoint(path).weights(part)
@@ -181,36 +189,5 @@ def describe_checkpoint(checkpoint: Checkpoint | str | Path) -> str:
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint)
-    recipe = checkpoint.recipe
     size = sum(path.stat().st_size for path in set(checkpoint.report.files.values())) / 1e6
-    if isinstance(recipe, LDMRecipe):
-        text = (
-            f"3D LDM: latent {_format_shape(recipe.latent_shape)},"
-            f" {recipe.scheduler.prediction_type}, {recipe.sampler.upper()} {recipe.steps} steps,"
-            f" volumes {_format_shape(recipe.preprocessing.shape)}"
-        )
-        if recipe.conditioning is not None and recipe.conditioning.classes:
-            text += f", knows {', '.join(recipe.conditioning.classes)}"
-    elif isinstance(recipe, ContrastiveRecipe):
-        text = f"contrastive embedder: {_format_shape(recipe.input_shape)} to {recipe.dim} numbers"
-    elif isinstance(recipe, StructuralRecipe):
-        text = f"structural embedder: {_format_shape(recipe.input_shape)} to {recipe.dim} numbers"
-    elif isinstance(recipe, BackboneRecipe):
-        text = (
-            f"embedder, pooled features of a {recipe.network}: {_format_shape(recipe.input_shape)}"
-        )
-    elif isinstance(recipe, SlicesRecipe):
-        text = (
-            f"embedder, slices along {', '.join(recipe.slice_axes)} through a 2D {recipe.network}, "
-            f"{recipe.pooling} over slices"
-        )
-    else:
-        text = (
-            f"autoencoder alone: volumes {_format_shape(recipe.preprocessing.shape)}; not an"
-            " LDM yet"
-        )
-    return f"{text} ({size:.1f} MB, {checkpoint.hash[:8]})"
-
-
-def _format_shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    return f"{checkpoint.recipe.summarise()} ({size:.1f} MB, {checkpoint.hash[:8]})"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe
+from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe, StoredRecipe
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.errors import BadInput
@@ -21,15 +22,7 @@ from napari_memscan.files import read_small_file, write_atomically, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(AnyRecipe)
-_KIND_TITLES = {
-    "ldm": "a 3D latent diffusion model",
-    "autoencoder": "an autoencoder alone",
-    "embedder": "an embedder",
-    "structural": "an embedder",
-    "backbone": "an embedder",
-    "slices": "an embedder",
-}
+_ADAPTER: TypeAdapter[StoredRecipe] = TypeAdapter(AnyRecipe)
 
 
 def save_checkpoint(
@@ -80,7 +73,7 @@ def _to_half(value: Tensor) -> Tensor:
     return value.half()
 
 
-def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
+def read_recipe(folder: str | Path, kind: CheckpointKind | None = None) -> StoredRecipe:
     """Read `recipe.json` of a checkpoint folder.
 
     Parameters
@@ -120,11 +113,7 @@ def read_recipe(folder: str | Path, kind: str | None = None) -> Recipe:
             f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()[:4]
         )
         raise BadInput(f"{path}: the recipe does not fit: {problems}.") from error
-    if kind is not None and recipe.kind != kind:
-        raise BadInput(
-            f"{path.parent}: this is {_KIND_TITLES[recipe.kind]}, but {_KIND_TITLES[kind]} is"
-            " needed here."
-        )
+    recipe.require_kind(kind, path.parent)
     return recipe
 
 

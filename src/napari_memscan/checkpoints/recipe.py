@@ -13,16 +13,20 @@ from napari_memscan.checkpoints.embedder_recipes import (
     ContrastiveRecipe,
     SlicesRecipe,
     StructuralRecipe,
+    TrustedRecipe,
 )
 from napari_memscan.checkpoints.recipe_fields import (
     FORMAT,
     Axes,
+    CheckpointKind,
     CropStart,
     FiniteNumber,
+    ModelRecipe,
     RecipePart,
     Regions,
     Shape,
     VoxelSize,
+    format_shape,
 )
 from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -44,6 +48,7 @@ __all__ = [
     "Shape",
     "SlicesRecipe",
     "StructuralRecipe",
+    "TrustedRecipe",
     "VoxelSize",
 ]
 
@@ -127,7 +132,7 @@ AnySchedule = Annotated[
 ]
 
 
-class AutoencoderRecipe(RecipePart):
+class AutoencoderRecipe(ModelRecipe):
     """An autoencoder alone, as `memscan train autoencoder` makes it.
 
     Attributes
@@ -146,6 +151,7 @@ class AutoencoderRecipe(RecipePart):
         How it was made: data, seed, steps, losses, versions. For people, not for the program.
     """
 
+    use: ClassVar[CheckpointKind] = "autoencoder"
     _later: ClassVar[frozenset[str]] = frozenset({"decoded_range", "axes"})
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
@@ -158,8 +164,13 @@ class AutoencoderRecipe(RecipePart):
     files: dict[str, str] = Field({"autoencoder": "autoencoder.safetensors"})
     provenance: dict[str, Any] = Field({})
 
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        shape = format_shape(self.preprocessing.shape)
+        return f"autoencoder alone: volumes {shape}; not an LDM yet"
 
-class LDMRecipe(RecipePart):
+
+class LDMRecipe(ModelRecipe):
     """All that sampling from a latent diffusion model needs and its weights do not say.
 
     Attributes
@@ -199,6 +210,7 @@ class LDMRecipe(RecipePart):
         Voxel size in mm of a volume along X, Y, Z; None when unknown.
     """
 
+    use: ClassVar[CheckpointKind] = "ldm"
     _later: ClassVar[frozenset[str]] = frozenset(
         {"latent_scaling", "decode_shape", "decode_start", "conditioning", "decoded_range", "axes"}
     )
@@ -227,6 +239,17 @@ class LDMRecipe(RecipePart):
         }
     )
     provenance: dict[str, Any] = Field({})
+
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        text = (
+            f"3D LDM: latent {format_shape(self.latent_shape)}, {self.scheduler.prediction_type}, "
+            f"{self.sampler.upper()} {self.steps} steps, "
+            f"volumes {format_shape(self.preprocessing.shape)}"
+        )
+        if self.conditioning is not None and self.conditioning.classes:
+            text += f", knows {', '.join(self.conditioning.classes)}"
+        return text
 
     @model_validator(mode="after")
     def _fits(self) -> LDMRecipe:
@@ -262,5 +285,8 @@ class LDMRecipe(RecipePart):
         return self
 
 
-Recipe = LDMRecipe | AutoencoderRecipe | AnyEmbedderRecipe
-AnyRecipe = Annotated[Recipe, Field(discriminator="kind")]
+StoredRecipe = LDMRecipe | AutoencoderRecipe | AnyEmbedderRecipe
+AnyRecipe = Annotated[StoredRecipe, Field(discriminator="kind")]
+"""What recipe.json may hold."""
+
+Recipe = StoredRecipe | TrustedRecipe

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
+from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 
 FORMAT = 2
@@ -66,3 +67,40 @@ class RecipePart(BaseModel):
     def hash(self) -> str:
         """Sixteen hexadecimal digits that change whenever the recipe does."""
         return hash_json(self.model_dump(mode="json"))
+
+
+CheckpointKind = Literal["ldm", "autoencoder", "embedder"]
+"""What a checkpoint is wanted for."""
+
+KIND_TITLES: dict[CheckpointKind, str] = {
+    "ldm": "a 3D latent diffusion model",
+    "autoencoder": "an autoencoder",
+    "embedder": "an embedder",
+}
+
+
+class ModelRecipe(RecipePart):
+    """A whole recipe: what a kind of model has to say of itself, for all who ask.
+
+    Attributes
+    ----------
+    use : {"ldm", "autoencoder", "embedder"}
+        What such a checkpoint is used as.
+    """
+
+    use: ClassVar[CheckpointKind]
+
+    def summarise(self) -> str:
+        """Say in one line what the model is."""
+        raise NotImplementedError
+
+    def require_kind(self, kind: CheckpointKind | None, where: object) -> None:
+        """Raise BadInput where something else is wanted; an LDM holds an autoencoder, too."""
+        if kind not in (None, self.use) and (self.use, kind) != ("ldm", "autoencoder"):
+            what = KIND_TITLES[self.use] + (" alone" if self.use == "autoencoder" else "")
+            raise BadInput(f"{where}: this is {what}, but {KIND_TITLES[kind]} is needed here.")
+
+
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Return ``48 x 48 x 48``."""
+    return " x ".join(map(str, shape))

@@ -39,14 +39,14 @@ def check(
       memscan check scan.nii.gz --study audit
     """
     from napari_memscan.checkpoints.overrides import ModelOverrides
-    from napari_memscan.cli.path_report import PathReport, check_path
+    from napari_memscan.cli.path_report import PathSummary, check_path
 
     declared = ModelOverrides.parsed(set_ or [])
     if not as_json:
         for line in check_path(path, study, declared=declared, trust=trust):
             say(line)
         return
-    report = PathReport()
+    report = PathSummary()
     failure: BadInput | JobFailed | None = None
     # Libraries that print would spoil the JSON.
     with redirect_stdout(sys.stderr):

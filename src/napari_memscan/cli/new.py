@@ -10,6 +10,7 @@ import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def new(
     ] = None,
     embedder: Annotated[
         str, typer.Option(help="Checkpoint of an embedder, or low-resolution.")
-    ] = "low-resolution",
+    ] = LOW_RESOLUTION,
     set_: SetOption = None,
     embedder_set: Annotated[
         list[str] | None,
@@ -116,15 +117,15 @@ def new(
         name=name or study.resolve().name,
         generator=generator,
         embedder=embedder
-        if embedder == "low-resolution"
+        if embedder == LOW_RESOLUTION
         else resolve_model_path(embedder, Path.cwd()),
         embedder_declared=ModelOverrides.parsed(embedder_set or []).given(),
-        embedder_trust=trust and embedder != "low-resolution",
+        embedder_trust=trust and embedder != LOW_RESOLUTION,
         **stated,
     )
     opened = run_with_progress(job, "new")
     say(f"{opened.folder}: a new study")
-    say(f"cohort      {format_counts(volumes)}")
+    say(f"cohort      {volumes.format_counts()}")
     for line in describe_models(opened):
         say(line)
     say(f"volumes     {opened.config.preprocessing}")
@@ -175,11 +176,6 @@ def read_cohort(path: Path, subject: str | None, renames: list[str]) -> Cohort:
             raise BadInput(f"--rename {renames[0]}: OLD=NEW is expected, as unseen=synthetic.")
         options["splits"] = {old: new for old, _, new in pairs}
     return import_cohort(path, **options)
-
-
-def format_counts(cohort: Cohort) -> str:
-    """Say how many volumes of which split there are."""
-    return ", ".join(f"{n} {split}" for split, n in cohort.counts().items() if n)
 
 
 def _parse_three(text: str, option: str, number: type) -> Any:

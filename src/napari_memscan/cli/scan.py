@@ -13,6 +13,7 @@ import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def scan(
     embedder: Annotated[
         str,
         typer.Option(help="Without a study: checkpoint of an embedder, or low-resolution."),
-    ] = "low-resolution",
+    ] = LOW_RESOLUTION,
     set_: SetOption = None,
     trust: TrustOption = False,
     out: Annotated[
@@ -69,7 +70,7 @@ def scan(
     folders = {"--training": training, "--validation": validation, "--synthetic": synthetic}
     given = [option for option, folder in folders.items() if folder is not None]
     if study is not None:
-        if given or out is not None or embedder != "low-resolution":
+        if given or out is not None or embedder != LOW_RESOLUTION:
             raise BadInput(
                 f"{study}: a study names its own volumes and embedder. Leave the options out, or "
                 "leave the study out."
@@ -126,7 +127,7 @@ def _open_folder_study(
         import_folder(validation, "validation")
     )
     cohort.check()
-    trained = embedder != "low-resolution"
+    trained = embedder != LOW_RESOLUTION
     model = resolve_model_path(embedder, Path.cwd()) if trained else embedder
     declared = ModelOverrides.parsed(pairs).absolute()
     loaded = load_embedder(model, declared=declared, trust=trust)

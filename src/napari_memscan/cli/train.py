@@ -11,6 +11,7 @@ import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import parse_settings
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
 
@@ -237,7 +238,7 @@ def _use_in_study(study: Study, part: ModelPart, out: Path) -> None:
     if part is ModelPart.DENOISER and study.config.generator is None:
         study.update(generator={"kind": "ldm", "path": str(out)})
         note(f"{study.folder}: generates with it now.")
-    elif part is ModelPart.EMBEDDER and study.config.embedder == "low-resolution":
+    elif part is ModelPart.EMBEDDER and study.config.embedder == LOW_RESOLUTION:
         study.update(embedder=str(out))
         note(f"{study.folder}: embeds with it now.")
 

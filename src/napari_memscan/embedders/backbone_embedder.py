@@ -13,13 +13,6 @@ from napari_memscan.embedders.interface import CheckpointEmbedder
 from napari_memscan.volumes.orientation import from_ras
 from napari_memscan.volumes.preprocessing import Preprocessing, Window
 
-NETWORK_TITLES = {
-    "ResNet": "3D ResNet",
-    "SwinViT": "Swin transformer",
-    "SegResEncoder": "SegResNet encoder",
-    "ViT": "vision transformer",
-}
-
 
 class BackboneEmbedder(CheckpointEmbedder[BackboneRecipe]):
     """Maps volumes to the pooled features of a network that was trained for something else.
@@ -31,7 +24,7 @@ class BackboneEmbedder(CheckpointEmbedder[BackboneRecipe]):
     KIND, VERSION = "backbone", 2
 
     def _build(self, checkpoint: Checkpoint) -> Any:
-        from napari_memscan.checkpoints.backbone_networks import load_backbone
+        from napari_memscan.checkpoints.backbone_networks import BACKBONES, load_backbone
 
         recipe = self.recipe
         shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
@@ -42,7 +35,7 @@ class BackboneEmbedder(CheckpointEmbedder[BackboneRecipe]):
             shape,
             checkpoint.path,
         )
-        self.name = f"{NETWORK_TITLES[recipe.network]}, {self.dim} features"
+        self.name = f"{BACKBONES[recipe.network].title}, {self.dim} features"
         self._window = (1.0, 0.0)
         return network
 

@@ -7,14 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from napari_memscan.checkpoints.loading import load_checkpoint
+from napari_memscan.checkpoints.checkpoint import Checkpoint
+from napari_memscan.checkpoints.inspection import inspect_checkpoint
 from napari_memscan.checkpoints.overrides import ModelOverrides
-from napari_memscan.checkpoints.trusted.open_model import open_trusted_embedder
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.embedders.interface import Embedder
-
-LOW_RESOLUTION = "low-resolution"
-"""Name of the training-free embedder."""
-
 
 EMBEDDERS = {
     "ldm": "autoencoder:AutoencoderEmbedder",
@@ -23,12 +20,13 @@ EMBEDDERS = {
     "structural": "structural:StructuralEmbedder",
     "backbone": "backbone_embedder:BackboneEmbedder",
     "slices": "slices:SlicesEmbedder",
+    "trusted": "trusted_embedder:TrustedEmbedder",
 }
 """Kind of recipe to the class that embeds with such a checkpoint; imported when it is asked for."""
 
 
 def load_embedder(
-    spec: str | Path | None = None,
+    spec: str | Path | Checkpoint | None = None,
     device: str = "auto",
     declared: Mapping[str, Any] | ModelOverrides | None = None,
     trust: bool = False,
@@ -37,15 +35,14 @@ def load_embedder(
 
     Parameters
     ----------
-    spec : str, path or None
+    spec : str, path, Checkpoint or None
         None or ``low-resolution`` for the training-free one; else a checkpoint of any known
-        family: an embedder is taken as such, of an LDM the autoencoder.
+        family: an embedder is taken as such, of an LDM the autoencoder, whose latents need no
+        scale factor here.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
-    declared : Declared or mapping, optional
-        What the checkpoint's files do not say.
-    trust : bool
-        Code that comes with the checkpoint may be run, in a process of its own.
+    declared, trust
+        See `load_checkpoint`.
 
     Raises
     ------
@@ -56,13 +53,10 @@ def load_embedder(
         from napari_memscan.embedders.low_resolution import LowResolutionEmbedder
 
         return LowResolutionEmbedder()
-    vectors = open_trusted_embedder(spec, declared, trust=trust, device=device)
-    if vectors is not None:
-        from napari_memscan.embedders.trusted_embedder import TrustedEmbedder
-
-        return TrustedEmbedder(vectors)
-    checkpoint = load_checkpoint(spec, declared)
-    module, _, name = EMBEDDERS[checkpoint.recipe.kind].partition(":")
+    if not isinstance(spec, Checkpoint):
+        found = inspect_checkpoint(spec, ModelOverrides.of(declared), trust=trust, device=device)
+        spec = found.require_checkpoint(unscaled=True)
+    module, _, name = EMBEDDERS[spec.recipe.kind].partition(":")
     kind = getattr(import_module(f"napari_memscan.embedders.{module}"), name)
-    embedder: Embedder = kind(checkpoint, device)
+    embedder: Embedder = kind(spec, device)
     return embedder

@@ -15,7 +15,6 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-NETWORK_TITLES = {"ResNet": "2D ResNet", "ViT": "2D vision transformer"}
 MAX_PIXELS = 2**19
 """Of the slices that go through the network at a time: 2 of 512 x 512, 10 of 224 x 224. Fixed,
 because convolutions round differently at other batch sizes."""
@@ -36,7 +35,7 @@ class SlicesEmbedder(CheckpointEmbedder[SlicesRecipe]):
     def _build(self, checkpoint: Checkpoint) -> Any:
         import torch
 
-        from napari_memscan.checkpoints.backbone_networks import load_backbone
+        from napari_memscan.checkpoints.backbone_networks import BACKBONES, load_backbone
 
         recipe = self.recipe
         network, features = load_backbone(
@@ -50,8 +49,8 @@ class SlicesEmbedder(CheckpointEmbedder[SlicesRecipe]):
         axes, parts = len(recipe.slice_axes), 2 if recipe.pooling == "mean+std" else 1
         self.dim = features * axes * parts
         self.name = (
-            f"{NETWORK_TITLES[recipe.network]} over slices along {', '.join(recipe.slice_axes)}, "
-            f"{recipe.pooling}, {self.dim} features"
+            f"2D {BACKBONES[recipe.network].title} over slices along "
+            f"{', '.join(recipe.slice_axes)}, {recipe.pooling}, {self.dim} features"
         )
         self._mean = torch.tensor(recipe.mean)[:, None, None]
         self._std = torch.tensor(recipe.std)[:, None, None]

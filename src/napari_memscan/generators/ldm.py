@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.device import choose_device
 from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.checkpoints.loading import load_checkpoint
@@ -22,7 +23,6 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_denoise
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.child_model import check_child_settings
-from napari_memscan.checkpoints.trusted.open_model import open_trusted_checkpoint
 from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
@@ -48,14 +48,12 @@ class LDMGenerator:
 
     Parameters
     ----------
-    path : path
-        Of a checkpoint of any known family; see `checkpoints.loading.load`.
+    path : path or Checkpoint
+        Of a checkpoint of any known family, or it is loaded already.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
-    declared : Declared or mapping, optional
-        What the checkpoint's files do not say.
-    trust : bool
-        Code that comes with the checkpoint may be run, in a process of its own.
+    declared, trust
+        See `load_checkpoint`.
 
     Attributes
     ----------
@@ -76,21 +74,24 @@ class LDMGenerator:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Checkpoint,
         device: str = "auto",
         declared: Mapping[str, Any] | ModelOverrides | None = None,
         trust: bool = False,
     ) -> None:
         self.device = choose_device(device)
-        trusted = open_trusted_checkpoint(path, declared, trust=trust, device=str(self.device))
-        checkpoint = trusted or load_checkpoint(path, declared, kind="ldm")
+        checkpoint = (
+            path
+            if isinstance(path, Checkpoint)
+            else load_checkpoint(path, declared, "ldm", trust=trust, device=str(self.device))
+        )
         assert isinstance(checkpoint.recipe, LDMRecipe)
-        self.path = path
+        self.path = checkpoint.path
         self.recipe = checkpoint.recipe
         self.report = checkpoint.report
         self.recipe_hash = self.recipe.hash
         self.checkpoint_hash = checkpoint.hash
-        self.model = trusted.model() if trusted else LatentModel.of(checkpoint, self.device)
+        self.model = checkpoint.build_model(self.device)
         self._memory = "contiguous"
 
     def generate(

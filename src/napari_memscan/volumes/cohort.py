@@ -108,6 +108,10 @@ class Cohort:
         """Return the number of volumes in each split."""
         return {split: int((self.table["split"] == split).sum()) for split in SPLITS}
 
+    def format_counts(self) -> str:
+        """Return how many volumes of which split there are: ``64 training, 40 validation``."""
+        return ", ".join(f"{n} {split}" for split, n in self.counts().items() if n)
+
     def check(self, missing_ok: bool = False) -> None:
         """Refuse what would make every number wrong; note what a reader should know.
 

@@ -10,8 +10,8 @@ import torch
 
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.trusted.child_recipe import build_bundle_recipe
-from napari_memscan.checkpoints.trusted.client import needs_trust
 from napari_memscan.checkpoints.trusted.serve_bundle import BundleModel, _read_scheduler_settings
+from napari_memscan.checkpoints.trusted.trust_check import needs_trust
 from napari_memscan.checkpoints.trusted.wire import ModelRefused
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pickle
 import time
 from pathlib import Path
 
@@ -24,15 +23,6 @@ class Embedder:
         return batch.mean((2, 3, 4)).repeat(1, 2)
 def make():
     return Embedder()
-"""
-
-# Writes to the wire itself: the code knows Python, so it finds the file.
-TO_THE_WIRE = """
-import gc, io
-for o in gc.get_objects():
-    if isinstance(o, io.BufferedWriter) and o.name not in (1, 2) and "stdout" not in str(o.name):
-        o.write({data!r} + b"\\n"); o.flush()
-time.sleep(60)
 """
 
 
@@ -157,7 +147,7 @@ def test_what_it_draws_depends_on_its_input_alone(talker):
     ("body", "words"),
     [
         ("return batch.mean((2, 3, 4))", r"\(1, 1\); \(1, 2\) is expected"),
-        ("return batch.repeat(9, 9, 9, 9, 9)", "at most 8"),
+        ("return batch.repeat(99, 9, 9, 9, 9)", r"at most 4,000,008 are expected"),
         ("os._exit(3)", "exit code 3"),
     ],
 )
@@ -226,42 +216,6 @@ def test_its_own_close_is_called_and_may_hang(child, tmp_path, monkeypatch):
     one.close()
     assert marker.exists()
     assert gone(one.pid)
-
-
-class Payload:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return (open, (self.marker, "w"))
-
-
-def test_a_pickle_on_the_wire_is_not_run(child, tmp_path):
-    marker = tmp_path / "unpickled"
-    data = pickle.dumps(Payload(str(marker)), protocol=0).replace(b"\n", b" ")
-    with pytest.raises(BadInput, match="no answer and was ended: it is not JSON"):
-        child(code(TO_THE_WIRE.format(data=data)))
-    one = child(code(body=TO_THE_WIRE.format(data=data)))
-    with pytest.raises(JobFailed, match="no answer and was ended: it is not JSON"):
-        ask(one)
-    assert not marker.exists()
-    assert gone(one.pid)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b'{"answer": 5, "arrays": []}', "something else than a description"),
-        (
-            b'{"answer": {}, "arrays": [{"name": "a", "type": "float32", "shape": [999999999]}]}',
-            "at most 0",
-        ),
-        (b'{"error": "\\u001b[31mred\\nTraceback", "arrays": []}', r"failed: \[31mred Traceback"),
-    ],
-)
-def test_answers_of_its_own_making(child, data, words):
-    with pytest.raises(BadInput, match=words):
-        child(code(TO_THE_WIRE.format(data=data)))
 
 
 def test_the_child_ends_when_the_parent_is_killed(tmp_path):

@@ -7,8 +7,7 @@ import psutil
 import pytest
 
 from napari_memscan.checkpoints.loading import load_checkpoint
-from napari_memscan.checkpoints.trusted.client import needs_trust
-from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
+from napari_memscan.checkpoints.trusted.trust_check import needs_trust, resolve_model_path
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.model_check import check_model, require_passed

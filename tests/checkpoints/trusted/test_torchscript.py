@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_memscan.checkpoints.trusted.client import needs_trust
 from napari_memscan.checkpoints.trusted.serve_torchscript import TorchScriptModel
+from napari_memscan.checkpoints.trusted.trust_check import needs_trust
 from napari_memscan.checkpoints.trusted.wire import ModelRefused
 from napari_memscan.embedders.interface import Embedder
 from napari_memscan.embedders.loading import load_embedder

@@ -221,9 +221,9 @@ def test_a_missing_scale_factor_alone_is_no_hindrance(bundles):
     # What stands in for it meanwhile is not told as the model's.
     assert "Scale factor 1" not in found.text
     assert "scale factor 1" not in found.text + found.more
-    # For an embedder it does not matter, and that is written down with it.
+    # For an embedder it does not matter.
     found = inspect_field("embedder", str(bundles / "unscaled"))
-    assert "not needed" in found.value.declared["scale_factor_from"]
+    assert found.value == EmbedderChoice(str(bundles / "unscaled"))
     assert "cale factor" not in found.text
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_memscan.typing import GridShape
 
 
-NetworkName = Literal["ResNet", "SwinViT", "SegResEncoder", "ViT"]
 DEFAULT_ORIGIN = "the family's default"
 
 
@@ -85,7 +84,7 @@ class BackboneSpec:
 
     path: Path
     state: StateDict
-    network: NetworkName
+    network: str
     arguments: dict[str, Any]
     defaults: BackboneDefaults
     reasons: tuple[str, ...]

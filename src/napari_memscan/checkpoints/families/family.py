@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact
 from napari_memscan.checkpoints.probe import PathProbe
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.errors import BadInput
 
-CheckpointKind = Literal["ldm", "autoencoder", "embedder"]
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)
 

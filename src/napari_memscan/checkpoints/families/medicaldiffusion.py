@@ -14,7 +14,6 @@ from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, LoadReport
 from napari_memscan.checkpoints.families.family import (
-    CheckpointKind,
     FactCollector,
     Family,
     FamilyCandidate,
@@ -23,6 +22,7 @@ from napari_memscan.checkpoints.families.family import (
 from napari_memscan.checkpoints.families.vqgan_sizes import VQGANSettings, VQGANSizes
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe, SchedulerRecipe
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.checkpoints.state_dicts import StateDict, sort_states
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing

@@ -12,7 +12,6 @@ from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, LoadReport
 from napari_memscan.checkpoints.families.family import (
-    CheckpointKind,
     FactCollector,
     Family,
     FamilyCandidate,
@@ -32,6 +31,7 @@ from napari_memscan.checkpoints.families.vqgan_sizes import order_axes
 from napari_memscan.checkpoints.latent_model import check_shapes, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.checkpoints.state_dicts import StateDict, sort_states
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.preprocessing import Preprocessing, Window

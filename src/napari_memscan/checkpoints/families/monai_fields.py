@@ -139,7 +139,8 @@ def list_doubts(found: PathProbe, plan: BundlePlan, known: dict[str, Any]) -> li
     """Return what a reader of the numbers must know."""
     doubts = []
     declared = found.declared
-    if declared.scale_factor == 1.0 and plan.scale_factor.value is None:
+    stood_in = declared.scale_factor_from is not None
+    if declared.scale_factor == 1.0 and plan.scale_factor.value is None and not stood_in:
         doubts.append(
             "scale factor 1 reproduces the model's own scripts, though it was trained with 1/std "
             "of its latents: volumes are not what the training aimed at"

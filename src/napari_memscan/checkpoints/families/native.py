@@ -5,20 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
-from napari_memscan.checkpoints.families.family import CheckpointKind, Family, FamilyCandidate
+from napari_memscan.checkpoints.families.family import Family, FamilyCandidate
 from napari_memscan.checkpoints.native_format import find_weight_file, read_recipe, read_state_dict
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import LDMRecipe
 
 TITLE = "memscan checkpoint"
-_KINDS: dict[str, CheckpointKind] = {
-    "ldm": "ldm",
-    "autoencoder": "autoencoder",
-    "embedder": "embedder",
-    "structural": "embedder",
-    "backbone": "embedder",
-    "slices": "embedder",
-}
 
 
 def is_native(path: Path) -> bool:
@@ -31,7 +23,7 @@ def recognise(found: PathProbe) -> FamilyCandidate | None:
     if not is_native(found.path):
         return None
     recipe = read_recipe(found.path)
-    return FamilyCandidate("native", TITLE, _KINDS[recipe.kind], 1.0, ("recipe.json lies there",))
+    return FamilyCandidate("native", TITLE, recipe.use, 1.0, ("recipe.json lies there",))
 
 
 def load(found: PathProbe) -> Checkpoint:

@@ -16,6 +16,7 @@ from napari_memscan.checkpoints.trusted.client import ChildProcess
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -28,13 +29,20 @@ class TrustedCheckpoint(Checkpoint):
 
     Attributes
     ----------
-    child : Child
-        The process; it ends with `Child.close`, or when nobody holds it any more.
+    child : ChildProcess
+        The process; it ends with `ChildProcess.close`, or when nobody holds it any more.
     """
 
     child: ChildProcess = field(kw_only=True)
 
-    def model(self) -> TrustedModel:
+    def weights(self, part: str) -> dict[str, Tensor]:
+        """Raise BadInput: they are in another process."""
+        raise BadInput(
+            f"{self.path}: of a model that needs its own code, the {part} cannot be used alone. "
+            "Write a plug-in around it (docs/plug-in.md)."
+        )
+
+    def build_model(self, device: torch.device) -> TrustedModel:
         """Return the LDM."""
         return TrustedModel(self)
 

@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from napari_memscan.checkpoints.checkpoint import Fact
 from napari_memscan.checkpoints.families.family import FactCollector
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import (
-    Axes,
     Conditioning,
     FlowRecipe,
     LDMRecipe,
     SchedulerRecipe,
-    Shape,
+    TrustedRecipe,
 )
 from napari_memscan.errors import BadInput
-from napari_memscan.volumes.preprocessing import Preprocessing
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -55,29 +53,6 @@ _NESTED_FIELDS = {
     "class_label": "conditioning",
     "guidance": "conditioning",
 }
-
-
-class EmbedderInterface(BaseModel):
-    """What an embedder takes and gives.
-
-    Attributes
-    ----------
-    input_shape : (int, int, int)
-        Of preprocessed volumes, X, Y, Z.
-    dim : int
-        Length of a vector.
-    axes : str
-        Where the axes of its input point to; volumes are turned to it.
-    preprocessing : Preprocessing or None
-        What its training volumes went through; None when it does not say.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input_shape: Shape
-    dim: int = Field(ge=2, le=1_000_000)
-    axes: Axes = "RAS"
-    preprocessing: Preprocessing | None = None
 
 
 def build_plug_in_recipe(
@@ -181,9 +156,9 @@ def build_bundle_recipe(
     return _validate_model(path, LDMRecipe, values), tuple(facts.facts), warnings
 
 
-def build_embedder_interface(
+def build_embedder_recipe(
     path: str | Path, said: Mapping[str, Any], declared: ModelOverrides
-) -> EmbedderInterface:
+) -> TrustedRecipe:
     """Return what an embedder takes and gives; BadInput where that is no sense."""
     values = {
         "input_shape": declared.shape or said.get("input_shape"),
@@ -199,13 +174,13 @@ def build_embedder_interface(
             "spacing": declared.spacing or spacing,
             "intensity": declared.intensity,
         }
-    facts = _validate_model(path, EmbedderInterface, values)
-    if facts.preprocessing is not None and facts.preprocessing.shape != facts.input_shape:
+    recipe = _validate_model(path, TrustedRecipe, values)
+    if recipe.preprocessing is not None and recipe.preprocessing.shape != recipe.input_shape:
         raise BadInput(
-            f"{path}: input_shape is {facts.input_shape}, but preprocessing.shape "
-            f"{facts.preprocessing.shape}; they must be the same."
+            f"{path}: input_shape is {recipe.input_shape}, but preprocessing.shape "
+            f"{recipe.preprocessing.shape}; they must be the same."
         )
-    return facts
+    return recipe
 
 
 def _name_networks(kind: str) -> dict[str, Any]:

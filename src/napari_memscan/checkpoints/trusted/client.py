@@ -23,10 +23,7 @@ from napari_memscan.checkpoints.trusted.child_process import (
     end_process,
     make_environment,
 )
-from napari_memscan.checkpoints.trusted.trust_check import needs_trust
 from napari_memscan.errors import BadInput, JobFailed, MemscanError
-
-__all__ = ["CALL_SECONDS", "LOAD_SECONDS", "ChildProcess", "needs_trust"]
 
 LOAD_SECONDS = 900.0
 """Until a model must have been loaded; large files on slow disks take minutes."""
@@ -181,7 +178,7 @@ class ChildProcess:
                 self._lock.release()
         self._end()
 
-    def _ask(self, *request: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
+    def _ask(self, *request: Any) -> tuple[Any, wire.Arrays]:
         with self._lock:
             return self._ask_locked(*request)
 
@@ -192,12 +189,12 @@ class ChildProcess:
         most: int,
         seconds: float,
         kind: type[MemscanError],
-    ) -> tuple[Any, dict[str, NDArray[Any]]]:
+    ) -> tuple[Any, wire.Arrays]:
         if not self.running:
             raise kind(f"{self.name}: its process is not running any more. Load the model again.")
         process = self._process
 
-        def exchange() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        def exchange() -> tuple[dict[str, Any], wire.Arrays]:
             assert process.stdin is not None
             assert process.stdout is not None
             wire.send(process.stdin, message, arrays)

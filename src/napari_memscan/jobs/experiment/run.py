@@ -251,7 +251,7 @@ def _execute_run(
 def _open_run_study(study: Study, out: Path, cohort: Cohort, run: ExperimentRun) -> Study:
     """Open the study of a run, or make it; one cache for all: most volumes are in all of them."""
     from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
-    from napari_memscan.embedders.loading import LOW_RESOLUTION
+    from napari_memscan.embedders import LOW_RESOLUTION
 
     folder, cache_dir = out / "runs" / run.name, out / "cache"
     if (folder / "study.toml").exists():

@@ -128,7 +128,7 @@ def evaluate_mitigation(
 def _open_mitigation_study(study: Study) -> Study:
     """Open the study in the study, or make it: same model, cohort and detector."""
     from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
-    from napari_memscan.embedders.loading import LOW_RESOLUTION
+    from napari_memscan.embedders import LOW_RESOLUTION
 
     config = study.config
     assert config.generator is not None

@@ -13,6 +13,7 @@ from napari_memscan.checkpoints.loading import load_checkpoint
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggest_preprocessing
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 from napari_memscan.jobs.progress import Progress
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import Cohort, CohortRow
     from napari_memscan.volumes.preprocessing import Preprocessing
 
-LOW_RESOLUTION = "low-resolution"
 N_CHECK_SCALE, N_ESTIMATE_SCALE = 8, 32
 """Training volumes that are encoded to doubt a known scale factor, and to estimate one: the
 standard deviation of latents hardly changes with more."""
@@ -85,7 +85,8 @@ def create_study(
             foreign = LDMGenerator(generator.path, declared=declared, trust=True)
             trained.append(foreign.recipe.preprocessing)
         else:
-            ldm, unscaled = _load_ldm(generator.path, declared)
+            found = inspect_checkpoint(generator.path, declared, "ldm")
+            ldm, unscaled = found.require_checkpoint(unscaled=True), found.checkpoint is None
             assert isinstance(ldm.recipe, LDMRecipe)
             trained.append(ldm.recipe.preprocessing)
     if embedder != LOW_RESOLUTION:
@@ -205,16 +206,6 @@ def _explain_shape_mismatch(made: tuple[int, ...], wanted: tuple[int, ...]) -> s
     )
 
 
-def _load_ldm(path: str | Path, declared: ModelOverrides) -> tuple[Checkpoint, bool]:
-    """Load an LDM; where only its scale factor is not known, with 1 in its place."""
-    found = inspect_checkpoint(path, declared, "ldm")
-    if found.checkpoint is not None:
-        return found.checkpoint, False
-    if not found.only_scale_missing:
-        raise BadInput(found.problem)
-    return load_checkpoint(path, declared.model_copy(update={"scale_factor": 1.0}), "ldm"), True
-
-
 def load_with_estimated_scale(
     path: str | Path, declared: ModelOverrides, rows: list[CohortRow], intensity: Any
 ) -> Generator[Progress, None, Checkpoint]:
@@ -225,14 +216,15 @@ def load_with_estimated_scale(
     BadInput
         More than the scale factor is missing.
     """
-    ldm, unscaled = _load_ldm(path, declared)
-    if not unscaled:
+    found = inspect_checkpoint(path, declared, "ldm")
+    ldm = found.require_checkpoint(unscaled=True)
+    if found.checkpoint is not None:
         return ldm
     assert isinstance(ldm.recipe, LDMRecipe)
     recipe = ldm.recipe.preprocessing.model_copy(update={"intensity": intensity})
     scale = yield from _measure_latent_scale(ldm, rows, recipe, N_ESTIMATE_SCALE)
-    found = {"scale_factor": scale.factor, "scale_factor_from": scale.origin}
-    return load_checkpoint(path, declared.model_copy(update=found), "ldm")
+    estimate = {"scale_factor": scale.factor, "scale_factor_from": scale.origin}
+    return load_checkpoint(path, declared.model_copy(update=estimate), "ldm")
 
 
 def check_scale_factor(

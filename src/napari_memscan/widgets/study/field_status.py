@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.generators.sample import MEMORY_ADVICE
-
-LOW_RESOLUTION = "low-resolution"
-"""Name of the training-free embedder, as in ``study.toml``."""
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,8 @@ def _inspect_cohort(text: str) -> FieldStatus:
 
 def format_cohort_counts(cohort: Cohort) -> str:
     """Return the sizes of a cohort: ``64 training, 40 validation, 40 unseen; 144 subjects``."""
-    parts = [f"{n} {split}" for split, n in cohort.counts().items() if n]
     subjects = len({row.subject_id for row in cohort.rows() if row.subject_id})
-    return ", ".join(parts) + (f"; {subjects} subjects" if subjects else "")
+    return cohort.format_counts() + (f"; {subjects} subjects" if subjects else "")
 
 
 def has_source(study: Study) -> bool:

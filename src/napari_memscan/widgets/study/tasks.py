@@ -7,18 +7,18 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from napari_memscan import jobs
+from napari_memscan.checkpoints.inspection import inspect_checkpoint
 from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.checkpoints.recipe_fields import CheckpointKind
+from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
 from napari_memscan.config import GeneratorConfig
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.preprocessing import Preprocessing
-from napari_memscan.widgets.study.field_status import LOW_RESOLUTION, EmbedderChoice, FieldChoice
-from napari_memscan.widgets.study.inspect_model import (
-    get_absolute_model_path,
-    get_declared_scale,
-    load_unscaled_checkpoint,
-)
+from napari_memscan.widgets.study.field_status import EmbedderChoice, FieldChoice
+from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 
 MODEL_WARNING_PREFIXES = ("scale factor:", "self-test:")
 """How the warnings begin that a generator gives when it is tested on a cohort."""
@@ -56,10 +56,9 @@ def _get_model_preprocessing(model: GeneratorConfig | EmbedderChoice | None) -> 
         return []
     if isinstance(model, GeneratorConfig) and model.kind == "folder":
         return []
-    kind = "ldm" if isinstance(model, GeneratorConfig) else None
-    known = load_unscaled_checkpoint(
-        model.path, ModelOverrides.of(model.declared), kind
-    ).recipe.preprocessing
+    kind: CheckpointKind | None = "ldm" if isinstance(model, GeneratorConfig) else None
+    found = inspect_checkpoint(model.path, ModelOverrides.of(model.declared), kind)
+    known = found.require_checkpoint(unscaled=True).recipe.preprocessing
     return [] if known is None else [known]
 
 
@@ -145,8 +144,6 @@ def format_statement(declared: Mapping[str, Any]) -> str:
 
 def resolve_study_path(study: Study, path: str) -> str:
     """Return a path of ``study.toml`` as an absolute one; names stay what they are."""
-    from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
-
     if path in ("", LOW_RESOLUTION):
         return path
     return get_absolute_model_path(path if parse_plug_in(path) else str(study.folder / path))
@@ -170,6 +167,7 @@ def prepare_model_changes(
     from napari_memscan.jobs.models.new_study import (
         check_generator,
         check_scale_factor,
+        get_scale_overrides,
         load_with_estimated_scale,
     )
 
@@ -197,7 +195,7 @@ def prepare_model_changes(
             ldm = yield from load_with_estimated_scale(
                 generator.path, declared, rows, recipe.intensity
             )
-            scale = get_declared_scale(ldm) if declared.scale_factor is None else {}
+            scale = get_scale_overrides(ldm) if declared.scale_factor is None else {}
             if str(scale.get("scale_factor_from", "")).startswith("estimated"):
                 generator = generator.model_copy(update={"declared": generator.declared | scale})
             else:
