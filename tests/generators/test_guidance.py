@@ -11,7 +11,7 @@ import torch
 from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.errors import BadInput
-from napari_memscan.generators.guidance import Guidance, check_guidance, encode_volume
+from napari_memscan.generators.guidance import Guidance
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.roundtrip import reconstruct_volume
 from napari_memscan.generators.sample import GeneratedSample, SamplingSettings
@@ -174,7 +174,7 @@ def test_the_clean_latent_is_the_one_that_monai_reads():
 
 def test_encoded_latents_decode_to_what_the_autoencoder_gives_back(generator):
     volume = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
-    latent = encode_volume(generator, volume)
+    latent = generator.encode_volume(volume)
     assert latent.shape == generator.recipe.latent_shape
     with torch.inference_mode():
         image = generator.model.decode(torch.from_numpy(latent)[None])[0, 0]
@@ -190,7 +190,7 @@ def test_what_the_recipe_does_not_allow_is_refused(tiny_ldm, tmp_path):
         LDMGenerator(tiny_ldm, "cpu").generate(
             [1], guidance=Guidance.of(1.0, latents(4, 0, (3, 8, 8, 4)), latents(3, 1, (3, 8, 8, 4)))
         )
-    check_guidance(LDMGenerator(tiny_ldm, "cpu"))
+    LDMGenerator(tiny_ldm, "cpu").check_guidance()
 
 
 @pytest.mark.parametrize("strength", [-1, 1000, float("nan")])

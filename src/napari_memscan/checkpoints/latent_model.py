@@ -7,6 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
@@ -15,10 +17,13 @@ from napari_memscan.checkpoints.networks import (
 )
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Conditioning, LDMRecipe
 from napari_memscan.errors import BadInput
+from napari_memscan.volumes.orientation import from_ras
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from napari_memscan.typing import Array
 
 
 class LatentCodec:
@@ -34,6 +39,14 @@ class LatentCodec:
 
     def __init__(self, recipe: LDMRecipe | AutoencoderRecipe, network: Any) -> None:
         self.recipe, self.network = recipe, network
+
+    def prepare(self, volume: Array, device: torch.device) -> Tensor:
+        """Return a volume (X, Y, Z) in [0, 1], RAS, as the network takes it: (1, 1, ...)."""
+        import torch
+
+        low, high = self.recipe.decoded_range or (0.0, 1.0)
+        x = torch.from_numpy(np.ascontiguousarray(from_ras(volume, self.recipe.axes)))
+        return x[None, None].to(device) * (high - low) + low
 
     def decode(self, latent: Tensor) -> Tensor:
         """Map latents (N, C, x, y, z) as the denoiser makes them to volumes (N, 1, X, Y, Z)."""
@@ -59,6 +72,16 @@ class LatentCodec:
             return (latent + 1) / 2 * (high - low) + low
         assert recipe.scale_factor is not None
         return latent / recipe.scale_factor
+
+    def scaled(self, latent: Tensor) -> Tensor:
+        """Scale a latent as the denoiser wants it: what `unscaled` undoes but for its crop."""
+        recipe = self.recipe
+        assert isinstance(recipe, LDMRecipe)
+        if recipe.latent_scaling == "codebook":
+            low, high = self.network.codebook_range
+            return (latent - low) / (high - low) * 2 - 1
+        assert recipe.scale_factor is not None
+        return latent * recipe.scale_factor
 
     def encode_mean(self, volumes: Tensor) -> Tensor:
         """Map volumes (N, 1, X, Y, Z) to the mean of their latents, unscaled; nothing is drawn.

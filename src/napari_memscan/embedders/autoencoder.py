@@ -14,7 +14,6 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_with_we
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.embedders.interface import CheckpointEmbedder
 from napari_memscan.errors import BadInput
-from napari_memscan.volumes.orientation import from_ras
 
 MAX_CELLS = 4
 """Latents are averaged to at most this many cells along each axis."""
@@ -54,12 +53,8 @@ class AutoencoderEmbedder(CheckpointEmbedder[LDMRecipe | AutoencoderRecipe]):
         from torch.nn.functional import adaptive_avg_pool3d
 
         with torch.inference_mode():
-            x = torch.from_numpy(from_ras(volume, self.recipe.axes))[None, None].to(self.device)
-            if self.recipe.decoded_range is not None:
-                low, high = self.recipe.decoded_range
-                x = x * (high - low) + low
             # The mean, not a sample: encode_stage_2_inputs would draw one.
-            mean = self._codec.encode_mean(x)
+            mean = self._codec.encode_mean(self._codec.prepare(volume, self.device))
             x_cells, y_cells, z_cells = (min(MAX_CELLS, n) for n in mean.shape[2:])
             pooled = adaptive_avg_pool3d(mean, (x_cells, y_cells, z_cells))
             vector: NDArray[np.float32] = pooled.flatten().float().cpu().numpy()

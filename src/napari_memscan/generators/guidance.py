@@ -8,17 +8,14 @@ noise gets ``c3 * sqrt(1 - abar_t) * grad sigma_t`` added. Their other two parts
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput, JobFailed
-from napari_memscan.volumes.orientation import from_ras
+from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.generators.schedule import SamplingSchedule
-    from napari_memscan.typing import Array
 
 
 LIMIT_QUANTILE = 0.95
@@ -78,8 +75,8 @@ class Guidance:
         strength : float
             See the class.
         training, validation : tensor (n, C, x, y, z), float32
-            Latents, as `encode_volume` makes them. Validation volumes are the null: the limit is
-            the similarity that the share `LIMIT_QUANTILE` of them does not reach.
+            Latents, as `LDMGenerator.encode_volume` makes them. Validation volumes are the null:
+            the limit is the similarity that the share `LIMIT_QUANTILE` of them does not reach.
         key : str
             Hash of what the latents were made of.
 
@@ -176,85 +173,3 @@ def check_strength(strength: float) -> None:
     """Refuse a strength that is no number from 0 to `MAX_STRENGTH`."""
     if not 0 <= strength <= MAX_STRENGTH:
         raise BadInput(f"guidance {strength:g}: choose a strength from 0 to {MAX_STRENGTH:g}.")
-
-
-def check_guidance(generator: LDMGenerator, guidance: Guidance | None = None) -> None:
-    """Refuse a model whose latents of training volumes cannot be had as the denoiser knows them.
-
-    Parameters
-    ----------
-    generator : LDMGenerator
-    guidance : Guidance, optional
-        Of latents that must be the model's.
-
-    Raises
-    ------
-    BadInput
-        Says what the recipe lacks.
-    """
-    recipe = generator.recipe
-    if recipe.decoded_range is None:
-        raise BadInput(
-            f"{generator.path}: guidance needs the range of intensities that the autoencoder "
-            "takes, and the checkpoint does not say it. State it with --set decoded_range=..., or "
-            "regenerate without --guidance."
-        )
-    if recipe.decode_shape is not None:
-        raise BadInput(
-            f"{generator.path}: this model's latents are padded for the denoiser, so those of "
-            "training volumes do not lie where the denoiser's do. Regenerate without --guidance."
-        )
-    if guidance is not None and guidance.shape != tuple(recipe.latent_shape):
-        raise BadInput(
-            f"{generator.path}: guidance with latents of {guidance.shape}, but the denoiser knows "
-            f"{tuple(recipe.latent_shape)}. Encode the training volumes with this model."
-        )
-
-
-def encode_volume(generator: LDMGenerator, volume: Array) -> Array:
-    """Return a volume's latent (C, x, y, z), scaled as the denoiser knows it; nothing is drawn.
-
-    Parameters
-    ----------
-    generator : LDMGenerator
-        Whose autoencoder.
-    volume : array (X, Y, Z), float32
-        In [0, 1], RAS, of the recipe's own preprocessing.
-
-    Raises
-    ------
-    BadInput
-        Encoder and denoiser do not agree on the shape of a latent.
-    JobFailed
-        The encoder returned NaN or infinity.
-    """
-    import numpy as np
-    import torch
-
-    recipe = generator.recipe
-    low, high = recipe.decoded_range or (0.0, 1.0)
-    array = np.ascontiguousarray(from_ras(volume, recipe.axes))
-    with torch.inference_mode():
-        x = torch.from_numpy(array)[None, None].to(generator.device)
-        latent = _scale_latent(generator, generator.model.encode_mean(x * (high - low) + low))
-        values: Array = latent.float().cpu().numpy()[0]
-    if values.shape != tuple(recipe.latent_shape):
-        raise BadInput(
-            f"{generator.path}: the encoder makes latents of {values.shape} of a training volume, "
-            f"the denoiser knows {tuple(recipe.latent_shape)}. Regenerate without --guidance."
-        )
-    if not np.isfinite(values).all():
-        raise JobFailed(
-            f"{generator.path}: its autoencoder made NaN or infinity of a training volume. The "
-            "checkpoint may be damaged; regenerate without --guidance."
-        )
-    return values
-
-
-def _scale_latent(generator: LDMGenerator, latent: Any) -> Any:
-    """Scale a latent as the denoiser wants it: what `Codec.unscaled` undoes."""
-    recipe = generator.recipe
-    if recipe.latent_scaling == "codebook":
-        low, high = generator.model.codec.network.codebook_range
-        return (latent - low) / (high - low) * 2 - 1
-    return latent * recipe.scale_factor

@@ -8,13 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.latent_model import LatentCodec
 from napari_memscan.checkpoints.networks import build_autoencoder, build_with_weights
 from napari_memscan.checkpoints.recipe import LDMRecipe
-from napari_memscan.volumes.orientation import from_ras
 
 if TYPE_CHECKING:
     import torch
@@ -94,9 +92,8 @@ def measure_latent_scale(
     low, high = recipe.decoded_range or (0.0, 1.0)
     count, total, squares, error = 0, 0.0, 0.0, 0.0
     for done, read in enumerate(volumes, 1):
-        volume: NDArray[np.float32] = from_ras(read(), recipe.axes) * (high - low) + low
         with torch.inference_mode():
-            x = torch.from_numpy(volume)[None, None].to(device)
+            x = codec.prepare(read(), device)
             encoded = codec.network.encode(x)
             sigma = encoded[1] if isinstance(encoded, tuple) else None
             mean = encoded[0] if isinstance(encoded, tuple) else codec.encode_mean(x)

@@ -27,7 +27,7 @@ from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
-from napari_memscan.generators.guidance import Guidance, check_guidance
+from napari_memscan.generators.guidance import Guidance
 from napari_memscan.generators.sample import (
     MEMORY_ADVICE,
     DenoisingStep,
@@ -41,6 +41,8 @@ from napari_memscan.volumes.volume import Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from napari_memscan.typing import Array
 
 
 class LDMGenerator:
@@ -166,9 +168,74 @@ class LDMGenerator:
                 f"guidance '{guidance[:60]}': the latents of the training volumes are needed, not "
                 "only the words for them."
             )
-        check_guidance(self, guidance)
+        self.check_guidance(guidance)
         chosen = replace(chosen, guidance=str(guidance))
         return self._run(seeds, told, schedule, start, chosen, guidance)
+
+    def check_guidance(self, guidance: Guidance | None = None) -> None:
+        """Refuse guidance where latents of volumes cannot be had as the denoiser knows them.
+
+        Parameters
+        ----------
+        guidance : Guidance, optional
+            Of latents that must be this model's.
+
+        Raises
+        ------
+        BadInput
+            Says what the recipe lacks.
+        """
+        recipe = self.recipe
+        if recipe.decoded_range is None:
+            raise BadInput(
+                f"{self.path}: guidance needs the range of intensities that the autoencoder takes, "
+                "and the checkpoint does not say it. State it with --set decoded_range=..., or "
+                "regenerate without --guidance."
+            )
+        if recipe.decode_shape is not None:
+            raise BadInput(
+                f"{self.path}: this model's latents are padded for the denoiser, so those of "
+                "training volumes do not lie where the denoiser's do. Regenerate without "
+                "--guidance."
+            )
+        if guidance is not None and guidance.shape != tuple(recipe.latent_shape):
+            raise BadInput(
+                f"{self.path}: guidance with latents of {guidance.shape}, but the denoiser knows "
+                f"{tuple(recipe.latent_shape)}. Encode the training volumes with this model."
+            )
+
+    def encode_volume(self, volume: Array) -> Array:
+        """Return a volume's latent (C, x, y, z), scaled as the denoiser knows it; nothing is drawn.
+
+        Parameters
+        ----------
+        volume : array (X, Y, Z), float32
+            In [0, 1], RAS, of the recipe's own preprocessing.
+
+        Raises
+        ------
+        BadInput
+            Encoder and denoiser do not agree on the shape of a latent.
+        JobFailed
+            The encoder returned NaN or infinity.
+        """
+        import torch
+
+        codec, wanted = self.model.codec, tuple(self.recipe.latent_shape)
+        with torch.inference_mode():
+            latent = codec.scaled(codec.encode_mean(codec.prepare(volume, self.device)))
+            values: Array = latent.float().cpu().numpy()[0]
+        if values.shape != wanted:
+            raise BadInput(
+                f"{self.path}: the encoder makes latents of {values.shape} of a training volume, "
+                f"the denoiser knows {wanted}. Regenerate without --guidance."
+            )
+        if not np.isfinite(values).all():
+            raise JobFailed(
+                f"{self.path}: its autoencoder made NaN or infinity of a training volume. The "
+                "checkpoint may be damaged; regenerate without --guidance."
+            )
+        return values
 
     def condition(self, seed: int, wish: str | None = None) -> str:
         """Return what the denoiser is told of a seed's sample; empty for none.

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_memscan.errors import JobFailed
 from napari_memscan.generators.decoding import parse_window
-from napari_memscan.volumes.orientation import from_ras, to_ras
+from napari_memscan.volumes.orientation import to_ras
 
 if TYPE_CHECKING:
     from napari_memscan.generators.ldm import LDMGenerator
@@ -45,10 +45,8 @@ def reconstruct_volume(generator: LDMGenerator, volume: Array, decode: str = "wh
     recipe, model = generator.recipe, generator.model
     low, high = recipe.decoded_range or (0.0, 1.0)
     window = parse_window(decode)
-    array = np.ascontiguousarray(from_ras(volume, recipe.axes))
     with torch.inference_mode():
-        x = torch.from_numpy(array)[None, None].to(generator.device)
-        latent = model.encode_mean(x * (high - low) + low)
+        latent = model.encode_mean(model.codec.prepare(volume, generator.device))
         if window is None:
             out = model.codec.decode_unscaled(latent)
         else:

@@ -13,7 +13,7 @@ from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Recipe
 from napari_memscan.errors import BadInput
 from napari_memscan.training.perceptual_loss import PerceptualLoss
 from napari_memscan.training.settings import AutoencoderSettings
-from napari_memscan.training.tasks import Pictures, SplitArrays, add_channel
+from napari_memscan.training.tasks import Pictures, SplitArrays, TrainingTask, add_channel
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SSIM_WINDOW = 7
@@ -23,19 +23,12 @@ RARE_CODE_SHARE = 0.1
 """A code used less often than this share of what is fair is put elsewhere."""
 
 
-class AutoencoderTask:
+class AutoencoderTask(TrainingTask):
     """Reconstruct volumes; for the terms of the loss see `AutoencoderSettings`.
 
     KL: Rombach et al. 2022, section 3.1. VQ: van den Oord et al. 2017, the codebook follows the
     latents by a moving average. Patch discriminator: hinge loss, as in Esser et al. 2021.
     """
-
-    network: nn.Module
-    data: dict[str, Tensor]
-    weights: Tensor
-    discriminator: nn.Module
-    step: int
-    """Optimiser steps done; set from outside."""
 
     def __init__(
         self,
@@ -56,7 +49,6 @@ class AutoencoderTask:
         self.weights = torch.ones(len(self.data["training"]))
         self.quantised = settings.network == "VQVAE"
         self.network = _build_vqvae(self.arguments) if self.quantised else self._built()
-        self.step = 0
         self.perceptual = PerceptualLoss() if settings.perceptual_weight else None
         self._ssim = _build_ssim_loss() if settings.ssim_weight else None
         if settings.adversarial_weight:
@@ -138,6 +130,7 @@ class AutoencoderTask:
     def generator_loss(self) -> Tensor:
         """Return minus what the discriminator says of the last reconstructions, weighted."""
         assert self._last is not None
+        assert self.discriminator is not None
         self.discriminator.requires_grad_(False)
         said = self.discriminator(self._last[0])[-1]
         self.discriminator.requires_grad_(True)

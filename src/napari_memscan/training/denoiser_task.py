@@ -33,22 +33,18 @@ from napari_memscan.errors import BadInput
 from napari_memscan.training.augmentation_views import add_views
 from napari_memscan.training.conditions import Conditions, drop_labels, learn_conditioning
 from napari_memscan.training.settings import DenoiserSettings
-from napari_memscan.training.tasks import Pictures, SplitArrays, add_channel
+from napari_memscan.training.tasks import Pictures, SplitArrays, TrainingTask, add_channel
 
 SUPPORTED_AUTOENCODERS = ("AutoencoderKL", "VQVAE")
 """Autoencoders whose latents a denoiser is trained on here."""
 
 
-class DenoiserTask:
+class DenoiserTask(TrainingTask):
     """Predict noise or velocity in latents.
 
     Noise levels: Ho et al. 2020. Velocity: Salimans & Ho 2022. Rectified flow: Liu et al. 2022,
     with the levels of MONAI's scheduler. Latents are computed once, before the first step.
     """
-
-    network: nn.Module
-    data: dict[str, Tensor | TensorDataset]
-    weights: Tensor
 
     def __init__(
         self,

@@ -164,9 +164,11 @@ class TrainingLoop:
         rate = float(self.trainer.schedule.get_last_lr()[0])
         self.log(step, loss, validation, critic, rate, time.monotonic() - self.started)
         every, task = self.settings.pictures_every, self.trainer.task
-        if every and step % every == 0 and hasattr(task, "pictures"):
+        if every and step % every == 0:
             with self._explained(step - 1), self.trainer.evaluation_mode() as network:
                 shown = task.pictures(network, N_PICTURED)
+            if not shown:
+                return
             path = self.out / PICTURES / f"step-{step:07d}.png"
             save_slice_figure(path, shown, f"{self.part}, step {step} of {self.settings.steps}")
 

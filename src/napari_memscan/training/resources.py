@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_memscan.training.settings import TrainingSettings
+    from napari_memscan.training.tasks import TrainingTask
     from napari_memscan.training.trainer import ModelTrainer
 
 WARMUP_STEPS = 4
@@ -23,7 +24,7 @@ TIMED_STEPS = 2
 """Steps that an estimate times, after one that it does not."""
 
 
-def check_memory(task: Any, settings: TrainingSettings, fabric: Any) -> str:
+def check_memory(task: TrainingTask, settings: TrainingSettings, fabric: Any) -> str:
     """Say what a training needs; refuse one that cannot fit the memory, before its first step.
 
     Returns
@@ -57,7 +58,7 @@ def check_memory(task: Any, settings: TrainingSettings, fabric: Any) -> str:
 
 
 def estimate_needed_bytes(
-    task: Any, settings: TrainingSettings, processes: int = 1, *, half: bool = False
+    task: TrainingTask, settings: TrainingSettings, processes: int = 1, *, half: bool = False
 ) -> int | None:
     """Return what one process needs at least; None where it cannot be told.
 
@@ -69,7 +70,7 @@ def estimate_needed_bytes(
     from lightning.fabric.utilities import move_data_to_device
     from torch.utils.data import default_collate
 
-    networks = [task.network, *([task.discriminator] if hasattr(task, "discriminator") else [])]
+    networks = [n for n in (task.network, task.discriminator) if n is not None]
     values = sum(p.numel() for network in networks for p in network.parameters())
     copies = 4 + (getattr(settings, "ema_decay", 0) > 0)
     n = -(-settings.batch // processes)
@@ -86,7 +87,7 @@ def _is_half_precision(fabric: Any) -> bool:
     return "mixed" in fabric.strategy.precision.precision
 
 
-def _count_saved_bytes(task: Any, batch: Any) -> int:
+def _count_saved_bytes(task: TrainingTask, batch: Any) -> int:
     import torch
 
     # Data and network are not copied; all else is, for schedulers move to where they are used.
@@ -94,7 +95,7 @@ def _count_saved_bytes(task: Any, batch: Any) -> int:
     trial = copy.deepcopy(task, memo)
     with torch.device("meta"):
         network = copy.deepcopy(task.network).to("meta").train()
-    if hasattr(trial, "discriminator"):
+    if trial.discriminator is not None:
         trial.discriminator.to("meta")
     seen = {p.untyped_storage()._cdata for p in network.parameters()}
     total = 0
@@ -114,7 +115,7 @@ def _count_saved_bytes(task: Any, batch: Any) -> int:
         torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value),
     ):
         loss = trial.loss(network, batch, torch.Generator().manual_seed(0))
-        if hasattr(trial, "discriminator"):
+        if trial.discriminator is not None:
             loss = loss + trial.generator_loss() + trial.discriminator_loss(trial.discriminator)
     return total
 

@@ -18,13 +18,14 @@ from napari_memscan.training.augmentation import Augmentation, deform_elasticall
 from napari_memscan.training.augmentation_views import nt_xent
 from napari_memscan.training.settings import StructuralSettings
 from napari_memscan.training.structural_distance import WINDOW, compute_local_correlation
+from napari_memscan.training.tasks import TrainingTask
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SMALLEST, LARGEST = 8, 32
 """Voxels along an axis of the working shape, where none is asked for."""
 
 
-class StructuralTask:
+class StructuralTask(TrainingTask):
     """Two augmented views of a volume are one, and correlations follow the volumes' likeness.
 
     Each step makes three images of every volume of the batch: two views, and a view of a
@@ -35,8 +36,6 @@ class StructuralTask:
     """
 
     network: MultiScaleEncoder
-    data: dict[str, Tensor]
-    weights: Tensor
 
     def __init__(
         self,

@@ -36,11 +36,18 @@ class TrainingTask(Protocol):
         tuples of tensors.
     weights : tensor (n_training,)
         How often each training example is drawn, relative to the others.
+    step : int
+        From 0; the trainer sets it.
+    discriminator : nn.Module or None
+        Maps volumes to how real they are, for a network that also learns to please it; trained by
+        an optimiser of its own.
     """
 
     network: nn.Module
     data: Any
     weights: Tensor
+    step: int = 0
+    discriminator: nn.Module | None = None
 
     def loss(self, network: nn.Module, batch: Any, random: torch.Generator) -> Tensor:
         """Return the loss of a batch; all randomness comes from `random` (a CPU generator)."""
@@ -50,33 +57,17 @@ class TrainingTask(Protocol):
         """Return recipe and weights to save, given the network's (averaged) state."""
         ...
 
-
-class AdversarialTask(TrainingTask, Protocol):
-    """A task whose network also learns to please a second one, which learns to see through it.
-
-    Attributes
-    ----------
-    discriminator : nn.Module
-        Maps volumes to how real they are; trained by an optimiser of its own.
-    """
-
-    discriminator: nn.Module
+    def pictures(self, network: nn.Module, n: int) -> Pictures:
+        """Return `n` volumes (n, X, Y, Z) for each name; no name where there is nothing to see."""
+        return {}
 
     def generator_loss(self) -> Tensor:
         """Return what the network pays where the discriminator saw through its last batch."""
-        ...
+        return torch.zeros(())
 
     def discriminator_loss(self, discriminator: nn.Module) -> Tensor:
         """Return the discriminator's own loss on that batch."""
-        ...
-
-
-class PictureTask(TrainingTask, Protocol):
-    """A task that shows in volumes what it has learnt."""
-
-    def pictures(self, network: nn.Module, n: int) -> Pictures:
-        """Return `n` volumes (n, X, Y, Z) for each name; nothing is drawn from global numbers."""
-        ...
+        return torch.zeros(())
 
 
 def add_channel(arrays: SplitArrays) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_memscan.training.tasks import TrainingTask
+
 
 class ModelTrainer:
     """What is trained, and how.
@@ -26,9 +28,8 @@ class ModelTrainer:
 
     Parameters
     ----------
-    task : Task
-        Of `training.tasks`.
-    settings : Settings
+    task : TrainingTask
+    settings : TrainingSettings
     fabric : lightning.fabric.Fabric
         Launched.
 
@@ -38,7 +39,7 @@ class ModelTrainer:
         What has a state of its own, by the name it is saved under.
     """
 
-    def __init__(self, task: Any, settings: TrainingSettings, fabric: Any) -> None:
+    def __init__(self, task: TrainingTask, settings: TrainingSettings, fabric: Any) -> None:
         self.task, self.settings, self.fabric = task, settings, fabric
         use_channels_last(task.network)
         optimizer: Any = torch.optim.Adam(task.network.parameters(), lr=settings.learning_rate)
@@ -60,13 +61,13 @@ class ModelTrainer:
         if self.scaler is not None:
             self.parts["scaler"] = self.scaler
         self.discriminator: Any = None
-        if isinstance(settings, AutoencoderSettings) and settings.adversarial_weight:
+        bare = task.discriminator
+        if isinstance(settings, AutoencoderSettings) and bare is not None:
             opposing: Any = torch.optim.Adam(
-                task.discriminator.parameters(), lr=settings.critic_rate, betas=(0.5, 0.9)
+                bare.parameters(), lr=settings.critic_rate, betas=(0.5, 0.9)
             )
-            bare = task.discriminator
             self.discriminator, self.discriminator_optimizer = fabric.setup(
-                _DiscriminatorLoss(task), opposing
+                _DiscriminatorLoss(task, bare), opposing
             )
             self.parts |= {"critic": bare, "critic_optimizer": self.discriminator_optimizer}
 
@@ -209,25 +210,24 @@ class ModelTrainer:
 class _TaskLoss(nn.Module):
     """Network and loss as one module, so that Lightning wraps the whole of a step's forward."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: TrainingTask) -> None:
         super().__init__()
         self.network = task.network
         self.task = task
 
     def forward(self, batch: Any, random: torch.Generator, judged: bool) -> Tensor:
-        loss: Tensor = self.task.loss(self.network, batch, random)
+        loss = self.task.loss(self.network, batch, random)
         return loss + self.task.generator_loss() if judged else loss
 
 
 class _DiscriminatorLoss(nn.Module):
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: TrainingTask, discriminator: nn.Module) -> None:
         super().__init__()
-        self.discriminator = task.discriminator
+        self.discriminator = discriminator
         self.task = task
 
     def forward(self) -> Tensor:
-        judged: Tensor = self.task.discriminator_loss(self.discriminator)
-        return judged
+        return self.task.discriminator_loss(self.discriminator)
 
 
 class WarmupCosine:

@@ -179,7 +179,7 @@ def test_guidance_is_written_beside_the_sample_and_not_handed_on(study, monkeypa
     assert settings.guidance.startswith("1.5:")
     assert replace(settings, guidance="") == SamplingSettings.parse(study.samples()[0].settings)
     # Latents are kept: nothing is encoded a second time.
-    monkeypatch.setattr("napari_memscan.generators.guidance.encode_volume", None)
+    monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.encode_volume", None)
     jobs.run_job(jobs.regenerate_sample(study, "s000001", guidance=1.5))
     assert study.samples()[3].settings == row.settings
     # What is generated next, or replaced without it, is not guided.
@@ -193,7 +193,7 @@ def test_a_model_that_allows_no_guidance_is_sampled_without_where_that_will_do(s
     def refuse(*_):
         raise BadInput("latents are padded")
 
-    monkeypatch.setattr("napari_memscan.generators.guidance.check_guidance", refuse)
+    monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.check_guidance", refuse)
     with pytest.raises(BadInput, match="padded"):
         jobs.run_job(jobs.regenerate_samples(study, ["s000000"], guidance=2.0))
     assert len(study.samples()) == 2
@@ -220,7 +220,7 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
         with pytest.raises(JobFailed, match=r"--batch 1.*CUDA_VISIBLE_DEVICES=.*finished is kept"):
             jobs.run_job(jobs.regenerate_sample(study, "s000000"))
     with monkeypatch.context() as patch:
-        patch.setattr("napari_memscan.generators.guidance.encode_volume", full)
+        patch.setattr("napari_memscan.generators.ldm.LDMGenerator.encode_volume", full)
         with pytest.raises(JobFailed, match=r"memory does not suffice to regenerate.*--batch 1"):
             jobs.run_job(jobs.regenerate_sample(study, "s000000", guidance=1.0))
     assert written(study) == before

@@ -69,7 +69,7 @@ def test_guided_volumes_are_written_as_such_and_stand_beside_the_others(study, m
         study.synthetic_dir / "s000000.nii.gz"
     ).read_bytes()
     # Made already, in both ways; and the next ones are not guided unasked.
-    monkeypatch.setattr("napari_memscan.generators.guidance.encode_volume", None)
+    monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.encode_volume", None)
     assert jobs.run_job(jobs.generate_volumes(study, 2, guidance=1.5)) == []
     assert jobs.run_job(jobs.generate_volumes(study, 3)) == ["s000004"]
     assert SamplingSettings.parse(study.samples()[4].settings) == settings[0]

@@ -222,7 +222,7 @@ def test_why_a_volume_was_drawn_without_guidance_is_said(qtbot, read_ldm, monkey
     def refuse(*_):
         raise BadInput("latents are padded. State it with --set NAME=VALUE.")
 
-    monkeypatch.setattr("napari_memscan.generators.guidance.check_guidance", refuse)
+    monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.check_guidance", refuse)
     with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
         read_ldm.act("regenerate")
     message = read_ldm._view.message

@@ -50,14 +50,13 @@ def prepare_guidance(
     import numpy as np
     import torch
 
-    from napari_memscan.generators.guidance import Guidance, check_guidance, check_strength
-    from napari_memscan.generators.guidance import encode_volume as encode
+    from napari_memscan.generators.guidance import Guidance, check_strength
     from napari_memscan.generators.runtime import use_threads
 
     check_strength(strength)
     if strength == 0:
         return None
-    check_guidance(generator)
+    generator.check_guidance()
     recipe = generator.recipe
     splits = [
         ("training", study.cohort.rows("training")),
@@ -74,7 +73,7 @@ def prepare_guidance(
 
             def compute(path: str = row.path) -> NDArray[np.float32]:
                 with use_threads(threads):
-                    return encode(generator, recipe.preprocessing.apply(study.volume(path)))
+                    return generator.encode_volume(recipe.preprocessing.apply(study.volume(path)))
 
             own.append(study.cache.get(keys[-1], compute))
             yield Progress(len(keys), total, f"encoded {Path(row.path).name} ({split})")
