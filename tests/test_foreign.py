@@ -109,7 +109,7 @@ def test_a_scale_factor_that_is_far_off_is_a_warning_of_the_study(bundle, phanto
 
 
 def test_converted_it_gives_the_same_volumes_without_questions(made, bundle, tmp_path):
-    declared = ModelOverrides.of(made.config.generator.declared)
+    declared = ModelOverrides.from_mapping(made.config.generator.declared)
     jobs.run_job(jobs.convert_checkpoint(bundle, tmp_path / "native", declared))
     recipe = read_recipe(tmp_path / "native")
     assert recipe.provenance["scale_factor"].startswith("estimated")

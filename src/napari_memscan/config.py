@@ -26,7 +26,7 @@ class _ConfigSection(BaseModel):
 def _validate_overrides(value: dict[str, Any]) -> dict[str, Any]:
     from napari_memscan.checkpoints.overrides import ModelOverrides
 
-    ModelOverrides.of(value)
+    ModelOverrides.from_mapping(value)
     return value
 
 
@@ -48,7 +48,7 @@ class GeneratorConfig(_ConfigSection):
     condition : str or None
         What a conditional model is told of every sample; by default each draws its own.
     declared : dict
-        What the checkpoint's files do not say; see `checkpoints.declared.Declared`.
+        What the checkpoint's files do not say; see `ModelOverrides`.
     trust : bool
         Code that comes with the checkpoint may be run, in a process of its own.
     """

@@ -42,16 +42,16 @@ def test_labels_begin_at_one_and_nothing_is_none():
 
 
 def test_seeds_draw_conditions_by_their_shares():
-    drawn = [SIDES.drawn(seed) for seed in range(4000)]
-    assert drawn == [SIDES.drawn(seed) for seed in range(4000)]
+    drawn = [SIDES.draw(seed) for seed in range(4000)]
+    assert drawn == [SIDES.draw(seed) for seed in range(4000)]
     counted = Counter(drawn)
     assert set(counted) == {"left", "right", ""}
     # Five standard deviations of a share of 4000 are 0.04 at most.
     for name, share in (("left", 0.5), ("right", 0.3), ("", 0.2)):
         assert counted[name] / 4000 == pytest.approx(share, abs=0.04)
     never = Conditioning(classes=("a", "b"), shares=(0.0, 1.0))
-    assert {never.drawn(seed) for seed in range(500)} == {"b"}
-    assert {Conditioning(class_label=3).drawn(seed) for seed in range(50)} == {""}
+    assert {never.draw(seed) for seed in range(500)} == {"b"}
+    assert {Conditioning(class_label=3).draw(seed) for seed in range(50)} == {""}
 
 
 def test_recipes_without_names_keep_the_hash_they_had():

@@ -8,7 +8,7 @@ from napari_memscan.volumes.preprocessing import Percentile, Window
 
 
 def test_texts_become_values():
-    declared = ModelOverrides.parsed(
+    declared = ModelOverrides.parse(
         [
             "latent_shape=8,36,44,28",
             "scale_factor=0.9",
@@ -25,14 +25,14 @@ def test_texts_become_values():
     assert declared.spacing == (1.1, 1.1, 2)
     assert (declared.axes, declared.sampler, declared.autoencoder) == ("SRA", "ddpm", "a/b.ckpt")
     assert declared.decoded_range == (-1, 1)
-    assert ModelOverrides.of(declared.given()) == declared
-    assert "steps" not in declared.given()
+    assert ModelOverrides.from_mapping(declared.to_dict()) == declared
+    assert "steps" not in declared.to_dict()
 
 
 def test_intensity_is_said_as_in_new():
-    low_high = ModelOverrides.parsed(["intensity=window:-1000:400"])
+    low_high = ModelOverrides.parse(["intensity=window:-1000:400"])
     assert low_high.intensity == Window(low=-1000, high=400)
-    assert ModelOverrides.parsed(["intensity=percentile:0:99.5"]).intensity == Percentile(
+    assert ModelOverrides.parse(["intensity=percentile:0:99.5"]).intensity == Percentile(
         low=0, high=99.5
     )
 
@@ -61,4 +61,4 @@ def test_paths_are_made_absolute_and_nothing_else_changes(tmp_path, monkeypatch)
 )
 def test_what_does_not_fit_is_said(text, message):
     with pytest.raises(BadInput, match=message):
-        ModelOverrides.parsed([text])
+        ModelOverrides.parse([text])

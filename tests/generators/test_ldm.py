@@ -214,7 +214,7 @@ def test_conditions_beside_a_sample_do_not_change_its_bytes(conditional_ldm):
 def test_a_seed_draws_its_condition_where_none_is_named(conditional_ldm, generator):
     drawing = LDMGenerator(conditional_ldm, "cpu")
     samples = [s for s in drawing.generate(range(6), steps=1) if isinstance(s, GeneratedSample)]
-    names = [drawing.recipe.conditioning.drawn(seed) for seed in range(6)]
+    names = [drawing.recipe.conditioning.draw(seed) for seed in range(6)]
     assert [s.condition for s in samples] == names
     assert len(set(names)) > 1
     named = volumes(drawing, range(6), steps=1, conditions=names)

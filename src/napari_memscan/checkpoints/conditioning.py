@@ -75,7 +75,7 @@ class Conditioning(RecipePart):
         """Return the class label of a condition; 0 for one that is none of `classes`."""
         return self.classes.index(condition) + 1 if condition in self.classes else 0
 
-    def drawn(self, seed: int) -> str:
+    def draw(self, seed: int) -> str:
         """Return the condition of a seed's sample, by `shares`; empty for none."""
         place = int(hash_json(["condition", seed]), 16) / 2**64
         return (*self.classes, "")[bisect(tuple(accumulate(self.shares)), place)]

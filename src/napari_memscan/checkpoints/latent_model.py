@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_memscan.typing import Array
+
+T = TypeVar("T")
 
 
 class LatentCodec:
@@ -270,9 +273,12 @@ def to_ras_order(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     return tuple(shape[next(i for i, c in enumerate(axes) if c in pair)] for pair in _PAIRS)
 
 
-def from_ras_order(values: tuple[float, ...], axes: str) -> tuple[float, ...]:
+def from_ras_order(values: Sequence[T], axes: str) -> tuple[T, T, T]:
     """Return values along X, Y, Z in the order of an array whose axes point to `axes`."""
-    return tuple(values[next(i for i, pair in enumerate(_PAIRS) if c in pair)] for c in axes)
+    a, b, c = (
+        values[next(i for i, pair in enumerate(_PAIRS) if letter in pair)] for letter in axes
+    )
+    return a, b, c
 
 
 def _infer_shape(

@@ -55,7 +55,7 @@ def detect_families(
     ----------
     path : path
         Weight file, configuration or folder.
-    declared : Declared or mapping, optional
+    declared : ModelOverrides or mapping, optional
         What the user states about it.
 
     Returns
@@ -68,7 +68,7 @@ def detect_families(
     BadInput
         A file there is damaged, or would have to be run.
     """
-    return _detect_candidates(PathProbe(path, ModelOverrides.of(declared)))
+    return _detect_candidates(PathProbe(path, ModelOverrides.from_mapping(declared)))
 
 
 def _detect_candidates(found: PathProbe) -> list[FamilyCandidate]:
@@ -123,7 +123,7 @@ def load_checkpoint(
     BadInput
         No family knows it, something is missing or does not fit, or it would have to be run.
     """
-    stated = ModelOverrides.of(declared)
+    stated = ModelOverrides.from_mapping(declared)
     if needs_trust(path) is None:
         return _read_checkpoint(path, stated, kind)
     if parse_plug_in(path) is None and find_bundle_config(Path(path)) is not None:

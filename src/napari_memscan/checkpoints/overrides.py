@@ -73,7 +73,7 @@ class ModelOverrides(BaseModel):
     pooling: SlicePooling | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | ModelOverrides | None) -> ModelOverrides:
+    def from_mapping(cls, values: Mapping[str, Any] | ModelOverrides | None) -> ModelOverrides:
         """Return it from a mapping, such as ``[generator.set]`` of a study.
 
         Raises
@@ -95,13 +95,13 @@ class ModelOverrides(BaseModel):
             ) from error
 
     @classmethod
-    def parsed(cls, pairs: Iterable[str]) -> ModelOverrides:
+    def parse(cls, pairs: Iterable[str]) -> ModelOverrides:
         """Return it from texts such as ``latent_shape=8,16,16,16``.
 
         Raises
         ------
         BadInput
-            Not NAME=VALUE, or as `of`.
+            Not NAME=VALUE, or as `from_mapping`.
         """
         values: dict[str, Any] = {}
         for text in pairs:
@@ -111,7 +111,7 @@ class ModelOverrides(BaseModel):
             values[name.strip()] = _parse_value(value.strip())
         if isinstance(values.get("intensity"), str):
             values["intensity"] = _parse_intensity(values["intensity"])
-        return cls.of(values)
+        return cls.from_mapping(values)
 
     def absolute(self) -> ModelOverrides:
         """Return it with absolute paths: a study may lie elsewhere than where it is made.
@@ -125,7 +125,7 @@ class ModelOverrides(BaseModel):
         }
         return self.model_copy(update=paths)
 
-    def given(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return only what was stated, as JSON knows it."""
         return self.model_dump(mode="json", exclude_none=True)
 

@@ -71,7 +71,7 @@ class _PickleScanner:
         self.marks: list[list[_StandIn]] = []
         self.memo: dict[int, _StandIn] = {}
 
-    def follow(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: Any) -> None:
         """Do what one instruction does, with stand-ins."""
         if name in _LITERALS:
             self.stack.append(_StandIn(argument))
@@ -163,9 +163,9 @@ def check_pickle(path: Path, data: bytes, records: Mapping[str, int] | None = No
     stream = io.BytesIO(data)
     try:
         for _ in range(5 if records is None else 1):
-            machine = _PickleScanner(path, records)
+            scanner = _PickleScanner(path, records)
             for instruction, argument, _position in pickletools.genops(stream):
-                machine.follow(instruction.name, argument)
+                scanner.step(instruction.name, argument)
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise

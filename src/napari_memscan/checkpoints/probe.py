@@ -29,7 +29,7 @@ class PathProbe:
     ----------
     path : path
         A weight file, a configuration, or a folder with both.
-    declared : Declared
+    declared : ModelOverrides
         What the user states besides; further files may be among it.
 
     Attributes

@@ -25,8 +25,6 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-TensorDict = dict[str, "Tensor"]
-
 HARMLESS_GLOBALS = (
     "argparse.Namespace",
     "builtins.bool",

@@ -41,7 +41,7 @@ def check(
     from napari_memscan.checkpoints.overrides import ModelOverrides
     from napari_memscan.cli.path_report import PathSummary, check_path
 
-    declared = ModelOverrides.parsed(set_ or [])
+    declared = ModelOverrides.parse(set_ or [])
     if not as_json:
         for line in check_path(path, study, declared=declared, trust=trust):
             say(line)

@@ -36,7 +36,7 @@ def convert(
     from napari_memscan.study import Study
 
     opened = None if study is None else Study.open(study)
-    declared = ModelOverrides.parsed(set_ or [])
+    declared = ModelOverrides.parse(set_ or [])
     made = run_with_progress(
         jobs.convert_checkpoint(path, out, declared, study=opened, half=half), "convert"
     )

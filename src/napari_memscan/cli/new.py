@@ -100,7 +100,7 @@ def new(
         generator = GeneratorConfig(
             kind="ldm",
             path=resolve_model_path(ldm, Path.cwd()),
-            declared=ModelOverrides.parsed(set_ or []).given(),
+            declared=ModelOverrides.parse(set_ or []).to_dict(),
             trust=trust,
         )
     elif synthetic is not None and synthetic.is_file():
@@ -119,7 +119,7 @@ def new(
         embedder=embedder
         if embedder == LOW_RESOLUTION
         else resolve_model_path(embedder, Path.cwd()),
-        embedder_declared=ModelOverrides.parsed(embedder_set or []).given(),
+        embedder_declared=ModelOverrides.parse(embedder_set or []).to_dict(),
         embedder_trust=trust and embedder != LOW_RESOLUTION,
         **stated,
     )

@@ -129,14 +129,14 @@ def _open_folder_study(
     cohort.check()
     trained = embedder != LOW_RESOLUTION
     model = resolve_model_path(embedder, Path.cwd()) if trained else embedder
-    declared = ModelOverrides.parsed(pairs).absolute()
+    declared = ModelOverrides.parse(pairs).absolute()
     loaded = load_embedder(model, declared=declared, trust=trust)
     preprocessing = choose_preprocessing(loaded, training)
     config = StudyConfig(
         name=f"Scan of {synthetic.resolve().name}",
         generator=GeneratorConfig(kind="folder", path=str(synthetic.resolve())),
         embedder=model,
-        embedder_declared=declared.given(),
+        embedder_declared=declared.to_dict(),
         embedder_trust=trust and trained,
         preprocessing=preprocessing,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 from napari_memscan.volumes.preprocessing import Preprocessing
+from napari_memscan.volumes.validation import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -107,8 +108,7 @@ class BaseEmbedder(ABC):
                 f"are {' x '.join(map(str, batch.shape[2:]))}. Set preprocessing.shape to what it "
                 "takes, or use another embedder."
             )
-        if not np.isfinite(batch).all():
-            raise BadInput("a volume to embed holds NaN or infinity.")
+        check_finite(batch, "a volume to embed")
         vectors = [self._embed_volume(volume) for volume in batch[:, 0]]
         return np.array(vectors, np.float32).reshape(-1, self.dim)
 

@@ -54,7 +54,9 @@ def load_embedder(
 
         return LowResolutionEmbedder()
     if not isinstance(spec, Checkpoint):
-        found = inspect_checkpoint(spec, ModelOverrides.of(declared), trust=trust, device=device)
+        found = inspect_checkpoint(
+            spec, ModelOverrides.from_mapping(declared), trust=trust, device=device
+        )
         spec = found.require_checkpoint(unscaled=True)
     module, _, name = EMBEDDERS[spec.recipe.kind].partition(":")
     kind = getattr(import_module(f"napari_memscan.embedders.{module}"), name)

@@ -254,7 +254,7 @@ class LDMGenerator:
         """
         told = self.recipe.conditioning or Conditioning()
         if wish is None:
-            return told.drawn(int(seed))
+            return told.draw(int(seed))
         if wish not in ("", *told.classes):
             raise BadInput(
                 f"condition '{wish[:60]}': {self.path} knows "

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.volumes.validation import check_finite
 from napari_memscan.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -128,8 +129,7 @@ class Preprocessing(_FrozenModel):
         data = volume.data
         if data.ndim != 3 or data.size == 0:
             raise BadInput(f"{name}: a 3D volume is expected, this has shape {data.shape}.")
-        if not np.isfinite(data).all():
-            raise BadInput(f"{name}: holds NaN or infinity. Repair or remove this volume.")
+        check_finite(data, name)
         if self.spacing is not None:
             data = _resample(volume, self.spacing)
         low, high = self.intensity.limits(data)

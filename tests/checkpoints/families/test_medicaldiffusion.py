@@ -386,7 +386,7 @@ def test_the_vqgan_alone_is_an_autoencoder(file, tmp_path):
 )
 def test_sizes_that_do_not_fit_are_told_with_numbers(file, facts, message):
     with pytest.raises(BadInput, match=message) as caught:
-        load_checkpoint(file[0], ModelOverrides.of(facts))
+        load_checkpoint(file[0], ModelOverrides.from_mapping(facts))
     assert "model-10.pt" in str(caught.value)
 
 

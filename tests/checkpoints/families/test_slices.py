@@ -327,7 +327,7 @@ def test_converted_it_is_the_same_embedder(tmp_path, network):
     declared |= HEADS if isinstance(network, ViT) else {}
     from napari_memscan.checkpoints.overrides import ModelOverrides
 
-    run_job(convert_checkpoint(path, tmp_path / "own", ModelOverrides.of(declared)))
+    run_job(convert_checkpoint(path, tmp_path / "own", ModelOverrides.from_mapping(declared)))
     recipe = read_recipe(tmp_path / "own")
     assert (recipe.kind, recipe.pooling, recipe.slice_axes) == ("slices", "max", "XZ")
     text = describe_checkpoint(tmp_path / "own")

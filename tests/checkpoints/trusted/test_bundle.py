@@ -161,7 +161,7 @@ def test_what_the_bundle_does_not_say_is_asked_for(bundle, monkeypatch):
     )
     said = built_here(bundle, monkeypatch).describe()
     recipe, facts, warnings = build_bundle_recipe(
-        bundle, said, ModelOverrides.of({"intensity": {"rule": "minmax"}})
+        bundle, said, ModelOverrides.from_mapping({"intensity": {"rule": "minmax"}})
     )
     assert (recipe.steps, recipe.scale_factor, recipe.latent_shape) == (7, 0.5, (3, 8, 8, 8))
     assert (recipe.sampler, recipe.decoded_range, recipe.conditioning) == ("ddim", None, None)
@@ -179,7 +179,7 @@ def test_schedulers(bundle):
         known = {"latent_shape": [3, 8, 8, 8], "shape": [16, 16, 16], "in_channels": 5}
         said = known | {"scheduler": _read_scheduler_settings(scheduler)} | said
         return build_bundle_recipe(
-            bundle, json.loads(json.dumps(said)), ModelOverrides.of(DECLARED | more)
+            bundle, json.loads(json.dumps(said)), ModelOverrides.from_mapping(DECLARED | more)
         )
 
     more = {}

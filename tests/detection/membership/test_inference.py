@@ -281,7 +281,9 @@ def test_each_volume_is_told_its_own_condition():
     none, predictor = told(**sides)
 
     def value(name):
-        return float(predictor.told(name).epsilon(torch.zeros(1, 1, 4, 4, 4), 5)[0, 0, 0, 0, 0])
+        return float(
+            predictor.with_condition(name).epsilon(torch.zeros(1, 1, 4, 4, 4), 5)[0, 0, 0, 0, 0]
+        )
 
     assert [value(name) for name in ("left", "right", "", "up")] == [100, 200, 0, 0]
     assert none == 0
@@ -306,7 +308,7 @@ def test_scores_are_of_the_condition_that_was_told(conditional_ldm, tmp_path):
     found = scores("left", "right", "right", "")
     with torch.inference_mode():
         expected = [
-            PIAAttack().score(predictor.told(name), predictor.encode(volume), 0)
+            PIAAttack().score(predictor.with_condition(name), predictor.encode(volume), 0)
             for name, volume in zip(("left", "right", "right", ""), everything, strict=True)
         ]
     assert found == pytest.approx(expected, rel=1e-5)
@@ -536,10 +538,12 @@ def test_bad_volumes(generator):
     )
     broken = good.copy()
     broken[1, 3, 3, 3] = np.nan
-    refused(r"training\[1\]: holds NaN", broken[:2], broken[2:])
+    refused(r"training\[1\] holds NaN", broken[:2], broken[2:])
     broken[1] = 0.5
-    refused("b: every voxel has the same value", broken[:2], broken[2:], training_paths=["a", "b"])
-    refused(r"shape \(16, 16, 8\), the model takes \(16, 16, 16\)", good[:2, :, :, :8], good[2:])
+    refused("b has the same value everywhere", broken[:2], broken[2:], training_paths=["a", "b"])
+    refused(
+        r"shape \(16, 16, 8\), expected \(X, Y, Z\) = \(16, 16, 16\)", good[:2, :, :, :8], good[2:]
+    )
     with pytest.raises(BadInput, match="no attack"):
         run_job(infer_membership(good[:2], good[2:], predictor, []))
 

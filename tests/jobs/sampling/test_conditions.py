@@ -63,7 +63,7 @@ def test_a_seed_told_two_conditions_is_two_samples(study):
 
 def test_seeds_draw_their_own_and_are_the_same_as_when_told(study):
     generate(study, 6, seed=0)
-    drawn = read_recipe(study.config.generator.path).conditioning.drawn
+    drawn = read_recipe(study.config.generator.path).conditioning.draw
     assert told(study) == [(seed, drawn(seed)) for seed in range(6)]
     assert column(study) == [drawn(seed) for seed in range(6)]
     assert {"left", "right"} <= {name for _, name in told(study)}
@@ -83,7 +83,7 @@ def test_the_study_says_a_condition_for_all_and_the_call_another(study):
     generate(opened, 4, seed=0)
     generate(opened, 1, seed=0, condition="left")
     assert told(opened) == [*((seed, "right") for seed in range(4)), (0, "left")]
-    drawn = read_recipe(config.path).conditioning.drawn
+    drawn = read_recipe(config.path).conditioning.draw
     assert {drawn(seed) for seed in range(4)} != {"right"}  # Not told, they would be others.
 
 
@@ -146,7 +146,7 @@ def test_measures_are_tried_on_the_volumes_of_the_same_conditions(study):
     own = Study.open(study.folder / "mitigation")
     rows = [row for row in own.samples() if "guidance" not in row.settings]
     first = study.config.seed
-    drawn = read_recipe(study.config.generator.path).conditioning.drawn
+    drawn = read_recipe(study.config.generator.path).conditioning.draw
     assert [(row.seed, row.condition) for row in sorted(rows, key=lambda row: row.seed)] == [
         (str(seed), drawn(seed)) for seed in (first, first + 1)
     ]

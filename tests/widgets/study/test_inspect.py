@@ -260,7 +260,7 @@ def test_what_is_stated_reads_back_the_same():
         "intensity": {"rule": "window", "low": -300.0, "high": 900.0},
         "decoded_range": [-1.0, 1.0],
     }
-    assert FieldChoice("x", format_statement(declared)).declared().given() == declared
+    assert FieldChoice("x", format_statement(declared)).declared().to_dict() == declared
     assert make_field_choice(None) == FieldChoice("")
     assert make_field_choice(EmbedderChoice()) == FieldChoice("")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from napari_memscan.checkpoints.families.family import (
     FamilyCandidate,
     build_recipe,
 )
+from napari_memscan.checkpoints.latent_model import from_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import BackboneRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
@@ -151,15 +152,6 @@ def compute_cube_root(number: int) -> int | None:
     return root if root > 0 and root**3 == number else None
 
 
-def order_by_axes(xyz: Sequence[int], axes: str) -> GridShape:
-    """Return lengths along X, Y, Z in the order of axes such as ``SRA``."""
-    a, b, c = (
-        xyz[next(i for i, pair in enumerate(("RL", "AP", "SI")) if letter in pair)]
-        for letter in axes
-    )
-    return a, b, c
-
-
 def make_backbone_family(
     name: str, title: str, look: Callable[[PathProbe], BackboneSpec | None]
 ) -> Family:
@@ -274,7 +266,7 @@ def _build_checkpoint(
     sketch = build_meta_backbone(recipe.network, recipe.arguments, path)
     advice = f"The file does not hold the {recipe.network} that its names promise."
     check_weights_fit(sketch, backbone.state.tensors, path, advice)
-    count_features(sketch, order_by_axes(recipe.input_shape, recipe.axes), path)
+    count_features(sketch, from_ras_order(recipe.input_shape, recipe.axes), path)
     report = LoadReport(
         name,
         title,

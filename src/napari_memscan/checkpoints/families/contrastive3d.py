@@ -18,7 +18,6 @@ from napari_memscan.checkpoints.families.backbone_family import (
     count_groups,
     get_length,
     iter_states,
-    order_by_axes,
 )
 from napari_memscan.checkpoints.families.family import (
     FactCollector,
@@ -26,6 +25,7 @@ from napari_memscan.checkpoints.families.family import (
     FamilyCandidate,
     build_recipe,
 )
+from napari_memscan.checkpoints.latent_model import from_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import ContrastiveRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
@@ -162,7 +162,7 @@ def load(found: PathProbe) -> Checkpoint:
             f"{path}: the last map has {cells} cells, which are not equally many on every axis; "
             "not an embedder of this family."
         )
-    working = order_by_axes(shape, axes)
+    working = from_ras_order(shape, axes)
     downsample = _derive_downsample(path, working, edge, blocks)
     facts.facts.append(
         Fact(

@@ -68,7 +68,7 @@ class FactCollector:
 
     Parameters
     ----------
-    found : Found
+    found : PathProbe
         With what the user declared.
 
     Attributes
@@ -90,7 +90,7 @@ class FactCollector:
         Parameters
         ----------
         name : str
-            Of a field of `Declared`; that goes first where it was stated.
+            Of a field of `ModelOverrides`; that goes first where it was stated.
         options : pairs of value and origin
             In order of preference; a value of None is not known.
         """

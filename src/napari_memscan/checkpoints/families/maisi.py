@@ -213,11 +213,11 @@ def _gather_fields(found: PathProbe, model: MaisiModel, facts: FactCollector) ->
         "sampler": facts.choose("sampler", (sampler, origin)),
         "steps": facts.choose(
             "steps",
-            *model.told("num_inference_steps"),
+            *model.find_values("num_inference_steps"),
             (30 if sampler == "rflow" else 1000, CODE_ORIGIN),
         ),
         "spacing": facts.need(
-            "spacing", "voxel size in mm, as 1.0,1.0,1.0", *model.told("spacing")
+            "spacing", "voxel size in mm, as 1.0,1.0,1.0", *model.find_values("spacing")
         ),
         "axes": facts.choose("axes", ("RAS", CODE_ORIGIN)),
         "decoded_range": facts.choose("decoded_range", ((0.0, 1.0), CODE_ORIGIN)),
@@ -250,7 +250,7 @@ def _choose_class_label(found: PathProbe, model: MaisiModel, facts: FactCollecto
     label = facts.need(
         "class_label",
         "the modality, as class_label=1 for CT or 9 for T1-weighted MR",
-        *model.told("modality"),
+        *model.find_values("modality"),
     )
     if label is not None and label >= classes:
         raise BadInput(
@@ -278,7 +278,9 @@ def _build_conditioning(
     guidance = None
     if label is not None:
         # Theirs too is without + scale * (with - without); 0 means that there is none.
-        scales = [(value or None, origin) for value, origin in model.told("cfg_guidance_scale")]
+        scales = [
+            (value or None, origin) for value, origin in model.find_values("cfg_guidance_scale")
+        ]
         guidance = facts.choose("guidance", *scales)
     return build_recipe(
         found.path,

@@ -61,7 +61,7 @@ class MaisiModel:
             return tuple(value)
         return value if type(value) in (int, float) else None
 
-    def told(self, name: str) -> Iterator[SourcedValue]:
+    def find_values(self, name: str) -> Iterator[SourcedValue]:
         """Yield a value from the sampling configuration, then from that of the networks."""
         yield SourcedValue(self.value(name), self.sampling_origin)
         if name in self.network:

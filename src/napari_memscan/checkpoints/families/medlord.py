@@ -27,8 +27,7 @@ from napari_memscan.checkpoints.families.medlord_configs import (
     read_schedule,
 )
 from napari_memscan.checkpoints.families.monai_generative import rename_denoiser
-from napari_memscan.checkpoints.families.vqgan_sizes import order_axes
-from napari_memscan.checkpoints.latent_model import check_shapes, to_ras_order
+from napari_memscan.checkpoints.latent_model import check_shapes, from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
@@ -163,7 +162,7 @@ def _gather_sizes(
     channels = vqvae.state.shape("quantizer.quantizer.embedding.weight")[-1]
     derived: tuple[int, int, int, int] | None = None
     if shape is not None:
-        a, b, c = (n // smaller for n in order_axes(axes, shape))
+        a, b, c = (n // smaller for n in from_ras_order(shape, axes))
         derived = (channels, a, b, c)
     latent = facts.need(
         "latent_shape",

@@ -77,7 +77,7 @@ def find_configs(found: PathProbe, beside: list[Path], fits: ConfigTest) -> list
 
     Parameters
     ----------
-    found : Found
+    found : PathProbe
         With the file or folder that the user stated as ``config``; that goes first.
     beside : list of Path
         Folders of the weights.

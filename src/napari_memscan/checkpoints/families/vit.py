@@ -19,10 +19,9 @@ from napari_memscan.checkpoints.families.backbone_family import (
     iter_states,
     keep_matching,
     make_backbone_family,
-    order_by_axes,
     take_prefix,
 )
-from napari_memscan.checkpoints.latent_model import to_ras_order
+from napari_memscan.checkpoints.latent_model import from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.volumes.preprocessing import MinMax, Window
@@ -108,7 +107,7 @@ def _describe_backbone(found: PathProbe, path: Path, state: StateDict, prefix: s
     shape = _infer_shape(state, patch, axes)
     image = found.declared.shape or shape
     if image is not None:
-        arguments["img_size"] = list(order_by_axes(image, axes))
+        arguments["img_size"] = list(from_ras_order(image, axes))
     reasons = (
         f"a 3D vision transformer, {arguments['num_layers']} layers of {hidden}"
         + (f", below '{prefix}'" if prefix else ""),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_memscan.checkpoints.families.family import FactCollector
 from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
-from napari_memscan.checkpoints.latent_model import to_ras_order
+from napari_memscan.checkpoints.latent_model import from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.errors import BadInput
 
@@ -41,12 +41,6 @@ def _to_triple(value: Any) -> GridShape | None:
     if isinstance(value, list) and len(value) == 3 and all(type(n) is int and n > 0 for n in value):
         return value[0], value[1], value[2]
     return None
-
-
-def order_axes(axes: str, xyz: GridShape) -> GridShape:
-    """Return lengths along X, Y, Z in the order of the network's axes."""
-    a, b, c = (xyz[_AXES.index(letter) % 3] for letter in axes)
-    return a, b, c
 
 
 def _to_xyz(axes: str, lengths: GridShape) -> GridShape:
@@ -107,11 +101,11 @@ class VQGANSizes:
             f"{order}, and so has its own .ckpt: --set autoencoder=FILE.ckpt",
             *options,
         )
-        downsample = order_axes(axes, factors) if factors else None
+        downsample = from_ras_order(factors, axes) if factors else None
 
         sizes: list[tuple[tuple[int, int, int, int] | None, str]] = []
         if shape and downsample:
-            a, b, c = (n // m for n, m in zip(order_axes(axes, shape), downsample, strict=True))
+            a, b, c = (n // m for n, m in zip(from_ras_order(shape, axes), downsample, strict=True))
             sizes.append(((channels, a, b, c), "declared shape / downsample"))
         if settings.latent:
             sizes.append(((channels, *settings.latent), settings.origin))

@@ -72,7 +72,7 @@ def build_plug_in_recipe(
     # Its decode may undo any scaling itself, and usually does.
     fields = {"scale_factor": 1.0, **fields}
     origins.setdefault("scale_factor", "not in the plug-in's recipe, so decode does the scaling")
-    for name, value in declared.given().items():
+    for name, value in declared.to_dict().items():
         if name in _DIRECT_FIELDS:
             fields[name] = value
             origins[name] = "declared"

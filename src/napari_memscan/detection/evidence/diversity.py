@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_memscan.detection.evidence.pixels import check_volume
 from napari_memscan.detection.retrieval.neighbours import standardise_vectors
 from napari_memscan.errors import BadInput
+from napari_memscan.volumes.validation import check_volume
 
 PAIRS = 100
 KERNEL = 11
@@ -87,7 +87,7 @@ def compute_ms_ssim(
     metric = MultiScaleSSIMMetric(3, kernel_size=width, weights=weights.tolist(), reduction="none")
     values = []
     for pair in pairs:
-        a, b = (check_volume(volumes[i], shape, f"{what} volume {i}") for i in pair)
+        a, b = (check_volume(volumes[i], f"{what} volume {i}", shape, constant=True) for i in pair)
         tensors = (torch.from_numpy(x)[None, None] for x in (a, b))
         with torch.no_grad():
             values.append(float(metric(*tensors)))

@@ -8,29 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
+from napari_memscan.volumes.validation import check_volume
 
 BLOCK = 32
-
-
-def check_volume(
-    volume: NDArray[np.float32], shape: tuple[int, ...], which: str
-) -> NDArray[np.float32]:
-    """Return a volume as contiguous float32.
-
-    Raises
-    ------
-    BadInput
-        Not three-dimensional, another shape, NaN or infinity; says which.
-    """
-    array = np.ascontiguousarray(volume, np.float32)
-    if array.ndim != 3 or array.shape != tuple(shape):
-        raise BadInput(
-            f"{which} has shape {array.shape}, expected (X, Y, Z) = {tuple(shape)}. Preprocess all "
-            "volumes alike."
-        )
-    if not np.isfinite(array).all():
-        raise BadInput(f"{which} holds NaN or infinity. Restore it, or take it out.")
-    return array
 
 
 def compute_max_correlation(
@@ -112,7 +92,8 @@ def _standardise_volumes(
     """Return volumes as rows, centred and of unit length."""
     units = np.empty((len(rows), int(np.prod(shape))), np.float32)
     for place, i in enumerate(rows):
-        values = check_volume(volumes[i], shape, f"{what} volume {i}").ravel().astype(np.float64)
+        volume = check_volume(volumes[i], f"{what} volume {i}", shape, constant=True)
+        values = volume.ravel().astype(np.float64)
         values -= values.mean()
         length = np.sqrt((values**2).sum())
         if length <= 1e-9 * max(values.size, 1) ** 0.5:

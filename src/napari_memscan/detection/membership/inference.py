@@ -21,6 +21,7 @@ from napari_memscan.detection.membership.result import (
 from napari_memscan.detection.statistics.roc import analyse_roc
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.files import hash_json
+from napari_memscan.volumes.validation import check_volume
 
 if TYPE_CHECKING:
     from napari_memscan.typing import Array
@@ -70,7 +71,7 @@ def infer_membership(
     hashes : sequence of str
         Of the volumes' content, training first; by default of the arrays.
     conditions : sequence of str
-        What the denoiser is told of each, training first; see `NoisePredictor.told`.
+        What the denoiser is told of each, training first; see `NoisePredictor.with_condition`.
     checkpoint_hash : str
         Of the model; needed with `cache`.
     cache : ArrayCache, optional
@@ -139,7 +140,7 @@ def infer_membership(
         volume = _LazyVolume(splits[split], i, names[index], predictor)
         content = hashes[index] if hashes else hashlib.sha256(volume.array().tobytes()).hexdigest()
         row = []
-        told = predictor.told(conditions[index]) if conditions else predictor
+        told = predictor.with_condition(conditions[index]) if conditions else predictor
         own = conditions[index : index + 1]
         for attack, how in zip(measured, settings, strict=True):
             key = ["membership", *model, content, attack.name, how, index if attack.drawn else 0]
@@ -215,28 +216,14 @@ class _LazyVolume:
 
     def array(self) -> Array:
         if self._array is None:
-            self._array = _check_volume(self._volumes[self._i], self._name, self._predictor)
+            wanted = tuple(self._predictor.recipe.preprocessing.shape)
+            self._array = check_volume(self._volumes[self._i], self._name, wanted)
         return self._array
 
     def latent(self) -> Any:
         if self._latent is None:
             self._latent = self._predictor.encode(self.array())
         return self._latent
-
-
-def _check_volume(volume: Array, name: str, predictor: NoisePredictor) -> Array:
-    volume = np.asarray(volume, np.float32)
-    wanted = tuple(predictor.recipe.preprocessing.shape)
-    if volume.shape != wanted:
-        raise BadInput(
-            f"{name}: shape {volume.shape}, the model takes {wanted}. Preprocess volumes as the "
-            "model's recipe says."
-        )
-    if not np.isfinite(volume).all():
-        raise BadInput(f"{name}: holds NaN or infinity. Repair or remove this volume.")
-    if volume.min() == volume.max():
-        raise BadInput(f"{name}: every voxel has the same value. Remove this volume.")
-    return volume
 
 
 @contextmanager

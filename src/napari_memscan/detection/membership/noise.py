@@ -101,7 +101,7 @@ class NoisePredictor:
         if not isinstance(self.recipe.scheduler, FlowRecipe):
             self._kept = build_scheduler(self.recipe.scheduler, "ddpm").alphas_cumprod
 
-    def told(self, condition: str) -> NoisePredictor:
+    def with_condition(self, condition: str) -> NoisePredictor:
         """Return one that tells the denoiser this condition, or none where it does not know it.
 
         For a recipe with `classes`; without this the denoiser is told none.

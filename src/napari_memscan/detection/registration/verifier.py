@@ -23,6 +23,7 @@ from napari_memscan.detection.registration.register import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.volumes.validation import check_volume
 
 if TYPE_CHECKING:
     from napari_memscan.typing import Array, Triple
@@ -274,14 +275,7 @@ def _check_pair(query: Any, training: Any) -> tuple[Array, Array]:
             f"a pair of shapes {one.shape} and {other.shape}; two volumes (X, Y, Z) of one shape "
             "are expected. Preprocess both alike."
         )
-    for name, volume in (("the query", one), ("the training volume", other)):
-        if not np.isfinite(volume).all():
-            raise BadInput(f"{name} holds NaN or infinity. Repair or remove this volume.")
-        if volume.min() == volume.max():
-            raise BadInput(
-                f"{name} has the same value everywhere; nothing can be compared with it. Remove it."
-            )
-    return one, other
+    return check_volume(one, "the query"), check_volume(other, "the training volume")
 
 
 def _check_pose(pose: Any) -> Pose:

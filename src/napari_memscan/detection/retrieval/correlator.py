@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 from napari_memscan.typing import Array, Triple
+from napari_memscan.volumes.validation import check_volume
 
 if TYPE_CHECKING:
     from napari_memscan.detection.retrieval.search import VolumeSequence
@@ -129,7 +130,7 @@ class Correlator:
         """
         if not len(training):
             raise BadInput("there are no training volumes to search among.")
-        first = _check_volume(training[0], "training volume 0")
+        first = check_volume(training[0], "training volume 0", smallest=4)
         self.shape_ = first.shape
         self._set_grid()
         self.images_ = np.empty((len(training), len(self._kept)), np.float32)
@@ -143,7 +144,7 @@ class Correlator:
         return self
 
     def _image(self, training: VolumeSequence, i: int) -> Array:
-        volume = _check_volume(training[i], f"training volume {i}", self.shape_)
+        volume = check_volume(training[i], f"training volume {i}", self.shape_)
         window = self._sampled(self._small(volume), np.eye(3), margin=0)
         return self._normalised(window.reshape(1, -1)[:, self._kept])[0]
 
@@ -203,7 +204,7 @@ class Correlator:
         BadInput
             Another shape, NaN, the same value everywhere, or no such training volume.
         """
-        volume = _check_volume(query, "the query", self.shape_)
+        volume = check_volume(query, "the query", self.shape_)
         n = len(self.images_)
         wrong = [i for i in (*include, *exclude) if not 0 <= i < n]
         if wrong:
@@ -320,24 +321,6 @@ class Correlator:
             pose[:3, 3] = -mirrored @ offset
             poses.append(pose)
         return tuple(poses)
-
-
-def _check_volume(volume: Array, name: str, shape: tuple[int, ...] | None = None) -> Array:
-    volume = np.asarray(volume, np.float32)
-    if volume.ndim != 3 or min(volume.shape) < 4:
-        raise BadInput(f"{name} has shape {volume.shape}; (X, Y, Z), each at least 4, is expected.")
-    if shape is not None and volume.shape != shape:
-        raise BadInput(
-            f"{name} has shape {volume.shape}, the first training volume has {shape}. Bring all "
-            "volumes to one shape by the same preprocessing."
-        )
-    if not np.isfinite(volume).all():
-        raise BadInput(f"{name} holds NaN or infinity. Repair or remove this volume.")
-    if volume.min() == volume.max():
-        raise BadInput(
-            f"{name} has the same value everywhere; nothing can be compared with it. Remove it."
-        )
-    return volume
 
 
 def _interpolate(

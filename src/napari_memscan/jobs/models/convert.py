@@ -28,7 +28,7 @@ def convert_checkpoint(
     Parameters
     ----------
     path, declared
-        See `checkpoints.loading.load`.
+        See `load_checkpoint`.
     out : path
         Folder to be made; must not hold a checkpoint yet.
     study : Study, optional

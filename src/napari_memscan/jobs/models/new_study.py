@@ -73,7 +73,9 @@ def create_study(
     )  # A copy: warnings about models are the study's, not the caller's.
     cohort.check()
     declared = (
-        ModelOverrides() if generator is None else ModelOverrides.of(generator.declared).absolute()
+        ModelOverrides()
+        if generator is None
+        else ModelOverrides.from_mapping(generator.declared).absolute()
     )
     ldm: Checkpoint | None = None
     trained: list[Preprocessing] = []
@@ -112,12 +114,12 @@ def create_study(
         warning = yield from check_scale_factor(ldm, rows, recipe)
         cohort.warnings.extend({warning} - {"", *cohort.warnings})
     if generator is not None:
-        generator = generator.model_copy(update={"declared": declared.given()})
+        generator = generator.model_copy(update={"declared": declared.to_dict()})
     config = StudyConfig(
         name=name,
         generator=generator,
         embedder=embedder,
-        embedder_declared=ModelOverrides.of(embedder_declared).absolute().given(),
+        embedder_declared=ModelOverrides.from_mapping(embedder_declared).absolute().to_dict(),
         embedder_trust=embedder_trust,
         preprocessing=recipe,
     )

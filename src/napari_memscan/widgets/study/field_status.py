@@ -37,9 +37,9 @@ class FieldChoice:
     def declared(self) -> ModelOverrides:
         """Return what is stated; BadInput where it is not NAME=VALUE or does not fit."""
         pairs = [pair for line in self.stated.splitlines() for pair in line.split(";")]
-        stated = ModelOverrides.parsed(pair for pair in pairs if pair.strip()).given()
+        stated = ModelOverrides.parse(pair for pair in pairs if pair.strip()).to_dict()
         kept = {} if "scale_factor" in stated else dict(self.kept)
-        return ModelOverrides.of(kept | stated).absolute()
+        return ModelOverrides.from_mapping(kept | stated).absolute()
 
 
 @dataclass(frozen=True)

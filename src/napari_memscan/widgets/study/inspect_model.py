@@ -47,7 +47,7 @@ def inspect_generator(choice: FieldChoice) -> FieldStatus:
     """
     path = get_absolute_model_path(choice.path)
     declared = choice.declared()
-    value = GeneratorConfig(kind="ldm", path=path, declared=declared.given(), trust=choice.trust)
+    value = GeneratorConfig(kind="ldm", path=path, declared=declared.to_dict(), trust=choice.trust)
     if choice.trust:
         return _report_trusted(path, value)
     report = inspect_path(path, declared, wanted="ldm")
@@ -93,7 +93,7 @@ def inspect_embedder(choice: FieldChoice) -> FieldStatus:
         )
     path = get_absolute_model_path(choice.path)
     declared = choice.declared()
-    value = EmbedderChoice(path, declared.given(), choice.trust)
+    value = EmbedderChoice(path, declared.to_dict(), choice.trust)
     if choice.trust:
         return _report_trusted(path, value)
     found = _require_model(inspect_path(path, declared))

@@ -57,7 +57,7 @@ def _get_model_preprocessing(model: GeneratorConfig | EmbedderChoice | None) -> 
     if isinstance(model, GeneratorConfig) and model.kind == "folder":
         return []
     kind: CheckpointKind | None = "ldm" if isinstance(model, GeneratorConfig) else None
-    found = inspect_checkpoint(model.path, ModelOverrides.of(model.declared), kind)
+    found = inspect_checkpoint(model.path, ModelOverrides.from_mapping(model.declared), kind)
     known = found.require_checkpoint(unscaled=True).recipe.preprocessing
     return [] if known is None else [known]
 
@@ -105,12 +105,12 @@ def get_study_models(study: Study) -> dict[str, Any]:
         generator = GeneratorConfig(
             kind=generator.kind,
             path=resolve_study_path(study, generator.path),
-            declared=ModelOverrides.of(generator.declared).absolute().given(),
+            declared=ModelOverrides.from_mapping(generator.declared).absolute().to_dict(),
             trust=generator.trust,
         )
     embedder = EmbedderChoice(
         resolve_study_path(study, old.embedder),
-        ModelOverrides.of(old.embedder_declared).absolute().given(),
+        ModelOverrides.from_mapping(old.embedder_declared).absolute().to_dict(),
         old.embedder_trust,
     )
     return {"generator": generator, "embedder": embedder}
@@ -191,7 +191,7 @@ def prepare_model_changes(
         check_shapes([recipe, *_get_model_preprocessing(generator)])
         warnings = []
         if generator.kind == "ldm" and not generator.trust:
-            declared = ModelOverrides.of(generator.declared)
+            declared = ModelOverrides.from_mapping(generator.declared)
             ldm = yield from load_with_estimated_scale(
                 generator.path, declared, rows, recipe.intensity
             )
