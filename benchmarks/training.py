@@ -116,7 +116,7 @@ def plain_denoiser(
 ) -> Iterator[float]:
     from monai.inferers import LatentDiffusionInferer
 
-    recipe = read_recipe(folder, "autoencoder")
+    recipe = read_recipe(folder)
     autoencoder = build_autoencoder(recipe.autoencoder)
     autoencoder.load_state_dict(load_weights(folder, "autoencoder"))
     autoencoder.sampling = lambda mu, sigma: mu  # As memscan: no noise in the latents.

@@ -41,7 +41,7 @@ COLOURS = 128
 
 def bundle(folder: Path) -> None:
     """Write the demo's LDM as others would: a MONAI bundle that says nothing of the latents."""
-    recipe = read_recipe(get_demo_checkpoint("ldm"), "ldm")
+    recipe = read_recipe(get_demo_checkpoint("ldm"))
     nets = "monai.networks.nets"
     known = {"num_train_timesteps", "schedule", "beta_start", "beta_end", "prediction_type"}
     config = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.embedders import LOW_RESOLUTION
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.typing import Verdict
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
 
@@ -214,13 +214,6 @@ class StudyConfig(_ConfigSection):
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
     warnings: tuple[str, ...] = ()
-
-
-def describe_validation_error(error: ValidationError) -> str:
-    """Return what pydantic found as one line: field and reason."""
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
-    )
 
 
 def suggest_preprocessing(

@@ -6,6 +6,10 @@ Every message says which file or setting, what was expected, and what to do.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_LENGTH, MAX_WORD_LENGTH = 800, 250
 
@@ -40,3 +44,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice: Python's, NumPy's, or PyTorch's on a processor or a GPU."""
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or "allocate memory" in str(error)
+
+
+def describe_validation_error(error: ValidationError, whole: str = "settings") -> str:
+    """Return what pydantic found as one line: at most six fields, or the `whole`, and reasons."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg']}" for e in error.errors()[:6]
+    )

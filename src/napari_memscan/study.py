@@ -18,9 +18,8 @@ from napari_memscan.config import (
     ReviewConfig,
     RuleConfig,
     StudyConfig,
-    describe_validation_error,
 )
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, JobFailed, describe_validation_error
 from napari_memscan.files import hash_json, write_text
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
 
@@ -44,7 +43,6 @@ __all__ = [
     "SampleRow",
     "Study",
     "StudyConfig",
-    "describe_validation_error",
 ]
 
 

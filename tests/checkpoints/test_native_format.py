@@ -12,6 +12,7 @@ import torch
 from napari_memscan.checkpoints.loading import (
     compute_checkpoint_hash,
     describe_checkpoint,
+    load_checkpoint,
     load_weights,
 )
 from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
@@ -63,7 +64,7 @@ def test_full_precision_comes_back_to_the_bit(folder):
     assert loaded.keys() == tensors().keys()
     assert all(torch.equal(loaded[k], v) for k, v in tensors().items())
     assert read_recipe(folder) == RECIPE
-    assert read_recipe(folder / "recipe.json", "embedder") == RECIPE
+    assert read_recipe(folder / "recipe.json") == RECIPE
 
 
 def test_half_precision_is_smaller_and_comes_back_as_float32(folder, tmp_path):
@@ -151,11 +152,11 @@ def test_another_kind_is_named_with_what_is_needed(folder, tiny_ldm):
     with pytest.raises(
         BadInput, match="this is an embedder, but a 3D latent diffusion model is needed"
     ):
-        read_recipe(folder, "ldm")
+        load_checkpoint(folder, kind="ldm")
     with pytest.raises(
         BadInput, match="this is a 3D latent diffusion model, but an embedder is needed"
     ):
-        read_recipe(tiny_ldm, "embedder")
+        load_checkpoint(tiny_ldm, kind="embedder")
 
 
 def test_a_newer_format_asks_for_an_update(folder):

@@ -19,7 +19,7 @@ from napari_memscan.errors import BadInput
 
 @pytest.fixture
 def recipe(tiny_ldm):
-    return read_recipe(tiny_ldm, "ldm")
+    return read_recipe(tiny_ldm)
 
 
 def test_weights_go_in_and_the_network_is_in_evaluation_mode(recipe, tiny_ldm):

@@ -425,7 +425,7 @@ def test_train_all_parts_and_the_study_uses_them(make_study, tmp_path):
     small = ["--set", "channels=[8,16]", "--set", "scheduler.prediction_type=epsilon"]
     small += ["--set", "sample_steps=2", "--set", "batch=4"]
     memscan("train", "denoiser", study.folder, "--epochs", 1, *small)
-    recipe = read_recipe(models / "denoiser", "ldm")
+    recipe = read_recipe(models / "denoiser")
     assert recipe.scheduler.prediction_type == "epsilon"
     assert recipe.provenance["denoiser"]["settings"]["steps"] == 2  # 8 volumes in batches of 4
     small = ["--set", "n_hiddens=4", "--set", "downsample=[4,4,4]", "--set", "batch=4"]

@@ -159,7 +159,7 @@ def test_a_kept_checkpoint_is_named_and_the_last_one_used(make_study, tiny_ldm, 
     )
     out = study.folder / "models" / "denoiser"
     assert f"kept: {out / 'best'}" in said.stderr
-    assert read_recipe(out / "best", "ldm").latent_shape == read_recipe(out, "ldm").latent_shape
+    assert read_recipe(out / "best").latent_shape == read_recipe(out).latent_shape
     assert type(study).open(study.folder).config.generator.path == "models/denoiser"
 
 

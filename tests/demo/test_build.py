@@ -18,7 +18,7 @@ def test_it_trains_all_three_parts_and_goes_on(monkeypatch, tmp_path, capsys):
     build.build_checkpoints(tmp_path)
     assert "embedder 2/2: loss" in capsys.readouterr().out
     assert describe_checkpoint(tmp_path / "checkpoints" / "ldm").startswith("3D LDM")
-    shipped = read_recipe(tmp_path / "checkpoints" / "embedder", "embedder")
+    shipped = read_recipe(tmp_path / "checkpoints" / "embedder")
     assert shipped.working_shape == (16, 16, 16)
     build.build_checkpoints(tmp_path)
     assert "2/2" not in capsys.readouterr().out

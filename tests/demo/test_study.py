@@ -27,7 +27,7 @@ def test_shipped_checkpoints_are_small_and_say_what_they_are():
     )
     assert size < 12e6
     assert describe_checkpoint(get_demo_checkpoint("ldm")).startswith("3D LDM")
-    assert read_recipe(get_demo_checkpoint("embedder"), "embedder").input_shape == SHAPE
+    assert read_recipe(get_demo_checkpoint("embedder")).input_shape == SHAPE
 
 
 @pytest.mark.long  # the whole job at its real size

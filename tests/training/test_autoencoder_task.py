@@ -39,7 +39,7 @@ def test_learns_and_loads_as_what_it_was_trained_as(kind, cells, fit, tmp_path):
     settings = settings_of(**{"steps": 50, "learning_rate": 5e-3, **kind})
     found = fit("autoencoder", cells, tmp_path, settings)
     assert np.mean([p.loss for p in found[-5:]]) < 0.7 * found[0].loss
-    recipe = read_recipe(tmp_path, "autoencoder")
+    recipe = read_recipe(tmp_path)
     network = build_autoencoder(recipe.autoencoder)
     load_strict(network, load_weights(tmp_path, "autoencoder"), tmp_path)
     codec = LatentCodec(recipe, network)

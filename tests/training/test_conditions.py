@@ -106,7 +106,7 @@ def test_a_conditional_training_stops_and_goes_on_to_the_same_weights(
     a, b = load_weights(whole, "denoiser"), load_weights(stopped, "denoiser")
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert a["class_embedding.weight"].shape[0] == 3
-    told = read_recipe(whole, "ldm").conditioning
+    told = read_recipe(whole).conditioning
     assert told == learn_conditioning(SIDES, torch.ones(6), None)
 
 
@@ -123,7 +123,7 @@ def test_other_conditions_are_another_training(cells, fit, fitted_autoencoder, t
     fit("denoiser", cells, tmp_path / "plain", plain, conditions=other, **more)
     after = load_weights(tmp_path / "plain", "denoiser")
     assert all(torch.equal(before[k], after[k]) for k in before)
-    assert read_recipe(tmp_path / "plain", "ldm").conditioning is None
+    assert read_recipe(tmp_path / "plain").conditioning is None
 
 
 def test_labels_reach_the_network_and_are_dropped_in_training_only(cells, fitted_autoencoder):

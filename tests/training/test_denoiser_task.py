@@ -72,7 +72,7 @@ def test_each_kind_goes_on_after_a_stop_and_can_be_sampled(
     a, b = load_weights(whole, "denoiser"), load_weights(stopped, "denoiser")
     assert all(torch.equal(a[k], b[k]) for k in a)
 
-    recipe = read_recipe(whole, "ldm")
+    recipe = read_recipe(whole)
     assert recipe.scheduler == settings.scheduler
     assert recipe.sampler == settings.sampler
     made = [
@@ -176,7 +176,7 @@ def test_a_denoiser_in_quantised_latents(cells, fit, tmp_path):
     )
     fit("autoencoder", cells, tmp_path / "ae", small)
     fit("denoiser", cells, tmp_path / "d", settings_of("flow"), autoencoder=tmp_path / "ae")
-    recipe = read_recipe(tmp_path / "d", "ldm")
+    recipe = read_recipe(tmp_path / "d")
     assert recipe.latent_shape == (4, 4, 4, 4)
     made = [
         x

@@ -75,7 +75,7 @@ def test_divergence_names_the_step_and_goes_on_with_a_smaller_rate(
     mend()
     rest = list(start(cells, tmp_path, changed(learning_rate=1e-4)))
     assert rest[0].step == 5
-    recipe = read_recipe(tmp_path, "autoencoder")
+    recipe = read_recipe(tmp_path)
     assert recipe.provenance["learning_rates"] == [[0, 1e-3], [4, 1e-4]]
     rows = read_log(tmp_path / "training.csv")
     assert [row["step"] for row in rows] == list(range(1, 9))

@@ -129,7 +129,7 @@ def test_early_end_keeps_the_best_weights(cells, tmp_path, monkeypatch):
     assert "lowest at step 8" in rest[-1].note
     saved = load_weights(tmp_path, "autoencoder")
     assert all(torch.equal(saved[k], seen[1][k]) for k in saved)
-    assert read_recipe(tmp_path, "autoencoder").provenance["step"] == 8
+    assert read_recipe(tmp_path).provenance["step"] == 8
     # Killed between state and checkpoint: the same ending, without another step.
     (tmp_path / "recipe.json").unlink()
     assert list(start(cells, tmp_path, settings)) == []

@@ -80,7 +80,7 @@ def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
         sample_steps=9,
     )
     fit("denoiser", cells, tmp_path / "d", denoiser, autoencoder=tmp_path / "ae")
-    recipe = read_recipe(tmp_path / "d", "ldm")
+    recipe = read_recipe(tmp_path / "d")
     assert recipe.denoiser["network"] == "VideoUNet"
     assert (recipe.sampler, recipe.steps) == ("ddpm", 9)
     assert (recipe.scheduler.schedule, recipe.scheduler.prediction_type) == ("cosine", "epsilon")

@@ -61,7 +61,7 @@ def test_autoencoder_learns_and_writes_a_recipe(arrays, tmp_path):
     assert [s.step for s in steps] == list(range(1, 41))
     assert np.mean([s.loss for s in steps[-5:]]) < 0.7 * steps[0].loss
     assert [s.step for s in steps if s.validation_loss is not None] == [20, 40]
-    recipe = read_recipe(tmp_path, "autoencoder")
+    recipe = read_recipe(tmp_path)
     assert recipe.spacing == (1.0, 1.0, 2.0)
     assert recipe.provenance["n_training"] == 6
 
@@ -70,7 +70,7 @@ def test_denoiser_stores_the_inverse_spread_of_the_latents(arrays, autoencoder, 
     from napari_memscan.checkpoints.networks import build_autoencoder, load_strict
 
     run("denoiser", arrays, tmp_path, autoencoder=autoencoder)
-    recipe = read_recipe(tmp_path, "ldm")
+    recipe = read_recipe(tmp_path)
     assert recipe.latent_shape == (3, 8, 8, 8)
     network = build_autoencoder(recipe.autoencoder)
     load_strict(network, load_weights(tmp_path, "autoencoder"), tmp_path)

@@ -93,7 +93,7 @@ def make_bundle(folder: Path, native: Path, **known: object) -> Path:
     from napari_memscan.checkpoints.loading import load_weights
     from napari_memscan.checkpoints.native_format import read_recipe
 
-    recipe = read_recipe(native, "ldm")
+    recipe = read_recipe(native)
     nets = "monai.networks.nets"
     config = {
         "autoencoder_def": {"_target_": f"{nets}.autoencoderkl.AutoencoderKL"} | recipe.autoencoder,

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe, StoredRecipe
-from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.checkpoints.weights import open_weights
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.files import read_small_file, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -73,21 +72,18 @@ def _to_half(value: Tensor) -> Tensor:
     return value.half()
 
 
-def read_recipe(folder: str | Path, kind: CheckpointKind | None = None) -> StoredRecipe:
+def read_recipe(folder: str | Path) -> StoredRecipe:
     """Read `recipe.json` of a checkpoint folder.
 
     Parameters
     ----------
     folder : path
         The checkpoint's folder, or its `recipe.json`.
-    kind : {"ldm", "autoencoder", "embedder"}, optional
-        What is wanted here; another kind is an error.
 
     Raises
     ------
     BadInput
-        No such folder or recipe, not JSON, a field that does not fit, a newer format, or another
-        kind than wanted.
+        No such folder or recipe, not JSON, a field that does not fit, or a newer format.
     """
     path = _find_recipe(folder)
     try:
@@ -109,11 +105,8 @@ def read_recipe(folder: str | Path, kind: CheckpointKind | None = None) -> Store
     try:
         recipe = _ADAPTER.validate_python(value)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()[:4]
-        )
+        problems = describe_validation_error(error, "recipe")
         raise BadInput(f"{path}: the recipe does not fit: {problems}.") from error
-    recipe.require_kind(kind, path.parent)
     return recipe
 
 

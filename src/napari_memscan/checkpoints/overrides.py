@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_memscan.checkpoints.recipe import Axes, FiniteNumber, Regions, Shape, VoxelSize
 from napari_memscan.checkpoints.recipe_fields import SliceAxes, SlicePooling
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
 
@@ -86,9 +86,7 @@ class ModelOverrides(BaseModel):
         try:
             return cls.model_validate(dict(values or {}))
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or '--set'}: {e['msg']}" for e in error.errors()
-            )
+            problems = describe_validation_error(error, "--set")
             raise BadInput(
                 f"what is declared of the model does not fit: {problems}. Known names: "
                 f"{', '.join(sorted(cls.model_fields))}."

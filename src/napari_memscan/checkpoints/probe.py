@@ -47,13 +47,6 @@ class PathProbe:
         self.path = Path(path)
         self.declared = declared or ModelOverrides()
         if not self.path.exists():
-            from napari_memscan.checkpoints.trusted.trust_check import (
-                explain_refusal,
-                parse_plug_in,
-            )
-
-            if parse_plug_in(path) is not None:
-                raise BadInput(explain_refusal(path))
             raise BadInput(f"{self.path}: no such file or folder. Check the path.")
         folder = self.path if self.path.is_dir() else self.path.parent
         # The configuration of a bundle lies one floor below its root.

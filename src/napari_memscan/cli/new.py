@@ -190,7 +190,7 @@ def _parse_three(text: str, option: str, number: type) -> Any:
 def _parse_intensity(text: str) -> Window | Percentile | MinMax:
     from pydantic import ValidationError
 
-    from napari_memscan.config import describe_validation_error
+    from napari_memscan.errors import describe_validation_error
     from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
     rule, *numbers = text.split(":")

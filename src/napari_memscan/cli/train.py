@@ -255,7 +255,7 @@ def _make_settings(
 ) -> TrainingSettings:
     from pydantic import ValidationError
 
-    from napari_memscan.config import describe_validation_error
+    from napari_memscan.errors import describe_validation_error
     from napari_memscan.training.presets import merge_settings
     from napari_memscan.training.settings import get_settings_class
 

@@ -179,7 +179,7 @@ def test_a_study_trains_by_its_conditions_and_samples_them(sided):
     )
     more = {"device": "cpu", "autoencoder": models / "autoencoder"}
     jobs.run_job(jobs.train_model(sided, "denoiser", models / "denoiser", settings, **more))
-    conditioning = read_recipe(models / "denoiser", "ldm").conditioning
+    conditioning = read_recipe(models / "denoiser").conditioning
     assert conditioning.classes == ("left", "right")
     # Of 12 drawn: the first five times, and one that has none.
     assert conditioning.shares == pytest.approx((8 / 12, 3 / 12))
@@ -190,7 +190,7 @@ def test_a_study_trains_by_its_conditions_and_samples_them(sided):
     # Changed versions of a volume have its condition.
     views = settings.model_copy(update={"views": 1})
     jobs.run_job(jobs.train_model(sided, "denoiser", sided.folder / "augmented", views, **more))
-    assert read_recipe(sided.folder / "augmented", "ldm").conditioning == conditioning
+    assert read_recipe(sided.folder / "augmented").conditioning == conditioning
 
 
 def test_a_cohort_without_conditions_is_refused_in_words(make_study, tmp_path):

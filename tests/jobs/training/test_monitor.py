@@ -140,7 +140,7 @@ def test_a_training_that_copies_is_ended_and_the_last_good_checkpoint_kept(
     assert not whole
     assert [row.n_copies for row in read_log(tmp_path / LOG_FILE)][-1] == 2
     assert not (tmp_path / "recipe.json").exists()
-    assert read_recipe(tmp_path / BEST_FOLDER, "ldm").provenance["denoiser"]["step"] == 2
+    assert read_recipe(tmp_path / BEST_FOLDER).provenance["denoiser"]["step"] == 2
     assert "2 of 2 volumes copied" in said[-1].what
     # The same command ends at once, without sampling again.
     whole, said = finish(fit(tmp_path, monitor))
@@ -159,8 +159,8 @@ def test_keeping_does_not_end_the_training(fit, arrays, tmp_path, monkeypatch):
     whole, _ = finish(fit(tmp_path, MonitorSettings(every=2, samples=2, keep_below=0.5)))
     assert whole
     assert [row.share for row in read_log(tmp_path / LOG_FILE)] == [0, 1, 1]
-    assert read_recipe(tmp_path / BEST_FOLDER, "ldm").provenance["denoiser"]["step"] == 2
-    assert read_recipe(tmp_path, "ldm").provenance["denoiser"]["settings"]["steps"] == 6
+    assert read_recipe(tmp_path / BEST_FOLDER).provenance["denoiser"]["step"] == 2
+    assert read_recipe(tmp_path).provenance["denoiser"]["settings"]["steps"] == 6
 
 
 def test_the_limits_of_keeping_and_of_stopping_are_two():

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)
@@ -139,7 +139,5 @@ def build_recipe(path: Path, recipe: type[R], **fields: Any) -> R:
     try:
         return recipe(**fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
-        )
+        problems = describe_validation_error(error, "recipe")
         raise BadInput(f"{path}: what is known of it makes no recipe: {problems}.") from error

@@ -19,7 +19,7 @@ from napari_memscan.checkpoints.recipe import (
     SchedulerRecipe,
     TrustedRecipe,
 )
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -193,10 +193,7 @@ def _validate_model(path: str | Path, model: type[M], values: dict[str, Any]) ->
     except (ValidationError, RecursionError) as error:
         problems = str(error)
         if isinstance(error, ValidationError):
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}"
-                for e in error.errors()[:6]
-            )
+            problems = describe_validation_error(error, "recipe")
         raise BadInput(
             f"{path}: what the code says of its model does not do: {problems[:800]}."
         ) from error

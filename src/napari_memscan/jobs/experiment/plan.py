@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_memscan.config import describe_validation_error
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.files import parse_json, write_json
 from napari_memscan.jobs.experiment.factors import (
     DEFAULT_FACTORS,

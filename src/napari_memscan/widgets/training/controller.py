@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from qtpy.QtCore import QObject, Signal
 
 from napari_memscan import jobs
-from napari_memscan.config import describe_validation_error
+from napari_memscan.errors import describe_validation_error
 from napari_memscan.study import Study
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.training.view import TrainView
