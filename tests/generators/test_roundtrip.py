@@ -34,4 +34,5 @@ def test_axes_of_the_model_are_turned_and_turned_back(generator, monkeypatch):
     straight = reconstruct_volume(generator, np.ascontiguousarray(volume[::-1]))
     turned = generator.recipe.model_copy(update={"axes": "LAS"})
     monkeypatch.setattr(generator, "recipe", turned)
+    monkeypatch.setattr(generator.model.codec, "recipe", turned)
     assert np.allclose(reconstruct_volume(generator, volume), straight[::-1], atol=1e-6)
