@@ -20,8 +20,8 @@ import numpy as np
 from _cohorts import SETTINGS, SPACING, Batch, Split
 from _generated import train_once
 from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.decision.judgement import BatchVerdicts, NullDistribution, decide
 from napari_memscan.detection.decision.thresholds import PaperRule
-from napari_memscan.detection.detector import BatchVerdicts, NullDistribution, decide
 from napari_memscan.detection.planting.plants import LIMIT_KINDS, draw_planted_volumes
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.detection.retrieval.search import SearchResult

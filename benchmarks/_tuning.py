@@ -12,7 +12,7 @@ import numpy as np
 from _cohorts import SPACING, Batch, Split
 from _scoring import area, confusion, macro_f1, tpr_at
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.detector import NullDistribution, decide, fit_class_limits
+from napari_memscan.detection.decision.judgement import NullDistribution, decide, fit_class_limits
 from napari_memscan.detection.planting.plants import (
     LIMIT_KINDS,
     PlantedVolume,

@@ -176,11 +176,10 @@ def test_embedding_ahead_leaves_nothing_for_the_scan(
 
 
 def key_of(study, i):
-    from napari_memscan.detection.scan import compute_embedding_key
+    from napari_memscan.detection.retrieval.entries import compute_vector_key
 
     path = study.cohort.rows("training")[i].path
-    recipe, embedder = study.config.preprocessing, study.embedder()
-    return compute_embedding_key(study.content_key(path), recipe, embedder.hash)
+    return compute_vector_key(study.array_key(path), study.embedder().hash)
 
 
 def test_one_volume_is_read_ahead_and_no_more(study, monkeypatch):

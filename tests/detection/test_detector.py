@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
-from napari_memscan.detection.detector import CopyDetector, NullDistribution, fit_class_limits
+from napari_memscan.detection.decision.judgement import NullDistribution, fit_class_limits
+from napari_memscan.detection.detector import CopyDetector
 from napari_memscan.detection.planting.perturbations import draw_perturbation
 from napari_memscan.detection.planting.plants import draw_planted_volumes
 from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult

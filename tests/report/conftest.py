@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.detector import NullDistribution, decide
+from napari_memscan.detection.decision.judgement import NullDistribution, decide
 from napari_memscan.detection.evidence import METRICS
 from napari_memscan.detection.evidence.result import EXACT_INTERVAL, MetricResult
 from napari_memscan.detection.membership.result import (

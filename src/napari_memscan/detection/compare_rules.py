@@ -19,7 +19,7 @@ from napari_memscan.detection.retrieval.neighbours import NeighbourIndex, standa
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.detector import BatchVerdicts
+    from napari_memscan.detection.decision.judgement import BatchVerdicts
     from napari_memscan.typing import Vectors
 
 RuleName = Literal["conformal", "size-matched", "dar2024"]

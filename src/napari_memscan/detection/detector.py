@@ -1,186 +1,42 @@
-"""The whole chain on arrays: retrieve, verify, calibrate, decide."""
+"""Detection on arrays: fit to training and validation volumes, then judge synthetic ones."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.decision.conformal import BatchDecision, ConformalRule
-from napari_memscan.detection.decision.exchangeability import (
-    ExchangeabilityTest,
-    run_exchangeability_test,
-)
-from napari_memscan.detection.decision.sharpness import compute_sharpness
-from napari_memscan.detection.decision.verdicts import assign_verdicts
-from napari_memscan.detection.planting.plants import (
-    LIMIT_KINDS,
-    PlantedVolume,
-    draw_planted_volumes,
-)
+from napari_memscan.detection.decision.judgement import BatchVerdicts
+from napari_memscan.detection.pipeline import LIMITS_SEED, DetectionChain, DetectionSettings
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, draw_planted_volumes
 from napari_memscan.detection.results.calibration_record import CalibrationRecord
-from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
-from napari_memscan.detection.retrieval.search import (
-    Search,
-    SearchQuery,
-    SearchResult,
-    VolumeSequence,
+from napari_memscan.detection.retrieval.search import Search
+from napari_memscan.detection.retrieval.training_search import SearchTask
+from napari_memscan.detection.statistics.equality import (
+    refuse_equal_vectors,
+    refuse_equal_volumes,
 )
-from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
-from napari_memscan.detection.statistics.validation import number_subjects
 from napari_memscan.errors import BadInput
-from napari_memscan.typing import Array, Vectors, Verdict
+from napari_memscan.progress import run_job
+from napari_memscan.typing import Array, Vectors
+from napari_memscan.volumes.cache import MemoryStore
+from napari_memscan.volumes.volume import VolumeSequence
 
 Embed = Callable[[Array], Vectors]
 
 
-@dataclass(frozen=True, eq=False)
-class BatchVerdicts:
-    """What the chain says of a batch of synthetic volumes.
+@dataclass(frozen=True)
+class _Decoder:
+    """A function as a decoder; within one detector its name says which."""
 
-    Attributes
-    ----------
-    scores : array (m,)
-        After registration, larger is nearer.
-    decision : BatchDecision
-        Which of them are nearer than new patients are.
-    verdicts : list of (Verdict, str)
-        ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
-    limits : ClassLimits
-        Where near-duplicates and copies begin.
-    assumption : AssumptionTest
-        Whether what all this rests on is seen to fail.
-    found : tuple of Found
-        The search behind each score; empty where only scores were given.
-    """
+    decode: Callable[[Array], Array]
+    hash: str = "given"
 
-    scores: NDArray[np.float64]
-    decision: BatchDecision
-    verdicts: list[tuple[Verdict, str]]
-    limits: ClassLimits
-    assumption: ExchangeabilityTest
-    found: tuple[SearchResult, ...] = field(default=())
-
-
-@dataclass(frozen=True, eq=False)
-class NullDistribution:
-    """Validation volumes that went through the search: what unrelated volumes score.
-
-    Attributes
-    ----------
-    scores : array (n,)
-        Larger is nearer.
-    subjects : sequence of str or None
-        Whose volume each is; '' where nobody said it.
-    sharpness : array (n,) or None
-        See `sharpness.compute_sharpness`.
-    """
-
-    scores: NDArray[np.float64]
-    subjects: Sequence[str] | None = None
-    sharpness: NDArray[np.float64] | None = None
-
-    def nearest_per_subject(self) -> NullDistribution:
-        """Return only the nearest volume of each subject: two scans are not two new patients."""
-        numbers = number_subjects(self.subjects, len(self.scores))
-        order = np.lexsort((-self.scores, numbers))
-        first = order[np.unique(numbers[order], return_index=True)[1]]
-        sharp = None if self.sharpness is None else self.sharpness[first]
-        return NullDistribution(self.scores[first], None, sharp)
-
-
-def fit_class_limits(
-    null: NullDistribution,
-    plants: Sequence[PlantedVolume],
-    found: Sequence[SearchResult],
-    seed: int = 0,
-) -> ClassLimits:
-    """Learn class limits from planted volumes.
-
-    Parameters
-    ----------
-    null : Null
-        Of validation volumes.
-    plants, found : sequences
-        What was planted, and what the search made of it. A plant whose source was not found says
-        nothing about how far copies lie from their sources.
-    seed : int
-        Of the bootstrap.
-    """
-    both = list(zip(plants, found, strict=True))
-
-    def scores(label: Verdict) -> list[float]:
-        return [what.score for one, what in both if one.label == label]
-
-    def displacements(label: Verdict) -> list[float]:
-        return [
-            what.displacement
-            for one, what in both
-            if one.label == label and what.index == one.source
-        ]
-
-    near, copy = Verdict.NEAR_DUPLICATE, Verdict.COPY
-    return ClassLimits(seed=seed).fit(
-        null.nearest_per_subject().scores,
-        scores(near),
-        scores(copy),
-        (displacements(near), displacements(copy)),
-    )
-
-
-def decide(
-    scores: NDArray[np.float64],
-    null: NullDistribution,
-    limits: ClassLimits,
-    *,
-    q: float = 0.1,
-    sharpness: NDArray[np.float64] | None = None,
-    found: Sequence[SearchResult] = (),
-) -> BatchVerdicts:
-    """Decide on a batch of scores.
-
-    Parameters
-    ----------
-    scores : array (m,)
-        Of synthetic volumes, from the same search as those of the null.
-    null : Null
-        Of validation volumes.
-    limits : ClassLimits
-        Fitted.
-    q : float
-        Largest expected share of novel ones among those called.
-    sharpness : array (m,), optional
-        Of the synthetic volumes; used where the null has it too.
-    found : sequence of Found, optional
-        Where each score comes from; needed where limits were learnt from displacements.
-
-    Raises
-    ------
-    BadInput
-        No scores, or one that is not finite.
-    """
-    each = null.nearest_per_subject()
-    decision = ConformalRule(q).fit(each.scores).decide(scores, limits.novel_limit_)
-    displacements = [what.displacement for what in found] if len(found) else None
-    both = sharpness is not None and each.sharpness is not None
-    return BatchVerdicts(
-        scores,
-        decision,
-        assign_verdicts(scores, decision, limits, displacements),
-        limits,
-        run_exchangeability_test(
-            scores,
-            each.scores,
-            rejected=decision.rejected,
-            sharpness_synthetic=sharpness if both else None,
-            sharpness_null=each.sharpness if both else None,
-        ),
-        tuple(found),
-    )
+    def __call__(self, volume: Array) -> Array:
+        return self.decode(volume)
 
 
 class CopyDetector:
@@ -211,10 +67,10 @@ class CopyDetector:
 
     Attributes
     ----------
-    null_ : Null
+    null_ : NullDistribution
         Of the validation volumes, each searched as a synthetic one is.
-    plants_ : list of Plant
-        What was planted, ``planted_`` (list of Found) what the search made of it.
+    plants_ : list of PlantedVolume
+        What was planted, ``planted_`` (list of SearchResult) what the search made of it.
     limits_ : ClassLimits
 
     Examples
@@ -281,48 +137,49 @@ class CopyDetector:
                 "of each is needed, and at least 20 of the latter to call anything."
             )
         if vectors is not None:
-            # Known before the hours that a search takes.
             refuse_equal_vectors(vectors[0], "training")
             refuse_equal_vectors(vectors[1], "validation")
-        self.search_ = (self.search or Search()).fit(training)
         refuse_equal_volumes(training, "training")
         refuse_equal_volumes(validation, "validation")
-        self.index_ = None
-        if self.embed is not None:
-            of_training = self._vectors(training) if vectors is None else vectors[0]
-            refuse_equal_vectors(of_training, "training")
-            self.index_ = NeighbourIndex().fit(of_training)
-        excluded: list[tuple[int, ...]] = [()] * len(validation)
-        if subjects is not None:
-            excluded = [
-                tuple(i for i, other in enumerate(subjects[0]) if other and other == own)
-                for own in subjects[1]
-            ]
-        loads = [self._made(partial(_read_volume, validation, i)) for i in range(len(validation))]
-        known = None if vectors is None or self.decode is not None else vectors[1]
-        found = self._find(loads, excluded, known)
-        self.null_ = NullDistribution(
-            np.array([f.score for f in found]),
-            None if subjects is None else list(subjects[1]),
-            np.array([compute_sharpness(load()) for load in loads]),
+        search = self.search or Search()
+        settings = DetectionSettings(
+            retrieved=search.retrieved,
+            proposed=self.proposed,
+            verified=search.verified,
+            planted=self.n_planted,
+            q=self.q,
+            seed=self.seed,
+            workers=self.workers,
         )
-        shape = tuple(training[0].shape)
-        self.plants_: list[PlantedVolume] = [
-            one
-            for kinds in LIMIT_KINDS.values()
-            for one in draw_planted_volumes(
-                kinds, self.n_planted, range(len(training)), shape, (self.seed, 1), None, names
+        real, unseen = subjects or (None, None)
+        known, own = vectors or (None, None)
+        chain = DetectionChain(
+            make_array_tasks(training, "training", real, self.embed, known),
+            MemoryStore(),
+            search,
+            settings,
+            embed=self.embed,
+            decoder=None if self.decode is None else _Decoder(self.decode),
+        )
+        kinds = [kind for of in LIMIT_KINDS.values() for kind in of]
+        x, y, z = training[0].shape
+        plants = draw_planted_volumes(
+            kinds,
+            self.n_planted,
+            range(len(training)),
+            (x, y, z),
+            (self.seed, LIMITS_SEED),
+            None,
+            names,
+        )
+        self._calibration = run_job(
+            chain.calibrate(
+                make_array_tasks(validation, "validation", unseen, self.embed, own), plants
             )
-        ]
-        self.planted_ = self._find(
-            [
-                self._made(
-                    partial(p.load, partial(_read_volume, training, p.source), self.search_.spacing)
-                )
-                for p in self.plants_
-            ]
         )
-        self.limits_ = fit_class_limits(self.null_, self.plants_, self.planted_, self.seed)
+        self._chain, self.search_ = chain, search
+        self.null_, self.limits_ = self._calibration.null, self._calibration.limits
+        self.plants_, self.planted_ = plants, list(self._calibration.planted)
         return self
 
     def predict(self, volumes: VolumeSequence, vectors: Vectors | None = None) -> BatchVerdicts:
@@ -336,59 +193,49 @@ class CopyDetector:
         """
         if not len(volumes):
             raise BadInput("there are no synthetic volumes to judge.")
-        loads = [partial(_read_volume, volumes, i) for i in range(len(volumes))]
-        found = self._find(loads, vectors=vectors)
-        return decide(
-            np.array([f.score for f in found]),
-            self.null_,
-            self.limits_,
-            q=self.q,
-            sharpness=np.array([compute_sharpness(volumes[i]) for i in range(len(volumes))]),
-            found=found,
-        )
+        tasks = make_array_tasks(volumes, "synthetic", None, self.embed, vectors)
+        return run_job(self._chain.judge(self._calibration, tasks))
 
     def calibration(self, judgement: BatchVerdicts) -> CalibrationRecord:
         """Return what stands behind a judgement, for the record."""
-        return CalibrationRecord.of(
-            judgement,
-            n_planted=len(self.plants_) // len(LIMIT_KINDS),
-            retrieved=self.search_.retrieved,
-            verified=self.search_.verified,
-            search_hash=self.search_.hash,
-            seed=self.seed,
-            decoded=self.decode is not None,
-            proposed=self.proposed if self.embed is not None else 0,
-        )
-
-    def _made(self, load: Callable[[], Array]) -> Callable[[], Array]:
-        return load if self.decode is None else partial(_decode_volume, self.decode, load)
-
-    def _vectors(self, volumes: VolumeSequence) -> Vectors:
-        assert self.embed is not None
-        return np.stack([self.embed(volumes[i][None, None])[0] for i in range(len(volumes))])
-
-    def _find(
-        self,
-        loads: Sequence[Callable[[], Array]],
-        excluded: Sequence[tuple[int, ...]] | None = None,
-        vectors: Vectors | None = None,
-    ) -> list[SearchResult]:
-        proposed: Sequence[tuple[int, ...]] = [()] * len(loads)
-        if self.embed is not None and self.index_ is not None:
-            if vectors is None:
-                vectors = np.concatenate([self.embed(load()[None, None]) for load in loads])
-            _, rows = self.index_.kneighbors(vectors, self.proposed)
-            proposed = [tuple(int(i) for i in row) for row in rows]
-        queries = [
-            SearchQuery(load, tuple(i for i in near if i not in out), tuple(out))
-            for load, near, out in zip(loads, proposed, excluded or [()] * len(loads), strict=True)
-        ]
-        return list(self.search_.find_all(queries, self.workers))
+        return self._chain.record(self._calibration, judgement)
 
 
-def _read_volume(volumes: VolumeSequence, i: int) -> Array:
+def make_array_tasks(
+    volumes: VolumeSequence,
+    name: str,
+    subjects: Sequence[str] | None = None,
+    embed: Embed | None = None,
+    vectors: Vectors | None = None,
+) -> list[SearchTask]:
+    """Return volumes (X, Y, Z) in [0, 1] as the chain takes them.
+
+    Parameters
+    ----------
+    volumes : sequence of arrays (X, Y, Z) in [0, 1]
+    name : str
+        For people: what they are.
+    subjects : sequence of str, optional
+        Whose they are.
+    embed : callable, optional
+        Maps volumes (N, 1, X, Y, Z) to vectors (N, d); without it they have none.
+    vectors : array (n, d), optional
+        What it makes of them, where that is known.
+    """
+    tasks = []
+    for i in range(len(volumes)):
+        array = np.ascontiguousarray(volumes[i], np.float32)
+        key = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()[:16]
+        vector = None
+        if embed is not None:
+            vector = embed(array[None, None])[0] if vectors is None else vectors[i]
+        # What lies in memory is not read again, and goes to other processes by itself.
+        held = isinstance(volumes, np.ndarray)
+        load = partial(np.asarray, volumes[i]) if held else partial(_read, volumes, i)
+        subject = subjects[i] if subjects is not None else ""
+        tasks.append(SearchTask(key, load, vector, subject, f"{name}[{i}]"))
+    return tasks
+
+
+def _read(volumes: VolumeSequence, i: int) -> Array:
     return volumes[i]
-
-
-def _decode_volume(decode: Callable[[Array], Array], load: Callable[[], Array]) -> Array:
-    return decode(load())

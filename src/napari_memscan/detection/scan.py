@@ -1,49 +1,140 @@
-"""The whole of detection on volumes without any study."""
+"""The whole of detection, on volumes of a study or of none."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_memscan.detection.compare_rules import RuleName
+from napari_memscan.detection.pipeline import DetectionChain, DetectionSettings
+from napari_memscan.detection.retrieval.entries import embed_splits, fix_threads, prepare_tasks
 from napari_memscan.detection.scan_vectors import scan_vectors
-from napari_memscan.files import hash_json
+from napari_memscan.progress import Progress, run_job
+from napari_memscan.volumes.cache import MemoryStore
+from napari_memscan.volumes.cohort import UNKNOWN_SUBJECTS, Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
 from napari_memscan.volumes.sources import VolumesLike, VolumeSource, refuse_overlap
-from napari_memscan.volumes.spacing import (
-    compute_median_spacing,
-    get_known_spacing,
-    list_spacing_warnings,
-)
+from napari_memscan.volumes.spacing import compute_median_spacing, list_spacing_warnings
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.compare_rules import RuleName
+    from napari_memscan.detection.pipeline import Decoder
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
-    from napari_memscan.volumes.cache import ArrayCache
-    from napari_memscan.volumes.volume import Volume
+    from napari_memscan.volumes.cache import Store
+    from napari_memscan.volumes.sources import VolumeEntry
 
 
-class PreprocessedVolumes:
-    """Volumes of a source as arrays (X, Y, Z) in [0, 1], read when asked for.
+@dataclass(frozen=True)
+class ScanSettings(DetectionSettings):
+    """What a scan does with volumes.
+
+    Attributes
+    ----------
+    k : int
+        Neighbours kept for each sample.
+    rule : {"conformal", "size-matched", "dar2024"}
+        Which one decides; all are reported.
+    quantile : float
+        Of the two rules with a tau; the paper's is 0.95.
+    verify : bool
+        Register the nearest candidates and let what is alike afterwards decide; without it the
+        conformal rule compares embeddings.
+    """
+
+    k: int = 5
+    rule: RuleName = "conformal"
+    quantile: float = 0.95
+    verify: bool = True
+
+
+def scan_entries(
+    splits: Mapping[str, Sequence[VolumeEntry]],
+    recipe: Preprocessing,
+    embedder: Embedder,
+    store: Store,
+    settings: ScanSettings,
+    *,
+    decoder: Decoder | None = None,
+    warnings: Iterable[str] = (),
+) -> Generator[Progress, None, ScanResult]:
+    """Embed volumes, search for them, calibrate and decide: every scan is this one.
 
     Parameters
     ----------
-    source : Source
-    preprocessing : Preprocessing
+    splits : mapping of str to sequences of VolumeEntry
+        ``training``, ``validation`` and ``synthetic``.
+    recipe : Preprocessing
+        What all of them go through.
+    embedder : Embedder
+    store : Store
+        Keeps what was made: a scan that was stopped goes on, and gives the same bytes.
+    settings : ScanSettings
+    decoder : Decoder, optional
+        See `pipeline.DetectionChain`.
+    warnings : iterable of str
+        What is known of the volumes already.
+
+    Yields
+    ------
+    Progress
+        After each volume that is read, embedded or compared.
+
+    Raises
+    ------
+    BadInput
+        A volume that does not do, or too few; see `scan_vectors`.
     """
-
-    def __init__(self, source: VolumeSource, preprocessing: Preprocessing) -> None:
-        self.source, self.preprocessing = source, preprocessing
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, i: int) -> NDArray[np.float32]:
-        return self.preprocessing.apply(self.source.read(i))
+    embedded = yield from embed_splits(splits, recipe, embedder, store)
+    vectors = {split: rows for split, (rows, _) in embedded.items()}
+    names = {split: [entry.name for entry in entries] for split, entries in splits.items()}
+    sizes = {split: (names[split], of) for split, (_, of) in embedded.items()}
+    judgement, calibration = None, None
+    null_scores: Sequence[float] = ()
+    if settings.verify and all(map(len, splits.values())):
+        tasks = {}
+        for split, entries in splits.items():
+            tasks[split] = yield from prepare_tasks(entries, vectors[split], recipe, store)
+        chain = DetectionChain(
+            tasks["training"],
+            store,
+            settings.search(recipe.spacing or compute_median_spacing(sizes["training"][1])),
+            settings,
+            embed=fix_threads(embedder, store),
+            embedder_hash=embedder.hash,
+            decoder=decoder,
+        )
+        base = yield from chain.calibrate(tasks["validation"], chain.draw_for_limits(recipe.shape))
+        judgement = yield from chain.judge(base, tasks["synthetic"])
+        calibration = chain.record(base, judgement)
+        null_scores = base.null.nearest_per_subject().scores.tolist()
+    return scan_vectors(
+        vectors["training"],
+        vectors["validation"],
+        vectors["synthetic"],
+        training_paths=names["training"],
+        synthetic_paths=names["synthetic"],
+        validation_paths=names["validation"],
+        embedder=embedder,
+        k=settings.k,
+        rule=settings.rule,
+        quantile=settings.quantile,
+        q=settings.q,
+        subjects=[entry.subject for entry in splits["validation"]],
+        training_subjects=[entry.subject for entry in splits["training"]],
+        judgement=judgement,
+        calibration=calibration,
+        null_scores=null_scores,
+        preprocessing=recipe,
+        warnings=[
+            *warnings,
+            *list_scan_warnings(embedder, *(len(entries) for entries in splits.values())),
+            *(list_spacing_warnings(sizes) if recipe.spacing is None else []),
+        ],
+    )
 
 
 def scan(
@@ -58,9 +149,13 @@ def scan(
     quantile: float = 0.95,
     q: float = 0.1,
     verify: bool = True,
+    retrieved: int = 20,
+    proposed: int = 5,
+    verified: int = 3,
+    planted: int = 16,
     workers: int = 1,
     seed: int = 1,
-    cache: ArrayCache | None = None,
+    cache: Store | None = None,
 ) -> ScanResult:
     """Scan synthetic volumes for copies of training volumes, without a study.
 
@@ -85,13 +180,16 @@ def scan(
     verify : bool
         Register the nearest candidates and let what is alike afterwards decide; without it the
         conformal rule compares embeddings.
+    retrieved, proposed, verified, planted
+        See `pipeline.DetectionSettings`.
     workers : int
         Processes that register. The result does not depend on it.
     seed : int
         Of the planted copies that class limits are learnt from.
-    cache : ArrayCache, optional
-        Keeps vectors of files. Volumes are read one by one: memory holds one of them, the
-        vectors, and a small image of each training volume.
+    cache : Store, optional
+        Keeps what was made, such as an `ArrayCache`: a scan that was stopped goes on. By default
+        nothing is kept: volumes are read one by one, and memory holds one of them, the vectors,
+        and a small image of each training volume.
 
     Returns
     -------
@@ -108,8 +206,6 @@ def scan(
     >>> result = scan("train/", "held_out/", "generated/")  # doctest: +SKIP
     >>> print(result)  # doctest: +SKIP
     """
-    from napari_memscan.detection.detector import CopyDetector
-    from napari_memscan.detection.retrieval.search import Search
     from napari_memscan.embedders.loading import load_embedder
 
     embed: Embedder = (
@@ -126,60 +222,27 @@ def scan(
     if preprocessing is None:
         preprocessing = choose_preprocessing(embed, splits["training"])
     embed.adapt_to(preprocessing)
-    of, sizes = {}, {}
-    for name, source in splits.items():
-        every = [_embed_volume(embed, preprocessing, source, i, cache) for i in range(len(source))]
-        empty = np.empty((0, embed.dim), np.float32)
-        of[name] = np.stack([vector for vector, _ in every]) if every else empty
-        sizes[name] = (source.names, [size for _, size in every])
-    chain: dict[str, Any] = {}
-    if verify and all(len(source) for source in splits.values()):
-        volumes = {
-            name: PreprocessedVolumes(source, preprocessing) for name, source in splits.items()
-        }
-        detector = CopyDetector(
-            Search(spacing=preprocessing.spacing or compute_median_spacing(sizes["training"][1])),
-            q=q,
-            embed=embed.embed,
-            seed=seed,
-            workers=workers,
-        ).fit(
-            volumes["training"],
-            volumes["validation"],
-            vectors=(of["training"], of["validation"]),
-            subjects=(splits["training"].subjects, splits["validation"].subjects),
-            names=[
-                preprocessing.key(splits["training"].content_key(i))
-                for i in range(len(splits["training"]))
-            ],
+    return run_job(
+        scan_entries(
+            {name: source.entries() for name, source in splits.items()},
+            preprocessing,
+            embed,
+            MemoryStore() if cache is None else cache,
+            ScanSettings(
+                retrieved=retrieved,
+                proposed=proposed,
+                verified=verified,
+                planted=planted,
+                q=q,
+                seed=seed,
+                workers=workers,
+                k=k,
+                rule=rule,
+                quantile=quantile,
+                verify=verify,
+            ),
+            warnings=_check_sources(splits["training"], splits["validation"]),
         )
-        judgement = detector.predict(volumes["synthetic"], of["synthetic"])
-        chain = {
-            "judgement": judgement,
-            "calibration": detector.calibration(judgement),
-            "null_scores": detector.null_.nearest_per_subject().scores.tolist(),
-        }
-    return scan_vectors(
-        of["training"],
-        of["validation"],
-        of["synthetic"],
-        training_paths=splits["training"].names,
-        synthetic_paths=splits["synthetic"].names,
-        validation_paths=splits["validation"].names,
-        embedder=embed,
-        k=k,
-        rule=rule,
-        quantile=quantile,
-        q=q,
-        subjects=splits["validation"].subjects,
-        training_subjects=splits["training"].subjects,
-        preprocessing=preprocessing,
-        warnings=[
-            *_list_subject_warnings(splits["training"], splits["validation"]),
-            *list_scan_warnings(embed, *(len(source) for source in splits.values())),
-            *(list_spacing_warnings(sizes) if preprocessing.spacing is None else []),
-        ],
-        **chain,
     )
 
 
@@ -214,42 +277,19 @@ def list_scan_warnings(
     return [*warnings, *filter(None, [embedder.warning])]
 
 
-def _list_subject_warnings(*sources: VolumeSource) -> list[str]:
-    unknown = sum(not subject for source in sources for subject in source.subjects)
-    if not unknown:
-        return []
-    return [
-        f"{unknown} volumes have no subject_id: nobody can tell whether a subject is in two "
-        "splits, which would raise the threshold and hide copies."
+def _check_sources(*sources: VolumeSource) -> list[str]:
+    """Refuse what makes every number wrong; return what a reader must know of the volumes."""
+    rows = [
+        CohortRow(str(file), source.split, subject, sha256=source.digest(i))
+        for source in sources
+        for i, (file, subject) in enumerate(zip(source.files, source.subjects, strict=False))
     ]
-
-
-def _embed_volume(
-    embedder: Embedder,
-    preprocessing: Preprocessing,
-    source: VolumeSource,
-    i: int,
-    cache: ArrayCache | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the vector and the voxel size of a volume that is read at most once."""
-
-    @lru_cache(1)
-    def read() -> Volume:
-        return source.read(i)
-
-    def compute() -> NDArray[np.float32]:
-        return embedder.embed(preprocessing.apply(read())[None, None])[0]
-
-    if cache is None or not source.files:
-        return compute(), get_known_spacing(read())
-    content = source.content_key(i)
-    vector = cache.get(compute_embedding_key(content, preprocessing, embedder.hash), compute)
-    return vector, cache.get(hash_json(["voxel", content]), lambda: get_known_spacing(read()))
-
-
-def compute_embedding_key(content: str, preprocessing: Preprocessing, embedder: str) -> str:
-    """Return the cache key of a vector: content, what it went through, hash of the embedder."""
-    return hash_json(["vector", preprocessing.key(content), embedder])
+    if all(source.files for source in sources):
+        cohort = Cohort.from_rows(rows)
+        cohort.check()
+        return cohort.warnings
+    unknown = sum(not subject for source in sources for subject in source.subjects)
+    return [UNKNOWN_SUBJECTS.format(unknown)] if unknown else []
 
 
 def _compute_median_shape(source: VolumeSource) -> tuple[int, int, int]:

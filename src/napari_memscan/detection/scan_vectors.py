@@ -27,7 +27,7 @@ from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.conformal import BatchDecision
-    from napari_memscan.detection.detector import BatchVerdicts
+    from napari_memscan.detection.decision.judgement import BatchVerdicts
     from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.typing import Vectors

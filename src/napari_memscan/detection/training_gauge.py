@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from napari_memscan.detection.decision.thresholds import PaperRule, compute_null_floor
 from napari_memscan.detection.evidence.distances import RATIO_LIMIT, compute_neighbour_ratio
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
-from napari_memscan.detection.retrieval.search import VolumeSequence
 from napari_memscan.detection.statistics.proportions import Proportion
 from napari_memscan.errors import BadInput
 from napari_memscan.typing import Vectors
+from napari_memscan.volumes.volume import VolumeSequence
 
 Embed = Callable[[NDArray[np.float32]], Vectors]
 

@@ -23,12 +23,16 @@ class LowResolutionEmbedder(BaseEmbedder):
     """
 
     training_free = True
+    VERSION = 1
+    """Changes whenever the same volume would get another vector; part of the hash."""
 
     def __init__(self, size: tuple[int, int, int] = (12, 12, 12)) -> None:
         self.size = size
         self.name = f"low-resolution {size[0]}x{size[1]}x{size[2]} (training-free)"
         self.dim = int(np.prod(size))
-        self.hash = hash_json({"embedder": "low-resolution", "version": 1, "size": list(size)})
+        self.hash = hash_json(
+            {"embedder": "low-resolution", "version": self.VERSION, "size": list(size)}
+        )
 
     def _embed_volume(self, volume: NDArray[np.float32]) -> NDArray[np.float64]:
         if any(n < s for n, s in zip(volume.shape, self.size, strict=True)):

@@ -7,7 +7,6 @@ finished is on disk; the same call goes on from there and gives the same bytes.
 from napari_memscan.jobs.mitigation.mitigation import evaluate_mitigation
 from napari_memscan.jobs.models.convert import convert_checkpoint
 from napari_memscan.jobs.models.new_study import create_study
-from napari_memscan.jobs.progress import Progress, run_job
 from napari_memscan.jobs.release.release import ReleasePreview, preview_release, release_volumes
 from napari_memscan.jobs.release.report import report_study
 from napari_memscan.jobs.replacement.regenerate import (
@@ -21,9 +20,11 @@ from napari_memscan.jobs.scan.deduplicate import deduplicate_cohort
 from napari_memscan.jobs.scan.embed import embed_cohort
 from napari_memscan.jobs.scan.membership import evaluate_membership
 from napari_memscan.jobs.scan.metrics import evaluate_metrics
-from napari_memscan.jobs.scan.scan import embed_volume, scan_study
+from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.jobs.scan.selftest import run_selftest
+from napari_memscan.jobs.scan.volumes import embed_volume
 from napari_memscan.jobs.training.train import train_model
+from napari_memscan.progress import Progress, run_job
 
 __all__ = [
     "Progress",

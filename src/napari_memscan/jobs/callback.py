@@ -19,7 +19,7 @@ from napari_memscan.jobs.training.monitor import MonitorRecord, write_log
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-    from napari_memscan.detection.retrieval.search import VolumeSequence
+    from napari_memscan.volumes.volume import VolumeSequence
 
 
 class MemorisationCallback(Callback):

@@ -1,17 +1,66 @@
-"""Arrays kept on disk by key; deleting the folder costs time, nothing else."""
+"""Arrays kept by key, on disk or in memory; to lose them costs time, nothing else."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.files import write_atomically
+from napari_memscan.typing import Array
+
+
+class Store(Protocol):
+    """Where work keeps what it has made, by keys that hash all that it depends on."""
+
+    def has(self, key: str, /) -> bool:
+        """Return whether an array is kept under `key`."""
+        ...
+
+    def get(self, key: str, compute: Callable[[], NDArray[Any]], /) -> NDArray[Any]:
+        """Return the array kept under `key`; compute and keep it where there is none."""
+        ...
+
+    def put(self, key: str, array: NDArray[Any], /) -> None:
+        """Keep an array under `key`."""
+        ...
+
+    def open_volume(self, key: str, make: Callable[[], Array], /) -> Callable[[], Array]:
+        """Return what gives the volume (X, Y, Z) of `key` whenever it is called."""
+        ...
+
+
+class MemoryStore:
+    """A store that ends with the process; of volumes it holds none: they are made when asked for.
+
+    What `open_volume` returns can be sent to another process where `make` can.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def has(self, key: str) -> bool:
+        """Return whether an array is kept under `key`."""
+        return key in self._arrays
+
+    def get(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the array kept under `key`; compute and keep it where there is none."""
+        if key not in self._arrays:
+            self._arrays[key] = compute()
+        return self._arrays[key]
+
+    def put(self, key: str, array: NDArray[Any]) -> None:
+        """Keep an array under `key`, in place of what is kept there."""
+        self._arrays[key] = array
+
+    def open_volume(self, key: str, make: Callable[[], Array]) -> Callable[[], Array]:
+        """Return what makes the volume (X, Y, Z) whenever it is called."""
+        return make
 
 
 class ArrayCache:
@@ -59,6 +108,11 @@ class ArrayCache:
         """Return the text kept under `key`; compute and keep it where there is none."""
         kept = self.get(key, lambda: np.frombuffer(compute().encode(), np.uint8))
         return kept.tobytes().decode()
+
+    def open_volume(self, key: str, make: Callable[[], Array]) -> Callable[[], Array]:
+        """Keep the volume (X, Y, Z) of `key`; return what reads it, in any process."""
+        self.get(key, make)
+        return partial(_read_array, self.path(key))
 
     def put(self, key: str, array: NDArray[Any]) -> None:
         """Keep an array under `key`, in place of what is kept there."""

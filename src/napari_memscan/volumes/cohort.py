@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "split", "subject_id", "session_id", "axes", "spacing", "sha256", "condition")
 SPLITS = ("training", "validation", "synthetic", "unseen")
 """``unseen`` volumes are kept beside the others and take part in nothing."""
+UNKNOWN_SUBJECTS = (
+    "{} volumes have no subject_id: nobody can tell whether a subject is in two splits, which "
+    "would raise the threshold and hide copies."
+)
 
 
 @dataclass(frozen=True)
@@ -161,10 +165,7 @@ class Cohort:
                 )
         unknown = sum(not row.subject_id for row in real)
         if unknown:
-            self._warn(
-                f"{unknown} volumes have no subject_id: nobody can tell whether a subject is in "
-                "two splits, which would raise the threshold and hide copies."
-            )
+            self._warn(UNKNOWN_SUBJECTS.format(unknown))
 
     def _check_duplicates(self) -> None:
         by_hash: dict[str, CohortRow] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import CohortRow
 
 VolumesLike = str | Path | Sequence[str | Path] | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeEntry:
+    """A volume that a scan is given.
+
+    Attributes
+    ----------
+    name : str
+        What results call it.
+    read : callable
+        Returns the `Volume` as it is; picklable where processes search without a cache on disk.
+    identify : callable
+        Returns its `volumes.volume.compute_content_key`.
+    subject : str
+        Whose it is; '' where nobody said it.
+    """
+
+    name: str
+    read: Callable[[], Volume]
+    identify: Callable[[], str]
+    subject: str = ""
+
+    @cached_property
+    def content(self) -> str:
+        """What stands for the volume as it is read."""
+        return self.identify()
 
 
 class VolumeSource:
@@ -48,6 +77,7 @@ class VolumeSource:
 
         self.split = split
         self.array: NDArray[Any] | None = None
+        self._digests: dict[int, str] = {}
         self.files: list[Path] = []
         self._rows: list[CohortRow] = []
         if isinstance(volumes, str | Path):
@@ -79,11 +109,7 @@ class VolumeSource:
 
     def read(self, i: int) -> Volume:
         """Read one volume."""
-        from napari_memscan.volumes.reader import read_volume
-
-        if self.array is not None:
-            return Volume(np.asarray(self.array[i], np.float32), None, Path(self.names[i]))
-        return self._rows[i].read() if self._rows else read_volume(self.files[i])
+        return self._reader(i)()
 
     def content_key(self, i: int) -> str:
         """Return what stands for one volume as it is read; see `compute_content_key`."""
@@ -91,8 +117,28 @@ class VolumeSource:
         declared = (row.axes, row.spacing) if row is not None else ()
         return compute_content_key(self.digest(i), *declared)
 
+    def entries(self) -> list[VolumeEntry]:
+        """Return the volumes as a scan takes them."""
+        return [
+            VolumeEntry(name, self._reader(i), partial(self.content_key, i), subject)
+            for i, (name, subject) in enumerate(zip(self.names, self.subjects, strict=True))
+        ]
+
+    def _reader(self, i: int) -> Callable[[], Volume]:
+        """Return what reads one volume and can be sent to another process without the others."""
+        from napari_memscan.volumes.reader import read_volume
+
+        if self.array is not None:
+            return partial(_wrap_array, self.array[i], Path(self.names[i]))
+        return self._rows[i].read if self._rows else partial(read_volume, self.files[i])
+
     def digest(self, i: int) -> str:
         """Return the SHA-256 of one volume's file, files or array."""
+        if i not in self._digests:
+            self._digests[i] = self._hash(i)
+        return self._digests[i]
+
+    def _hash(self, i: int) -> str:
         from napari_memscan.volumes.importers import hash_content
 
         if self.array is not None:
@@ -101,6 +147,10 @@ class VolumeSource:
         if not self.files[i].exists():
             raise BadInput(f"{self.files[i]} ({self.split}): missing. Restore it, or leave it out.")
         return hash_content(self.files[i])
+
+
+def _wrap_array(data: NDArray[Any], name: Path) -> Volume:
+    return Volume(np.asarray(data, np.float32), None, name)
 
 
 def _read_rows(table: Path, split: str) -> list[CohortRow]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.files import hash_json
+from napari_memscan.typing import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,14 @@ class Volume:
     data: NDArray[np.float32]
     spacing: tuple[float, float, float] | None = None
     path: Path | None = None
+
+
+class VolumeSequence(Protocol):
+    """Volumes (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Array: ...
 
 
 def compute_content_key(sha256: str, axes: str = "", spacing: str = "") -> str:

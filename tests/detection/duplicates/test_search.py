@@ -7,6 +7,7 @@ import pytest
 
 from napari_memscan.demo.phantoms import HU_WINDOW, draw_phantom
 from napari_memscan.detection.decision.class_limits import ClassLimits
+from napari_memscan.detection.detector import make_array_tasks
 from napari_memscan.detection.duplicates.groups import DuplicatePair, group_pairs, merge_pairs
 from napari_memscan.detection.duplicates.search import (
     CohortSearches,
@@ -15,11 +16,15 @@ from napari_memscan.detection.duplicates.search import (
     list_excluded_rows,
     list_non_sibling_rows,
 )
+from napari_memscan.detection.pipeline import DetectionChain, DetectionSettings
 from napari_memscan.detection.planting.perturbations import draw_perturbation
+from napari_memscan.detection.planting.plants import LIMIT_KINDS, draw_planted_volumes
 from napari_memscan.detection.registration.verifier import PairEvidence
 from napari_memscan.detection.retrieval.search import Search, SearchHit, SearchResult
 from napari_memscan.errors import BadInput
+from napari_memscan.progress import run_job
 from napari_memscan.typing import Verdict
+from napari_memscan.volumes.cache import MemoryStore
 
 N, M = 12, 40
 
@@ -158,18 +163,22 @@ def test_planted_duplicates_among_phantoms_are_found():
     )
     training[4], training[6] = copied, training[5]
     subjects = ["p0", "p1", "p2", "p3", "p4", "p5", "p5"]
-    result = find_duplicates(
-        training,
-        volumes(4, 2),
-        subjects=(subjects, list("abcd")),
-        search=Search(retrieved=2, verified=1),
-        n_planted=1,
+    settings = DetectionSettings(retrieved=2, verified=1, planted=1, seed=0)
+    real = make_array_tasks(training, "training", subjects)
+    unseen = make_array_tasks(volumes(4, 2), "validation", list("abcd"))
+    chain = DetectionChain(real, MemoryStore(), settings.search((1.0, 1.0, 1.0)), settings)
+    plants = draw_planted_volumes(
+        [kind for of in LIMIT_KINDS.values() for kind in of], 1, range(7), (16, 16, 16), (0, 1)
     )
+    result = run_job(find_duplicates(chain, unseen, plants))
     assert [group.members for group in result.groups] == [(0, 3)]
     assert (1, 4) in [group.members for group in result.suspected]
     assert [group.members for group in result.expected] == [(5, 6)]
 
 
 def test_too_few_volumes_are_named():
+    settings = DetectionSettings()
+    tasks = make_array_tasks(volumes(2, 1), "training")
+    chain = DetectionChain(tasks, MemoryStore(), Search(), settings)
     with pytest.raises(BadInput, match="at least 3 and 1"):
-        find_duplicates(volumes(2, 1), volumes(2, 2))
+        run_job(find_duplicates(chain, tasks, []))

@@ -10,11 +10,11 @@ from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConf
 from napari_memscan.demo.phantoms import draw_phantom
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator
-from napari_memscan.jobs.progress import run_job
 from napari_memscan.jobs.sampling.guidance import prepare_guidance
 from napari_memscan.jobs.scan.deduplicate import deduplicate_cohort
 from napari_memscan.jobs.scan.embedding_map import compute_embedding_map
 from napari_memscan.jobs.scan.membership import evaluate_membership
+from napari_memscan.progress import run_job
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing, Window

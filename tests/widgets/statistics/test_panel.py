@@ -221,11 +221,11 @@ def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
 
 def test_the_map_is_that_of_the_vectors(mapped, folder_study):
     study = Study.open(folder_study)
-    from napari_memscan.jobs.scan.scan import iter_embeddings
+    from napari_memscan.jobs.scan.volumes import iter_vectors
 
     paths = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
-    vectors = {s: np.stack(list(iter_embeddings(study, p))) for s, p in paths.items()}
-    made = np.stack(list(iter_embeddings(study, [s.path for s in study.result().samples])))
+    vectors = {s: np.stack(list(iter_vectors(study, p))) for s, p in paths.items()}
+    made = np.stack(list(iter_vectors(study, [s.path for s in study.result().samples])))
     wanted = fit_embedding_map(vectors["training"], vectors["validation"], made)
     np.testing.assert_allclose(mapped.map._projection.synthetic, wanted.synthetic, atol=1e-6)
     assert mapped.map._called == {

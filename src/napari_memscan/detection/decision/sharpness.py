@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
 
+VERSION = 1
+"""Changes whenever the same volume would get another number; part of the key it is kept under."""
+
 MIN_VOLUMES = 20
 """Validation volumes for a rank correlation."""
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.detection.decision.class_limits import ClassLimits
-from napari_memscan.detection.decision.sharpness import compute_sharpness
-from napari_memscan.detection.detector import (
+from napari_memscan.detection.decision.judgement import (
     BatchVerdicts,
     NullDistribution,
     decide,
@@ -23,24 +20,14 @@ from napari_memscan.detection.duplicates.groups import (
     group_pairs,
     merge_pairs,
 )
-from napari_memscan.detection.planting.plants import (
-    LIMIT_KINDS,
-    PlantedVolume,
-    draw_planted_volumes,
-)
+from napari_memscan.detection.pipeline import DetectionChain
+from napari_memscan.detection.planting.plants import PlantedVolume
 from napari_memscan.detection.registration.verifier import PairEvidence
-from napari_memscan.detection.retrieval.search import (
-    Search,
-    SearchHit,
-    SearchQuery,
-    SearchResult,
-    VolumeSequence,
-)
+from napari_memscan.detection.retrieval.search import SearchHit, SearchResult
+from napari_memscan.detection.retrieval.training_search import SearchTask
 from napari_memscan.errors import BadInput
+from napari_memscan.progress import Progress
 from napari_memscan.typing import Verdict
-
-Load = Callable[[], NDArray[np.float32]]
-Rows = tuple[int, ...]
 
 SAME_VOLUME_SCORE = 0.999
 """From here on two volumes are the same voxels but for rounding; no statistics are needed."""
@@ -87,89 +74,55 @@ def list_non_sibling_rows(subjects: Sequence[str]) -> dict[int, tuple[int, ...]]
 
 
 def find_duplicates(
-    training: VolumeSequence,
-    validation: VolumeSequence,
-    *,
-    subjects: tuple[Sequence[str], Sequence[str]] | None = None,
-    search: Search | None = None,
-    n_planted: int = 16,
-    q: float = 0.1,
-    seed: int = 0,
-    workers: int = 1,
-) -> DuplicateResult:
+    chain: DetectionChain, validation: Sequence[SearchTask], plants: Sequence[PlantedVolume]
+) -> Generator[Progress, None, DuplicateResult]:
     """Search every training volume among the training volumes of other subjects.
+
+    Volumes are compared as they are, not as a generator would make them.
 
     Parameters
     ----------
-    training, validation : sequences of arrays (X, Y, Z) in [0, 1]
-        Of one shape; preprocessed alike.
-    subjects : (sequence of str, sequence of str), optional
-        Of training and of validation volumes; '' for unknown, which is a subject of its own.
-    search : Search, optional
-        Retrieval and verification.
-    n_planted : int
-        Of each kind of `planting.LIMIT_KINDS`.
-    q : float
-        Largest expected share of wrong ones among the called.
-    seed : int
-        Of planting and bootstrap.
-    workers : int
-        Processes; results do not depend on it.
+    chain : DetectionChain
+        Over the training volumes; its seed and `q` count.
+    validation : sequence of SearchTask
+        Volumes of other subjects, for a null.
+    plants : sequence of PlantedVolume
+        Of the training volumes; class limits are learnt from them.
+
+    Yields
+    ------
+    Progress
+        After each volume.
 
     Raises
     ------
     BadInput
         Fewer than 3 training volumes or no validation volume, different shapes, a constant volume.
     """
-    n, m = len(training), len(validation)
-    check_split_sizes(n, m)
-    real, unseen = subjects or ([""] * n, [""] * m)
-    fitted = (search or Search()).fit(training)
-
-    def found(loads: Iterable[Load], excluded: Iterable[Rows]) -> list[SearchResult]:
-        queries = [SearchQuery(load, (), rows) for load, rows in zip(loads, excluded, strict=True)]
-        return list(fitted.find_all(queries, workers))
-
-    plants = draw_limit_volumes(n_planted, n, training[0].shape, (seed, 1))
-    sources = [partial(_read_volume, training, one.source) for one in plants]
+    training = chain.training
+    check_split_sizes(len(training), len(validation))
+    real, unseen = ([task.subject for task in tasks] for tasks in (training, validation))
     own = list_non_sibling_rows(real)
-    searches = CohortSearches(
-        found([partial(_read_volume, training, i) for i in range(n)], list_excluded_rows(real)),
-        dict(
-            zip(
-                own,
-                found([partial(_read_volume, training, i) for i in own], own.values()),
-                strict=True,
-            )
-        ),
-        found(
-            [partial(_read_volume, validation, i) for i in range(m)],
-            [tuple(j for j, s in enumerate(real) if s and s == subject) for subject in unseen],
-        ),
-        [compute_sharpness(training[i]) for i in range(n)],
-    )
-    planted = found(
-        [
-            partial(one.load, source, fitted.spacing)
-            for one, source in zip(plants, sources, strict=True)
-        ],
-        [()] * len(plants),
-    )
-    null = NullDistribution(np.array([f.score for f in searches.validation]), unseen)
-    limits = fit_class_limits(null, plants, planted, seed)
-    return classify_duplicates(searches, limits, (real, unseen), q=q)
-
-
-def draw_limit_volumes(
-    n_planted: int, n_training: int, shape: Sequence[int], seed: Sequence[int]
-) -> list[PlantedVolume]:
-    """Return what class limits are learnt from, as everywhere else."""
-    x, y, z = shape
-    return [
-        one
-        for kinds in LIMIT_KINDS.values()
-        for one in draw_planted_volumes(kinds, n_planted, range(n_training), (x, y, z), seed)
+    perturbed = yield from chain.perturb(plants, training, "planted", as_generated=False)
+    others = zip(training, list_excluded_rows(real), strict=True)
+    batches = [
+        [task.without(out) for task, out in others],
+        [training[i].without(out) for i, out in own.items()],
+        list(validation),
+        perturbed,
     ]
+    every = yield from chain.search.run([task for batch in batches for task in batch])
+    hits = iter(every)
+    across, within, leaking, planted = ([next(hits) for _ in batch] for batch in batches)
+    searches = CohortSearches(
+        across,
+        dict(zip(own, within, strict=True)),
+        leaking,
+        [chain.measure_sharpness(task) for task in training],
+    )
+    null = NullDistribution(np.array([f.score for f in leaking]), unseen)
+    limits = fit_class_limits(null, plants, planted, chain.settings.seed)
+    return classify_duplicates(searches, limits, (real, unseen), q=chain.settings.q)
 
 
 def check_split_sizes(n_training: int, n_validation: int) -> None:
@@ -305,7 +258,3 @@ def _classify_hit(
         return (Verdict.NEAR_DUPLICATE if near else Verdict.COPY), ""
     # Nearer than all of the null: a person must look, whether or not it can be called.
     return (verdict, reason) if verdict == Verdict.UNDECIDED and score > highest else None
-
-
-def _read_volume(volumes: VolumeSequence, i: int) -> NDArray[np.float32]:
-    return volumes[i]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from napari_memscan.typing import Array, Triple
 
 
+VERSION = 1
+"""Changes whenever the same perturbation would give other voxels; part of the key of these."""
+
 COPY_KINDS: dict[str, tuple[str, ...]] = {
     "unchanged": (),
     "flip": ("flip",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +79,11 @@ class PairEvidence:
     transform: Pose
     model: str
 
+    LENGTH: ClassVar[int]
+    """Numbers of `to_array`."""
+
     def to_array(self) -> NDArray[np.float64]:
-        """Return everything as one array (23,); see `from_array`."""
+        """Return everything as one array (`LENGTH`,); see `from_array`."""
         numbers = [getattr(self, name) for name in NUMBER_FIELDS]
         return np.array([*numbers, MOTION_MODELS.index(self.model), *self.transform.ravel()])
 
@@ -94,6 +97,7 @@ class PairEvidence:
 
 
 NUMBER_FIELDS = tuple(f.name for f in fields(PairEvidence))[:6]
+PairEvidence.LENGTH = len(NUMBER_FIELDS) + 1 + 16
 
 
 class Verifier:

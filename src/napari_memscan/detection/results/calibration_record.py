@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_memscan.detection.decision.class_limits import ClassLimits
     from napari_memscan.detection.decision.exchangeability import ExchangeabilityTest
-    from napari_memscan.detection.detector import BatchVerdicts
+    from napari_memscan.detection.decision.judgement import BatchVerdicts
     from napari_memscan.typing import Interval
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,7 +18,7 @@ from napari_memscan.typing import Array, Triple
 from napari_memscan.volumes.validation import check_volume
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.retrieval.search import VolumeSequence
+    from napari_memscan.volumes.volume import VolumeSequence
 
 CacheFunction = Callable[[int | None, Callable[[], Array]], Array]
 """Gives back what is kept, else makes and keeps it: the small image of a training volume by its
@@ -128,6 +128,14 @@ class Correlator:
         BadInput
             None at all, different shapes, NaN, or a volume that is the same everywhere.
         """
+        for _ in self.fit_steps(training, keep):
+            pass
+        return self
+
+    def fit_steps(
+        self, training: VolumeSequence, keep: CacheFunction | None = None
+    ) -> Iterator[int]:
+        """Fit, and yield the number of training volumes learnt after each."""
         if not len(training):
             raise BadInput("there are no training volumes to search among.")
         first = check_volume(training[0], "training volume 0", smallest=4)
@@ -137,11 +145,11 @@ class Correlator:
         for i in range(len(training)):
             make = partial(self._image, training, i)
             self.images_[i] = make() if keep is None else keep(i, make)
+            yield i + 1
         self.images_ *= self._root
         learnt = self._components() if keep is None else keep(None, self._components)
         self._basis, self._signs = learnt[: -len(FLIPS)], learnt[-len(FLIPS) :]
         self._rough = self.images_ @ self._basis
-        return self
 
     def _image(self, training: VolumeSequence, i: int) -> Array:
         volume = check_volume(training[i], f"training volume {i}", self.shape_)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
     from napari_memscan.typing import Array
-
-
-class VolumeSequence(Protocol):
-    """Volumes (X, Y, Z) by number: an array (N, X, Y, Z), a list, or what reads them when asked."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int, /) -> Array: ...
+    from napari_memscan.volumes.volume import VolumeSequence
 
 
 VERSION = 2
@@ -187,9 +180,18 @@ class Search:
         BadInput
             No volumes, different shapes, or a volume that is constant or not finite.
         """
-        self.training_ = training
-        self.correlator_ = Correlator(spacing=self.spacing).fit(training, keep)
+        for _ in self.fit_steps(training, keep):
+            pass
         return self
+
+    def fit_steps(
+        self, training: VolumeSequence, keep: CacheFunction | None = None
+    ) -> Iterator[int]:
+        """Fit, and yield the number of training volumes learnt after each."""
+        self.training_ = training
+        correlator = Correlator(spacing=self.spacing)
+        yield from correlator.fit_steps(training, keep)
+        self.correlator_ = correlator
 
     def find(self, query: SearchQuery) -> SearchResult:
         """Search for one volume.
@@ -221,7 +223,9 @@ class Search:
         hits.sort(key=lambda hit: (-hit.evidence.score, hit.index))
         return SearchResult(tuple(hits), tuple(candidate.index for candidate in candidates))
 
-    def find_all(self, queries: Iterable[SearchQuery], workers: int = 1) -> Iterator[SearchResult]:
+    def find_all(
+        self, queries: Iterable[SearchQuery], workers: int = 1
+    ) -> Generator[SearchResult, None, None]:
         """Yield what is found for each query, in their order.
 
         Parameters

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.retrieval.search import VolumeSequence
+    from napari_memscan.volumes.volume import VolumeSequence
 
 EQUAL_TOLERANCE = 2.0**-24
 """Squared distance of two standardised vectors up to which their correlation is 1 in single

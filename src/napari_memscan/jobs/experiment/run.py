@@ -23,10 +23,10 @@ from napari_memscan.jobs.experiment.outcome import (
 )
 from napari_memscan.jobs.experiment.outcome_files import write_outcome
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
-from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.sampling.generate import generate_volumes
 from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.jobs.training.train import train_model
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 

@@ -15,7 +15,6 @@ from napari_memscan.jobs.mitigation.retraining import (
     collect_retraining_evidence,
     describe_untried_measures,
 )
-from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.replacement.regenerate import explain_memory_errors
 from napari_memscan.jobs.replacement.until_clean import (
     MAX_OVERSAMPLING,
@@ -24,8 +23,9 @@ from napari_memscan.jobs.replacement.until_clean import (
     estimate_missed,
 )
 from napari_memscan.jobs.sampling.generate import choose_condition, generate_volumes
-from napari_memscan.jobs.scan.metrics import open_volumes
-from napari_memscan.jobs.scan.scan import iter_embeddings, scan_study
+from napari_memscan.jobs.scan.scan import scan_study
+from napari_memscan.jobs.scan.volumes import StudyVolumes, iter_vectors
+from napari_memscan.progress import Progress
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
 from napari_memscan.typing import Verdict
@@ -217,7 +217,7 @@ def _compare_measures(
     paths = {
         split: [row.path for row in own.cohort.rows(split)] for split in ("training", "validation")
     }
-    vectors = {split: np.stack(list(iter_embeddings(own, names))) for split, names in paths.items()}
+    vectors = {split: np.stack(list(iter_vectors(own, names))) for split, names in paths.items()}
     # A measure that leaves next to nothing must not keep the others from being compared.
     m = min((len(rows) for _, rows in sets.values() if len(rows) >= MIN_VOLUMES), default=0)
     measures: list[MitigationMeasure] = []
@@ -287,9 +287,11 @@ def _evaluate_quality(
 
     if not names:
         return dict.fromkeys((*QUALITY_METRICS, UNSEEN_COVERAGE), (None, None))
-    made = np.stack(list(iter_embeddings(own, names)))
+    made = np.stack(list(iter_vectors(own, names)))
     common: dict[str, Any] = {"quantile": own.config.rule.quantile, "seed": own.config.seed}
-    volumes = {split: open_volumes(own, of) for split, of in (*paths.items(), ("synthetic", names))}
+    volumes = {
+        split: StudyVolumes(own.array, of) for split, of in (*paths.items(), ("synthetic", names))
+    }
     found = {
         one.key: (one.value, one.interval)
         for one in iterate_metrics(

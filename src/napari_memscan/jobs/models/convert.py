@@ -11,7 +11,7 @@ from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.models.new_study import load_with_estimated_scale
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 

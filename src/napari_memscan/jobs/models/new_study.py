@@ -16,7 +16,7 @@ from napari_memscan.config import GeneratorConfig, StudyConfig, suggest_preproce
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 from napari_memscan.volumes.preprocessing import Window
 

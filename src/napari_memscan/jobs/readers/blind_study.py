@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.plants import (
-    decode_validation,
-    draw_study_plants,
-    prepare_plant_tasks,
-)
-from napari_memscan.jobs.scan.search import StudySearch, load_cached_volume, prepare_task
+from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
+from napari_memscan.progress import Progress
 from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, draw_blind_plan
 from napari_memscan.review.plan_files import load_plans, save_plan
 from napari_memscan.study import Study
 from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
+    from napari_memscan.detection.pipeline import DetectionChain
     from napari_memscan.detection.retrieval.search import SearchResult
+    from napari_memscan.detection.retrieval.training_search import SearchTask
     from napari_memscan.review.blind_session import BlindSession
     from napari_memscan.review.store import DecisionStore
 
@@ -49,10 +45,6 @@ def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, No
     BadInput
         There is no scan yet, or no validation volume.
     """
-    import numpy as np
-
-    from napari_memscan.jobs.scan.scan import iter_embeddings
-
     result = study.result()
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet. Generate volumes and scan first.")
@@ -75,42 +67,36 @@ def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, No
             f"{study.folder}: the last scan names files in another place. Was the study moved? "
             "Scan again."
         )
-    training = [row.path for row in study.cohort.rows("training")]
-    vectors = []
-    for done, vector in enumerate(iter_embeddings(study, training), 1):
-        vectors.append(vector)
-        yield Progress(done, len(training), f"embedded {Path(training[done - 1]).name}")
-    search = StudySearch(study, training, np.stack(vectors))
-    made += yield from _collect_distractors(study, search)
+    tasks = yield from prepare_splits(study, list_entries(study, "training", "validation"))
+    chain = open_chain(study, tasks["training"])
+    made += yield from _collect_distractors(study, chain, tasks["validation"])
     if n_planted:
-        made += yield from _collect_planted(study, search, vectors, n_planted)
+        made += yield from _collect_planted(study, chain, n_planted)
     return made
 
 
 def _collect_distractors(
-    study: Study, search: StudySearch
+    study: Study, chain: DetectionChain, tasks: Sequence[SearchTask]
 ) -> Generator[Progress, None, list[Exhibit]]:
     """Return the validation volumes, each beside what the search finds nearest."""
     import numpy as np
 
-    from napari_memscan.jobs.scan.scan import iter_embeddings
-
-    rows = study.cohort.rows("validation")
-    own = iter_embeddings(study, [row.path for row in rows])
-    tasks = [prepare_task(study, r.path, v, r.subject_id) for r, v in zip(rows, own, strict=True)]
-    shown = yield from decode_validation(study, tasks)
+    rows, training = (study.cohort.rows(split) for split in ("validation", "training"))
+    shown = yield from chain.decode(tasks)
+    nearest: list[tuple[int, tuple[float, ...] | None]]
     if study.config.verification.enabled:
-        found = yield from search.run(shown)
+        found = yield from chain.search.run(shown)
         nearest = [(f.index, _find_pose(f, f.index)) for f in found]
     else:
-        _, near = search.index.kneighbors(np.stack([task.vector for task in shown]), 1)
-        nearest = [(int(row[0]), None) for row in near]
+        assert chain.search.index is not None
+        vectors = np.stack([task.vector for task in shown if task.vector is not None])
+        nearest = [(int(near[0]), None) for near in chain.search.index.kneighbors(vectors, 1)[1]]
     return [
         Exhibit(
             name=f"v{i:06d}",
             kind="distractor",
             shown=ArrayLocation(row.path, "" if task.key == crisp.key else task.key),
-            partner=ArrayLocation(search.training[at]),
+            partner=ArrayLocation(training[at].path),
             transform=transform,
         )
         for i, (row, crisp, task, (at, transform)) in enumerate(
@@ -120,29 +106,28 @@ def _collect_distractors(
 
 
 def _collect_planted(
-    study: Study, search: StudySearch, vectors: Sequence[Any], n: int
+    study: Study, chain: DetectionChain, n: int
 ) -> Generator[Progress, None, list[Exhibit]]:
     """Return copies made on purpose, each beside the training volume it is a copy of."""
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
 
-    config = study.config
-    kinds = LIMIT_KINDS[Verdict.COPY]
+    config, training = study.config, study.cohort.rows("training")
+    kinds, sources = LIMIT_KINDS[Verdict.COPY], chain.training
     # As many of each kind as can be, whatever the number.
     of = [
-        draw_study_plants(study, [kind], -(-n // len(kinds)), search.training, BLIND_SEED)
+        chain.draw([kind], -(-n // len(kinds)), sources, config.preprocessing.shape, BLIND_SEED)
         for kind in kinds
     ]
     plants = [one for row in zip(*of, strict=True) for one in row][:n]
-    tasks = yield from prepare_plant_tasks(
-        study, plants, search.training, search.spacing, "planted"
-    )
+    tasks = yield from chain.perturb(plants, sources, "planted")
     poses: list[tuple[float, ...] | None] = [None] * len(tasks)
     if config.verification.enabled:
         # Asked for with the patient's own vector: then the patient is registered in any case.
         asked = [
-            replace(t, vector=vectors[one.source]) for t, one in zip(tasks, plants, strict=True)
+            replace(t, vector=sources[one.source].vector)
+            for t, one in zip(tasks, plants, strict=True)
         ]
-        found = yield from search.run(asked)
+        found = yield from chain.search.run(asked)
         poses = [_find_pose(f, one.source) for f, one in zip(found, plants, strict=True)]
     for task in tasks:
         study.cache.get(task.key, task.load)
@@ -150,8 +135,8 @@ def _collect_planted(
         Exhibit(
             name=f"p{i:06d}",
             kind="planted",
-            shown=ArrayLocation(search.training[one.source], task.key),
-            partner=ArrayLocation(search.training[one.source]),
+            shown=ArrayLocation(training[one.source].path, task.key),
+            partner=ArrayLocation(training[one.source].path),
             transform=pose,
         )
         for i, (one, task, pose) in enumerate(zip(plants, tasks, poses, strict=True))
@@ -243,8 +228,10 @@ def open_blind_session(study: Study, made: BlindPlan, store: DecisionStore) -> B
     def load(held: ArrayLocation) -> Any:
         if not held.array:
             return study.array(held.path)
-        if not study.cache.has(held.array):
+
+        def give_up() -> Any:
             raise BadInput(f"{held.path}: no longer in the cache. Make a new plan.")
-        return load_cached_volume(study.cache.path(held.array))
+
+        return study.cache.get(held.array, give_up)
 
     return BlindSession(made, store, load)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import build_folder, write_json, write_text
-from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.release.consistency import abbreviate_names
 from napari_memscan.jobs.release.de_identification import ReleaseDocuments
 from napari_memscan.jobs.release.eligibility import (
@@ -19,6 +18,7 @@ from napari_memscan.jobs.release.eligibility import (
     assess_samples,
     require_read,
 )
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def report_study(study: Study, *, pdf: bool = False) -> Path:
     JobFailed
         What prints a PDF is not installed. The page is written all the same.
     """
-    from napari_memscan.jobs.scan.search import resolve_spacing
+    from napari_memscan.jobs.scan.volumes import resolve_spacing
     from napari_memscan.report.page import write_report
     from napari_memscan.report.pdf import PDF_NAME, write_pdf
 

@@ -27,7 +27,7 @@ from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
     from napari_memscan.generators.sample import DenoisingStep
-    from napari_memscan.jobs.progress import Progress
+    from napari_memscan.progress import Progress
 
 __all__ = [
     "Attempt",

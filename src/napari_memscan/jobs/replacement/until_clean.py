@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_memscan.detection.mitigation_screening import MissedCopies
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.generators.sample import DenoisingStep
-    from napari_memscan.jobs.progress import Progress
+    from napari_memscan.progress import Progress
 
 ROUND_DIVISOR = 4
 """A fourth of what is wanted is drawn between two scans."""

@@ -12,7 +12,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.models.new_study import check_generator
-from napari_memscan.jobs.progress import Progress, run_job
+from napari_memscan.progress import Progress, run_job
 from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json, write_text
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -153,65 +154,16 @@ def deduplicate_cohort(study: Study) -> Generator[Progress, None, CohortDuplicat
     BadInput
         Too few volumes, or one that does not do.
     """
-    import numpy as np
+    from napari_memscan.detection.duplicates.search import check_split_sizes, find_duplicates
 
-    from napari_memscan.detection.detector import NullDistribution, fit_class_limits
-    from napari_memscan.detection.duplicates.search import (
-        CohortSearches,
-        check_split_sizes,
-        classify_duplicates,
-        list_excluded_rows,
-        list_non_sibling_rows,
-    )
-    from napari_memscan.jobs.scan.plants import draw_limit_plants, prepare_plant_tasks
-    from napari_memscan.jobs.scan.scan import iter_embeddings
-    from napari_memscan.jobs.scan.search import StudySearch, prepare_task
-    from napari_memscan.jobs.scan.verify import compute_task_sharpness
-
-    config = study.config
-    rows = {split: study.cohort.rows(split) for split in ("training", "validation")}
-    check_split_sizes(*map(len, rows.values()))
+    entries = list_entries(study, "training", "validation")
+    check_split_sizes(*map(len, entries.values()))
     with study.lock("look for duplicates"):
-        every = [row for split in rows.values() for row in split]
-        tasks = []
-        found = iter_embeddings(study, [row.path for row in every])
-        for done, (row, vector) in enumerate(zip(every, found, strict=True), 1):
-            tasks.append(prepare_task(study, row.path, vector, row.subject_id))
-            yield Progress(done, len(every), f"embedded {Path(row.path).name} ({row.split})")
-        n = len(rows["training"])
-        training, validation = tasks[:n], tasks[n:]
-        real, unseen = ([row.subject_id for row in split] for split in rows.values())
-        search = StudySearch(
-            study,
-            [row.path for row in rows["training"]],
-            np.stack([task.vector for task in training]),
+        tasks = yield from prepare_splits(study, entries)
+        chain = open_chain(study, tasks["training"])
+        found = yield from find_duplicates(
+            chain, tasks["validation"], chain.draw_for_limits(study.config.preprocessing.shape)
         )
-        own = list_non_sibling_rows(real)
-        plants = draw_limit_plants(study, search.training)
-        perturbed = yield from prepare_plant_tasks(
-            study, plants, search.training, search.spacing, "planted", as_generated=False
-        )
-        batch = [
-            *(
-                task.without(out)
-                for task, out in zip(training, list_excluded_rows(real), strict=True)
-            ),
-            *(training[i].without(out) for i, out in own.items()),
-            *validation,
-            *perturbed,
-        ]
-        hits = yield from search.run(batch)
-        at = [n, n + len(own), n + len(own) + len(validation)]
-        searches = CohortSearches(
-            hits[: at[0]],
-            dict(zip(own, hits[at[0] : at[1]], strict=True)),
-            hits[at[1] : at[2]],
-            [compute_task_sharpness(study, task) for task in training],
-        )
-        null = NullDistribution(np.array([f.score for f in searches.validation]), unseen)
-        limits = fit_class_limits(null, plants, hits[at[2] :], config.seed)
-        result = CohortDuplicates(
-            classify_duplicates(searches, limits, (real, unseen), q=config.rule.q), study.cohort
-        )
+        result = CohortDuplicates(found, study.cohort)
         write_json(study.scan_dir / FILE, result.to_dict())
         return result

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.jobs import distributed as processes
-from napari_memscan.jobs.progress import Progress
 from napari_memscan.jobs.sampling.generate import list_external_volumes, register_volumes
-from napari_memscan.jobs.scan.scan import choose_threads, iter_embeddings
+from napari_memscan.jobs.scan.volumes import list_entries
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+
+if TYPE_CHECKING:
+    from napari_memscan.volumes.sources import VolumeEntry
 
 
 def embed_cohort(study: Study) -> Generator[Progress, None, int]:
@@ -34,23 +36,26 @@ def embed_cohort(study: Study) -> Generator[Progress, None, int]:
     BadInput, JobFailed
         As `scan` does; and when another process has failed.
     """
+    from napari_memscan.detection.retrieval.entries import choose_threads, iter_embeddings
+
     together = processes.join_process_group()
     with together.working(study, "embed"):
         if together.first:
             yield from register_volumes(study, list_external_volumes(study))
-        paths = together.share(lambda: _list_paths(study))
-        together.share(lambda: choose_threads(study))  # Chosen and kept by the first.
-        total, mine = len(paths), together.mine(paths)
-        # The scan wants voxel sizes where nothing is resampled; the volume is read now.
-        sizes: dict[str, Any] | None = {} if study.config.preprocessing.spacing is None else None
-        for path, _ in zip(mine, iter_embeddings(study, mine, sizes), strict=True):
+        paths = together.share(lambda: [entry.name for entry in _list_all(study)])
+        recipe, embedder, cache = study.config.preprocessing, study.embedder(), study.cache
+        together.share(lambda: choose_threads(embedder, cache))  # Chosen and kept by the first.
+        total, mine = len(paths), set(together.mine(paths))
+        entries = [entry for entry in _list_all(study) if entry.name in mine]
+        found = iter_embeddings(entries, recipe, embedder, cache)
+        for entry, _ in zip(entries, found, strict=True):
             together.done()
-            yield Progress(together.count(), total, f"embedded {Path(path).name}")
+            yield Progress(together.count(), total, f"embedded {entry.name}")
         for count in together.rest(total):
             yield Progress(count, total, "embedded by other processes")
     return total
 
 
-def _list_paths(study: Study) -> list[str]:
-    real = [row.path for split in ("training", "validation") for row in study.cohort.rows(split)]
-    return [*real, *(str(study.sample_path(row)) for row in study.samples())]
+def _list_all(study: Study) -> list[VolumeEntry]:
+    splits = list_entries(study, "training", "validation", "synthetic")
+    return [entry for entries in splits.values() for entry in entries]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def compute_embedding_map(
     import numpy as np
 
     from napari_memscan.detection.exploration.embedding_map import fit_embedding_map
-    from napari_memscan.detection.scan import compute_embedding_key
+    from napari_memscan.detection.retrieval.entries import compute_vector_key
 
     paths = {
         "training": [row.path for row in study.cohort.rows("training")],
@@ -61,9 +61,7 @@ def compute_embedding_map(
         for path in names:
             if not Path(path).exists():
                 raise BadInput(f"{path}: missing. Restore it, or scan again.")
-            key = compute_embedding_key(
-                study.content_key(path), study.config.preprocessing, result.embedder_hash
-            )
+            key = compute_vector_key(study.array_key(path), result.embedder_hash)
             if not study.cache.has(key):
                 raise BadInput(
                     "The vectors of the last scan are not in the study's cache any more. Scan "

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json, write_json
 from napari_memscan.jobs.models.new_study import check_generator
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.scan.volumes import StudyVolumes
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
     from napari_memscan.detection.membership.result import MembershipResult
+    from napari_memscan.typing import Array
     from napari_memscan.volumes.cohort import CohortRow
 
 FILE = "membership.json"
@@ -77,11 +79,13 @@ def evaluate_membership(
         rows = [*training, *validation]
         told = predictor.recipe.conditioning
         known = () if told is None else told.classes
+
+        def read(path: str) -> Array:
+            return predictor.recipe.preprocessing.apply(study.volume(path))
+
         found = infer_membership(
-            _PreprocessedVolumes(study, predictor.recipe.preprocessing, [r.path for r in training]),
-            _PreprocessedVolumes(
-                study, predictor.recipe.preprocessing, [r.path for r in validation]
-            ),
+            StudyVolumes(read, [r.path for r in training]),
+            StudyVolumes(read, [r.path for r in validation]),
             predictor,
             attacks,
             training_paths=[r.path for r in training],
@@ -111,19 +115,6 @@ def evaluate_membership(
             yield Progress(done, len(rows), f"scored {Path(row.path).name} ({row.split})")
         write_json(study.scan_dir / FILE, result.to_dict())
         return result
-
-
-class _PreprocessedVolumes(Sequence[Any]):
-    """Volumes of a study as the model takes them, read when asked for."""
-
-    def __init__(self, study: Study, recipe: Any, paths: list[str]) -> None:
-        self._study, self._recipe, self._paths = study, recipe, paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self._recipe.apply(self._study.volume(self._paths[i]))
 
 
 def _warn_unknown_conditions(rows: Sequence[CohortRow], known: Sequence[str]) -> Iterator[str]:

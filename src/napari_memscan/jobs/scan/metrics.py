@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_file, write_json
-from napari_memscan.jobs.progress import Progress
-from napari_memscan.jobs.scan.scan import iter_embeddings
+from napari_memscan.jobs.scan.volumes import StudyVolumes, list_entries
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
@@ -49,9 +48,8 @@ def evaluate_metrics(
     BadInput
         No such metric, the study is not scanned, or its volumes changed since.
     """
-    import numpy as np
-
     from napari_memscan.detection.evidence import DEFAULT_METRICS, get_metric, iterate_metrics
+    from napari_memscan.detection.retrieval.entries import embed_splits
 
     metrics = [get_metric(key) for key in (DEFAULT_METRICS if keys is None else keys)]
     with study.lock("evaluate"):
@@ -67,21 +65,16 @@ def evaluate_metrics(
             raise BadInput(
                 f"{study.folder}: its synthetic volumes are not those of the last scan. Scan again."
             )
-        every = [(split, path) for split, names in paths.items() for path in names]
-        total = len(every) + len(metrics)
-        rows: dict[str, list[Any]] = {split: [] for split in paths}
-        found = iter_embeddings(study, [path for _, path in every])
-        for done, ((split, path), row) in enumerate(zip(every, found, strict=True), 1):
-            rows[split].append(row)
-            yield Progress(done, total, f"embedded {Path(path).name} ({split})")
-        vectors = {split: np.stack(of) for split, of in rows.items()}
-        results = []
+        vectors = yield from embed_splits(
+            list_entries(study, *paths), study.config.preprocessing, study.embedder(), study.cache
+        )
+        results: list[MetricResult] = []
         for one in iterate_metrics(
             [metric.key for metric in metrics],
-            training=vectors["training"],
-            validation=vectors["validation"],
-            synthetic=vectors["synthetic"],
-            volumes={split: open_volumes(study, names) for split, names in paths.items()},
+            training=vectors["training"][0],
+            validation=vectors["validation"][0],
+            synthetic=vectors["synthetic"][0],
+            volumes={split: StudyVolumes(study.array, names) for split, names in paths.items()},
             subjects={
                 split: [row.subject_id for row in study.cohort.rows(split)]
                 for split in ("training", "validation")
@@ -90,7 +83,7 @@ def evaluate_metrics(
             seed=study.config.seed,
         ):
             results.append(one)
-            yield Progress(len(every) + len(results), total, f"computed {one.key}")
+            yield Progress(len(results), len(metrics), f"computed {one.key}")
         write_json(
             study.scan_dir / FILE,
             {
@@ -103,21 +96,3 @@ def evaluate_metrics(
             },
         )
         return results
-
-
-def open_volumes(study: Study, paths: Sequence[str]) -> Sequence[Any]:
-    """Return preprocessed volumes of a study (X, Y, Z), each read when it is asked for."""
-    return _LazyVolumes(study, paths)
-
-
-class _LazyVolumes(Sequence[Any]):
-    """Preprocessed volumes of a study, read when asked for."""
-
-    def __init__(self, study: Study, paths: Sequence[str]) -> None:
-        self._study, self._paths = study, paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self._study.array(self._paths[i])

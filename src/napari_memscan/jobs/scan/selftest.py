@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
+from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 from napari_memscan.typing import Verdict
 
@@ -61,13 +61,9 @@ def run_selftest(
     """
     import numpy as np
 
-    from napari_memscan.detection.detector import NullDistribution
+    from napari_memscan.detection.decision.judgement import NullDistribution
     from napari_memscan.detection.planting.perturbations import KINDS, MAX_STRENGTH, RANGES
     from napari_memscan.detection.planting.selftest import SelfTest, list_weaknesses, measure_kinds
-    from napari_memscan.jobs.scan.plants import draw_study_plants, prepare_plant_tasks
-    from napari_memscan.jobs.scan.scan import iter_embeddings
-    from napari_memscan.jobs.scan.search import StudySearch, prepare_task
-    from napari_memscan.jobs.scan.verify import calibrate_detector
 
     if n < 1:
         raise BadInput(f"{n} planted volumes of each kind; at least 1 is needed, 10 are usual.")
@@ -76,50 +72,35 @@ def run_selftest(
     if not 1 <= strength <= MAX_STRENGTH:
         raise BadInput(f"strength {strength:g}: from 1 to {MAX_STRENGTH:g} is expected.")
     with study.lock("measure its detector"):
-        rows = {s: study.cohort.rows(s) for s in ("training", "validation", "unseen")}
-        unrelated = rows["unseen"] or rows["validation"]
-        every = [row.path for split in rows.values() for row in split]
-        vectors: dict[str, Any] = {}
-        for done, (path, vector) in enumerate(
-            zip(every, iter_embeddings(study, every), strict=True), 1
-        ):
-            vectors[path] = vector
-            yield Progress(done, len(every), f"embedded {Path(path).name}")
-        training = [row.path for row in rows["training"]]
-        search = StudySearch(study, training, np.stack([vectors[path] for path in training]))
-        base = yield from calibrate_detector(
-            study,
-            search,
-            [
-                prepare_task(study, row.path, vectors[row.path], row.subject_id)
-                for row in rows["validation"]
-            ],
+        tasks = yield from prepare_splits(
+            study, list_entries(study, "training", "validation", "unseen")
         )
+        training, validation = tasks["training"], tasks["validation"]
+        unrelated = tasks["unseen"] or validation
+        chain, shape = open_chain(study, training), study.config.preprocessing.shape
+        base = yield from chain.calibrate(validation, chain.draw_for_limits(shape))
         kinds = [kind for kind in KINDS if not kind.startswith("registered")]
-        plants = draw_study_plants(study, kinds, n, training, SELFTEST_SEED)
+        plants = chain.draw(kinds, n, training, shape, SELFTEST_SEED)
         usual = len(plants)
         if strength > 1:
-            plants += draw_study_plants(
-                study, list(RANGES), n, training, SELFTEST_SEED, strength=strength
-            )
-        of_others = [row.path for row in unrelated]
+            plants += chain.draw(list(RANGES), n, training, shape, SELFTEST_SEED, strength=strength)
         n_others = min(n * 2, len(unrelated))
-        others = draw_study_plants(
-            study, UNRELATED_KINDS, n_others, of_others, SELFTEST_SEED, Verdict.NOVEL
+        others = chain.draw(
+            UNRELATED_KINDS, n_others, unrelated, shape, SELFTEST_SEED, Verdict.NOVEL
         )
-        tasks = yield from prepare_plant_tasks(study, plants, training, search.spacing, "planted")
-        more = yield from prepare_plant_tasks(study, others, of_others, search.spacing, "unrelated")
-        found = yield from search.run([*tasks, *more])
+        asked = yield from chain.perturb(plants, training, "planted")
+        asked += yield from chain.perturb(others, unrelated, "unrelated")
+        found = yield from chain.search.run(asked)
         whole = base.null.nearest_per_subject().scores
         nulls = [whole] * len(plants)
         for one in others:
-            row = unrelated[one.source]
+            source = unrelated[one.source]
             left = [
                 (score, subject)
                 for score, subject, of in zip(
-                    base.null.scores, base.null.subjects or [], rows["validation"], strict=True
+                    base.null.scores, base.null.subjects or [], validation, strict=True
                 )
-                if of.path != row.path and not (subject and subject == row.subject_id)
+                if of is not source and not (subject and subject == source.subject)
             ]
             scores = np.array([score for score, _ in left])
             nulls.append(
@@ -144,20 +125,20 @@ def run_selftest(
         result = SelfTest(
             kinds=results,
             level=level,
-            k=search.search.retrieved,
+            k=chain.search.search.retrieved,
             n_training=len(training),
             n_null=len(whole),
             displacement_limit=base.limits.displacement_limit_,
             novel_limit=base.limits.novel_limit_,
             embedder=study.embedder().name,
-            search_hash=search.search.hash,
+            search_hash=chain.search.search.hash,
             detector_hash=base.hash,
             seed=study.config.seed,
             harder=harder,
             strength=strength,
             notes=(
                 *list_weaknesses(
-                    results, search.search.retrieved, len(whole), level, harder, strength
+                    results, chain.search.search.retrieved, len(whole), level, harder, strength
                 ),
                 *([DECODED_NOTE] if base.decoded else []),
             ),

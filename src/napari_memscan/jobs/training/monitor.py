@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import put_folder, write_text
-from napari_memscan.jobs.progress import Progress
+from napari_memscan.progress import Progress
 
 if TYPE_CHECKING:
     from napari_memscan.detection.training_gauge import MemorisationMeasurement

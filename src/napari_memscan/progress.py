@@ -1,4 +1,4 @@
-"""What jobs report, and running one to its end."""
+"""What long work reports, and running it to its end."""
 
 from __future__ import annotations
 
