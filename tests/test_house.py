@@ -1,5 +1,6 @@
 """What the package promises as a whole: quick to import, complete when installed, small."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -104,3 +105,21 @@ def test_wheel_needs_no_qt_binding_and_no_test_tools(wheel):
     base = [line for line in needed if "extra ==" not in line]
     assert [line for line in needed if "pyqt6" in line]
     assert not [line for line in base if "pyqt6" in line or "pytest" in line]
+
+
+def list_private_accesses(path: Path) -> list[str]:
+    """Where a test reads or calls what belongs to somebody else's insides: ``window._stack``."""
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.endswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+
+
+def test_window_tests_do_only_what_a_user_can_do():
+    files = sorted((ROOT / "tests" / "widgets").rglob("*.py"))
+    assert len(files) > 20
+    assert [found for path in files for found in list_private_accesses(path)] == []

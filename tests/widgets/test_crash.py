@@ -14,8 +14,11 @@ from napari.components import ViewerModel
 from napari_memscan import jobs
 from napari_memscan.review.audit import audit_store
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.dock.dock import REVIEW, MemscanWidget
 
+GUIDANCE = {"guidance": Preferences().guidance, "must_guide": False}
+"""As the window regenerates."""
 WAIT = 60_000
 
 READER = """
@@ -24,6 +27,7 @@ from itertools import count
 from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
+from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.dock.dock import MemscanWidget
 
 application = QApplication([])
@@ -58,8 +62,8 @@ def regenerate():
     dock.review.act("not a copy")
     sample = list(dock.review.items)[0]
     dock.review_view.queue.select(sample)
-    runner = dock.review._regeneration._runner
-    runner.progressed.connect(lambda news: tell("news", type(news).__name__))
+    bar = dock.review_view.decision.bar
+    bar.valueChanged.connect(lambda n: tell("news", n, bar.format()))
     tell("rejected", sample)
     dock.review.act("regenerate")
 
@@ -152,7 +156,7 @@ def test_what_was_decided_when_the_window_was_killed_is_there(folder_study, reop
     # The claim of the window that is gone blocks nobody here.
     dock.review_view.queue.select(said[0][0])
     dock.settle()
-    assert dock._viewer.layers[0].name.startswith(f"Synthetic {said[0][0]}")
+    assert dock.viewing.layers[0].name.startswith(f"Synthetic {said[0][0]}")
     dock.review.act("unsure")
     assert dock.review_view.message.level != "error"
     assert events(folder_study)[-1].sample == said[0][0]
@@ -176,14 +180,12 @@ def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
     # Killed in its scan, the last scan stands and knows nothing of the replacement.
     dock.review_view.queue.select(rejected)
     dock.settle()
-    dock.review._regeneration.start(dock.review.items[rejected], dock.review.items)
+    dock.review_view.decision.buttons["regenerate"].click()
     dock.settle()
     assert dock.review_view.message.level in ("ok", "warning"), dock.review_view.message.text
     made = dock.review.items[rejected].replaced_by
     assert made is not None
-    (again,) = jobs.run_job(
-        jobs.regenerate_samples(Study.open(whole), [rejected], **guidance(dock))
-    )
+    (again,) = jobs.run_job(jobs.regenerate_samples(Study.open(whole), [rejected], **GUIDANCE))
     one, other = Study.open(ldm_study), Study.open(whole)
     assert [(r.sample, r.seed, r.parent) for r in one.samples()] == [
         (r.sample, r.seed, r.parent) for r in other.samples()
@@ -191,8 +193,3 @@ def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
     for row, same in zip(one.samples(), other.samples(), strict=True):
         assert one.sample_path(row).read_bytes() == other.sample_path(same).read_bytes()
     assert again.rejected == rejected
-
-
-def guidance(dock) -> dict[str, object]:
-    """As the window regenerates."""
-    return {"guidance": dock._preferences.guidance, "must_guide": False}

@@ -87,7 +87,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
         assert missing.name in text
         assert "Restore this file" in text
         warnings = dock.study.study.cohort.warnings
-        names = [layer.name.replace("\n", " ") for layer in dock._viewer.layers if layer.visible]
+        names = [layer.name.replace("\n", " ") for layer in dock.viewing.layers if layer.visible]
         if which == "synthetic":
             assert names == []
             dock.review.act("copy")
@@ -100,13 +100,13 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
             )
         dock.review.act("next")
         settle(qtbot, dock)
-        assert dock._viewer.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
+        assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
         decides(qtbot, dock)
     finally:
         shutil.move(away, missing)
     dock.review_view.queue.select(next(iter(dock.review.items)))
     settle(qtbot, dock)
-    assert dock._viewer.layers[0].name.startswith("Synthetic s000001")
+    assert dock.viewing.layers[0].name.startswith("Synthetic s000001")
     dock.review.act("copy")
     settle(qtbot, dock)
     assert dock.review.progress[0] == 2
@@ -173,7 +173,7 @@ def test_a_server_that_is_gone_is_asked_once_and_reading_goes_on(
     def step() -> None:
         dock.review.act("next")
         settle(qtbot, dock)
-        assert dock._viewer.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
+        assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
 
     postgresql.stop()
     try:
@@ -195,8 +195,8 @@ def test_a_store_that_somebody_locks_is_waited_for_and_then_named(qtbot, dock, f
     open_study(qtbot, dock, folder_study)
     store = dock.review.session.store
     # As in the program, only that nobody waits three seconds each time.
-    event.listen(store._engine, "connect", lambda c, _: c.execute("PRAGMA busy_timeout=50"))
-    store._engine.dispose()
+    event.listen(store.database.engine, "connect", lambda c, _: c.execute("PRAGMA busy_timeout=50"))
+    store.database.engine.dispose()
     sample = dock.review_view.queue.current
     dock.review_view.decision.comment.setText("the same nodule")
     with closing(sqlite3.connect(store.where, isolation_level=None)) as other:
@@ -214,7 +214,7 @@ def test_a_store_that_somebody_locks_is_waited_for_and_then_named(qtbot, dock, f
         # Reading goes on.
         dock.review.act("next")
         settle(qtbot, dock)
-        assert dock._viewer.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
+        assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
         other.execute("ROLLBACK")
     decides(qtbot, dock)
 

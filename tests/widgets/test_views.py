@@ -7,11 +7,10 @@ from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.common.message import Message
-from napari_memscan.widgets.common.theme import ThemeColours, get_theme_colours
+from napari_memscan.widgets.common.theme import get_theme_colours
 from napari_memscan.widgets.dock.step_bar import StepBar
 from napari_memscan.widgets.generate.view import GenerateView
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.statistics.histogram import Histogram, compute_densities
 from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
 from napari_memscan.widgets.study.form_state import find_missing_fields
 from napari_memscan.widgets.study.model_row import STATEMENT_EXAMPLE, ModelRow, suggest_statement
@@ -31,6 +30,11 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def label(message, name) -> str:
+    """What is written: the symbol or the text of a message."""
+    return message.findChild(QLabel, name).text()
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_text_and_alarm_are_seen_in_both_themes(theme):
     look = get_theme_colours(theme)
@@ -47,7 +51,7 @@ def test_message_stays_and_is_not_told_by_colour_alone(qtbot):
     message.say("/data/a_very/long/path.nii.gz: missing.", "error")
     assert not message.isHidden()
     assert message.text == "/data/a_very/long/path.nii.gz: missing."
-    assert message._symbol.text() == "✖"
+    assert label(message, "symbol") == "✖"
     assert get_theme_colours("dark").alarm in message.styleSheet()
     message.set_theme(get_theme_colours("light"))
     assert get_theme_colours("light").alarm in message.styleSheet()
@@ -108,7 +112,7 @@ def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
     row.show_finding(FieldStatus("a bundle", "missing", missing=MISSING, about_model=True))
     assert not row.statement.isHidden()
     assert row.statement.placeholderText().endswith("latent_shape=8,36,44,28")
-    assert row.feedback._symbol.text() == "?"
+    assert label(row.feedback, "symbol") == "?"
     seen = []
     row.stated.connect(seen.append)
     row.state("latent_shape=8,4,4,4")
@@ -260,7 +264,7 @@ def test_reasons_to_doubt_are_read_without_hovering(qtbot, review):
     for alarm in review.alarms:
         assert alarm.level == "warning"
         assert not alarm.isHidden()
-        assert alarm._symbol.text() == "⚠"
+        assert label(alarm, "symbol") == "⚠"
     assert "1 warning" in review.warnings.text
     review.set_summary("N_copies 1 of 3")
     assert all(alarm.isHidden() for alarm in review.alarms)
@@ -279,11 +283,11 @@ def test_what_is_hovered_for_is_read_by_keyboard_too(qtbot, review):
         (review.alarms[0], "No power. Three are needed."),
     ):
         assert message.focusPolicy() == Qt.FocusPolicy.TabFocus
-        assert seen not in message._text.text()
+        assert seen not in label(message, "text")
         qtbot.keyClick(message, Qt.Key.Key_Return)
-        assert seen in message._text.text()
+        assert seen in label(message, "text")
         qtbot.mouseClick(message, Qt.MouseButton.LeftButton)
-        assert seen not in message._text.text()
+        assert seen not in label(message, "text")
     assert review.alarms[1].focusPolicy() == Qt.FocusPolicy.NoFocus
 
 
@@ -298,53 +302,3 @@ def test_tooltips_name_the_keys_that_were_chosen(qtbot):
         assert bar.mode.toolTip() == "How the pair is shown"
         assert bar.offset.toolTip().endswith("is ahead; one more: Ctrl+U")
         assert bar.reset.toolTip() == "The whole range of grey"
-
-
-def test_densities_are_percent_on_common_edges():
-    edges, front, behind = compute_densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
-    assert edges[0] == pytest.approx(0.1)
-    assert edges[-1] == pytest.approx(0.9)
-    assert front.sum() == pytest.approx(100)
-    assert behind.sum() == pytest.approx(100)
-    assert front[-1] == 50
-    for degenerate in ([], [0.5]):
-        edges, front, behind = compute_densities(degenerate, degenerate)
-        assert np.all(np.diff(edges) > 0)
-        assert front.sum() == pytest.approx(100 * len(degenerate))
-
-
-def test_histogram_draws_threshold_and_selection_and_says_the_direction(qtbot):
-    histogram = Histogram()
-    qtbot.addWidget(histogram)
-    item = histogram.plot.getPlotItem()
-    assert "larger is nearer" in item.getAxis("bottom").labelText
-    histogram.set_values([0.2, 0.9], [0.3, 0.4, 0.5], 0.6)
-    histogram.set_selected(0.9)
-    lines = [line.value() for line in item.items if hasattr(line, "value")]
-    assert lines == [0.6, 0.9]
-    histogram.set_theme(ThemeColours(dark=False))
-    assert len([line for line in item.items if hasattr(line, "value")]) == 2
-    histogram.clear()
-    assert item.items == []
-
-
-def test_histogram_of_scores_with_limits_and_without_a_threshold(qtbot):
-    histogram = Histogram()
-    qtbot.addWidget(histogram)
-    item = histogram.plot.getPlotItem()
-
-    def lines():
-        return [line.value() for line in item.items if hasattr(line, "value")]
-
-    limits = {"novel up to": 0.4}
-    histogram.set_values([0.2, 0.9], [0.3], None, measure="score", limits=limits)
-    assert item.getAxis("bottom").labelText == "score after registration (larger is nearer)"
-    assert lines() == [0.4]
-    histogram.set_theme(ThemeColours(dark=False))
-    assert item.getAxis("bottom").autoSIPrefixScale == 1  # 0.9 is not 900 thousandths
-    words = histogram.legend.text().replace("&nbsp;", " ")
-    assert "novel up to 0.400" in words
-    assert "tau" not in words
-    histogram.set_values([0.2, 0.9], [0.3], 0.7, measure="score", level="called from")
-    assert lines() == [0.7]
-    assert "called from 0.700" in histogram.legend.text().replace("&nbsp;", " ")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -30,10 +31,11 @@ class Room:
         self.dock = MemscanWidget(self.viewer)
         self.dock.review_view.reader.setText("R. Reader")
         self.viewer.window.add_dock_widget(self.dock, name="Memscan")
-        self.canvas = self.viewer.window._qt_viewer.canvas.native
+        self.window = self.dock.window()
+        self.canvas = self.window.findChild(QOpenGLWidget)
         self.view = self.dock.review_view
         self.queue, self.decision = self.view.queue, self.view.decision
-        self.viewer.window._qt_window.activateWindow()
+        self.window.activateWindow()
 
     def settle(self) -> None:
         dock = self.dock
@@ -437,7 +439,7 @@ def test_nothing_is_cut_at_1280x800(request, rooms, kind):
         room.qtbot.wait(800)
         QApplication.processEvents()
         assert dock.width() <= 420
-        area = dock._stack.currentWidget()
+        area = room.view.parentWidget().parentWidget()
         assert area.horizontalScrollBar().maximum() == 0
         assert area.verticalScrollBar().maximum() == 0, area.widget().sizeHint()
         room.look_at_panes()

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import JobFailed
-from napari_memscan.review.claims import ClaimRegistry
+from napari_memscan.review.claims import CLAIM_MINUTES, ClaimRegistry
 from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import QueueItem, ReadingProgress, ReviewQueue
@@ -29,6 +29,8 @@ class ReviewSession:
         Closed with the session.
     each : bool
         Every reader reads every sample; else a sample is read by one of them.
+    claim_minutes : float
+        A claim that is not renewed ends after this.
 
     Attributes
     ----------
@@ -42,14 +44,16 @@ class ReviewSession:
         Who reads.
     """
 
-    def __init__(self, store: DecisionStore, each: bool = False) -> None:
+    def __init__(
+        self, store: DecisionStore, each: bool = False, claim_minutes: float = CLAIM_MINUTES
+    ) -> None:
         self.store = store
         self.each = each
         self.reader = ""
         self.queue: ReviewQueue | None = None
         self.items: dict[str, QueueItem] = {}
         self.left = ReadingProgress(0, 0, None)
-        self._claims = ClaimRegistry(store)
+        self._claims = ClaimRegistry(store, claim_minutes)
         self._paused_until = 0.0
         self._events: list[ReadingEvent] = []
         # What the queue was made of: the same things are not gone through again.

@@ -7,7 +7,6 @@ from napari_memscan.widgets.common.orientation import (
     RADIOLOGICAL,
     compute_grid_shape,
     get_edge_letters,
-    get_plane_name,
 )
 
 
@@ -28,10 +27,6 @@ def test_letters_follow_a_camera_that_was_turned():
         "right": "R",
     }
     assert get_edge_letters((0, 1, 2), ("down", "right"))["top"] == "P"
-
-
-def test_plane_of_an_order():
-    assert [get_plane_name(order) for order in PLANES.values()] == list(PLANES)
 
 
 @pytest.mark.parametrize(

@@ -1,65 +1,84 @@
-"""Step 3 on real tiny studies; the panes are a mock that knows what panes can do."""
+"""Step 3 on real tiny studies and on napari's model, without a window."""
 
-from unittest.mock import create_autospec
+import threading
 
 import pytest
-from qtpy.QtCore import QObject, Qt, Signal
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
 
 from napari_memscan import jobs
 from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
 from napari_memscan.typing import Verdict
 from napari_memscan.widgets.review.controller import ReviewController
 from napari_memscan.widgets.review.queue_text import format_lineage
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.viewing import ViewerController, ViewingBar
+from napari_memscan.widgets.viewing import ViewerController
 
 WAIT = 60_000
 
 
-class Signals(QObject):
-    """Those of panes, which a mock has not."""
+class Room:
+    """Step 3 and somebody who reads in it."""
 
-    shown, failed, partly = Signal(str), Signal(str), Signal(str)
+    def __init__(self, qtbot) -> None:
+        self.qtbot = qtbot
+        self.view = ReviewView()
+        qtbot.addWidget(self.view)
+        self.view.reader.setText("R. Reader")
+        self.viewing = ViewerController(ViewerModel(), memory_mb=64)
+        self.review = ReviewController(self.view, self.viewing)
+
+    @property
+    def current(self) -> str:
+        return self.view.queue.current
+
+    @property
+    def text(self) -> str:
+        return self.view.message.text
+
+    def titles(self) -> list[str]:
+        return [layer.name.replace("\n", " ") for layer in self.viewing.layers]
+
+    def settle(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.viewing.loading, timeout=WAIT)
+
+    def open(self, study: Study) -> None:
+        self.review.set_study(study)
+        self.review.start_reading()
+        self.settle()
+
+    def press(self, *names: str) -> None:
+        for name in names:
+            self.press_at_once(name)
+            self.settle()
+
+    def press_at_once(self, name: str) -> None:
+        """Press a button, and wait for nothing."""
+        self.view.decision.buttons[name].click()
+
+    def regenerate(self) -> None:
+        with self.qtbot.waitSignal(self.review.changed, timeout=WAIT):
+            self.press_at_once("regenerate")
+        self.settle()
+
+    def leave(self) -> None:
+        self.review.set_study(None)
+        self.qtbot.waitUntil(lambda: not self.viewing.preloading, timeout=WAIT)
 
 
 @pytest.fixture
-def reading(qtbot):
-    view = ReviewView()
-    # The bar follows a real view; its own tests are elsewhere.
-    view.bar = create_autospec(ViewingBar, instance=True)
-    qtbot.addWidget(view)
-    view.reader.setText("R. Reader")
-    viewing = create_autospec(ViewerController, instance=True)
-    viewing.position = {
-        "layout": "grid",
-        "plane": "Axial",
-        "partner": 0,
-        "voxel": [1, 2, 3],
-        "mm": [0.6, 0, 1.2],
-    }
-    signals = Signals()
-    for signal in ("shown", "failed", "partly"):
-        setattr(viewing, signal, getattr(signals, signal))
-    viewing.loading = False
-    # Its volumes are there at once.
-    viewing.show.side_effect = lambda case, *_: signals.shown.emit(case.key)
-    controller = ReviewController(view, viewing)
-    yield controller
-    controller.set_study(None)
+def room(qtbot):
+    room = Room(qtbot)
+    yield room
+    room.leave()
 
 
 @pytest.fixture
-def read_folder(reading, folder_study):
-    reading.set_study(Study.open(folder_study))
-    reading.start_reading()
-    return reading
-
-
-def shown(reading):
-    """The volumes of the case last asked for."""
-    return reading._screen._viewing.show.call_args.args[0].all
+def folder_room(room, folder_study):
+    room.open(Study.open(folder_study))
+    return room
 
 
 def decisions(study_folder) -> dict[str, str]:
@@ -70,48 +89,52 @@ def decisions(study_folder) -> dict[str, str]:
         store.close()
 
 
-def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(read_folder):
-    view = read_folder._view
-    assert view.queue.current == view.queue.samples[0] == "s000001"
-    assert [item.verdict for item in read_folder.items.values()][:3] == ["copy", "copy", "novel"]
-    titles = [pane.title for pane in shown(read_folder)]
+def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(folder_room):
+    view = folder_room.view
+    assert folder_room.current == view.queue.samples[0] == "s000001"
+    verdicts = [item.verdict for item in folder_room.review.items.values()]
+    assert verdicts[:3] == ["copy", "copy", "novel"]
+    titles = folder_room.titles()
     assert titles[0].startswith("Synthetic s000001: copy")
     assert titles[1].startswith("Training #1 similarity 1.0")
     assert len(titles) == 4
     view.k.setValue(1)
-    assert len(shown(read_folder)) == 2
+    folder_room.settle()
+    assert len(folder_room.titles()) == 2
     assert "N_copies 2 of 6 = 33%" in view.summary.text()
     assert view.queue.progress.text() == "0 of 6 read"
     assert "T001.nii.gz" in view.detail.text()
 
 
-def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(read_folder, folder_study):
-    read_folder.act("copy")
+def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(folder_room, folder_study):
+    folder_room.press("copy")
     assert decisions(folder_study) == {"s000001": "copy"}
-    assert read_folder._view.queue.current == "s000004"
-    assert read_folder._view.queue.progress.text() == "1 of 6 read, less than 1 min left"
-    read_folder.act("not a copy")
-    read_folder.act("undo")
+    assert folder_room.current == "s000004"
+    assert folder_room.view.queue.progress.text() == "1 of 6 read, less than 1 min left"
+    folder_room.press("not a copy", "undo")
     assert decisions(folder_study) == {"s000001": "copy"}
-    assert read_folder._view.queue.current == "s000004"
-    read_folder.act("undo")
+    assert folder_room.current == "s000004"
+    folder_room.press("undo")
     assert decisions(folder_study) == {}
-    assert read_folder._view.queue.current == "s000001"
-    read_folder.act("undo")
-    assert "Nothing to undo" in read_folder._view.message.text
+    assert folder_room.current == "s000001"
+    folder_room.press("undo")
+    assert "Nothing to undo" in folder_room.text
 
 
-def test_evidence_says_what_was_on_screen(read_folder, folder_study):
-    read_folder._view.k.setValue(2)
-    read_folder.act("unsure")
+def test_evidence_says_what_was_on_screen(folder_room, folder_study):
+    folder_room.view.k.setValue(2)
+    folder_room.settle()
+    position = folder_room.viewing.position
+    folder_room.press("unsure")
     store = Study.open(folder_study).store()
     (event,) = store.history()
     store.close()
     assert event.reader == "R. Reader"
     assert event.evidence["neighbours"][0]["file"] == "T001.nii.gz"
     assert len(event.evidence["neighbours"]) == 2
-    assert (event.evidence["layout"], event.evidence["position"]) == ("grid", [0.6, 0, 1.2])
+    assert (event.evidence["layout"], event.evidence["position"]) == ("grid", position["mm"])
     assert event.evidence["view"]["plane"] == "Axial"
+    assert event.evidence["view"]["voxel"] == position["voxel"] == [8, 8, 8]
     study = Study.open(folder_study)
     (path,) = [study.sample_path(row) for row in study.samples() if row.sample == event.sample]
     assert event.evidence["sample_sha256"] == study.sha256(path)
@@ -119,171 +142,169 @@ def test_evidence_says_what_was_on_screen(read_folder, folder_study):
     assert event.evidence["threshold"] == pytest.approx(Study.open(folder_study).result().threshold)
 
 
-def test_reading_goes_on_where_it_stopped_and_to_the_end(qtbot, read_folder, folder_study):
-    read_folder.act("copy")
-    read_folder.set_study(None)
-    assert read_folder._view.queue.samples == []
-    read_folder.set_study(Study.open(folder_study))
-    read_folder.start_reading()
-    assert read_folder._view.queue.current == "s000004"
-    for _ in range(5):
-        read_folder.act("not a copy")
-    assert read_folder.progress == (6, 6)
-    assert "All volumes are read" in read_folder._view.message.text
+def test_reading_goes_on_where_it_stopped_and_to_the_end(folder_room, folder_study):
+    folder_room.press("copy")
+    folder_room.review.set_study(None)
+    assert folder_room.view.queue.samples == []
+    folder_room.open(Study.open(folder_study))
+    assert folder_room.current == "s000004"
+    folder_room.press(*["not a copy"] * 5)
+    assert folder_room.review.progress == (6, 6)
+    assert "All volumes are read" in folder_room.text
 
 
-def test_next_and_previous_stop_at_the_ends(read_folder):
-    samples = read_folder._view.queue.samples
-    read_folder.act("previous")
-    assert read_folder._view.queue.current == samples[0]
-    for _ in range(9):
-        read_folder.act("next")
-    assert read_folder._view.queue.current == samples[-1]
+def test_next_and_previous_stop_at_the_ends(folder_room):
+    samples = folder_room.view.queue.samples
+    folder_room.press("previous")
+    assert folder_room.current == samples[0]
+    folder_room.press(*["next"] * 9)
+    assert folder_room.current == samples[-1]
 
 
-def test_a_decision_that_cannot_be_written_is_said_and_nothing_moves(read_folder):
-    store = create_autospec(read_folder.session.store, instance=True)
-    store.record.side_effect = JobFailed("the disk is full")
-    store.history.return_value = []
-    read_folder.session.store = store
-    read_folder.act("copy")
-    assert "Not recorded. the disk is full" in read_folder._view.message.text
-    assert read_folder._view.queue.current == "s000001"
+def test_what_is_not_on_the_screen_is_not_decided(room, folder_study, monkeypatch):
+    study = Study.open(folder_study)
+    results = {s.path: s for s in study.result().samples}
+    paths = {row.sample: str(study.sample_path(row)) for row in study.samples()}
+    third = results[paths["s000001"]].neighbours[2].path
+    load, first, last = study.array, threading.Event(), threading.Event()
 
+    def slow(path):
+        (last if path == third else first).wait(30)
+        if path == paths["s000000"]:
+            raise BadInput(f"{path}: missing.")
+        return load(path)
 
-def test_what_is_not_on_the_screen_is_not_decided(read_folder, folder_study):
-    viewing, message = read_folder._screen._viewing, read_folder._view.message
-    now = viewing.show.side_effect
-    viewing.show.side_effect = None
-    read_folder.act("next")
-    for decision in ("copy", "not a copy", "unsure"):
-        read_folder.act(decision)
-        assert message.text == "Not recorded: the volumes are not shown yet."
-        assert message.level == "warning"
-    viewing.shown.emit("s000001")  # a late answer, of the one before
-    read_folder.act("copy")
-    assert decisions(folder_study) == {}
-    assert read_folder._view.queue.current == "s000004"
-    # Another layout of it is still to come.
-    viewing.shown.emit("s000004")
-    viewing.loading = True
-    read_folder.act("copy")
-    assert decisions(folder_study) == {}
-    viewing.loading = False
-    read_folder.act("copy")
-    assert decisions(folder_study) == {"s000004": "copy"}
+    def refused():
+        for decision in ("copy", "not a copy", "unsure"):
+            room.press_at_once(decision)
+            assert room.text == "Not recorded: the volumes are not shown yet."
+            assert room.view.message.level == "warning"
+        assert room.current == "s000001"
+        assert decisions(folder_study) == {}
+
+    monkeypatch.setattr(study, "array", slow)
+    room.review.set_study(study)
+    room.review.start_reading()
+    refused()
+    # The pair is there, the grid of it is still to come.
+    room.viewing.set_layout("pair")
+    first.set()
+    room.settle()
+    room.viewing.set_layout("grid")
+    refused()
+    last.set()
+    room.settle()
+    room.press("copy")
+    assert decisions(folder_study) == {"s000001": "copy"}
     # What cannot be shown can be left as unsure.
-    viewing.failed.emit("T001.nii.gz: missing.")
-    read_folder.act("not a copy")
-    assert "decide Unsure" in message.text
-    viewing.show.side_effect = now
-    read_folder.act("unsure")
-    assert sorted(decisions(folder_study).values()) == ["copy", "unsure"]
-    read_folder.act("not a copy")
+    room.view.queue.select("s000000")
+    room.settle()
+    room.press_at_once("not a copy")
+    assert "decide Unsure" in room.text
+    room.press("unsure")
+    assert decisions(folder_study) == {"s000001": "copy", "s000000": "unsure"}
+    room.press("not a copy")
     assert len(decisions(folder_study)) == 3
 
 
-def test_keys_do_nothing_before_reading_starts(reading, folder_study):
-    reading.set_study(Study.open(folder_study))
-    reading.act("copy")
+def test_keys_do_nothing_before_reading_starts(room, folder_study):
+    room.review.set_study(Study.open(folder_study))
+    room.press_at_once("copy")
     assert decisions(folder_study) == {}
 
 
-def test_volumes_made_elsewhere_cannot_be_regenerated(read_folder):
-    assert not read_folder._view.decision.buttons["regenerate"].isEnabled()
-    assert read_folder._view.decision.buttons["copy"].isEnabled()
+def test_volumes_made_elsewhere_cannot_be_regenerated(folder_room):
+    assert not folder_room.view.decision.buttons["regenerate"].isEnabled()
+    assert folder_room.view.decision.buttons["copy"].isEnabled()
 
 
 @pytest.fixture
-def read_ldm(reading, ldm_study):
-    reading.set_study(Study.open(ldm_study))
-    reading.start_reading()
-    return reading
+def ldm_room(room, ldm_study):
+    room.open(Study.open(ldm_study))
+    return room
 
 
-def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, read_ldm, ldm_study):
-    view = read_ldm._view
-    old = view.queue.current
-    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
-        read_ldm.act("regenerate")
+def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, ldm_room, ldm_study):
+    view, old = ldm_room.view, ldm_room.current
+    with qtbot.waitSignal(ldm_room.review.changed, timeout=WAIT):
+        ldm_room.press_at_once("regenerate")
         assert not view.decision.buttons["regenerate"].isEnabled()
         assert not view.decision.stop_button.isHidden()
-    assert view.queue.current == "s000003"
-    assert shown(read_ldm)[0].title.startswith("Synthetic s000003")
-    assert format_lineage(read_ldm.items[old]) == "replaced by s000003"
-    assert format_lineage(read_ldm.items["s000003"]) == f"replaces {old}"
-    assert f"s000003 replaces {old}" in view.message.text
+    ldm_room.settle()
+    assert ldm_room.current == "s000003"
+    assert ldm_room.titles()[0].startswith("Synthetic s000003")
+    assert format_lineage(ldm_room.review.items[old]) == "replaced by s000003"
+    assert format_lineage(ldm_room.review.items["s000003"]) == f"replaces {old}"
+    assert f"s000003 replaces {old}" in ldm_room.text
     view.queue.select(old)
     assert not view.decision.buttons["regenerate"].isEnabled()
     assert Study.open(ldm_study).lineage() == {"s000003": old}
 
 
-def test_why_a_volume_was_drawn_without_guidance_is_said(qtbot, read_ldm, monkeypatch):
+def test_why_a_volume_was_drawn_without_guidance_is_said(ldm_room, monkeypatch):
     def refuse(*_):
         raise BadInput("latents are padded. State it with --set NAME=VALUE.")
 
     monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.check_guidance", refuse)
-    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
-        read_ldm.act("regenerate")
-    message = read_ldm._view.message
-    assert message.text.endswith(
+    ldm_room.regenerate()
+    assert ldm_room.text.endswith(
         "is kept. Without guidance: latents are padded. State it below as NAME=VALUE."
     )
-    assert message.level == "warning"
+    assert ldm_room.view.message.level == "warning"
 
 
-def test_a_late_regeneration_leaves_the_reader_where_they_are(qtbot, read_ldm):
-    old = read_ldm._view.queue.current
-    with qtbot.waitSignal(read_ldm.changed, timeout=WAIT):
-        read_ldm.act("regenerate")
-        read_ldm.act("next")
-        moved = read_ldm._view.queue.current
+def test_a_late_regeneration_leaves_the_reader_where_they_are(qtbot, ldm_room):
+    old = ldm_room.current
+    with qtbot.waitSignal(ldm_room.review.changed, timeout=WAIT):
+        ldm_room.press_at_once("regenerate")
+        ldm_room.press_at_once("next")
+        moved = ldm_room.current
+    ldm_room.settle()
     assert moved != old
-    assert read_ldm._view.queue.current == moved
-    assert shown(read_ldm)[0].title.startswith(f"Synthetic {moved}")
-    assert f"s000003 replaces {old}" in read_ldm._view.message.text
+    assert ldm_room.current == moved
+    assert ldm_room.titles()[0].startswith(f"Synthetic {moved}")
+    assert f"s000003 replaces {old}" in ldm_room.text
 
 
-def test_a_regeneration_of_another_study_is_not_shown(qtbot, read_ldm, folder_study):
-    read_ldm.act("regenerate")
-    read_ldm.set_study(Study.open(folder_study))
-    qtbot.waitUntil(lambda: not read_ldm.busy, timeout=WAIT)
-    assert len(read_ldm.items) == 6
-    assert "replaces" not in read_ldm._view.message.text
+def test_a_regeneration_of_another_study_is_not_shown(qtbot, ldm_room, folder_study):
+    ldm_room.press_at_once("regenerate")
+    ldm_room.review.set_study(Study.open(folder_study))
+    qtbot.waitUntil(lambda: not ldm_room.review.busy, timeout=WAIT)
+    assert len(ldm_room.review.items) == 6
+    assert "replaces" not in ldm_room.text
 
 
-def test_a_damaged_scan_is_said_in_words(reading, folder_study):
+def test_a_damaged_scan_is_said_in_words(room, folder_study):
     (folder_study / "scan" / "verdicts.parquet").write_bytes(b"half a file")
-    reading.set_study(Study.open(folder_study))
-    assert reading._view.message.level == "error"
-    assert "Scan again" in reading._view.message.text
-    assert not reading.ready
+    room.review.set_study(Study.open(folder_study))
+    assert room.view.message.level == "error"
+    assert "Scan again" in room.text
+    assert not room.review.ready
     jobs.run_job(jobs.scan_study(Study.open(folder_study)))
-    reading.reload()
-    assert reading.ready
+    room.review.reload()
+    assert room.review.ready
 
 
-def test_a_study_that_was_moved_asks_for_a_scan(reading, ldm_study, tmp_path):
+def test_a_study_that_was_moved_asks_for_a_scan(room, ldm_study, tmp_path):
     moved = ldm_study.rename(tmp_path / "elsewhere")
-    reading.set_study(Study.open(moved))
-    if not reading.ready:
-        assert "Scan again" in reading._view.message.text
+    room.review.set_study(Study.open(moved))
+    if not room.review.ready:
+        assert "Scan again" in room.text
         jobs.run_job(jobs.scan_study(Study.open(moved)))
-        reading.reload()
-    assert len(reading.items) == 3
+        room.review.reload()
+    assert len(room.review.items) == 3
 
 
 @pytest.fixture
-def read_verified(reading, verified_study):
-    reading.set_study(Study.open(verified_study))
-    reading.start_reading()
-    return reading
+def verified_room(room, verified_study):
+    room.open(Study.open(verified_study))
+    return room
 
 
-def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
-    view, result = read_verified._view, Study.open(verified_study).result()
+def test_a_verified_scan_is_read_by_its_scores(verified_room, verified_study):
+    view, result = verified_room.view, Study.open(verified_study).result()
     assert result.measure == "score"
-    values = [item.value for item in read_verified.items.values()]
+    values = [item.value for item in verified_room.review.items.values()]
     assert values == sorted((s.score for s in result.samples), reverse=True)
     assert view.queue.model.headerData(1, Qt.Orientation.Horizontal) == "Score"
     assert set(view.queue.samples[:2]) == {"s000001", "s000004"}
@@ -297,12 +318,13 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
         first.reason,
     ):
         assert part in view.detail.text()
-    assert shown(read_verified)[1].title == (
+    partner = verified_room.viewing.case.neighbours[0]
+    assert partner.title == (
         f"Training #1 score {near.score:.3f}, p = {first.p_value:.2g}, "
         f"similarity {near.similarity:.{result.digits - 1}f}, {first.verdict}"
     )
-    assert shown(read_verified)[1].transform == near.transform
-    read_verified.act("copy")
+    assert partner.transform == near.transform
+    verified_room.press("copy")
     store = Study.open(verified_study).store()
     (event,) = store.history()
     store.close()
@@ -311,34 +333,34 @@ def test_a_verified_scan_is_read_by_its_scores(read_verified, verified_study):
     assert event.evidence["neighbours"][0]["score"] == pytest.approx(near.score)
 
 
-def test_the_detector_is_measured_by_a_button_and_shown(qtbot, read_verified, verified_study):
-    row = read_verified._view.selftest
+def test_the_detector_is_measured_by_a_button_and_shown(qtbot, verified_room, verified_study):
+    row, review = verified_room.view.selftest, verified_room.review
     assert "none yet" in row.message.text
     assert not row.button.isHidden()
     row.button.click()
     assert not row.button.isEnabled()
     assert not row.stop_button.isHidden()
     row.stop_button.click()
-    qtbot.waitUntil(lambda: not read_verified.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not review.busy, timeout=WAIT)
     assert "goes on" in row.message.text
     assert row.button.isEnabled()
     scan = Study.open(verified_study).result()
     self_test(scan).save(verified_study / "scan")
-    read_verified.reload()
+    review.reload()
     assert row.button.isHidden()
     assert row.message.level == "warning"
     for part in ("finds 0.90 (", "of planted copies", "of near-duplicates", "5% false calls"):
         assert part in row.message.text
     assert "Misses 50% of volumes changed by: flip" in row.message.text
     self_test(scan, detector_hash="another").save(verified_study / "scan")
-    read_verified.reload()
+    review.reload()
     assert "Measure again" in row.message.text
     assert not row.button.isHidden()
     (verified_study / "scan" / "selftest.json").write_text("half a fi")
-    read_verified.reload()
+    review.reload()
     assert "memscan selftest" in row.message.text
     assert row.message.level == "warning"
-    read_verified.set_study(None)
+    review.set_study(None)
     assert row.message.text == ""
 
 

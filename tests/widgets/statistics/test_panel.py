@@ -6,9 +6,11 @@ import shutil
 import threading
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLabel
 
 from napari_memscan.detection.exploration.embedding_map import fit_embedding_map
 from napari_memscan.detection.exploration.threshold_curve import (
@@ -21,6 +23,7 @@ from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import StatisticsPanel
 from napari_memscan.widgets.statistics.controller import MapController
 from napari_memscan.widgets.statistics.lasso import find_points_inside
+from napari_memscan.widgets.statistics.threshold_view import compute_densities
 
 WAIT = 20_000
 LIGHT = ThemeColours(
@@ -64,6 +67,27 @@ def mapped(qtbot, shown):
     return shown
 
 
+def names_of(study) -> list[str]:
+    """Of the samples, in the order of the scan."""
+    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
+    return [names[sample.path] for sample in study.result().samples]
+
+
+def scatters(panel):
+    """The clouds of points that are drawn on the map."""
+    items = panel.map.plot.getPlotItem().items
+    return [item for item in items if isinstance(item, pg.ScatterPlotItem)]
+
+
+def ringed(panel) -> str | None:
+    """The volume that has the ring on the map."""
+    x, y = panel.map.ring.getData()
+    if len(x) == 0:
+        return None
+    away = np.hypot(*(panel.map.embedding_map.synthetic - (x[0], y[0])).T)
+    return names_of(panel.study)[int(away.argmin())]
+
+
 def pixel(plot, x, y) -> QPoint:
     at = plot.getPlotItem().getViewBox().mapViewToScene(QPointF(x, y))
     return plot.mapFromScene(at)
@@ -101,7 +125,7 @@ def test_the_threshold_is_dragged_and_counts_follow(qtbot, shown):
     path = [QPoint(int(x), start.y()) for x in np.linspace(start.x(), end.x() + 12, 8)]
     with qtbot.waitSignal(shown.explored, timeout=WAIT):
         drag(view.plot, path)
-    qtbot.waitUntil(lambda: not view._timer.isActive())
+    qtbot.waitUntil(lambda: "<b>6 of 6</b>" in view.counts.text(), timeout=WAIT)
     now = told(result, view.line.value())
     assert now.threshold < result.threshold
     assert now.above == 6 > found.above
@@ -131,8 +155,8 @@ def test_the_threshold_is_typed(qtbot, shown):
 
 @pytest.mark.display
 def test_a_lasso_of_the_mouse_picks_what_lies_inside(qtbot, mapped):
-    view, names = mapped.map, list(mapped._samples)
-    points = view._projection.synthetic
+    view, names = mapped.map, names_of(mapped.study)
+    points = view.embedding_map.synthetic
     target = 0
     centre = pixel(view.plot, *points[target])
     circle = [
@@ -165,8 +189,8 @@ def test_a_lasso_of_the_mouse_picks_what_lies_inside(qtbot, mapped):
 
 @pytest.mark.display
 def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
-    view, names = mapped.map, list(mapped._samples)
-    points = view._projection.synthetic
+    view, names = mapped.map, names_of(mapped.study)
+    points = view.embedding_map.synthetic
     far = max(
         range(6), key=lambda i: min(np.abs(points[i] - points[j]).sum() for j in range(6) if j != i)
     )
@@ -175,7 +199,11 @@ def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
             view.plot.viewport(), Qt.MouseButton.LeftButton, pos=pixel(view.plot, *points[far])
         )
     assert heard.args == [names[far]]
-    assert mapped.threshold._selected == mapped._result.value(mapped._samples[names[far]])
+    result = mapped.study.result()
+    assert f"selected&nbsp;{result.value(result.samples[far]):.{result.digits}f}" in (
+        mapped.threshold.legend.text()
+    )
+    assert ringed(mapped) == names[far]
     with qtbot.waitSignal(mapped.sample_selected) as heard:
         QTest.keyClick(view.plot, Qt.Key.Key_Right)
     order = [names[i] for i in np.argsort(points[:, 0], kind="stable")]
@@ -183,8 +211,8 @@ def test_a_click_selects_a_volume_and_keys_go_on(qtbot, mapped):
 
 
 def test_shift_and_arrows_draw_around_without_a_mouse(mapped):
-    view, names = mapped.map, list(mapped._samples)
-    order = [names[i] for i in np.argsort(view._projection.synthetic[:, 0], kind="stable")]
+    view, names = mapped.map, names_of(mapped.study)
+    order = [names[i] for i in np.argsort(view.embedding_map.synthetic[:, 0], kind="stable")]
     drawn = []
     # As the window links them: the queue shows only what is drawn around.
     mapped.samples_selected.connect(drawn.append)
@@ -194,29 +222,32 @@ def test_shift_and_arrows_draw_around_without_a_mouse(mapped):
         QTest.keyClick(view.plot, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
     assert set(drawn[0]) == set(order[1:3])
     assert set(drawn[1]) == set(order[1:4])
-    assert view._selected == order[3]
+    assert ringed(mapped) == order[3]
     QTest.keyClick(view.plot, Qt.Key.Key_Left)
-    assert view._selected == order[2]
+    assert ringed(mapped) == order[2]
     QTest.keyClick(view.plot, Qt.Key.Key_Escape)
     assert drawn[2:] == [[]]
 
 
 def test_the_queue_is_followed_and_nothing_is_sent_back(qtbot, mapped):
-    names = list(mapped._samples)
+    names = names_of(mapped.study)
     sent = []
     mapped.sample_selected.connect(sent.append)
     mapped.samples_selected.connect(sent.append)
     mapped.set_selected(names[2])
-    assert mapped.map._selected == names[2]
+    assert ringed(mapped) == names[2]
     mapped.set_visible_samples(names[:2])
     assert "of the 2 shown in the queue" in mapped.threshold.counts.text()
-    assert mapped.map._free().tolist() == [True] * 2 + [False] * 4
-    mapped.map._on_clicked(*mapped.map._projection.synthetic[4])
+    assert sent == []
+    # What the queue does not show cannot be picked, unlike what it shows.
+    for point in mapped.map.embedding_map.synthetic:
+        mapped.map.area.signals.clicked.emit(*point)
+    assert set(sent) <= set(names[:2])
+    assert sent
     mapped.set_visible_samples(None)
     assert "shown in the queue" not in mapped.threshold.counts.text()
     mapped.set_selected("no such")
-    assert mapped.map._selected == ""
-    assert not [s for s in sent if s == names[4]]
+    assert ringed(mapped) is None
 
 
 def test_the_map_is_that_of_the_vectors(mapped, folder_study):
@@ -227,10 +258,13 @@ def test_the_map_is_that_of_the_vectors(mapped, folder_study):
     vectors = {s: np.stack(list(iter_vectors(study, p))) for s, p in paths.items()}
     made = np.stack(list(iter_vectors(study, [s.path for s in study.result().samples])))
     wanted = fit_embedding_map(vectors["training"], vectors["validation"], made)
-    np.testing.assert_allclose(mapped.map._projection.synthetic, wanted.synthetic, atol=1e-6)
-    assert mapped.map._called == {
-        n for n, s in mapped._samples.items() if s.verdict in ("copy", "near-duplicate")
-    }
+    found = mapped.map.embedding_map.synthetic
+    np.testing.assert_allclose(found, wanted.synthetic, atol=1e-6)
+    called = [s.verdict in ("copy", "near-duplicate") for s in study.result().samples]
+    stars = [
+        np.stack(drawn.getData(), 1) for drawn in scatters(mapped) if drawn.opts["symbol"] == "star"
+    ]
+    assert sorted(map(tuple, np.concatenate(stars))) == sorted(map(tuple, found[called]))
 
 
 def test_without_vectors_it_says_scan_first(qtbot, shown):
@@ -238,12 +272,14 @@ def test_without_vectors_it_says_scan_first(qtbot, shown):
     shown.tabs.setCurrentWidget(shown.map)
     qtbot.waitUntil(lambda: "Scan first" in shown.map.message.text, timeout=WAIT)
     assert shown.map.message.level == "error"
-    assert shown.map._projection is None
+    assert shown.map.embedding_map is None
+    assert scatters(shown) == []
 
 
 def test_without_a_scan_it_says_so(panel, fresh_study):
     panel.set_study(fresh_study, None)
-    assert panel._stack.currentIndex() == 0
+    assert not panel.tabs.isVisible()
+    assert any("Scan first" in label.text() for label in panel.findChildren(QLabel))
     panel.tabs.setCurrentWidget(panel.map)
     assert not panel.busy
 
@@ -303,6 +339,19 @@ def test_nothing_is_cut_in_either_theme(qtbot, mapped, tmp_path, size):
                 for y in range(10, picture.height() - 50, 3)
             }
             assert len(colours) >= 3, "the plot is empty"
+
+
+def test_densities_are_percent_on_common_edges():
+    edges, front, behind = compute_densities([0.1, 0.9, np.nan], [0.2] * 7, bins=8)
+    assert edges[0] == pytest.approx(0.1)
+    assert edges[-1] == pytest.approx(0.9)
+    assert front.sum() == pytest.approx(100)
+    assert behind.sum() == pytest.approx(100)
+    assert front[-1] == 50
+    for degenerate in ([], [0.5]):
+        edges, front, behind = compute_densities(degenerate, degenerate)
+        assert np.all(np.diff(edges) > 0)
+        assert front.sum() == pytest.approx(100 * len(degenerate))
 
 
 def test_inside_is_even_odd():

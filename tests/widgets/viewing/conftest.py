@@ -86,11 +86,17 @@ def settle(qtbot):
 
 
 @pytest.fixture
-def viewing(qtbot):
-    """A Viewing over napari's model, without a window."""
+def viewer():
+    """napari's model, without a window."""
     from napari.components import ViewerModel
 
-    viewing = ViewerController(ViewerModel(), memory_mb=64)
+    return ViewerModel()
+
+
+@pytest.fixture
+def viewing(viewer, qtbot):
+    """A controller over napari's model."""
+    viewing = ViewerController(viewer, memory_mb=64)
     yield viewing
     viewing.clear()
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -27,8 +28,10 @@ def window(make_napari_viewer, qtbot):
 
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1000, 700)
+    canvases = [w for w in QApplication.allWidgets() if isinstance(w, QOpenGLWidget)]
+    (canvas,) = [widget for widget in canvases if widget.isVisible()]
     viewing = ViewerController(PublicOnlyProxy(viewer), memory_mb=64)
-    yield viewer, viewing, viewer.window._qt_viewer.canvas.native
+    yield viewer, viewing, canvas
     viewing.clear()
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)
 

@@ -16,13 +16,13 @@ def data(viewing) -> list[np.ndarray]:
     return [layer.data for layer in viewing.layers]
 
 
-def everything_told(viewing) -> str:
+def everything_told(viewing, viewer) -> str:
     """All that napari shows of layers in any of its lists, tooltips and status lines."""
     told = []
     for layer in viewing.layers:
         told += [layer.name, str(layer.metadata), str(layer.source), str(layer.help)]
         told.append(str(layer.get_status(position=(0,) * layer.ndim)))
-    told += [str(o) for o in viewing.stage._viewer.canvas.overlays.values()]
+    told += [str(o) for o in viewer.canvas.overlays.values()]
     return " ".join(told)
 
 
@@ -45,7 +45,7 @@ def test_layers_and_the_readers_choices_outlive_a_case(viewing, shelf, show):
     viewing.set_plane("Coronal")
     layers = viewing.layers
     viewing.step(3)
-    viewing.set_window(20, 70)
+    viewing.set_width_level(50, 45)
     at = viewing.position
     show(viewing, shelf.case(1))
     assert viewing.layers == layers
@@ -58,14 +58,14 @@ def test_layers_and_the_readers_choices_outlive_a_case(viewing, shelf, show):
     assert viewing.position["voxel"] == at["voxel"]
 
 
-def test_paths_are_told_nowhere(viewing, shelf, show, settle):
+def test_paths_are_told_nowhere(viewing, viewer, shelf, show, settle):
     case = shelf.case(0)
     show(viewing, case)
     for layout in LAYOUTS:
         viewing.set_layout(layout)
         settle(viewing)
-        assert "secret" not in everything_told(viewing)
-        assert "nii" not in everything_told(viewing)
+        assert "secret" not in everything_told(viewing, viewer)
+        assert "nii" not in everything_told(viewing, viewer)
 
 
 def test_a_window_is_that_of_all_panes_however_it_is_set(viewing, shelf, show):
@@ -129,7 +129,7 @@ def test_the_pair_is_shown_after_registration(viewing, shelf, show, settle):
     assert tuple(over.contrast_limits) == (-1, 1)
 
 
-def test_blinking_and_fading_change_what_is_seen_and_say_so(viewing, shelf, show, settle):
+def test_blinking_and_fading_change_what_is_seen_and_say_so(viewing, viewer, shelf, show, settle):
     show(viewing, shelf.case(0))
     viewing.set_layout("pair")
     viewing.set_pair_mode("blink")
@@ -148,7 +148,7 @@ def test_blinking_and_fading_change_what_is_seen_and_say_so(viewing, shelf, show
     settle(viewing)
     viewing.set_fade(0.25)
     assert viewing.layers[1].opacity == 0.25
-    assert "25 % of it is A of 1" in viewing.stage._viewer.canvas.overlays["memscan_legend"].text
+    assert "25 % of it is A of 1" in viewer.canvas.overlays["memscan_legend"].text
 
 
 def test_a_timer_blinks_as_fast_as_asked(viewing, shelf, show, settle, qtbot):
@@ -175,21 +175,22 @@ def test_lines_of_the_partner_follow_slice_and_window(viewing, shelf, show, sett
     assert set(first[:, 0, 2]) == {6}
     viewing.step(1)
     assert set(np.array(lines.data)[:, 0, 2]) == {7}
-    viewing.set_window(0, 20)
+    viewing.set_width_level(20, 10)
     assert len(lines.data) != len(first)
     viewing.set_pair_mode("fade")
     settle(viewing)
     assert len(viewing.layers[2].data) == 0
 
 
-def test_without_a_pose_slices_are_shifted_and_scroll_together(viewing, shelf, show, settle):
+def test_without_a_pose_slices_are_shifted_and_scroll_together(
+    viewing, viewer, shelf, show, settle
+):
     show(viewing, shelf.case(0, transform=None))
     viewing.set_layout("pair")
     viewing.set_pair_mode("difference")
     settle(viewing)
     assert not viewing.registered
     assert viewing.position["pair_mode"] == "side by side"
-    viewer = viewing.stage._viewer
     assert "Not registered" in viewer.canvas.overlays["memscan_legend"].text
     synthetic, over, _, partner = viewing.layers
     assert partner.visible
@@ -222,7 +223,7 @@ def test_what_cannot_be_aligned_is_shown_as_it_is(viewing, shelf, show, settle):
     assert viewing.layers[3].data is shelf.volumes[case.neighbours[0].path]
 
 
-def test_three_planes_share_a_point(viewing, shelf, show, settle):
+def test_three_planes_share_a_point(viewing, viewer, shelf, show, settle):
     case = shelf.case(0)
     show(viewing, case)
     viewing.set_layout("planes")
@@ -242,12 +243,12 @@ def test_three_planes_share_a_point(viewing, shelf, show, settle):
     # The same place in another layout.
     viewing.set_layout("grid")
     settle(viewing)
-    assert viewing.stage._viewer.dims.point == pytest.approx((2.5, 8.25, 6.0))
+    assert viewer.dims.point == pytest.approx((2.5, 8.25, 6.0))
 
 
-def test_letters_follow_the_convention_in_every_layout(viewing, shelf, show, settle):
+def test_letters_follow_the_convention_in_every_layout(viewing, viewer, shelf, show, settle):
     show(viewing, shelf.case(0))
-    overlays = viewing.stage._viewer.canvas.overlays
+    overlays = viewer.canvas.overlays
     assert overlays["memscan_left"].text == "R"
     viewing.set_radiological(False)
     assert overlays["memscan_left"].text == "L"
@@ -283,11 +284,10 @@ def test_the_image_is_mirrored_with_its_letters(viewing, shelf, show, settle):
         assert image.world_to_data(world)[1] > 15
 
 
-def test_in_3d_both_volumes_are_turned_together(viewing, shelf, show, settle):
+def test_in_3d_both_volumes_are_turned_together(viewing, viewer, shelf, show, settle):
     show(viewing, shelf.case(0))
     viewing.set_layout("3D")
     settle(viewing)
-    viewer = viewing.stage._viewer
     assert viewer.dims.ndisplay == 3
     images = viewing.stage.images
     assert [layer.rendering for layer in images] == ["mip", "mip"]
@@ -319,7 +319,7 @@ def test_the_partner_is_chosen_and_marked(viewing, shelf, show, settle):
     assert viewing.layers[3].name == "C of 0"
 
 
-def test_a_missing_file_empties_the_panes_and_the_next_case_is_shown(viewing, shelf, show):
+def test_a_missing_file_empties_the_panes_and_the_next_case_is_shown(viewing, viewer, shelf, show):
     failures = []
     viewing.failed.connect(failures.append)
     show(viewing, shelf.case(0))
@@ -330,7 +330,7 @@ def test_a_missing_file_empties_the_panes_and_the_next_case_is_shown(viewing, sh
     assert text.startswith("S of 1 cannot be shown. /secret/made1.nii.gz: missing. Restore")
     assert "voxel" not in viewing.position
     assert viewing.layers == []
-    assert len(viewing.stage._viewer.layers) == 0
+    assert len(viewer.layers) == 0
     show(viewing, shelf.case(2))
     assert viewing.layers[0].name == "S of 2"
     # The file is back.
@@ -398,21 +398,21 @@ def test_a_missing_partner_is_named_and_nothing_is_told_to_a_blind_reader(
     assert viewing.layers == []
 
 
-def test_nothing_is_seen_while_a_case_loads(viewing, shelf, show, qtbot):
+def test_nothing_is_seen_while_a_case_loads(viewing, viewer, shelf, show, qtbot):
     show(viewing, shelf.case(0))
     shelf.gate.clear()
     viewing.show(shelf.case(1), shelf.load, shelf.spacing)
     assert viewing.loading
     assert [layer.opacity for layer in viewing.layers] == [0] * 4
     assert viewing.layers[0].name == "S of 1"
-    assert viewing.stage._viewer.canvas.overlays["memscan_message"].text
+    assert viewer.canvas.overlays["memscan_message"].text
     # Nor is anything of the last one recorded.
     assert not {"voxel", "mm", "slice"} & set(viewing.position)
     assert not viewing.position["registered"]
     shelf.gate.set()
     qtbot.waitUntil(lambda: not viewing.loading, timeout=WAIT)
     assert [layer.opacity for layer in viewing.layers] == [1] * 4
-    assert not viewing.stage._viewer.canvas.overlays["memscan_message"].text
+    assert not viewer.canvas.overlays["memscan_message"].text
 
 
 def test_cases_loaded_ahead_are_shown_at_once_and_read_once(viewing, shelf, show, qtbot):
@@ -441,9 +441,8 @@ def test_pairs_are_aligned_ahead_too(viewing, shelf, show, qtbot):
 
 
 def test_loading_ahead_keeps_to_its_limit_and_ends(viewing, shelf, show, qtbot):
-    arrays = viewing._requests.loader.arrays
     one = shelf.volumes[shelf.case(0).synthetic.path].nbytes
-    arrays.limit = 10 * one
+    viewing.set_memory(10 * one / 2**20)
     show(viewing, shelf.case(0))
     viewing.expect([shelf.case(i) for i in range(1, 9)])
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)
@@ -522,11 +521,9 @@ def test_another_study_forgets_what_was_loaded(viewing, shelf, show):
     assert viewing.layers[0].data is other[case.synthetic.path]
 
 
-def test_no_layer_and_no_array_is_left_behind(viewing, shelf, show, settle):
+def test_no_layer_and_no_array_is_left_behind(viewing, viewer, shelf, show, settle):
     """As the benchmark does with 500 cases."""
-    arrays = viewing._requests.loader.arrays
-    viewer = viewing.stage._viewer
-    arrays.limit = 1
+    viewing.set_memory(0)
     gone = []
     for i in range(12):
         case = shelf.case(i, neighbours=1)
@@ -542,10 +539,10 @@ def test_no_layer_and_no_array_is_left_behind(viewing, shelf, show, settle):
     assert [ref() for ref in gone[:-2] if ref() is not None] == []
 
 
-def test_500_samples_leave_no_layer_and_no_memory(viewing, show, shelf):
+def test_500_samples_leave_no_layer_and_no_memory(viewing, viewer, show, shelf):
     """In napari's model; with a real canvas the benchmark does the same."""
-    viewing._requests.loader.arrays.limit = 1
-    viewer, process, used = viewing.stage._viewer, psutil.Process(), []
+    viewing.set_memory(0)
+    process, used = psutil.Process(), []
     for i in range(500):
         paths = [f"{kind}{i}" for kind in "ab"]
         # Half a megabyte each, another in every place: of all of them 500 would be kept.
@@ -557,8 +554,7 @@ def test_500_samples_leave_no_layer_and_no_memory(viewing, show, shelf):
     assert np.median(used[-50:]) - np.median(used[50:100]) < 60
 
 
-def test_the_window_is_given_back_as_it_was(viewing, shelf, show, settle):
-    viewer = viewing.stage._viewer
+def test_the_window_is_given_back_as_it_was(viewing, viewer, shelf, show, settle):
     viewer.add_image(np.zeros((4, 5, 6)), name="mine")
     viewer.scene.camera.orientation2d = ("down", "right")
     wheel, drag = list(viewer.mouse_wheel_callbacks), list(viewer.mouse_drag_callbacks)
@@ -595,14 +591,13 @@ def test_the_memory_for_arrays_can_be_changed(viewing, shelf, show):
     show(viewing, shelf.case(0))
     show(viewing, shelf.case(1))
     assert viewing.cached_bytes == 2 * kept
-    viewing._requests.loader.arrays.limit = kept
-    viewing.set_memory(64)  # As it was: nothing changes.
-    assert viewing._requests.loader.arrays.limit == kept
     viewing.set_memory(0)
     show(viewing, shelf.case(2))
     assert viewing.cached_bytes == kept
     viewing.set_memory(None)
-    assert viewing._requests.loader.arrays.limit > 2**20
+    show(viewing, shelf.case(3))
+    show(viewing, shelf.case(4))
+    assert viewing.cached_bytes == 3 * kept
 
 
 def test_a_position_can_be_gone_back_to(viewing, shelf, show, settle):
@@ -628,7 +623,7 @@ def test_a_position_can_be_gone_back_to(viewing, shelf, show, settle):
     assert found["window"]["width"] == kept["window"]["width"]
 
 
-def test_fonts_follow_naparis(viewing, shelf, show):
+def test_fonts_follow_naparis(viewing, viewer, shelf, show):
     from napari.settings import get_settings
 
     appearance = get_settings().appearance
@@ -637,7 +632,7 @@ def test_fonts_follow_naparis(viewing, shelf, show):
     small = viewing.layers[0].name_overlay.font_size
     try:
         appearance.font_size = before + 6
-        overlays = viewing.stage._viewer.canvas.overlays
+        overlays = viewer.canvas.overlays
         assert overlays["memscan_left"].font_size == before + 6
         assert viewing.layers[0].name_overlay.font_size > small
     finally:

@@ -26,8 +26,8 @@ class Message(QFrame):
         self.level = ""
         self.text = ""
         self._short, self._more, self._opened = "", "", False
-        self._symbol = QLabel()
-        self._text = WrappedLabel()
+        self._symbol = QLabel(objectName="symbol")
+        self._text = WrappedLabel(objectName="text")
         self._text.setWordWrap(True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._text.setTextFormat(Qt.TextFormat.PlainText)

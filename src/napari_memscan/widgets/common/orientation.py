@@ -52,11 +52,6 @@ def get_camera_orientation(order: Sequence[int], radiological: bool = True) -> t
     return RADIOLOGICAL if radiological or order[-1] != 0 else NEUROLOGICAL
 
 
-def get_plane_name(order: Sequence[int]) -> str:
-    """Return the name of the plane that is sliced along the first axis of `order`."""
-    return next((n for n, o in PLANES.items() if o[0] == order[-3]), "Axial")
-
-
 def compute_grid_shape(n: int, width: float, height: float) -> tuple[int, int]:
     """Return (rows, columns) that give `n` square panes the most room on a canvas.
 

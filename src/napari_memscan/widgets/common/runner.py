@@ -23,8 +23,6 @@ from napari_memscan.widgets.study.field_status import reword_for_window
 
 LOG = logging.getLogger(__name__)
 
-JobGenerator = Generator[Any, None, Any]
-
 
 @dataclass(frozen=True)
 class JobOutcome:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -47,6 +47,8 @@ class MapView(QWidget):
         the drawing was cleared.
     method_changed : Signal(str)
         Another map is asked for.
+    embedding_map : EmbeddingMap or None
+        Where volumes lie on the map that is shown.
     """
 
     picked = Signal(str)
@@ -105,7 +107,7 @@ class MapView(QWidget):
         self.ring.setEnabled(False)
         self.ring.setZValue(15)
         self._look = ThemeColours()
-        self._projection: EmbeddingMap | None = None
+        self.embedding_map: EmbeddingMap | None = None
         self._names: list[str] = []
         self._called: set[str] = set()
         self._visible: set[str] | None = None
@@ -133,17 +135,12 @@ class MapView(QWidget):
         called : sequence of str
             Those that the program calls.
         """
-        self._projection, self._names, self._called = projection, list(names), set(called)
+        self.embedding_map, self._names, self._called = projection, list(names), set(called)
         self.area.erase()
         self._drawn = []
         self.provenance.setText(f"{projection.provenance}." if projection is not None else "")
         self._draw()
         self.area.autoRange()
-
-    def set_method(self, method: str) -> None:
-        """Show which map this is, without asking for it."""
-        with QSignalBlocker(self.method):
-            self.method.setCurrentText(method)
 
     def set_visible_samples(self, names: Sequence[str] | None) -> None:
         """Show others than these faintly; they cannot be picked. None shows all."""
@@ -172,7 +169,7 @@ class MapView(QWidget):
             self.drawn.emit([])
 
     def _draw(self) -> None:
-        item, look, there = self.plot.getPlotItem(), self._look, self._projection
+        item, look, there = self.plot.getPlotItem(), self._look, self.embedding_map
         item.clear()
         self.area.addItem(self.area.outline, ignoreBounds=True)
         self._tell()
@@ -195,7 +192,7 @@ class MapView(QWidget):
 
     def _mark(self) -> None:
         """Move the ring alone: a queue of thousands is stepped through faster than all is drawn."""
-        there = self._projection
+        there = self.embedding_map
         points: Any = []
         if there is not None and self._selected in self._names:
             points = there.synthetic[[self._names.index(self._selected)]]
@@ -232,19 +229,19 @@ class MapView(QWidget):
         self.area.rectangle = rectangle
 
     def _on_clicked(self, x: float, y: float) -> None:
-        if self._projection is None or not self._names:
+        if self.embedding_map is None or not self._names:
             return
         wide, high = self.area.viewPixelSize()
-        away = np.hypot(*((self._projection.synthetic - (x, y)) / (wide, high)).T)
+        away = np.hypot(*((self.embedding_map.synthetic - (x, y)) / (wide, high)).T)
         away[~self._free()] = np.inf
         nearest = int(away.argmin())
         if away[nearest] <= PICK_RADIUS:
             self.picked.emit(self._names[nearest])
 
     def _on_drawn(self, outline: list[tuple[float, float]]) -> None:
-        if self._projection is None:
+        if self.embedding_map is None:
             return
-        held = find_points_inside(self._projection.synthetic, outline)
+        held = find_points_inside(self.embedding_map.synthetic, outline)
         self._draw_around([name for name, here in zip(self._names, held, strict=True) if here])
 
     def _draw_around(self, names: list[str]) -> None:
@@ -273,9 +270,9 @@ class MapView(QWidget):
         steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
         if event.key() == Qt.Key.Key_Escape:
             self.erase()
-        elif event.key() in steps and self._projection is not None and self._free().any():
+        elif event.key() in steps and self.embedding_map is not None and self._free().any():
             more = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            order = np.argsort(self._projection.synthetic[:, 0], kind="stable")
+            order = np.argsort(self.embedding_map.synthetic[:, 0], kind="stable")
             names = [self._names[i] for i in order if more or self._free()[i]]
             at = names.index(self._selected) if self._selected in names else -1
             there = names[(at + steps[event.key()]) % len(names)]

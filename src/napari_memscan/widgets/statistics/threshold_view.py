@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -14,7 +16,6 @@ from napari_memscan.detection.exploration.threshold_curve import (
 )
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
-from napari_memscan.widgets.statistics.histogram import AXIS_LABELS, compute_densities
 
 COUNT_DELAY = 40
 """Milliseconds after a move of the line before counts follow."""
@@ -22,6 +23,35 @@ COUNT_DELAY = 40
 EXPLORATION_NOTE = (
     "This line only explores: verdicts and decisions stay those of the rule, wherever it is put."
 )
+
+
+AXIS_LABELS = {
+    "similarity": "similarity (larger is nearer)",
+    "score": "score after registration (larger is nearer)",
+}
+
+
+def compute_densities(
+    synthetic: Sequence[float], null: Sequence[float], bins: int = 30
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bin both samples on the same edges, each as percent of its own size.
+
+    Returns
+    -------
+    edges : array (bins + 1,)
+        Common edges over all finite values.
+    synthetic, null : array (bins,)
+        Percent of each sample in each bin.
+    """
+    values = [np.asarray(v, float) for v in (synthetic, null)]
+    values = [v[np.isfinite(v)] for v in values]
+    both = np.concatenate(values)
+    low, high = (float(both.min()), float(both.max())) if both.size else (0.0, 1.0)
+    if high - low < 1e-6:
+        low, high = low - 0.01, high + 0.01
+    edges = np.linspace(low, high, bins + 1)
+    shares = [np.histogram(v, edges)[0] * (100 / max(v.size, 1)) for v in values]
+    return edges, shares[0], shares[1]
 
 
 class ThresholdView(QWidget):

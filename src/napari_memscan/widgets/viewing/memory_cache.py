@@ -20,9 +20,9 @@ def compute_default_limit() -> int:
     return int(psutil.virtual_memory().available // 4)
 
 
-def compute_memory_limit(memory_mb: int | None) -> int:
+def compute_memory_limit(memory_mb: float | None) -> int:
     """Return a limit in bytes for one in MB; None is the default."""
-    return compute_default_limit() if memory_mb is None else memory_mb * 2**20
+    return compute_default_limit() if memory_mb is None else int(memory_mb * 2**20)
 
 
 class VolumeMemoryCache:

@@ -32,7 +32,7 @@ class ViewerController(ViewSettings):
     ----------
     viewer : napari viewer
         Only its public interface is used.
-    memory_mb : int, optional
+    memory_mb : float, optional
         For arrays loaded ahead; a quarter of the free memory if not given.
 
     Attributes
@@ -52,7 +52,7 @@ class ViewerController(ViewSettings):
     partly = Signal(str)
 
     def __init__(
-        self, viewer: Any, parent: QObject | None = None, memory_mb: int | None = None
+        self, viewer: Any, parent: QObject | None = None, memory_mb: float | None = None
     ) -> None:
         super().__init__(viewer, compute_memory_limit(memory_mb), parent)
         self._memory_mb = memory_mb
@@ -121,7 +121,7 @@ class ViewerController(ViewSettings):
         self.state.point, self.state.partner = None, 0
         self.state.offsets[:] = [0, 0, 0]
 
-    def set_memory(self, memory_mb: int | None) -> None:
+    def set_memory(self, memory_mb: float | None) -> None:
         """Keep to this many MB from now on; None for a quarter of the memory free now."""
         if memory_mb != self._memory_mb:
             self._memory_mb = memory_mb
@@ -234,11 +234,6 @@ class ViewerController(ViewSettings):
             self._solid.turned()
 
     # Window and level
-
-    def set_window(self, low: float, high: float) -> None:
-        """Show these as black and white in all panes; HU, or percent of the range."""
-        units = self.window.units
-        self.window.set_limits(window.order_limits(units.value(low), units.value(high)))
 
     def set_width_level(self, width: float, level: float) -> None:
         """Set the window's width and level, in the same units."""
