@@ -1,5 +1,6 @@
 """Tiny studies that the whole house works on: real files, real model, real scan."""
 
+import gc
 import json
 import os
 import shutil
@@ -222,6 +223,21 @@ def ldm_study(tmp_path, _scanned) -> Path:
 def folder_study(_scanned_folder, tmp_path) -> Path:
     """Folder of a study over volumes made elsewhere, two of six copies; a test may change it."""
     return Path(shutil.copytree(_scanned_folder, tmp_path / "folder-study"))
+
+
+@pytest.fixture(scope="module")
+def shared_viewer(qapp):
+    """One napari window for all tests of a module, since to open one takes seconds.
+
+    A test leaves it as it found it: without layers, and without docks of its own.
+    """
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    yield viewer
+    viewer.close()
+    qapp.processEvents()
+    gc.collect()
 
 
 class Bomb:

@@ -30,10 +30,9 @@ WAIT = 60_000
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1280, 800)
-    return viewer
+def viewer(shared_viewer):
+    shared_viewer.window.resize(1280, 800)
+    return shared_viewer
 
 
 @pytest.fixture
@@ -44,6 +43,9 @@ def dock(viewer, qtbot):
     qtbot.waitUntil(lambda: idle(widget), timeout=WAIT)
     widget.blind.close()
     widget.review.set_study(None)
+    viewer.window.remove_dock_widget("all")
+    widget.deleteLater()
+    assert len(viewer.layers) == 0
 
 
 def idle(dock) -> bool:

@@ -22,11 +22,11 @@ RIGHT, LEFT = Qt.MouseButton.RightButton, Qt.MouseButton.LeftButton
 
 
 @pytest.fixture
-def window(make_napari_viewer, qtbot):
+def window(shared_viewer, qtbot):
     """A napari window, a Viewing over what plugins get of it, and its canvas."""
     from napari.utils._proxies import PublicOnlyProxy
 
-    viewer = make_napari_viewer(show=True)
+    viewer = shared_viewer
     viewer.window.resize(1000, 700)
     canvases = [w for w in QApplication.allWidgets() if isinstance(w, QOpenGLWidget)]
     (canvas,) = [widget for widget in canvases if widget.isVisible()]
@@ -34,6 +34,7 @@ def window(make_napari_viewer, qtbot):
     yield viewer, viewing, canvas
     viewing.clear()
     qtbot.waitUntil(lambda: not viewing.preloading, timeout=WAIT)
+    assert len(viewer.layers) == 0
 
 
 def picture(viewer, qtbot) -> np.ndarray:
@@ -267,4 +268,3 @@ def test_everything_is_done_by_actions_with_keys_that_napari_leaves_free(
         settle(viewing)
         after = (viewing.position, viewing.offset, viewing.state.flipped)
         assert after != before or name in ("map", "pair mode"), name
-    bar.act("no such action")

@@ -23,8 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.widgets.common.orientation import PLANES
-from napari_memscan.widgets.viewing.actions import VIEW_ACTIONS as ACTIONS
-from napari_memscan.widgets.viewing.actions import perform_view_action
+from napari_memscan.widgets.viewing.actions import VIEW_ACTIONS, ViewAction, perform_view_action
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
 from napari_memscan.widgets.viewing.viewer_controller import ViewerController
 from napari_memscan.widgets.viewing.window_level_controller import CUSTOM
@@ -75,7 +74,7 @@ class ViewingBar(QWidget):
         self._make_layouts()
         self._make_pair()
         self._make_window()
-        self.set_keys({name: key for name, (_, key) in ACTIONS.items()})
+        self.set_keys({name: key for name, (_, key) in VIEW_ACTIONS.items()})
         rows: list[Sequence[QWidget | tuple[QWidget, int]]] = [
             (*self.layouts.values(), (self.plane, 1), self.side),
             ((self.mode, 1), (self.partner, 1), (self.extra, 1)),
@@ -191,7 +190,7 @@ class ViewingBar(QWidget):
             (self.preset, "Window; next one: {window}"),
             (self.reset, "The whole range of grey; key: {reset window}"),
         ]
-        chosen = {name: keys.get(name, "") for name in ACTIONS}
+        chosen = {name: keys.get(name, "") for name in ViewAction}
         for widget, tip in tips:
             parts = [part.format_map(chosen) for part in tip.split("; ")]
             widget.setToolTip("; ".join(part for part in parts if not part.endswith(": ")))
@@ -215,10 +214,10 @@ class ViewingBar(QWidget):
         viewing.state_changed.connect(self.follow)
         self.follow()
 
-    def act(self, name: str) -> None:
-        """Do one of `ACTIONS`."""
+    def act(self, action: ViewAction) -> None:
+        """Do what a key says."""
         if self._viewing is not None:
-            perform_view_action(self._viewing, name)
+            perform_view_action(self._viewing, action)
 
     def follow(self) -> None:
         """Show what is so now."""
