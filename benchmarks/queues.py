@@ -201,7 +201,9 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     """Print the table; return whether all goals are met."""
     import napari
 
+    from napari_memscan.typing import Decision
     from napari_memscan.widgets.dock.dock import MemscanWidget
+    from napari_memscan.widgets.review.actions import ReviewAction
 
     study = make_study(folder / "large", options.samples, options.training)
     small = make_study(folder / "small", 20, 20)
@@ -229,18 +231,18 @@ def measure(folder: Path, options: argparse.Namespace) -> bool:
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     until(lambda: not dock.viewing.loading)
 
-    def decided(name: str) -> float:
+    def decided(name: Any) -> float:
         until(lambda: not dock.viewing.preloading)
         del shown[:]
         took = seconds(lambda: review.act(name), lambda: bool(shown))
         assert shown[-1] == queue.current
         return took
 
-    names = ("copy", "not a copy", "unsure")
+    names = list(Decision)
     with profiled(options.profile, "deciding"):
         decisions = [decided(names[i % 3]) for i in range(options.decisions)]
     assert review.progress == (options.decisions, options.samples)
-    undone = seconds(lambda: review.act("undo"))
+    undone = seconds(lambda: review.act(ReviewAction.UNDO))
 
     def chosen(work: Callable[[], Any]) -> float:
         return seconds(work)

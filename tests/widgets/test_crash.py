@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from napari_memscan import jobs
 from napari_memscan.review.audit import audit_store
 from napari_memscan.study import Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.dock.dock import REVIEW, MemscanWidget
 
@@ -28,12 +29,14 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from napari_memscan.widgets.common.preferences import Preferences
+from napari_memscan.typing import Decision
+from napari_memscan.widgets.review.actions import ReviewAction
 from napari_memscan.widgets.dock.dock import MemscanWidget
 
 application = QApplication([])
 dock = MemscanWidget(ViewerModel())
 dock.review_view.reader.setText("R. Reader")
-NAMES = ("copy", "not a copy", "unsure")
+NAMES = list(Decision)
 turns = count()
 
 def tell(*words):
@@ -59,13 +62,13 @@ def decide(n):
 def regenerate():
     if dock.viewing.loading:
         return QTimer.singleShot(1, regenerate)
-    dock.review.act("not a copy")
+    dock.review.act(Decision.NOT_A_COPY)
     sample = list(dock.review.items)[0]
     dock.review_view.queue.select(sample)
     bar = dock.review_view.decision.bar
     bar.valueChanged.connect(lambda n: tell("news", n, bar.format()))
     tell("rejected", sample)
-    dock.review.act("regenerate")
+    dock.review.act(ReviewAction.REGENERATE)
 
 dock.study.opened.connect(lambda study: QTimer.singleShot(200, globals()[sys.argv[2]]))
 dock.open_study(sys.argv[1])
@@ -157,7 +160,7 @@ def test_what_was_decided_when_the_window_was_killed_is_there(folder_study, reop
     dock.review_view.queue.select(said[0][0])
     dock.settle()
     assert dock.viewing.layers[0].name.startswith(f"Synthetic {said[0][0]}")
-    dock.review.act("unsure")
+    dock.review.act(Decision.UNSURE)
     assert dock.review_view.message.level != "error"
     assert events(folder_study)[-1].sample == said[0][0]
     assert len(events(folder_study)) == len(stored) + 1

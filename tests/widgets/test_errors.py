@@ -17,8 +17,10 @@ from sqlalchemy import event
 
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.study import Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import PLUGIN
 from napari_memscan.widgets.dock.dock import GENERATE, REVIEW, MemscanWidget
+from napari_memscan.widgets.review.actions import ReviewAction
 
 WAIT = 60_000
 # A real server: fixtures of another folder are not seen here.
@@ -65,7 +67,7 @@ def decides(qtbot, dock) -> None:
     """The queue is usable: a decision is recorded, and the next volume is there."""
     review, queue = dock.review, dock.review_view.queue
     read, sample = review.progress[0], queue.current
-    review.act("not a copy")
+    review.act(Decision.NOT_A_COPY)
     settle(qtbot, dock)
     assert review.progress[0] == read + 1
     assert review.items[sample].own.decision == "not a copy"
@@ -90,7 +92,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
         names = [layer.name.replace("\n", " ") for layer in dock.viewing.layers if layer.visible]
         if which == "synthetic":
             assert names == []
-            dock.review.act("copy")
+            dock.review.act(Decision.COPY)
             assert said(dock, "warning").startswith("Not recorded: the volumes cannot be shown.")
         else:
             assert len(names) == 4
@@ -98,7 +100,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
             assert f"1 of 28 files that the cohort names are missing, the first is {missing}" in (
                 " ".join(warnings)
             )
-        dock.review.act("next")
+        dock.review.act(ReviewAction.NEXT)
         settle(qtbot, dock)
         assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
         decides(qtbot, dock)
@@ -107,7 +109,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
     dock.review_view.queue.select(next(iter(dock.review.items)))
     settle(qtbot, dock)
     assert dock.viewing.layers[0].name.startswith("Synthetic s000001")
-    dock.review.act("copy")
+    dock.review.act(Decision.COPY)
     settle(qtbot, dock)
     assert dock.review.progress[0] == 2
 
@@ -134,7 +136,7 @@ def test_memory_that_does_not_suffice_ends_a_regeneration_and_nothing_else(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(LDMGenerator, name, greedy)
-            dock.review.act("regenerate")
+            dock.review.act(ReviewAction.REGENERATE)
             settle(qtbot, dock)
             text = said(dock)
             dock.go_to(GENERATE)
@@ -153,7 +155,7 @@ def test_memory_that_does_not_suffice_ends_a_regeneration_and_nothing_else(
     decides(qtbot, dock)
     dock.review_view.queue.select(rejected)
     settle(qtbot, dock)
-    dock.review.act("regenerate")
+    dock.review.act(ReviewAction.REGENERATE)
     settle(qtbot, dock)
     made = dock.review.items[rejected].replaced_by
     (row,) = [row for row in Study.open(ldm_study).samples() if row.sample == made]
@@ -171,7 +173,7 @@ def test_a_server_that_is_gone_is_asked_once_and_reading_goes_on(
     event.listen(engine, "do_connect", lambda *_: tried.append(1))
 
     def step() -> None:
-        dock.review.act("next")
+        dock.review.act(ReviewAction.NEXT)
         settle(qtbot, dock)
         assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
 
@@ -184,7 +186,7 @@ def test_a_server_that_is_gone_is_asked_once_and_reading_goes_on(
         for _ in range(3):
             step()
         assert len(tried) == waited
-        dock.review.act("copy")
+        dock.review.act(Decision.COPY)
         assert said(dock).startswith("Not recorded.")
     finally:
         postgresql.start()
@@ -201,7 +203,7 @@ def test_a_store_that_somebody_locks_is_waited_for_and_then_named(qtbot, dock, f
     dock.review_view.decision.comment.setText("the same nodule")
     with closing(sqlite3.connect(store.where, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        dock.review.act("copy")
+        dock.review.act(Decision.COPY)
         text = said(dock)
         assert text.startswith("Not recorded.")
         assert "no other program holds the file" in text
@@ -209,10 +211,10 @@ def test_a_store_that_somebody_locks_is_waited_for_and_then_named(qtbot, dock, f
         assert dock.review_view.queue.current == sample
         # What was typed is still there to be sent.
         assert dock.review_view.decision.comment.text() == "the same nodule"
-        dock.review.act("undo")
+        dock.review.act(ReviewAction.UNDO)
         assert "locked" in said(dock)
         # Reading goes on.
-        dock.review.act("next")
+        dock.review.act(ReviewAction.NEXT)
         settle(qtbot, dock)
         assert dock.viewing.layers[0].name.startswith(f"Synthetic {dock.review_view.queue.current}")
         other.execute("ROLLBACK")
@@ -236,7 +238,7 @@ def test_a_full_disk_records_nothing_and_says_so(qtbot, dock, folder_study, tmp_
         # A few pages may still be free inside the files that are there.
         for _ in range(200):
             dock.review_view.decision.comment.setText("x" * 4000)
-            dock.review.act("unsure")
+            dock.review.act(Decision.UNSURE)
             if dock.review_view.message.level == "error":
                 break
             dock.review_view.queue.select(sample)

@@ -24,7 +24,9 @@ from qtpy.QtWidgets import (
 
 from napari_memscan.jobs.readers.blind_study import find_latest_plan
 from napari_memscan.study import Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.dock.dock import BLIND, GENERATE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.review.actions import ReviewAction
 
 WAIT = 60_000
 
@@ -221,7 +223,7 @@ def test_nothing_tells(qtbot, viewer, dock, verified_study, forced):
     dock.statistics_window.toggle()
     dock.go_to(STUDY)
     dock.go_to(GENERATE)
-    dock.blind.act("statistics")
+    dock.blind.act(ReviewAction.STATISTICS)
     assert dock.step == BLIND
     assert not any(dock.steps.button(step).isEnabled() for step in (STUDY, GENERATE))
     qtbot.keyClick(canvas_of(dock), Qt.Key.Key_G, Qt.KeyboardModifier.AltModifier)
@@ -306,7 +308,7 @@ def test_a_forced_choice_is_revealed_at_the_end(qtbot, viewer, dock, folder_stud
     assert page.answers.buttons["copy"].text() == "A is real (K)"
     assert page.answers.buttons["copy"].accessibleName() == "A is real, key K"
     assert not page.answers.buttons["unsure"].isVisible()
-    dock.blind.act("unsure")
+    dock.blind.act(Decision.UNSURE)
     assert dock.blind.cases.progress == (0, 3)
     press(qtbot, dock, "copy")
     press(qtbot, dock, "next")  # skips one

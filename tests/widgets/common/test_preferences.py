@@ -8,7 +8,8 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
 from napari_memscan.widgets.common.preferences import LAYOUTS, PLUGIN, Preferences, get_setting_name
-from napari_memscan.widgets.review.keys import ACTIONS, ReviewKeys, assign_keys
+from napari_memscan.widgets.review.actions import ACTIONS
+from napari_memscan.widgets.review.keys import ReviewKeys, assign_keys
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_memscan.review.session import ReviewSession
 from napari_memscan.study import Study
+from napari_memscan.typing import Decision
 from napari_memscan.widgets.dock.dock import GENERATE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.review.actions import ReviewAction
 from napari_memscan.widgets.study.trust_dialog import TrustDialog
 
 WAIT = 60_000
@@ -88,7 +90,7 @@ def test_nothing_is_regenerated_with_code_that_nobody_trusts(qtbot, dock, ldm_st
     timer = QTimer(dock)
     timer.timeout.connect(refuse)
     timer.start(20)
-    dock.review.act("regenerate")
+    dock.review.act(ReviewAction.REGENERATE)
     timer.stop()
     assert asked == [f"{tmp_path / 'own.py'}:make"]
     assert not dock.review.busy
@@ -106,7 +108,7 @@ def test_window_level_zoom_and_slice_are_shared_and_stay(qtbot, viewer, dock, fo
     assert all(layer.contrast_limits == [0.2, 0.7] for layer in layers)
     viewer.dims.set_current_step(2, 3)
     zoom = viewer.scene.camera.zoom = viewer.scene.camera.zoom * 2
-    dock.review.act("next")
+    dock.review.act(ReviewAction.NEXT)
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     assert titles(viewer)[0].startswith("Synthetic s000004")
     assert layers[0].contrast_limits == [0.2, 0.7]
@@ -149,7 +151,7 @@ def test_the_window_is_given_back_as_it_was(qtbot, viewer, dock, folder_study):
 def test_a_layer_that_somebody_removed_comes_back(qtbot, viewer, dock, folder_study):
     open_study(qtbot, dock, folder_study)
     viewer.layers.remove(viewer.layers[1])
-    dock.review.act("next")
+    dock.review.act(ReviewAction.NEXT)
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     assert len(titles(viewer)) == 4
 
@@ -162,9 +164,9 @@ def test_a_volume_that_cannot_be_read_is_said_in_the_dock(qtbot, viewer, dock, l
     assert "missing. Restore" in dock.review_view.message.text
     assert titles(viewer) == []
     # What is not seen can only be left as unsure.
-    dock.review.act("copy")
+    dock.review.act(Decision.COPY)
     assert dock.review.progress[0] == 0
-    dock.review.act("unsure")
+    dock.review.act(Decision.UNSURE)
     assert dock.review.progress[0] == 1
     (event,) = dock.review.session.store.history()
     assert event.evidence["sample_sha256"] == ""

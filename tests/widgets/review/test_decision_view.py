@@ -4,9 +4,10 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_memscan.widgets.common.preferences import Preferences
+from napari_memscan.widgets.review.actions import ACTIONS
 from napari_memscan.widgets.review.cheat_sheet import CheatSheet
 from napari_memscan.widgets.review.decision_view import DecisionView
-from napari_memscan.widgets.review.keys import ACTIONS, assign_keys
+from napari_memscan.widgets.review.keys import assign_keys
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from napari_memscan.widgets.blind.answer_view import (
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.screen import BlindScreen
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.viewing import VIEW_ACTIONS as LOOKING
-from napari_memscan.widgets.viewing import ViewerController
+from napari_memscan.widgets.review.actions import Action, ConfidenceAction, ReviewAction
+from napari_memscan.widgets.viewing import ViewAction, ViewerController
 
 if TYPE_CHECKING:
     from napari_memscan.review.blind_session import BlindSession
@@ -65,11 +65,11 @@ class CaseController(QObject):
         self._truths: dict[int, str] = {}
         self._second: dict[int, str] = {}
         self.case: BlindCase | None = None
-        self._offered: set[str] = set()
+        self._offered: set[Action] = set()
         view.answers.action.connect(self.act)
         view.answers.done_typing.connect(view.setFocus)
-        view.reveal_requested.connect(partial(self.act, "reveal"))
-        view.case_chosen.connect(lambda row: self.act(f"case {row}"))
+        view.reveal_requested.connect(partial(self._guarded, self._reveal_all))
+        view.case_chosen.connect(partial(self._guarded, self._tell_row))
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -119,40 +119,34 @@ class CaseController(QObject):
         self._truths, self._second = {}, {}
         self._screen.end()
 
-    def act(self, name: str) -> None:
-        """Do one of `keys.ACTIONS`, ``reveal``, or ``case`` and a row of the list."""
-        self._guarded(partial(self._act, name))
+    def act(self, action: Action) -> None:
+        """Do what a button or key says."""
+        self._guarded(self._act, action)
 
-    def _guarded(self, do: Any) -> None:
+    def _guarded(self, do: Any, *arguments: Any) -> None:
         try:
-            do()
+            if self._reading is not None:
+                do(*arguments)
         except MemscanError as error:
             self._view.message.say(str(error), "error")
         self.changed.emit()
 
-    def _act(self, name: str) -> None:
-        if self._reading is None:
-            return
-        if name in LOOKING:
-            self._view.bar.act(name)
-        elif name == "reveal":
-            self._reveal_all()
-        elif name.startswith("case "):
-            self._tell(self._reading.cases[int(name.split()[1])])
-        elif name.startswith("confidence "):
-            self._view.answers.set_confidence(int(name[-1]))
-        elif name == "comment":
+    def _act(self, action: Action) -> None:
+        if isinstance(action, ViewAction):
+            self._view.bar.act(action)
+        elif isinstance(action, ConfidenceAction):
+            self._view.answers.set_confidence(action.level)
+        elif action == ReviewAction.COMMENT:
             self._view.answers.comment.setFocus()
-        elif name not in self._offered:
+        elif action not in self._offered:
             return
-        elif name in ("undo", "redo"):
-            self._undo(name)
-        elif name in MOVE_LABELS:
-            self._step(1 if name == "next" else -1)
-        elif self.case is not None and self.told:
-            self._decide_again(self.case, name)
-        elif self.case is not None:
-            self._answer(self.case, name)
+        elif isinstance(action, Decision):
+            if self.case is not None:
+                (self._decide_again if self.told else self._answer)(self.case, action)
+        elif action in MOVE_LABELS:
+            self._step(1 if action == ReviewAction.NEXT else -1)
+        else:
+            self._undo(undo=action == ReviewAction.UNDO)
 
     # One case after the other
 
@@ -175,19 +169,19 @@ class CaseController(QObject):
         view.set_list(())
         view.reveal.hide()
         several = len(reading.cases) - len(self._answered) > 1
-        moves = {"previous": "◀ Back", "next": "Skip ▶"} if several else {}
+        moves: dict[Action, str] = MOVE_LABELS | {ReviewAction.NEXT: "Skip ▶"} if several else {}
         undo = UNDO_LABELS if reading.reveals_at_end else {}
         self._head(case, case.question)
         self._offer({**(CHOICE_LABELS if reading.forced_choice else COPY_LABELS), **moves, **undo})
         self._show(case)
 
-    def _answer(self, case: BlindCase, name: str) -> None:
+    def _answer(self, case: BlindCase, decision: Decision) -> None:
         reading = self._current
-        refusal = self._screen.refusal(name, Decision.UNSURE in self._offered)
+        refusal = self._screen.refusal(decision, Decision.UNSURE in self._offered)
         if refusal:
             self._view.message.say(refusal, "warning")
             return
-        answer = SIDE_LABELS[name] if reading.forced_choice else name
+        answer = SIDE_LABELS[decision] if reading.forced_choice else decision
         try:
             reading.answer(case.number, answer, **self._screen.seen())
         except MemscanError as error:
@@ -201,7 +195,7 @@ class CaseController(QObject):
         else:
             self._tell(case)
 
-    def _decide_again(self, case: BlindCase, decision: str) -> None:
+    def _decide_again(self, case: BlindCase, decision: Decision) -> None:
         reading = self._current
         try:
             reading.decide_again(case.number, decision, **self._screen.seen())
@@ -221,7 +215,8 @@ class CaseController(QObject):
         reading = self._current
         truth = self._truth(case)
         again = {} if reading.forced_choice else COPY_LABELS
-        moves = MOVE_LABELS if self.finished else {"next": "Next case ▶"}
+        onward: dict[Action, str] = {ReviewAction.NEXT: "Next case ▶"}
+        moves = MOVE_LABELS if self.finished else onward
         self._head(case, "" if reading.forced_choice else DECIDE_AGAIN_TEXT)
         self._view.truth.say(truth, "info")
         self._offer({**again, **moves})
@@ -235,19 +230,19 @@ class CaseController(QObject):
         second = self._second.get(case.number)
         return self._truths[case.number] + (f" Then: {second}." if second else "")
 
-    def _undo(self, name: str) -> None:
+    def _undo(self, undo: bool) -> None:
         reading = self._current
-        number = reading.undo() if name == "undo" else reading.redo()
+        number = reading.undo() if undo else reading.redo()
         if number is None:
-            self._view.message.say(f"Nothing to {name}.", "info")
+            self._view.message.say(f"Nothing to {'undo' if undo else 'redo'}.", "info")
             return
-        if name == "undo":
+        if undo:
             self._answered.discard(number)
             self._ask(reading.cases[number - 1])
         else:
             self._answered.add(number)
             self._go(number)
-        said = "withdrawn" if name == "undo" else "given again"
+        said = "withdrawn" if undo else "given again"
         self._view.message.say(f"Answer to Case {number} {said}.", "info")
 
     def _step(self, by: int) -> None:
@@ -288,6 +283,9 @@ class CaseController(QObject):
         self._list(1)
         self._tell(reading.cases[0])
 
+    def _tell_row(self, row: int) -> None:
+        self._tell(self._current.cases[row])
+
     def _list(self, number: int) -> None:
         self._view.set_list([self._truth(case) for case in self._current.cases], number - 1)
         self._view.truth.say(self._truth(self._current.cases[number - 1]))
@@ -298,7 +296,7 @@ class CaseController(QObject):
         self.case = case
         self._screen.head(case, question, *self.progress)
 
-    def _offer(self, texts: dict[str, str]) -> None:
+    def _offer(self, texts: dict[Action, str]) -> None:
         self._offered = set(texts)
         self._view.answers.offer(texts)
         self._view.answers.set_enabled_actions(self._offered)

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_memscan.widgets.blind.answer_view import AnswerView
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.review.actions import Action
 from napari_memscan.widgets.viewing import ViewingBar
 
 
@@ -100,7 +101,7 @@ class CaseView(QWidget):
         layout.addWidget(_make_separator())
         layout.addLayout(below)
 
-    def set_keys(self, keys: Mapping[str, str]) -> None:
+    def set_keys(self, keys: Mapping[Action, str]) -> None:
         """Say which key does what."""
         self.answers.set_keys(keys)
         self.bar.set_keys(keys)

@@ -11,6 +11,7 @@ from napari_memscan.widgets.blind.case_controller import CaseController
 from napari_memscan.widgets.blind.view import BlindView
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.review.actions import Action
 from napari_memscan.widgets.viewing import ViewerController
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ class BlindController(QObject):
         self._view.setCurrentIndex(START)
         self.closed.emit()
 
-    def act(self, name: str) -> None:
+    def act(self, action: Action) -> None:
         """Do what a key says, while cases are read."""
-        self.cases.act(name)
+        self.cases.act(action)
 
     def start(self) -> None:
         """Make the plan that is wanted, or go on with the one there is."""

@@ -20,6 +20,7 @@ from napari_memscan.widgets.dock.step_bar import StepBar
 from napari_memscan.widgets.generate.controller import GenerateController
 from napari_memscan.widgets.generate.view import GenerateView
 from napari_memscan.widgets.release import ReleaseController, ReleaseView
+from napari_memscan.widgets.review.actions import Action, ReviewAction
 from napari_memscan.widgets.review.cheat_sheet import CheatSheet
 from napari_memscan.widgets.review.claim_renewal import ClaimRenewal
 from napari_memscan.widgets.review.controller import ReviewController
@@ -176,17 +177,17 @@ class MemscanWidget(QWidget):
         sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         sheet.show()
 
-    def _act(self, name: str) -> None:
-        if name == "help":
+    def _act(self, action: Action) -> None:
+        if action == ReviewAction.HELP:
             self.show_keys()
         elif self.blind.opened:
-            self.blind.act(name)
-        elif name == "statistics":
+            self.blind.act(action)
+        elif action == ReviewAction.STATISTICS:
             self.statistics_window.toggle()
-        elif name == "sort":
+        elif action == ReviewAction.SORT:
             self.review_view.queue.sort_next()
         else:
-            self.review.act(name)
+            self.review.act(action)
 
     def _on_preferences(self) -> None:
         chosen = assign_keys(self._preferences)

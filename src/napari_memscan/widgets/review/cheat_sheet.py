@@ -9,7 +9,8 @@ from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.review.keys import ACTIONS, DECIDE, LOOK, MOVE, assign_keys
+from napari_memscan.widgets.review.actions import ACTIONS, DECIDE, LOOK, MOVE, ReviewAction
+from napari_memscan.widgets.review.keys import assign_keys
 
 FOOTNOTE = (
     "They work in the dock and on the volumes. Change them in File, Preferences, Memscan. Drag "
@@ -30,7 +31,7 @@ class CheatSheet(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Keys for reading")
         chosen = assign_keys(preferences)
-        self._close_with = chosen["help"]
+        self._close_with = chosen[ReviewAction.HELP]
         self.columns: dict[str, QLabel] = {}
         side_by_side = QHBoxLayout()
         side_by_side.setSpacing(24)

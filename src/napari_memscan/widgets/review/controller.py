@@ -15,15 +15,19 @@ from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.text import describe_sample
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
+from napari_memscan.widgets.review.actions import (
+    ACTIONS,
+    Action,
+    ConfidenceAction,
+    ReviewAction,
+)
 from napari_memscan.widgets.review.case import show_result
 from napari_memscan.widgets.review.claims import ClaimController
-from napari_memscan.widgets.review.keys import ACTIONS
 from napari_memscan.widgets.review.regeneration import RegenerationController
 from napari_memscan.widgets.review.screen import ReviewScreen
 from napari_memscan.widgets.review.view import ReviewView
 from napari_memscan.widgets.study.trust_dialog import SessionTrust
-from napari_memscan.widgets.viewing import VIEW_ACTIONS as LOOKING
-from napari_memscan.widgets.viewing import ViewerController
+from napari_memscan.widgets.viewing import ViewAction, ViewerController
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -235,29 +239,35 @@ class ReviewController(QObject):
         if queue.samples:
             queue.select(self._claiming.find_next(None) or queue.samples[0])
 
-    def act(self, name: str) -> None:
-        """Do what a button or key says: one of `ACTIONS`."""
+    def act(self, action: Action) -> None:
+        """Do what a button or key says."""
         if not self.items or not self._screen.active:
             return
-        if name in list(Decision):
-            self._decide(name)
-        elif name in ("undo", "redo"):
-            self._undo(name)
-        elif name.startswith("confidence "):
-            self._view.decision.set_confidence(int(name[-1]))
-        elif name == "comment":
-            self._view.decision.comment.setFocus()
-        elif name == "search":
-            self._view.queue.search.setFocus()
-        elif name in ("regenerate", "regenerate flagged"):
-            current = self.items.get(self._view.queue.current)
-            self._regeneration.start(current, self.items, every=name == "regenerate flagged")
-        elif name in LOOKING:
-            self._view.bar.act(name)
-        elif name in ("next", "previous"):
-            self._step(1 if name == "next" else -1)
+        if isinstance(action, Decision):
+            self._decide(action)
+        elif isinstance(action, ConfidenceAction):
+            self._view.decision.set_confidence(action.level)
+        elif isinstance(action, ViewAction):
+            self._view.bar.act(action)
+        else:
+            self._do(action)
 
-    def _decide(self, decision: str) -> None:
+    def _do(self, action: ReviewAction) -> None:
+        match action:
+            case ReviewAction.UNDO | ReviewAction.REDO:
+                self._undo(undo=action == ReviewAction.UNDO)
+            case ReviewAction.COMMENT:
+                self._view.decision.comment.setFocus()
+            case ReviewAction.SEARCH:
+                self._view.queue.search.setFocus()
+            case ReviewAction.REGENERATE | ReviewAction.REGENERATE_FLAGGED:
+                current = self.items.get(self._view.queue.current)
+                every = action == ReviewAction.REGENERATE_FLAGGED
+                self._regeneration.start(current, self.items, every=every)
+            case ReviewAction.NEXT | ReviewAction.PREVIOUS:
+                self._step(1 if action == ReviewAction.NEXT else -1)
+
+    def _decide(self, decision: Decision) -> None:
         sample, session, study = self._view.queue.current, self._session, self._study
         if not sample or session is None or self._result is None or study is None:
             return
@@ -299,19 +309,19 @@ class ReviewController(QObject):
             view.fresh()
         self.changed.emit()
 
-    def _undo(self, name: str) -> None:
+    def _undo(self, undo: bool) -> None:
         assert self._session is not None
         try:
-            event = self._session.undo() if name == "undo" else self._session.redo()
+            event = self._session.undo() if undo else self._session.redo()
         except MemscanError as error:
             self._view.message.say(str(error), "error")
             return
         if event is None:
-            self._view.message.say(f"Nothing to {name}.", "info")
+            self._view.message.say(f"Nothing to {'undo' if undo else 'redo'}.", "info")
             return
         self._refresh()
         self._view.queue.select(event.sample)
-        said = "withdrawn" if name == "undo" else f"made again: {event.decision}"
+        said = "withdrawn" if undo else f"made again: {event.decision}"
         self._view.message.say(f"Decision on {event.sample} {said}.", "info")
         self.changed.emit()
 
@@ -369,7 +379,7 @@ class ReviewController(QObject):
         self._claiming.expect(result)
 
     def _update_buttons(self) -> None:
-        names = {*ACTIONS, "regenerate flagged"} if self.items else set()
+        names = {*ACTIONS, ReviewAction.REGENERATE_FLAGGED} if self.items else set()
         item = self.items.get(self._view.queue.current)
         names -= self._regeneration.find_unavailable(self._study, item, self.items)
         self._view.decision.set_enabled_actions(names)

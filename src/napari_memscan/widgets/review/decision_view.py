@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -20,17 +20,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_memscan.typing import Decision
+from napari_memscan.widgets.review.actions import Action, ConfidenceAction, ReviewAction
 
-# Action: its button's text, row and column.
-BUTTONS = {
+BUTTONS: dict[Action, tuple[str, int, int]] = {
     Decision.COPY: ("✖ Copy", 0, 0),
     Decision.NOT_A_COPY: ("✔ Not a copy", 0, 2),
     Decision.UNSURE: ("? Unsure", 0, 4),
-    "previous": ("◀ Back", 1, 0),
-    "next": ("Next ▶", 1, 2),
-    "undo": ("↶ Undo", 1, 4),
-    "redo": ("↷ Redo", 1, 5),
+    ReviewAction.PREVIOUS: ("◀ Back", 1, 0),
+    ReviewAction.NEXT: ("Next ▶", 1, 2),
+    ReviewAction.UNDO: ("↶ Undo", 1, 4),
+    ReviewAction.REDO: ("↷ Redo", 1, 5),
 }
+"""Text, row and column of each button."""
 CONFIDENCE_LABELS = ("guessed", "rather unsure", "fairly sure", "sure", "certain")
 """What 1 to 5 mean."""
 
@@ -52,15 +53,15 @@ class DecisionView(QWidget):
 
     Attributes
     ----------
-    action : Signal(str)
-        A button was pressed; one of `keys.ACTIONS`, or ``regenerate flagged``.
+    action : Signal(object)
+        A button was pressed: an `Action`.
     stop_requested : Signal()
         End the regeneration.
     done_typing : Signal()
         The comment is written; the keys of the reading room are wanted again.
     """
 
-    action = Signal(str)
+    action = Signal(object)
     stop_requested = Signal()
     done_typing = Signal()
 
@@ -77,9 +78,12 @@ class DecisionView(QWidget):
         self.set_regenerating("")
 
     def _make_buttons(self) -> None:
-        self.buttons: dict[str, QPushButton] = {}
+        self.buttons: dict[Action, QPushButton] = {}
         names = {name: text for name, (text, *_) in BUTTONS.items()}
-        names |= {"regenerate": "⟳ Regenerate", "regenerate flagged": "⟳ All flagged"}
+        names |= {
+            ReviewAction.REGENERATE: "⟳ Regenerate",
+            ReviewAction.REGENERATE_FLAGGED: "⟳ All flagged",
+        }
         for name in names:
             button = QPushButton()
             button.setStyleSheet("padding: 4px 2px;")  # three fit side by side
@@ -89,7 +93,7 @@ class DecisionView(QWidget):
             button.clicked.connect(lambda _=False, n=name: self.action.emit(n))
             self.buttons[name] = button
         self._texts = names
-        self.buttons["regenerate flagged"].setToolTip(
+        self.buttons[ReviewAction.REGENERATE_FLAGGED].setToolTip(
             "Replace every volume that a reader called a copy and that has no replacement yet"
         )
         self.stop_button = QPushButton("Stop")
@@ -113,7 +117,7 @@ class DecisionView(QWidget):
         grid = QGridLayout()
         grid.setSpacing(3)
         for name, (_, row, column) in BUTTONS.items():
-            wide = 1 if name in ("undo", "redo") else 2
+            wide = 1 if name in (ReviewAction.UNDO, ReviewAction.REDO) else 2
             grid.addWidget(self.buttons[name], row, column, 1, wide)
         for column in range(6):
             grid.setColumnStretch(column, 1)
@@ -125,7 +129,7 @@ class DecisionView(QWidget):
         certainty.addWidget(self.meaning, 1)
         again = QHBoxLayout()
         again.setSpacing(3)
-        for name in ("regenerate", "regenerate flagged"):
+        for name in (ReviewAction.REGENERATE, ReviewAction.REGENERATE_FLAGGED):
             again.addWidget(self.buttons[name], 1)
         again.addWidget(self.bar, 2)
         again.addWidget(self.stop_button)
@@ -154,7 +158,7 @@ class DecisionView(QWidget):
         self.set_confidence(None)
         self.comment.clear()
 
-    def set_keys(self, keys: Mapping[str, str]) -> None:
+    def set_keys(self, keys: Mapping[Action, str]) -> None:
         """Write the key of each action on its button."""
         self._keys = dict(keys)
         for name, button in self.buttons.items():
@@ -167,13 +171,13 @@ class DecisionView(QWidget):
                 button.setToolTip(f"{name.capitalize()} ({key})")
         for level in self.levels.buttons():
             n = self.levels.id(level)
-            key = keys.get(f"confidence {n}", "")
+            key = keys.get(list(ConfidenceAction)[n - 1], "")
             level.setToolTip(
                 f"{CONFIDENCE_LABELS[n - 1]} ({key})" if key else CONFIDENCE_LABELS[n - 1]
             )
         self._say_confidence()
 
-    def set_enabled_actions(self, names: set[str]) -> None:
+    def set_enabled_actions(self, names: Collection[Action]) -> None:
         """Enable these actions' buttons and no others."""
         for name, button in self.buttons.items():
             button.setEnabled(name in names)
@@ -186,7 +190,7 @@ class DecisionView(QWidget):
         """Show how far a regeneration is; an empty text says that none runs."""
         self.bar.setVisible(bool(text))
         self.stop_button.setVisible(bool(text))
-        for name in ("regenerate", "regenerate flagged"):
+        for name in (ReviewAction.REGENERATE, ReviewAction.REGENERATE_FLAGGED):
             self.buttons[name].setVisible(not text)
         self.bar.setRange(0, total)
         self.bar.setValue(done)
@@ -202,6 +206,6 @@ class DecisionView(QWidget):
 
     def _say_confidence(self) -> None:
         level = self.confidence
-        key = self._keys.get("confidence 1", "")
+        key = self._keys.get(ConfidenceAction.GUESSED, "")
         hint = f"optional ({key} to 5)" if key else "optional"
         self.meaning.setText(hint if level is None else CONFIDENCE_LABELS[level - 1])

@@ -8,62 +8,26 @@ a picture of the window.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QWidget
 
-from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
-from napari_memscan.widgets.viewing import VIEW_ACTIONS as VIEWING
-
-
-@dataclass(frozen=True)
-class KeyAction:
-    """Something that a key does: what is said of it, its group, and its key as Qt writes it."""
-
-    text: str
-    group: str
-    key: str
-
+from napari_memscan.widgets.review.actions import ACTIONS, Action
 
 QT_TO_NAPARI = {"Ctrl+": "Control-", "Shift+": "Shift-", "Alt+": "Alt-", "Pg": "Page"}
 """What Qt writes, and what napari writes."""
 
-DECIDE, MOVE, LOOK = "Decide", "Move", "Look"
 
-ACTIONS = {
-    Decision.COPY: KeyAction("It is a copy", DECIDE, "K"),
-    Decision.NOT_A_COPY: KeyAction("It is not a copy", DECIDE, "N"),
-    Decision.UNSURE: KeyAction("Unsure", DECIDE, "U"),
-    **{
-        f"confidence {n}": KeyAction(f"Confidence {n} of 5", DECIDE, f"Alt+{n}")
-        for n in range(1, 6)
-    },
-    "comment": KeyAction("Write a comment; Return comes back", DECIDE, "Alt+N"),
-    "undo": KeyAction("Withdraw my last decision", DECIDE, "Ctrl+Z"),
-    "redo": KeyAction("Make it again", DECIDE, "Ctrl+Shift+Z"),
-    "regenerate": KeyAction("Replace this volume by a new one", DECIDE, "G"),
-    "next": KeyAction("Next volume", MOVE, "J"),
-    "previous": KeyAction("Previous volume", MOVE, "H"),
-    "search": KeyAction("Search in the queue", MOVE, "Alt+Q"),
-    "sort": KeyAction("Sort by the next column, up and down", MOVE, "Alt+0"),
-    **{name: KeyAction(text, LOOK, key) for name, (text, key) in VIEWING.items()},
-    "statistics": KeyAction("Statistics", LOOK, "Alt+G"),
-    "help": KeyAction("These keys", LOOK, "?"),
-}
-"""Everything that a key does in step 3, by name."""
-
-
-def assign_keys(preferences: Preferences) -> dict[str, str]:
+def assign_keys(preferences: Preferences) -> dict[Action, str]:
     """Return the key of each action; of two that want the same one, the later has none."""
-    chosen: dict[str, str] = {}
-    for name, action in ACTIONS.items():
-        wished = preferences.key(name, action.key)
+    chosen: dict[Action, str] = {}
+    for action, about in ACTIONS.items():
+        wished = preferences.key(action, about.key)
         key = QKeySequence(wished).toString() if wished else ""
-        chosen[name] = "" if key in chosen.values() else key
+        chosen[action] = "" if key in chosen.values() else key
     return chosen
 
 
@@ -77,20 +41,20 @@ class ReviewKeys(QObject):
     viewer : napari viewer
         Its `bind_key` serves the canvas.
     act : callable
-        Called with the name of the action.
+        Called with the action.
     preferences : Preferences
         Say which keys.
     """
 
     def __init__(
-        self, dock: QWidget, viewer: Any, act: Callable[[str], Any], preferences: Preferences
+        self, dock: QWidget, viewer: Any, act: Callable[[Action], Any], preferences: Preferences
     ) -> None:
         super().__init__(dock)
         self._dock, self._viewer, self._act = dock, viewer, act
         self._preferences = preferences
         self._before: dict[str, Any] | None = None
         self._shortcuts: list[QShortcut] = []
-        self._keys: Mapping[str, str] = {}
+        self._keys: Mapping[Action, str] = {}
         self.reload()
 
     @property
@@ -106,13 +70,13 @@ class ReviewKeys(QObject):
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
-        self._keys = {name: key for name, key in assign_keys(self._preferences).items() if key}
-        for name, key in self._keys.items():
+        self._keys = {action: key for action, key in assign_keys(self._preferences).items() if key}
+        for action, key in self._keys.items():
             shortcut = QShortcut(QKeySequence(key), self._dock)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             # A key held down must not decide on one volume after the other.
             shortcut.setAutoRepeat(False)
-            shortcut.activated.connect(lambda n=name: self._act(n))
+            shortcut.activated.connect(lambda a=action: self._act(a))
             shortcut.setEnabled(False)
             self._shortcuts.append(shortcut)
         self.set_active(active)
@@ -125,18 +89,20 @@ class ReviewKeys(QObject):
             shortcut.setEnabled(active)
         if active:
             self._before = {}
-            for name, key in self._keys.items():
+            for action, key in self._keys.items():
                 bound = _to_napari_key(key)
-                self._before[bound] = self._viewer.bind_key(bound, self._call(name), overwrite=True)
+                self._before[bound] = self._viewer.bind_key(
+                    bound, self._call(action), overwrite=True
+                )
         else:
             before, self._before = self._before or {}, None
             for bound, function in before.items():
                 self._viewer.bind_key(bound, function, overwrite=True)
 
-    def _call(self, name: str) -> Callable[[Any], None]:
+    def _call(self, action: Action) -> Callable[[Any], None]:
         # A function with a name: napari asks for it at every key, which a partial has not.
         def call(viewer: Any) -> None:
-            self._act(name)
+            self._act(action)
 
         return call
 

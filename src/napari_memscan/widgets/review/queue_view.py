@@ -23,6 +23,7 @@ from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.queue_filter import QueueFilter
 from napari_memscan.typing import Verdict
 from napari_memscan.widgets.common.theme import ThemeColours
+from napari_memscan.widgets.review.actions import Action, ReviewAction
 from napari_memscan.widgets.review.queue_columns import Column, list_columns
 from napari_memscan.widgets.review.queue_model import QueueModel, QueueProxy
 
@@ -201,13 +202,13 @@ class QueueView(QWidget):
         """Say how far the reader is."""
         self.progress.setText(text)
 
-    def set_keys(self, keys: Mapping[str, str]) -> None:
+    def set_keys(self, keys: Mapping[Action, str]) -> None:
         """Say which key sorts, and which goes to the search."""
-        for widget, text, name in (
-            (self.table.horizontalHeader(), "Click a title to sort by it", "sort"),
-            (self.search, "Volume, file, comment or reader", "search"),
+        for widget, text, action in (
+            (self.table.horizontalHeader(), "Click a title to sort by it", ReviewAction.SORT),
+            (self.search, "Volume, file, comment or reader", ReviewAction.SEARCH),
         ):
-            key = keys.get(name, "")
+            key = keys.get(action, "")
             widget.setToolTip(f"{text} ({key})" if key else text)
 
     def sort_next(self) -> None:

@@ -14,6 +14,7 @@ from napari_memscan.study import Study
 from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
+from napari_memscan.widgets.review.actions import Action, ReviewAction
 from napari_memscan.widgets.review.view import ReviewView
 from napari_memscan.widgets.study.field_status import reword_for_window
 from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
@@ -77,16 +78,16 @@ class RegenerationController(QObject):
 
     def find_unavailable(
         self, study: Study | None, item: QueueItem | None, items: Mapping[str, QueueItem]
-    ) -> set[str]:
-        """Return what cannot be done now, of ``regenerate`` and ``regenerate flagged``."""
+    ) -> set[Action]:
+        """Return what cannot be done now: to replace this volume, all that are flagged, or both."""
         config = study.config.generator if study is not None else None
         if self.busy or config is None or config.kind != "ldm":
-            return {"regenerate", "regenerate flagged"}
-        names = set()
+            return {ReviewAction.REGENERATE, ReviewAction.REGENERATE_FLAGGED}
+        names: set[Action] = set()
         if item is None or item.replaced_by:
-            names.add("regenerate")
+            names.add(ReviewAction.REGENERATE)
         if not list_flagged_samples(items):
-            names.add("regenerate flagged")
+            names.add(ReviewAction.REGENERATE_FLAGGED)
         return names
 
     def start(
@@ -99,9 +100,8 @@ class RegenerationController(QObject):
         if self.busy:
             self._view.message.say(f"{self._named} is being regenerated; wait.", "info")
             return
-        if ("regenerate flagged" if every else "regenerate") in self.find_unavailable(
-            study, current, items
-        ):
+        wanted = ReviewAction.REGENERATE_FLAGGED if every else ReviewAction.REGENERATE
+        if wanted in self.find_unavailable(study, current, items):
             return
         if not self._trust.allows_study(study, self._view):
             self._view.message.say(REFUSED, "warning")

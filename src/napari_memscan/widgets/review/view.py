@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
+from napari_memscan.widgets.review.actions import Action
 from napari_memscan.widgets.review.decision_view import DecisionView
 from napari_memscan.widgets.review.queue_view import QueueView
 from napari_memscan.widgets.viewing.bar import ViewingBar
@@ -120,7 +121,7 @@ class ReviewView(QWidget):
         layout.addLayout(more)
         layout.addWidget(self.selftest)
 
-    def set_keys(self, keys: Mapping[str, str]) -> None:
+    def set_keys(self, keys: Mapping[Action, str]) -> None:
         """Say which key does what."""
         self.queue.set_keys(keys)
         self.decision.set_keys(keys)

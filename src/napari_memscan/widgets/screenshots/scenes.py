@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_memscan.errors import JobFailed
 from napari_memscan.typing import Decision
+from napari_memscan.widgets.review.actions import ReviewAction
 
 if TYPE_CHECKING:
     from napari_memscan.widgets.dock.dock import MemscanWidget
@@ -98,9 +99,9 @@ def show_regeneration(widget: MemscanWidget, shoot: TakePicture) -> None:
         return
     widget.review_view.queue.select(called[0])
     _wait_until_idle(widget)
-    if not decision.buttons["regenerate"].isEnabled():
+    if not decision.buttons[ReviewAction.REGENERATE].isEnabled():
         return
-    widget.review.act("regenerate")
+    widget.review.act(ReviewAction.REGENERATE)
     wait_until(lambda: decision.bar.value() > 0 or not widget.review.busy, "regenerating")
     shoot("regeneration", None)
     decision.stop_button.click()

@@ -177,7 +177,7 @@ class ViewingBar(QWidget):
     def _on_blink(self) -> None:
         self.blink_chosen.emit(self.timer.isChecked(), self.blink.value())
 
-    def set_keys(self, keys: Mapping[str, str]) -> None:
+    def set_keys(self, keys: Mapping[Any, str]) -> None:
         """Say in tooltips which key does what; an action without a key is none there."""
         tips: list[tuple[QWidget, str]] = [
             *((button, "Layout; next one: {layout}") for button in self.layouts.values()),
@@ -190,7 +190,7 @@ class ViewingBar(QWidget):
             (self.preset, "Window; next one: {window}"),
             (self.reset, "The whole range of grey; key: {reset window}"),
         ]
-        chosen = {name: keys.get(name, "") for name in ViewAction}
+        chosen = {action.value: keys.get(action, "") for action in ViewAction}
         for widget, tip in tips:
             parts = [part.format_map(chosen) for part in tip.split("; ")]
             widget.setToolTip("; ".join(part for part in parts if not part.endswith(": ")))
