@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import pickle
 
 import numpy as np
 import pytest
 
-from napari_memscan.volumes.cache import ArrayCache
+from napari_memscan.errors import JobFailed
+from napari_memscan.volumes.cache import ArrayCache, MemoryStore
 
 ARRAYS = {
     "vector": np.arange(7, dtype=np.float32),
@@ -66,3 +68,42 @@ def test_what_is_put_takes_the_place_of_what_is_kept(tmp_path):
     for array in (ARRAYS["vector"], np.array([(b"ab", 1.5)], [("name", "S2"), ("value", "f8")])):
         cache.put("ab", array)
         np.testing.assert_array_equal(cache.get("ab", fail), array)
+
+
+def test_a_volume_is_made_once_and_read_where_it_is_asked_for(tmp_path):
+    cache = ArrayCache(tmp_path)
+    load = pickle.loads(pickle.dumps(cache.open_volume("ab", lambda: ARRAYS["volume"])))
+    np.testing.assert_array_equal(load(), ARRAYS["volume"])
+    np.testing.assert_array_equal(cache.open_volume("ab", fail)(), ARRAYS["volume"])
+
+
+def test_a_volume_found_damaged_is_named_and_then_made_anew(tmp_path):
+    cache = ArrayCache(tmp_path)
+    load = cache.open_volume("ab", lambda: ARRAYS["volume"])
+    cache.path("ab").write_bytes(cache.path("ab").read_bytes()[:-100])
+    with pytest.raises(JobFailed, match=r"ab\.npy: was damaged.*Start again") as caught:
+        load()
+    # It may be told by another process.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    np.testing.assert_array_equal(
+        cache.open_volume("ab", lambda: ARRAYS["volume"])(), ARRAYS["volume"]
+    )
+
+
+def test_in_memory_volumes_are_made_whenever_they_are_asked_for_and_numbers_once():
+    store, made = MemoryStore(), []
+    load = store.open_volume("ab", lambda: made.append(1) or ARRAYS["volume"])
+    assert load() is load() is ARRAYS["volume"]
+    assert len(made) == 2
+    assert not store.has("ab")
+    store.put("cd", ARRAYS["vector"])
+    assert store.has("cd")
+    assert store.get("cd", fail) is ARRAYS["vector"]
+    assert store.get("ef", lambda: ARRAYS["number"]) is store.get("ef", fail)
+
+
+def test_text_comes_back_as_it_was(tmp_path):
+    cache = ArrayCache(tmp_path)
+    for text in ("", "größer\nzwei"):
+        assert cache.get_text(f"k{len(text)}", lambda text=text: text) == text
+        assert cache.get_text(f"k{len(text)}", fail) == text

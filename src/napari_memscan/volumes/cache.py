@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.errors import JobFailed
 from napari_memscan.files import write_atomically
 from napari_memscan.typing import Array
 
@@ -110,9 +111,14 @@ class ArrayCache:
         return kept.tobytes().decode()
 
     def open_volume(self, key: str, make: Callable[[], Array]) -> Callable[[], Array]:
-        """Keep the volume (X, Y, Z) of `key`; return what reads it, in any process."""
-        self.get(key, make)
-        return partial(_read_array, self.path(key))
+        """Keep the volume (X, Y, Z) of `key`; return what reads it, in any process.
+
+        One that is kept is not read before it is asked for. Found damaged then, it is removed, and
+        what reads it raises JobFailed.
+        """
+        if not self.has(key):
+            self.put(key, make())
+        return partial(_read_kept_volume, self.path(key))
 
     def put(self, key: str, array: NDArray[Any]) -> None:
         """Keep an array under `key`, in place of what is kept there."""
@@ -121,6 +127,17 @@ class ArrayCache:
         np.save(buffer, array, allow_pickle=False)
         with write_atomically(self.path(key)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
+
+
+def _read_kept_volume(path: Path) -> Array:
+    try:
+        return _read_array(path)
+    except (ValueError, EOFError, OSError) as error:
+        path.unlink(missing_ok=True)
+        raise JobFailed(
+            f"{path}: was damaged, and is removed ({error}). Start again: it is made anew, and "
+            "what was finished is kept."
+        ) from error
 
 
 _SMALL_FILE_BYTES = 65_536
