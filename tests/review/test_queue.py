@@ -59,26 +59,12 @@ def test_the_order_is_the_scans_and_the_value_is_what_decides(decisions):
     assert [i.value for i in items] == [0.2, 0.8]
 
 
-def test_next_unread_goes_down_then_round(decisions):
-    q = queue(decisions)
-    assert q.next_unread() == "s0"
-    assert q.next_unread("s0") == "s1"
-    assert q.next_unread("s3") == "s0"
-    assert q.next_unread("unknown") == "s0"
-
-
 def test_a_replaced_sample_needs_no_reading(decisions):
     q = queue(decisions, {"s3": "s0"})
     by_name = {i.sample: i for i in q.items}
     assert by_name["s0"].replaced_by == "s3"
     assert by_name["s3"].parent == "s0"
     assert q.progress == (2, 4)
-    assert q.next_unread("s2") == "s1"
-
-
-def test_all_read_is_none(decisions):
-    every = dict.fromkeys(SAMPLES.values(), decisions["s2"])
-    assert queue(every).next_unread() is None
 
 
 def test_samples_of_another_scan_are_left_out(decisions):

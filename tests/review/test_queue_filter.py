@@ -96,8 +96,6 @@ def test_each_reader_has_an_own_queue_where_all_read_all(store):
     assert [d.reader for d in shared.items[1].decisions] == ["Ann", "Ben"]
     each = queue_of(store, reader="Ann", each=True)
     assert each.progress == (2, 6)
-    assert each.next_unread("s000001") == "s000002"
-    assert each.next_unread("s000001", but={"s000002", "s000003"}) == "s000004"
     assert queue_of(store, reader="Cem", each=True).progress == (0, 6)
 
 

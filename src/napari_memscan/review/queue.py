@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -251,22 +251,3 @@ class ReviewQueue:
         """
         read, total = self.progress
         return ReadingProgress(read, total, None if seconds is None else seconds * (total - read))
-
-    def next_unread(
-        self, after: str | None = None, but: Collection[str] = frozenset()
-    ) -> str | None:
-        """Return the first unread sample below `after`, else the first one; None when all are.
-
-        Parameters
-        ----------
-        after : str, optional
-            Where the reader is.
-        but : collection of str
-            Samples to leave out, such as those that others read now.
-        """
-        names = [item.sample for item in self.items]
-        start = names.index(after) + 1 if after in names else 0
-        for item in (*self.items[start:], *self.items[:start]):
-            if item.unread and item.sample not in but:
-                return item.sample
-        return None
