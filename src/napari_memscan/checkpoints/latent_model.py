@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_memscan.checkpoints.checkpoint import Checkpoint
 from napari_memscan.checkpoints.networks import (
     build_autoencoder,
     build_denoiser,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from napari_memscan.checkpoints.checkpoint import Checkpoint
     from napari_memscan.typing import Array
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule
 from napari_memscan.typing import Verdict
-from napari_memscan.widgets.review.queue_text import describe_decision
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.scan_result import Neighbour, ScanResult
+    from napari_memscan.review.events import ReadingEvent
     from napari_memscan.review.queue import QueueItem
 
 SCORE_DIGITS = 3
@@ -187,3 +187,11 @@ def format_selftest(test: SelfTest) -> str:
         texts.append(f"{near.k / near.n:.2f} of near-duplicates")
     text = ", ".join(texts)
     return text + (f"; {novel.k / novel.n:.0%} false calls" if novel.n else "")
+
+
+def describe_decision(decision: ReadingEvent) -> str:
+    """Return what a reader decided, how surely, and the comment."""
+    text = f"{decision.reader}: {decision.decision}"
+    if decision.confidence is not None:
+        text += f", confidence {decision.confidence} of 5"
+    return f"{text}, {decision.note}" if decision.note else text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_memscan.review.events import ReadingEvent
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.typing import Decision
+from napari_memscan.widgets.common.text import describe_decision
 
 DECISION_LABELS: dict[str, str] = {
     Decision.COPY: "✖ copy",
@@ -43,11 +43,3 @@ def explain_item(item: QueueItem) -> str:
         lines.append("A reader contradicts the program.")
     lines.append(format_lineage(item))
     return "\n".join(line for line in lines if line)
-
-
-def describe_decision(decision: ReadingEvent) -> str:
-    """Return what a reader decided, how surely, and the comment."""
-    text = f"{decision.reader}: {decision.decision}"
-    if decision.confidence is not None:
-        text += f", confidence {decision.confidence} of 5"
-    return f"{text}, {decision.note}" if decision.note else text
