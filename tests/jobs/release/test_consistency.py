@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from napari_memscan import jobs
-from napari_memscan.detection.planting.selftest import SelfTest
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.release.consistency import require_current_scan
@@ -53,50 +52,6 @@ def test_what_an_older_version_wrote_loads_and_is_out_of_date(make_study, tmp_pa
     study = make_study(tmp_path / "study", generator=None)
     test = jobs.run_job(jobs.run_selftest(study, n=1))
     path = study.scan_dir / "selftest.json"
-
-    def older(value):
-        del value["detector_hash"]
-        for row in value["kinds"]:
-            del row["above_all"]
-
-    edited(path, older)
-    old = SelfTest.load(study.scan_dir)
-    assert old.detector_hash == ""
-    assert old.above_all is None
-    assert old.sensitivity == test.sensitivity
-    assert "are that near" not in str(old)
-    assert "are that near" in str(test)
-
-
-def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_study, tmp_path):
-    study = make_study(tmp_path / "study")
-    jobs.run_job(jobs.generate_volumes(study, 2))
-    result = jobs.run_job(jobs.scan_study(study))
-    rows = {row.sample: row for row in study.samples()}
-    assert require_current_scan(study, rows).to_json() == result.to_json()
-    asked = study.config.verification
-    for changes in (
-        {"retrieved": 2},
-        {"proposed": 2},
-        {"verified": 2},
-        {"planted": 2},
-        {"enabled": False},
-    ):
-        study.update(verification=asked.model_copy(update=changes))
-        with pytest.raises(BadInput, match=r"\[verification\].*Scan again"):
-            require_current_scan(study, rows)
-    # Processes change nothing.
-    study.update(verification=asked.model_copy(update={"workers": 2}))
-    require_current_scan(study, rows)
-    study.update(verification=asked)
-
-    def older(value):
-        del value["calibration"]["detector_hash"]
-        del value["calibration"]["proposed"]
-
-    summary = study.scan_dir / "summary.json"
-    edited(summary, older)
-    assert require_current_scan(study, rows).calibration.detector_hash == ""
     replace(result, embedder_hash="another").save(study.scan_dir)
     with pytest.raises(BadInput, match="embedder is not the one of the last scan"):
         require_current_scan(study, rows)
