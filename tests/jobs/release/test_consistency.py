@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -15,12 +14,6 @@ from napari_memscan.report.conclusion import is_selftest_stale
 from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.reader import write_nifti
-
-
-def edited(path, change):
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
 
 
 def test_a_self_test_is_of_one_detector_and_another_shows(make_study, phantoms, tmp_path):
@@ -48,10 +41,27 @@ def test_a_self_test_is_of_one_detector_and_another_shows(make_study, phantoms, 
     assert is_selftest_stale(jobs.run_job(jobs.scan_study(again)), test)
 
 
-def test_what_an_older_version_wrote_loads_and_is_out_of_date(make_study, tmp_path):
-    study = make_study(tmp_path / "study", generator=None)
-    test = jobs.run_job(jobs.run_selftest(study, n=1))
-    path = study.scan_dir / "selftest.json"
+def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_study, tmp_path):
+    study = make_study(tmp_path / "study")
+    jobs.run_job(jobs.generate_volumes(study, 2))
+    result = jobs.run_job(jobs.scan_study(study))
+    rows = {row.sample: row for row in study.samples()}
+    assert require_current_scan(study, rows).to_json() == result.to_json()
+    asked = study.config.verification
+    for changes in (
+        {"retrieved": 2},
+        {"proposed": 2},
+        {"verified": 2},
+        {"planted": 2},
+        {"enabled": False},
+    ):
+        study.update(verification=asked.model_copy(update=changes))
+        with pytest.raises(BadInput, match=r"\[verification\].*Scan again"):
+            require_current_scan(study, rows)
+    # Processes change nothing.
+    study.update(verification=asked.model_copy(update={"workers": 2}))
+    require_current_scan(study, rows)
+    study.update(verification=asked)
     replace(result, embedder_hash="another").save(study.scan_dir)
     with pytest.raises(BadInput, match="embedder is not the one of the last scan"):
         require_current_scan(study, rows)
