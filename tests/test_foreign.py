@@ -64,7 +64,7 @@ def made(bundle, phantoms, tmp_path):
 
 
 def test_a_lost_scale_factor_is_estimated_written_and_used(made, bundle, tiny_ldm):
-    assert "scale_factor" in inspect_checkpoint(bundle).missing[0]
+    assert "scale_factor" in str(inspect_checkpoint(bundle).missing[0])
     declared = made.config.generator.declared
     assert declared["scale_factor_from"] == "estimated: 1/std of the latents of 8 training volumes"
     generator = Study.open(made.folder).generator()
@@ -103,9 +103,9 @@ def test_a_scale_factor_that_is_far_off_is_a_warning_of_the_study(bundle, phanto
     study = jobs.run_job(
         jobs.create_study(tmp_path / "study", phantoms, name="b", generator=generator)
     )
-    (warning,) = [w for w in Study.open(study.folder).config.warnings if "scale factor" in w]
+    (warning,) = [w for w in Study.open(study.folder).config.model_warnings if "scale factor" in w]
     assert "the model's is 50" in warning
-    assert "--set scale_factor=" in warning
+    assert "state scale_factor=" in warning
 
 
 def test_converted_it_gives_the_same_volumes_without_questions(made, bundle, tmp_path):
@@ -176,13 +176,13 @@ def test_units_that_cannot_meet_are_refused_or_told(bundle, tiny_ldm, phantoms, 
         return jobs.run_job(job)
 
     # The bundle says neither how intensities were scaled nor what is decoded.
-    assert any("is not known" in w for w in create("unknown").config.warnings)
+    assert any("is not known" in w for w in create("unknown").config.model_warnings)
     relative = {"rule": "percentile", "low": 0, "high": 99.5}
     with pytest.raises(BadInput, match=r"scaled by percentile, which cannot be undone"):
         create("relative", decoded_range=[0, 1], intensity=relative)
     fixed = {"rule": "window", "low": -300, "high": 900}
     study = create("fixed", decoded_range=[0, 1], intensity=fixed)
-    assert not any("is not known" in w for w in study.config.warnings)
+    assert not any("is not known" in w for w in study.config.model_warnings)
     jobs.run_job(jobs.generate_volumes(study, 1))
     data = study.volume(study.sample_path(study.samples()[0])).data
     assert -300 <= data.min() < data.max() <= 900

@@ -198,6 +198,8 @@ class StudyConfig(_ConfigSection):
         First seed for generating.
     warnings : tuple of str
         What the import of the cohort found and every reader of the numbers must know.
+    model_warnings : tuple of str
+        What a test of the generator found.
     """
 
     format: int = FORMAT_VERSION
@@ -214,6 +216,7 @@ class StudyConfig(_ConfigSection):
     k: int = Field(5, ge=1, le=50)
     seed: int = Field(1, ge=0)
     warnings: tuple[str, ...] = ()
+    model_warnings: tuple[str, ...] = ()
 
 
 def suggest_preprocessing(

@@ -1,11 +1,15 @@
 """What can go wrong in words a user can act on.
 
-Every message says which file or setting, what was expected, and what to do.
+Every message says which file or setting and what was expected; its hint says what to do, and each
+front end puts that into its own words.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,15 +18,80 @@ if TYPE_CHECKING:
 MAX_LENGTH, MAX_WORD_LENGTH = 800, 250
 
 
+class HintKind(StrEnum):
+    """What a person can do about an error."""
+
+    STATE = "state"
+    """Say what a model's files do not say; about: NAME=VALUE."""
+    TRUST = "trust"
+    """Let the model's own code run."""
+    SAVE_MEMORY = "save memory"
+    """Work with less memory."""
+    UNGUIDED = "unguided"
+    """Draw replacements without guidance."""
+    CREATE_STUDY = "create a study"
+    """Make a study first."""
+    SCAN = "scan"
+    """Scan, once more or at last; about: the study's folder."""
+    SELFTEST = "self-test"
+    """Measure the detector; about: the study's folder."""
+    READ = "read"
+    """Look at the volumes; about: the study's folder."""
+    AUDIT = "audit"
+    """See what is wrong with the chain of decisions; about: the study's folder."""
+    LICENSE = "license"
+    """State under what the volumes are released."""
+    TRUTH = "truth"
+    """Compare readers with another truth."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What to do about an error, for front ends to say.
+
+    Attributes
+    ----------
+    kind : HintKind
+    about : str
+        What `kind` asks for.
+    """
+
+    kind: HintKind
+    about: str = ""
+
+
 class MemscanError(Exception):
-    """Anything a person can mend; front ends show its text and never a traceback.
+    """Anything a person can mend; front ends show its text and hint and never a traceback.
 
     Names from a file may be part of the text, so it is made printable and kept short: a file must
     not be able to move the cursor, fake a message or fill the screen.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong, and where.
+    hint : Hint, optional
+        What to do; see `explain_error`.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, hint: Hint | None = None) -> None:
         super().__init__(make_printable(text))
+        self.hint = hint
+
+
+def explain_error(error: MemscanError, sayings: Mapping[HintKind, str]) -> str:
+    """Return what is wrong and what to do, in the words of a front end.
+
+    Parameters
+    ----------
+    error : MemscanError
+    sayings : mapping of HintKind to str
+        Sentences with ``{about}`` where it belongs.
+    """
+    if error.hint is None:
+        return str(error)
+    about = make_printable(error.hint.about)
+    return f"{error} {sayings[error.hint.kind].format(about=about)}"
 
 
 def make_printable(text: str, longest: int = MAX_LENGTH) -> str:

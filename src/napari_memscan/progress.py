@@ -21,12 +21,15 @@ class Progress:
         What the unit was, for people.
     note : str
         What people should know now, however quickly the job goes on.
+    sample : str
+        The sample that was made; empty where the unit was none.
     """
 
     done: int
     total: int
     what: str
     note: str = ""
+    sample: str = ""
 
 
 def run_job(job: Generator[Any, None, R]) -> R:

@@ -19,7 +19,7 @@ from napari_memscan.config import (
     RuleConfig,
     StudyConfig,
 )
-from napari_memscan.errors import BadInput, JobFailed, describe_validation_error
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, describe_validation_error
 from napari_memscan.files import hash_json, write_text
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
 
@@ -101,6 +101,7 @@ class Study:
         study = cls(folder, config, cohort, cache_dir)
         cohort.save(study.cohort_path)
         study._write(config)
+        cohort.warnings.extend(config.model_warnings)
         return study
 
     @classmethod
@@ -127,8 +128,8 @@ class Study:
             value = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise BadInput(
-                f"{folder}: no study.toml there. Choose a study's folder, or create a study "
-                "with 'memscan new'."
+                f"{folder}: no study.toml there. A study's folder is expected.",
+                Hint(HintKind.CREATE_STUDY),
             ) from error
         except (OSError, ValueError, RecursionError) as error:
             raise BadInput(
@@ -148,7 +149,7 @@ class Study:
         study = cls(path.parent, config, Cohort.from_rows([]), cache_dir)
         # To hash every patient's volume anew takes as long as reading them all.
         cohort = study.cohort = import_csv(study.cohort_path, hashed=study.sha256, missing_ok=True)
-        cohort.warnings.extend(config.warnings)
+        cohort.warnings.extend([*config.warnings, *config.model_warnings])
         # One volume that is gone must not keep anybody from reading the others.
         cohort.check(missing_ok=True)
         return study

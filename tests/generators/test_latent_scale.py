@@ -50,7 +50,7 @@ def test_further_off_than_a_fifth_is_a_warning_with_both_numbers(tiny_ldm, facto
     if doubted:
         assert f"{factor:.4g}" in text
         assert "training volumes is 1." in text
-        assert "--set scale_factor=1" in text
+        assert "state scale_factor=1" in text
 
 
 def test_progress_counts_volumes_and_each_is_read_when_it_is_its_turn(tiny_ldm, volumes):

@@ -315,7 +315,7 @@ def test_too_little_memory_is_a_message(generator, monkeypatch):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(generator.model, "denoise", full)
-    with pytest.raises(JobFailed, match=r"memory does not suffice with batch=1 .*--batch 1"):
+    with pytest.raises(JobFailed, match="memory does not suffice with batch=1 "):
         list(generator.generate([1], **EXACT))
 
     def broken(*args):

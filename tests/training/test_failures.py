@@ -66,7 +66,7 @@ def test_divergence_names_the_step_and_goes_on_with_a_smaller_rate(
         list(start(cells, tmp_path))
     text = str(caught.value)
     assert "at step 6" in text
-    assert "--set learning_rate=0.00033) goes on from step 4" in text
+    assert "(learning_rate=0.00033) it goes on from step 4" in text
     state = torch.load(tmp_path / STATE, weights_only=True)
     assert state["step"] == 4
     assert all(torch.isfinite(v).all() for v in state["network"].values())
@@ -117,7 +117,7 @@ def test_no_memory_says_how_to_go_on_with_less(cells, tmp_path, broken_at):
     mend = broken_at(3, full)
     with pytest.raises(JobFailed, match="ran out of memory at step 4 with batch 2") as caught:
         list(start(cells, tmp_path))
-    assert "--set batch=1 --set accumulate=2 goes on from step 2" in str(caught.value)
+    assert "batch=1 and accumulate=2 it goes on from step 2" in str(caught.value)
     mend()
     rest = list(start(cells, tmp_path, changed(batch=1, accumulate=2)))
     assert rest[0].step == 3
@@ -154,7 +154,7 @@ def test_a_training_that_cannot_fit_is_refused_before_it_starts(cells, tmp_path,
     monkeypatch.setattr(planning, "get_free_bytes", lambda device: 100_000)
     with pytest.raises(BadInput, match=r"needs 0\.\d GB of memory") as caught:
         next(start(cells, tmp_path))
-    assert "--set batch=1 --set accumulate=2" in str(caught.value)
+    assert "batch=1 and accumulate=2" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 

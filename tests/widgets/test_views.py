@@ -5,6 +5,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel
 
+from napari_memscan.checkpoints.families.family import MissingFact
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import get_theme_colours
@@ -94,7 +95,10 @@ def test_study_view_emits_choices_and_fixes_what_cannot_change(qtbot):
     assert view.values() == paths
 
 
-MISSING = ("latent_shape: channels and axes, as 8,36,44,28", "which file: there are two; name one")
+MISSING = (
+    MissingFact("latent_shape", "channels and axes", "8,36,44,28"),
+    MissingFact("", "which file: there are two; name one"),
+)
 
 
 def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
@@ -126,10 +130,13 @@ def test_a_model_row_opens_a_field_for_what_is_missing(qtbot):
 
 def test_examples_of_what_could_be_stated():
     assert suggest_statement(()) == f"for example  {STATEMENT_EXAMPLE}"
-    missing = ("downsample: by how much, as 4,4,2 (the largest is 4)", "spacing: voxel size in mm")
+    missing = (
+        MissingFact("downsample", "by how much", "4,4,2"),
+        MissingFact("spacing", "voxel size in mm"),
+    )
     assert suggest_statement(missing).endswith("downsample=4,4,2; spacing=…")
     assert suggest_statement(MISSING[1:]) == f"for example  {STATEMENT_EXAMPLE}"
-    config = ("config: the configuration, as config=configs/inference.json",)
+    config = (MissingFact("config", "the configuration", "configs/inference.json"),)
     assert suggest_statement(config).endswith("  config=configs/inference.json")
 
 

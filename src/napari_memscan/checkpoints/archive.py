@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from napari_memscan.checkpoints.pickle_scan import MAX_PICKLE_BYTES, check_pickle
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 MAX_ENTRIES = 100_000
 
@@ -41,7 +41,8 @@ def check_archive(path: Path) -> None:
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise BadInput(
             f"{path}: TorchScript, which is a program and not only weights; running it is refused. "
-            "Save model.state_dict() instead; or, if you trust whoever made it, use --trust."
+            "Save model.state_dict() instead.",
+            Hint(HintKind.TRUST),
         )
     if "archive_format" in inside or any(name.startswith("models/") for name in inside):
         raise BadInput(

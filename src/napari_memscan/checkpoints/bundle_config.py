@@ -22,7 +22,7 @@ from napari_memscan.checkpoints.expressions import (
     ConfigResolver,
     parse_expression,
 )
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 __all__ = [
     "BundleConfig",
@@ -133,7 +133,8 @@ class BundleConfig:
                 f"{self.path}: key '{key}' describes no network or scheduler that memscan knows "
                 f"(_target_: {str(name)[:80]}). From a configuration it builds only these classes "
                 f"of MONAI and monai-generative: {', '.join(sorted(_ALLOWED['']))}. Others need "
-                "code; if you trust whoever made it, use --trust."
+                "code.",
+                Hint(HintKind.TRUST),
             )
         taken = {k: v for k, v in raw.items() if k not in META_KEYS | {"_target_"}}
         arguments = resolver.under(key, taken)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint
-from napari_memscan.checkpoints.families.family import FamilyCandidate
+from napari_memscan.checkpoints.families.family import FamilyCandidate, MissingFact, explain_missing
 from napari_memscan.checkpoints.loading import (
     describe_checkpoint,
     detect_families,
@@ -36,8 +36,8 @@ class Inspection:
     unscaled : Checkpoint or None
         An LDM of which only the scale factor is missing, loaded with 1 in its place: training
         volumes tell it, and an embedder does not need it.
-    problem : str
-        Why it cannot be used as it is; empty otherwise.
+    problem : BadInput or None
+        Why it cannot be used as it is.
     declared : ModelOverrides or None
         What was stated about it.
     code : str
@@ -49,12 +49,12 @@ class Inspection:
     candidates: tuple[FamilyCandidate, ...]
     checkpoint: Checkpoint | None = None
     unscaled: Checkpoint | None = None
-    problem: str = ""
+    problem: BadInput | None = None
     declared: ModelOverrides | None = None
     code: str = ""
 
     @property
-    def missing(self) -> tuple[str, ...]:
+    def missing(self) -> tuple[MissingFact, ...]:
         """What the files do not say and nobody has stated."""
         return self.candidates[0].missing if self.candidates and not self.checkpoint else ()
 
@@ -68,7 +68,8 @@ class Inspection:
         """
         checkpoint = self.checkpoint or (self.unscaled if unscaled else None)
         if checkpoint is None:
-            raise BadInput(self.problem)
+            assert self.problem is not None
+            raise self.problem
         return checkpoint
 
     def lines(self) -> list[str]:
@@ -101,13 +102,16 @@ class Inspection:
             "usable": checkpoint is not None,
             "ran_code": checkpoint is not None and checkpoint.report.trusted,
             "description": describe_checkpoint(checkpoint) if checkpoint else None,
-            "candidates": [vars(candidate) for candidate in self.candidates],
-            "missing": list(self.missing),
+            "candidates": [
+                vars(candidate) | {"missing": list(map(str, candidate.missing))}
+                for candidate in self.candidates
+            ],
+            "missing": list(map(str, self.missing)),
             "report": checkpoint.report.as_dict() if checkpoint else None,
             "recipe": checkpoint.recipe.model_dump(mode="json") if checkpoint else None,
             "recipe_hash": checkpoint.recipe.hash if checkpoint else None,
             "checkpoint_hash": checkpoint.hash if checkpoint else None,
-            "error": self.problem or None,
+            "error": None if self.problem is None else str(self.problem),
         }
 
 
@@ -138,18 +142,15 @@ def inspect_checkpoint(
         if kind is not None:
             candidates = tuple(sorted(candidates, key=lambda c: c.kind != kind))
         first = candidates[0]
-        if first.kind == "ldm" and [t.partition(":")[0] for t in first.missing] == ["scale_factor"]:
+        if first.kind == "ldm" and [fact.name for fact in first.missing] == ["scale_factor"]:
             unscaled = _load_unscaled(path, declared or ModelOverrides(), kind)
         if first.missing:
-            raise BadInput(
-                f"{path}: {first.title}; the files do not say everything. State it with "
-                f"--set NAME=VALUE. Missing: {'; '.join(first.missing)}."
-            )
+            raise explain_missing(Path(path), first.missing, first.title)
         checkpoint = load_checkpoint(path, declared, kind)
         return Inspection(Path(path), candidates, checkpoint, declared=declared)
     except BadInput as error:
         code = needs_trust(path) or ""
-        problem = explain_refusal(path) if code and not candidates and not trust else str(error)
+        problem = explain_refusal(path) if code and not candidates and not trust else error
         return Inspection(Path(path), candidates, None, unscaled, problem, declared, code)
 
 

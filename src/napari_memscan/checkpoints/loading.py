@@ -131,7 +131,7 @@ def load_checkpoint(
         with suppress(BadInput):
             return _read_checkpoint(path, stated, kind)
     if not trust:
-        raise BadInput(explain_refusal(path))
+        raise explain_refusal(path)
     from napari_memscan.checkpoints.trusted.open_model import open_trusted
 
     return open_trusted(path, stated, kind, device)
@@ -166,7 +166,7 @@ def explain_unknown(found: PathProbe) -> str:
     return (
         f"{found.path}: weights of a network that memscan does not know ({'; '.join(seen)}). "
         "Known are listed in docs/checkpoints.md; a network of your own can be used through a "
-        "plug-in (--trust)."
+        "plug-in."
     )
 
 

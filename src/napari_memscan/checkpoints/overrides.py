@@ -105,7 +105,7 @@ class ModelOverrides(BaseModel):
         for text in pairs:
             name, equals, value = text.partition("=")
             if not equals:
-                raise BadInput(f"--set {text}: NAME=VALUE is expected, such as scale_factor=0.9.")
+                raise BadInput(f"'{text}': NAME=VALUE is expected, such as scale_factor=0.9.")
             values[name.strip()] = _parse_value(value.strip())
         if isinstance(values.get("intensity"), str):
             values["intensity"] = _parse_intensity(values["intensity"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.state_dicts import StateDict, find_states
 from napari_memscan.checkpoints.weights import WeightFile, open_weights
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 if TYPE_CHECKING:
     from napari_memscan.checkpoints.bundle_config import BundleConfig
@@ -138,7 +138,8 @@ class PathProbe:
         """
         if stated is None:
             raise BadInput(
-                f"{self.path}: the {name} lies in a file of its own; name it: --set {name}=FILE."
+                f"{self.path}: the {name} lies in a file of its own.",
+                Hint(HintKind.STATE, f"{name}=FILE"),
             )
         path = Path(stated).expanduser()
         if not path.is_file():

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from napari_memscan.cli.console import say
+from napari_memscan.cli.hints import describe_error
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.errors import BadInput, JobFailed
 
@@ -57,7 +58,7 @@ def check(
     value = report.values | {
         "path": str(path),
         "usable": failure is None,
-        "error": None if failure is None else str(failure),
+        "error": None if failure is None else describe_error(failure),
         "lines": lines,
         "warnings": report.warnings,
     }

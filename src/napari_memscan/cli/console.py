@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from napari_memscan.cli.hints import describe_error
 from napari_memscan.errors import BadInput, MemscanError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from napari_memscan.jobs.news import News
 
 QUIET_SECONDS = 15.0
 """Without a terminal, a line of progress at most this often."""
@@ -39,7 +42,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except MemscanError as error:
-            note(f"memscan: {error}")
+            note(f"memscan: {describe_error(error)}")
             raise typer.Exit(2 if isinstance(error, BadInput) else 1) from error
         except KeyboardInterrupt as error:
             note(
@@ -68,12 +71,14 @@ def run_with_progress(job: Generator[Any, None, Any], what: str, total: int | No
     total : int, optional
         Volumes asked for, for jobs that yield single denoising steps.
     """
+    from napari_memscan.generators.sample import DenoisingStep
+
     with _show_progress(what) as show:
         try:
             while True:
                 news = next(job)
-                if text := getattr(news, "note", ""):
-                    note(f"{what}: {text}")
+                if not isinstance(news, DenoisingStep) and news.note:
+                    note(f"{what}: {news.note}")
                 show(*_measure_progress(news, total))
         except StopIteration as end:
             return end.value
@@ -96,18 +101,20 @@ def detect_first_process() -> Iterator[bool]:
         raise typer.Exit(1) from error
 
 
-def _measure_progress(news: Any, total: int | None) -> tuple[float, float, str]:
-    """Return units done, units in all, and words, from whatever a job yields."""
-    if hasattr(news, "what"):
-        return news.done, news.total, news.what
-    if hasattr(news, "sample"):
+def _measure_progress(news: News, total: int | None) -> tuple[float, float, str, str]:
+    """Return units done, units in all, words, and words that stay until there are others."""
+    from napari_memscan.generators.sample import DenoisingStep
+    from napari_memscan.progress import Progress
+
+    if isinstance(news, Progress):
+        return news.done, news.total, news.what, ""
+    if isinstance(news, DenoisingStep):
         share = news.sample + news.step / news.total
         text = f"volume {news.sample + 1}, step {news.step} of {news.total}"
-        return share, max(total or 0, news.sample + 1), text
-    text = f"loss {news.loss:.4f}"
-    if news.validation_loss is not None:
-        text += f", validation {news.validation_loss:.4f}"
-    return news.step, news.total, text
+        return share, max(total or 0, news.sample + 1), text, ""
+    measured = news.validation_loss
+    kept = "" if measured is None else f", validation {measured:.4f}"
+    return news.step, news.total, f"loss {news.loss:.4f}", kept
 
 
 @contextmanager
@@ -133,16 +140,13 @@ def _show_bar(what: str) -> Iterator[Any]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None, text="")
-        validation = ""
+        last = ""
 
-        def show(done: float, total: float, text: str) -> None:
-            nonlocal validation
+        def show(done: float, total: float, text: str, kept: str) -> None:
+            nonlocal last
             # A validation loss is measured now and then; it stays visible until the next.
-            if "validation" in text:
-                validation = text[text.index(", validation") :]
-            elif text.startswith("loss"):
-                text += validation
-            progress.update(task, completed=done, total=total, text=text)
+            last = kept or last
+            progress.update(task, completed=done, total=total, text=text + last)
 
         yield show
 
@@ -153,9 +157,9 @@ class _ProgressLines:
     def __init__(self, what: str) -> None:
         self.what, self.started, self.said = what, time.monotonic(), time.monotonic()
 
-    def __call__(self, done: float, total: float, text: str) -> None:
+    def __call__(self, done: float, total: float, text: str, kept: str) -> None:
         now = time.monotonic()
         if done < total and now - self.said < QUIET_SECONDS:
             return
         self.said = now
-        note(f"{self.what}: {done:.0f} of {total:.0f}, {now - self.started:.0f} s, {text}")
+        note(f"{self.what}: {done:.0f} of {total:.0f}, {now - self.started:.0f} s, {text}{kept}")

@@ -129,7 +129,7 @@ def new(
     for line in describe_models(opened):
         say(line)
     say(f"volumes     {opened.config.preprocessing}")
-    for warning in opened.config.warnings:
+    for warning in (*opened.config.warnings, *opened.config.model_warnings):
         note(f"warning: {warning}")
     following = "scan {}" if volumes.rows("synthetic") else "train autoencoder {}"
     if generator is not None:

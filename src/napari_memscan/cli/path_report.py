@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.cli.console import note
+from napari_memscan.cli.hints import describe_error
 from napari_memscan.errors import BadInput
 from napari_memscan.typing import Verdict
 
@@ -138,7 +139,7 @@ def _check_volumes(path: Path, files: tuple[Path, ...], study: Study | None) -> 
                 pass
         except BadInput as error:
             bad += 1
-            yield str(error)
+            yield describe_error(error)
     if bad:
         raise BadInput(f"{path}: {bad} of {len(files)} volumes cannot be used.")
     yield f"{path}: {len(files)} volumes, all can be read"

@@ -132,7 +132,7 @@ def scan_vectors(
         judgement=judgement,
     )
     deciding = next(r for r in rules if r.decides)
-    said, undecided = _call_verdicts(rule, deciding, similarities, decision, judgement)
+    said = _call_verdicts(rule, deciding, similarities, decision, judgement)
     samples = _build_samples(
         similarities, judgement, said, decision, training_paths, synthetic_paths
     )
@@ -180,7 +180,6 @@ def scan_vectors(
         warnings=(
             *warnings,
             *list_equality_warnings(training, training_paths, synthetic),
-            *([undecided + "."] if undecided else []),
         ),
     )
 
@@ -191,16 +190,15 @@ def _call_verdicts(
     similarities: EmbeddingSimilarities,
     decision: BatchDecision,
     judgement: BatchVerdicts | None,
-) -> tuple[list[tuple[Verdict, str]], str]:
-    """Return verdict and reason of each sample, and why none could be called at all."""
+) -> list[tuple[Verdict, str]]:
+    """Return verdict and reason of each sample."""
     nearest = similarities.nearest[:, 0]
     if rule == "conformal":
-        said = judgement.verdicts if judgement is not None else assign_verdicts(nearest, decision)
-        return said, decision.power_note
+        return judgement.verdicts if judgement is not None else assign_verdicts(nearest, decision)
     if deciding.note:
-        return [(Verdict.UNDECIDED, deciding.note)] * len(nearest), deciding.note
+        return [(Verdict.UNDECIDED, deciding.note)] * len(nearest)
     above = nearest.astype(np.float64) > (deciding.threshold or 0.0)
-    return [(Verdict.COPY if copy else Verdict.NOVEL, "") for copy in above], ""
+    return [(Verdict.COPY if copy else Verdict.NOVEL, "") for copy in above]
 
 
 def _build_samples(

@@ -59,7 +59,7 @@ class LatentScale:
             f"scale factor: the model's is {recipe.scale_factor:.4g}, but 1/std of the latents of "
             f"{self.n} training volumes is {self.factor:.4g}. With a wrong one synthetic volumes "
             "are too flat or too noisy, and copies can be missed. If the model was trained with "
-            f"1/std, state it: --set scale_factor={self.factor:.4g}."
+            f"1/std, state scale_factor={self.factor:.4g}."
         )
 
 

@@ -23,13 +23,12 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_denoise
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.child_model import check_child_settings
-from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, is_out_of_memory
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
 from napari_memscan.generators.guidance import Guidance
 from napari_memscan.generators.sample import (
-    MEMORY_ADVICE,
     DenoisingStep,
     GeneratedSample,
     SamplingSettings,
@@ -189,14 +188,14 @@ class LDMGenerator:
         if recipe.decoded_range is None:
             raise BadInput(
                 f"{self.path}: guidance needs the range of intensities that the autoencoder takes, "
-                "and the checkpoint does not say it. State it with --set decoded_range=..., or "
-                "regenerate without --guidance."
+                "and the checkpoint does not say it: decoded_range.",
+                Hint(HintKind.UNGUIDED),
             )
         if recipe.decode_shape is not None:
             raise BadInput(
                 f"{self.path}: this model's latents are padded for the denoiser, so those of "
-                "training volumes do not lie where the denoiser's do. Regenerate without "
-                "--guidance."
+                "training volumes do not lie where the denoiser's do.",
+                Hint(HintKind.UNGUIDED),
             )
         if guidance is not None and guidance.shape != tuple(recipe.latent_shape):
             raise BadInput(
@@ -228,12 +227,14 @@ class LDMGenerator:
         if values.shape != wanted:
             raise BadInput(
                 f"{self.path}: the encoder makes latents of {values.shape} of a training volume, "
-                f"the denoiser knows {wanted}. Regenerate without --guidance."
+                f"the denoiser knows {wanted}.",
+                Hint(HintKind.UNGUIDED),
             )
         if not np.isfinite(values).all():
             raise JobFailed(
                 f"{self.path}: its autoencoder made NaN or infinity of a training volume. The "
-                "checkpoint may be damaged; regenerate without --guidance."
+                "checkpoint may be damaged.",
+                Hint(HintKind.UNGUIDED),
             )
         return values
 
@@ -387,8 +388,9 @@ class LDMGenerator:
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise JobFailed(
-                    f"{self.device}: memory does not suffice with {settings}. {MEMORY_ADVICE} What "
-                    "was finished is kept."
+                    f"{self.device}: memory does not suffice with {settings}. What "
+                    "was finished is kept.",
+                    Hint(HintKind.SAVE_MEMORY),
                 ) from error
             raise
 

@@ -7,12 +7,6 @@ from dataclasses import astuple, dataclass, fields
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.volume import Volume
 
-MEMORY_ADVICE = (
-    "Choose --batch 1 and --decode window, or run on the processor: put CUDA_VISIBLE_DEVICES= "
-    "before the command."
-)
-"""What helps where memory does not suffice; part of messages."""
-
 
 @dataclass(frozen=True)
 class SamplingSettings:

@@ -37,10 +37,7 @@ def get_class_limits(result: ScanResult) -> dict[str, float]:
 
 def explain_no_power(result: ScanResult) -> str:
     """Return why nothing could be called however near it is; empty where something could."""
-    told = find_deciding_rule(result).note or next(
-        (text for text in result.warnings if text.startswith("no power")), ""
-    )
-    return told.rstrip(".")
+    return find_deciding_rule(result).note
 
 
 def get_chance_share(result: ScanResult) -> float | None:

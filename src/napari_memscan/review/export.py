@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.review.agreement import DecisionsByReader
 from napari_memscan.review.events import EVENT_COLUMNS, ReadingEvent, to_canonical_json
 from napari_memscan.review.truth import Truth
@@ -114,7 +114,8 @@ def build_imrmc_file(
         if not count:
             raise BadInput(
                 f"iMRMC: no case that was read is known to be {what}; both kinds are needed. Truth "
-                f"is from {truth.source}. Name another with --truth."
+                f"is from {truth.source}.",
+                Hint(HintKind.TRUTH),
             )
     names = _make_reader_names([reader for reader, *_ in readings])
     rows, assumed = [], 0

@@ -30,8 +30,8 @@ def explain_divergence(subject: str, rate: float, kept: str) -> Iterator[None]:
         yield
     except TrainingDiverged as error:
         raise JobFailed(
-            f"{subject} diverged: {error}. The same command with a smaller learning rate (--set "
-            f"learning_rate={rate / 3:.2g}) {kept}, with weights from before."
+            f"{subject} diverged: {error}. With a smaller learning rate "
+            f"(learning_rate={rate / 3:.2g}) it {kept}, with weights from before."
         ) from error
 
 

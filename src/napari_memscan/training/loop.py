@@ -218,8 +218,7 @@ class TrainingLoop:
         place = f"{self.out}: {self.trainer.fabric.device}"
         when = when or f"at step {step + 1} with batch {settings.batch}"
         advice = advice or (
-            f"The same command with --set batch={smaller} --set "
-            f"accumulate={settings.accumulate * 2} {kept}."
+            f"With batch={smaller} and accumulate={settings.accumulate * 2} it {kept}."
         )
         subject = f"{self.out}: the training of the {self.part}"
         with (

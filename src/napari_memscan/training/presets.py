@@ -100,7 +100,8 @@ def get_preset(name: str, part: str, kind: str | None = None) -> dict[str, Any]:
         raise BadInput(f"preset '{name}' has no settings for '{part}'.")
     if kind not in (None, "contrastive") and PRESETS[name][part]:
         raise BadInput(
-            f"preset '{name}' is of the paper's own embedder; leave --kind {kind} or --preset out."
+            f"preset '{name}' is of the paper's own embedder; leave kind '{kind}' or the preset "
+            "out."
         )
     return dict(PRESETS[name][part])
 

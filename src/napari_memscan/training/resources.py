@@ -48,7 +48,7 @@ def check_memory(task: TrainingTask, settings: TrainingSettings, fabric: Any) ->
     advice = "fewer channels or smaller volumes"
     if batch > processes:
         advice = (
-            f"a smaller batch and more of them in a step (--set batch={max(batch // 2, 1)} --set "
+            f"a smaller batch and more of them in a step (batch={max(batch // 2, 1)} and "
             f"accumulate={more * 2}), {advice}"
         )
     raise BadInput(

@@ -29,7 +29,7 @@ __all__ = ["STATE", "TrainingProgress", "measure_training", "train"]
 BEFORE_FIRST_STEP = (
     "before the first step",
     "The batch plays no part there: end other programs that use it, or take fewer channels, "
-    "smaller volumes or --device cpu.",
+    "smaller volumes or device cpu.",
 )
 """When memory ran out, and what to do."""
 

@@ -54,7 +54,7 @@ def check_training(
     if processes > 1 and part == "embedder":
         raise BadInput(
             "an embedder is trained on one device: what it compares a volume with is the rest of "
-            "its batch. Leave --devices out."
+            "its batch."
         )
     if settings.batch % processes:
         raise BadInput(
@@ -143,11 +143,11 @@ def make_fabric(
 
     chosen = choose_device(device)
     if ":" in device and devices > 1:
-        raise BadInput(f"device {device}: with --devices {devices} name no single one; say cuda.")
+        raise BadInput(f"device {device}: with devices {devices} name no single one; say cuda.")
     if chosen.type == "cuda" and devices > torch.cuda.device_count():
         raise BadInput(
             f"devices {devices}: this machine has {torch.cuda.device_count()} GPUs. Take fewer, "
-            "or --device cpu."
+            "or device cpu."
         )
     precision: Any = choose_precision(chosen, settings.precision)
     try:

@@ -184,7 +184,7 @@ def test_vectors_are_the_networks(saved):
 def test_a_depth_that_was_not_published_needs_its_shape(saved):
     with pytest.raises(BadInput, match="Missing: shape: voxels along X, Y, Z"):
         load_checkpoint(saved)
-    assert detect_families(saved)[0].missing[0].startswith("shape: ")
+    assert str(detect_families(saved)[0].missing[0]).startswith("shape: ")
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_resnet_of_monai_needs_its_stride_said(tmp_path):
     network = brainiac(num_classes=3)
     torch.save(network.state_dict(), tmp_path / "resnet.pt")
     (best,) = detect_families(tmp_path / "resnet.pt")
-    assert [text.partition(":")[0] for text in best.missing] == ["shape", "intensity", "network"]
+    assert [fact.name for fact in best.missing] == ["shape", "intensity", "network"]
     with pytest.raises(BadInput, match=r'as network=\{"conv1_t_stride": 1\}'):
         load_checkpoint(tmp_path / "resnet.pt", SHAPE)
     stated = SHAPE | {"intensity": {"rule": "minmax"}, "network": {"conv1_t_stride": 2}}

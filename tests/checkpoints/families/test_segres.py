@@ -94,7 +94,7 @@ def test_a_whole_segresnet_loses_its_decoder(tmp_path):
     torch.save({"model": network.state_dict()}, tmp_path / "model.pt")
     best = detect_families(tmp_path / "model.pt")[0]
     assert best.family == "segres"
-    assert [text.partition(":")[0] for text in best.missing] == ["shape", "intensity"]
+    assert [fact.name for fact in best.missing] == ["shape", "intensity"]
     assert_same(tmp_path / "model.pt", network.encoder, STATED, "RAS")
     unused = load_checkpoint(tmp_path / "model.pt", STATED).report.states["backbone"].unused
     assert unused

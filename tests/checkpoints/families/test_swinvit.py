@@ -116,7 +116,7 @@ def test_the_encoder_of_a_whole_swinunetr(tmp_path, v2):
     best = detect_families(tmp_path / "model.pt")[0]
     assert best.family == "swinvit"
     # VoCo's networks are V2; what else a whole network was trained on is not known.
-    assert [text.partition(":")[0] for text in best.missing] == ([] if v2 else ["intensity"])
+    assert [fact.name for fact in best.missing] == ([] if v2 else ["intensity"])
     embedder = assert_same(tmp_path / "model.pt", network.swinViT, SHAPE | WINDOW)
     assert embedder.recipe.arguments["use_v2"] is v2
     assert embedder.recipe.preprocessing.intensity.high == 500

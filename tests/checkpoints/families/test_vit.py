@@ -69,7 +69,7 @@ def test_a_self_supervised_autoencoder(autoencoder):
     (best,) = detect_families(path)
     assert (best.family, best.kind) == ("vit", "embedder")
     assert best.reasons == ("a 3D vision transformer, 2 layers of 16",)
-    assert [text.partition(":")[0] for text in best.missing] == ["network"]
+    assert [fact.name for fact in best.missing] == ["network"]
     embedder = assert_same(path, network, {"network": HEADS})
     assert embedder.recipe.pooling == "mean"
     assert embedder.recipe.arguments["img_size"] == [12, 12, 12]
@@ -167,9 +167,7 @@ def test_the_encoder_of_unetr_with_biases_and_another_patch_layer(tmp_path):
 def test_a_volume_that_is_no_cube_must_be_declared(tmp_path):
     network = vit((8, 16, 12), patch_size=(2, 4, 4), proj_type="perceptron")
     torch.save(network.state_dict(), tmp_path / "slab.pt")
-    missing = [
-        text.partition(":")[0] for text in detect_families(tmp_path / "slab.pt", STATED)[0].missing
-    ]
+    missing = [fact.name for fact in detect_families(tmp_path / "slab.pt", STATED)[0].missing]
     assert missing == ["shape", "network"]
     # Along X, Y, Z; the network has Z first.
     stated = STATED | {

@@ -98,7 +98,7 @@ def volume(generator):
 def test_refused_without_trust_and_nothing_runs(bundle):
     for path in (bundle, bundle / "configs" / "inference.json"):
         assert "needs code of its bundle" in needs_trust(path)
-        with pytest.raises(BadInput, match=r"OurAutoencoder.*--trust"):
+        with pytest.raises(BadInput, match="OurAutoencoder"):
             LDMGenerator(path, "cpu", DECLARED)
     assert not (bundle / "ran").exists()
 

@@ -263,7 +263,9 @@ def told(same=False, **conditioning):
 
 
 def test_conditions():
-    with pytest.raises(BadInput, match=r"2 values of each volume \(age, sex\).*--same-condition"):
+    with pytest.raises(
+        BadInput, match=r"2 values of each volume \(age, sex\).*say that it is the same"
+    ):
         told(context=(0.5, 1.0), names=("age", "sex"))
     assert told(context=(0.5, 1.0), same=True)[0] == 1.5
     # Trained for guidance, it also knows no condition; guidance itself is never applied.
@@ -288,7 +290,7 @@ def test_each_volume_is_told_its_own_condition():
     assert [value(name) for name in ("left", "right", "", "up")] == [100, 200, 0, 0]
     assert none == 0
     assert predictor.condition == "each volume's own of left, right"
-    with pytest.raises(BadInput, match=r"knows left, right, .*Leave --same-condition out"):
+    with pytest.raises(BadInput, match=r"knows left, right, .*it is not the same for all"):
         told(same=True, **sides)
 
 
@@ -595,5 +597,5 @@ def test_a_first_level_without_noise_cannot_say_noise_from_a_clean_latent():
     betas = (0.0, *np.linspace(0.001, 0.02, 999))
     schedule = SchedulerRecipe(prediction_type="sample", betas=betas)
     model = LatentModel(recipe_of((4, 4, 4), scheduler=schedule), Same(), Constant(0.1))
-    with pytest.raises(BadInput, match="--attack loss"):
+    with pytest.raises(BadInput, match="attack on the loss"):
         NoisePredictor(model).epsilon(torch.zeros(1, 1, 4, 4, 4), 0)

@@ -8,7 +8,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.detection.results.scan_result import ScanResult
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.jobs.release.consistency import require_current_scan
 from napari_memscan.report.conclusion import is_selftest_stale
 from napari_memscan.study import Study
@@ -56,8 +56,9 @@ def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_stud
         {"enabled": False},
     ):
         study.update(verification=asked.model_copy(update=changes))
-        with pytest.raises(BadInput, match=r"\[verification\].*Scan again"):
+        with pytest.raises(BadInput, match=r"\[verification\]") as refused:
             require_current_scan(study, rows)
+        assert refused.value.hint == Hint(HintKind.SCAN, str(study.folder))
     # Processes change nothing.
     study.update(verification=asked.model_copy(update={"workers": 2}))
     require_current_scan(study, rows)

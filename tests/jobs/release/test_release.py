@@ -18,7 +18,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.detection.results.scan_result import ScanResult
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.report.release import write_checksums
 from napari_memscan.report.verification import verify_release
 from napari_memscan.samples import SampleRow
@@ -50,7 +50,7 @@ def study(make_study, tmp_path):
     return study
 
 
-def scanned(study, verdicts=VERDICTS, **changes):
+def scanned(study, verdicts=VERDICTS, no_power="", **changes):
     jobs.run_job(jobs.scan_study(study))
     result = ScanResult.load(study.scan_dir)
     names = {str(study.sample_path(row)): row.sample for row in study.samples()}
@@ -61,9 +61,7 @@ def scanned(study, verdicts=VERDICTS, **changes):
     row = study.cohort.rows("training")[0]
     warned = f"{row.path}: no date; {Path(row.path).name} of {row.subject_id}"
     values = {"samples": samples, "warnings": (*result.warnings, warned)} | changes
-    if "no power" not in str(changes):
-        values["rules"] = tuple(replace(rule, note="") for rule in result.rules)
-        values["warnings"] = tuple(w for w in values["warnings"] if not w.startswith("no power"))
+    values["rules"] = tuple(replace(rule, note=no_power) for rule in result.rules)
     replace(result, **values).save(study.scan_dir)
 
 
@@ -132,8 +130,9 @@ def test_nothing_is_written_while_something_is_unread(study, tmp_path):
     with pytest.raises(BadInput, match=r"3 of 6 volumes are unread .*: s000000, s000001, s000002"):
         released(study, tmp_path / "out")
     decide(study, s000000="copy", s000001="not a copy")
-    with pytest.raises(BadInput, match=r"1 of 6 .* s000002\. Read them first"):
+    with pytest.raises(BadInput, match=r"1 of 6 .* s000002\.") as refused:
         released(study, tmp_path / "out")
+    assert refused.value.hint == Hint(HintKind.READ, str(study.folder))
     study.update(release={"readers": "all"})
     with pytest.raises(BadInput, match=r"4 of 6 .*'all'.* s000002, s000003, s000004, s000005"):
         released(study, tmp_path / "out")
@@ -167,7 +166,7 @@ def test_policies(study, tmp_path, release, said, passing):
 
 
 def test_a_detector_without_power_clears_nothing(study, tmp_path):
-    scanned(study, warnings=("no power: too few validation subjects",))
+    scanned(study, no_power="too few validation subjects")
     study.update(release={"readers": "none"})
     with pytest.raises(BadInput, match="0 of 6 volumes pass, 1 are wanted"):
         released(study, tmp_path / "out")

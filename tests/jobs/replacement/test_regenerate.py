@@ -10,7 +10,7 @@ import torch
 from napari_memscan import jobs
 from napari_memscan.cli import app
 from napari_memscan.detection.results.scan_result import ScanResult
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import DenoisingStep, SamplingSettings
 from napari_memscan.jobs.replacement import regenerate as regenerating
@@ -217,11 +217,12 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
     before = written(study)
     with monkeypatch.context() as patch:
         patch.setattr(LDMGenerator, "_denoise", full)
-        with pytest.raises(JobFailed, match=r"--batch 1.*CUDA_VISIBLE_DEVICES=.*finished is kept"):
+        with pytest.raises(JobFailed, match=r"memory does not suffice .*finished is kept") as told:
             jobs.run_job(jobs.regenerate_sample(study, "s000000"))
+        assert told.value.hint == Hint(HintKind.SAVE_MEMORY)
     with monkeypatch.context() as patch:
         patch.setattr("napari_memscan.generators.ldm.LDMGenerator.encode_volume", full)
-        with pytest.raises(JobFailed, match=r"memory does not suffice to regenerate.*--batch 1"):
+        with pytest.raises(JobFailed, match="memory does not suffice to regenerate"):
             jobs.run_job(jobs.regenerate_sample(study, "s000000", guidance=1.0))
     assert written(study) == before
     made = jobs.run_job(jobs.regenerate_sample(study, "s000000", batch=2))

@@ -227,7 +227,7 @@ def test_what_stops_it_is_said_in_steps_of_the_window(step, read_study, make_stu
     step.open(read_study)
     stopped = step.view.summary.stopped
     assert stopped.level == "error"
-    assert stopped.text.endswith("Scan again in step 2.")
+    assert stopped.text.endswith("Scan in step 2.")
     assert step.view.why_not.text() == "Mend first what stands at the top."
     assert step.controller.next_step == "mend what stops a release"
     jobs.run_job(jobs.scan_study(Study.open(read_study)))
@@ -242,7 +242,7 @@ def test_what_stops_it_is_said_in_steps_of_the_window(step, read_study, make_stu
     assert "50 are wanted" in stopped.text
     # A study that was never scanned.
     step.open(make_study(tmp_path / "new").folder)
-    assert stopped.text.endswith("Scan first in step 2.")
+    assert stopped.text.endswith("Scan in step 2.")
 
 
 def test_an_answer_to_an_older_question_is_dropped(step, read_study, tmp_path):

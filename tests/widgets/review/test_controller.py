@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 
 from napari_memscan import jobs
 from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.study import Study
 from napari_memscan.typing import Verdict
 from napari_memscan.widgets.review.controller import ReviewController
@@ -243,13 +243,11 @@ def test_regenerate_shows_the_new_one_and_keeps_the_old(qtbot, ldm_room, ldm_stu
 
 def test_why_a_volume_was_drawn_without_guidance_is_said(ldm_room, monkeypatch):
     def refuse(*_):
-        raise BadInput("latents are padded. State it with --set NAME=VALUE.")
+        raise BadInput("latents are padded.", Hint(HintKind.UNGUIDED))
 
     monkeypatch.setattr("napari_memscan.generators.ldm.LDMGenerator.check_guidance", refuse)
     ldm_room.regenerate()
-    assert ldm_room.text.endswith(
-        "is kept. Without guidance: latents are padded. State it below as NAME=VALUE."
-    )
+    assert ldm_room.text.endswith("is kept. Without guidance: latents are padded.")
     assert ldm_room.view.message.level == "warning"
 
 

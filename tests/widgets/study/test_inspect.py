@@ -188,7 +188,7 @@ def test_missing_facts_are_listed_and_stating_them_makes_it_usable(bundles):
     path = str(bundles / "bare")
     found = inspect_field("generator", path)
     assert (found.level, found.value) == ("missing", None)
-    assert [text.partition(":")[0] for text in found.missing] == ["latent_shape"]
+    assert [fact.name for fact in found.missing] == ["latent_shape"]
     assert "\n• latent_shape: channels and axes" in found.text
     assert "nothing in it was run" in found.text
     assert "--set" not in found.text

@@ -13,6 +13,7 @@ from napari_memscan.checkpoints.families.family import (
     FactCollector,
     Family,
     FamilyCandidate,
+    MissingFact,
     build_recipe,
 )
 from napari_memscan.checkpoints.latent_model import from_ras_order
@@ -189,14 +190,16 @@ def _gather_facts(found: PathProbe, backbone: BackboneSpec) -> tuple[FactCollect
     chosen: dict[str, Any] = {
         "shape": facts.need(
             "shape",
-            "voxels along X, Y, Z, as 96,96,96",
+            "voxels along X, Y, Z",
             (backbone.shape, "the weights"),
             (defaults.shape, origin),
+            example="96,96,96",
         ),
         "intensity": facts.need(
             "intensity",
-            "what becomes 0 and 1, as window:-175:250, percentile:1:99 or minmax",
+            "what becomes 0 and 1 (window:LOW:HIGH, percentile:LOW:HIGH or minmax)",
             (defaults.intensity, origin),
+            example="window:-175:250",
         ),
         "axes": facts.choose("axes", (defaults.axes, origin)),
         "spacing": facts.choose("spacing", (defaults.spacing, origin)),
@@ -225,7 +228,7 @@ def merge_network_arguments(
         if name in stated:
             continue
         if value is None:
-            facts.missing.append(f"network: {where}")
+            facts.missing.append(MissingFact("network", where))
         else:
             arguments[name] = value
             facts.facts.append(Fact(name, str(value), where))

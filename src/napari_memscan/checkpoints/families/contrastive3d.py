@@ -123,8 +123,9 @@ def _gather_facts(
         facts,
         facts.need(
             "shape",
-            "voxels along X, Y, Z of the volumes it was trained on, as 128,128,64",
+            "voxels along X, Y, Z of the volumes it was trained on",
             (shape, origin),
+            example="128,128,64",
         ),
         chosen,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,10 +12,49 @@ from pydantic import BaseModel, ValidationError
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
-from napari_memscan.errors import BadInput, describe_validation_error
+from napari_memscan.errors import BadInput, Hint, HintKind, describe_validation_error
 
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class MissingFact:
+    """What the files of a model do not say and nobody has stated.
+
+    Attributes
+    ----------
+    name : str
+        Field of `ModelOverrides` to state; empty where no single one will do.
+    what : str
+        What it is, for people.
+    example : str
+        A value that could be stated.
+    """
+
+    name: str
+    what: str
+    example: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.what}" if self.name else self.what
+        return f"{text}, as {self.example}" if self.example else text
+
+
+def build_missing(error: BadInput) -> MissingFact:
+    """Return what is missing where a file was refused for want of it."""
+    hint = error.hint
+    asks = hint is not None and hint.kind is HintKind.STATE
+    return MissingFact(hint.about.partition("=")[0] if hint and asks else "", str(error))
+
+
+def explain_missing(path: Path, missing: Iterable[MissingFact], title: str = "") -> BadInput:
+    """Return the error that names what is missing."""
+    return BadInput(
+        f"{path}: {title + '; ' if title else ''}the files do not say everything. Missing: "
+        f"{'; '.join(map(str, missing))}.",
+        Hint(HintKind.STATE, "NAME=VALUE"),
+    )
 
 
 @dataclass(frozen=True)
@@ -32,8 +71,8 @@ class FamilyCandidate:
         In (0, 1]: 1 when names and shapes leave no doubt.
     reasons : tuple of str
         What was seen.
-    missing : tuple of str
-        What sampling or embedding needs and nobody has said yet; each says how to state it.
+    missing : tuple of MissingFact
+        What sampling or embedding needs and nobody has said yet.
     """
 
     family: str
@@ -41,7 +80,7 @@ class FamilyCandidate:
     kind: CheckpointKind
     score: float
     reasons: tuple[str, ...]
-    missing: tuple[str, ...] = ()
+    missing: tuple[MissingFact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,14 +114,14 @@ class FactCollector:
     ----------
     facts : list of Fact
         What is known, with its origin.
-    missing : list of str
-        What is not, with how to state it.
+    missing : list of MissingFact
+        What is not.
     """
 
     def __init__(self, found: PathProbe) -> None:
         self._found = found
         self.facts: list[Fact] = []
-        self.missing: list[str] = []
+        self.missing: list[MissingFact] = []
 
     def choose(self, name: str, *options: tuple[T | None, str]) -> T | None:
         """Return the first that is known, and note it with its origin.
@@ -104,26 +143,27 @@ class FactCollector:
                 return value
         return None
 
-    def need(self, name: str, why: str, *options: tuple[T | None, str]) -> T | None:
+    def need(
+        self, name: str, what: str, *options: tuple[T | None, str], example: str = ""
+    ) -> T | None:
         """Do as `choose`, and note as missing what nobody knows.
 
         Parameters
         ----------
-        why : str
-            What it is and an example, such as ``channels and axes of a latent, as 8,36,44,28``.
+        what : str
+            What it is, such as ``channels and axes of a latent``.
+        example : str
+            A value, such as ``8,36,44,28``.
         """
         value = self.choose(name, *options)
         if value is None:
-            self.missing.append(f"{name}: {why}")
+            self.missing.append(MissingFact(name, what, example))
         return value
 
     def check(self) -> None:
         """Raise BadInput when anything is missing."""
         if self.missing:
-            raise BadInput(
-                f"{self._found.path}: the files do not say everything. State it with --set "
-                f"NAME=VALUE. Missing: {'; '.join(self.missing)}."
-            )
+            raise explain_missing(self._found.path, self.missing)
 
 
 def _format_value(value: Any) -> str:

@@ -16,6 +16,8 @@ from napari_memscan.checkpoints.families.family import (
     FactCollector,
     Family,
     FamilyCandidate,
+    MissingFact,
+    build_missing,
     build_recipe,
 )
 from napari_memscan.checkpoints.families.maisi_files import (
@@ -35,7 +37,7 @@ from napari_memscan.checkpoints.families.monai_config import (
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing, Window
 
 NAME = "maisi"
@@ -57,15 +59,18 @@ def recognise(found: PathProbe) -> FamilyCandidate | None:
         if model is None:
             seen = explain_missing_config(found)
             missing = (
-                "config: the configuration of the networks, as config=configs/config_network"
-                "_rflow.json",
+                MissingFact(
+                    "config",
+                    "the configuration of the networks",
+                    "configs/config_network_rflow.json",
+                ),
             )
             return FamilyCandidate(NAME, TITLE, "ldm", 0.5, (seen,), missing) if seen else None
         facts = FactCollector(found)
         _gather_fields(found, model, facts)
     except BadInput as error:
         what = "a configuration describes MAISI's denoiser"
-        return FamilyCandidate(NAME, TITLE, "ldm", 0.9, (what,), (str(error),))
+        return FamilyCandidate(NAME, TITLE, "ldm", 0.9, (what,), (build_missing(error),))
     reasons = [f"{format_origin(model.network)} describes MAISI's networks"]
     reasons += [f"{path.name} is there" for path in model.files.values() if path]
     whole = all(model.files.values())
@@ -82,8 +87,8 @@ def load(found: PathProbe) -> Checkpoint:
     if model is None:
         raise BadInput(
             f"{found.path}: {explain_missing_config(found) or 'no weights of ' + TITLE}; the"
-            " configuration of the networks is needed too: --set"
-            " config=configs/config_network_rflow.json."
+            " configuration of the networks is needed too.",
+            Hint(HintKind.STATE, "config=configs/config_network_rflow.json"),
         )
     facts = FactCollector(found)
     known = _gather_fields(found, model, facts)
@@ -122,7 +127,7 @@ def load(found: PathProbe) -> Checkpoint:
     if prod(latent[1:]) > MAX_WHOLE_POSITIONS:
         warnings.append(
             "the project decodes latents of this size in overlapping windows; memscan does so only "
-            "where memory does not suffice for the whole (--decode window does it always). Values "
+            "where memory does not suffice for the whole, or where asked to. Values "
             "differ a little between the two"
         )
     if "trained_controlnet_path" in model.network:
@@ -188,7 +193,7 @@ def _gather_fields(found: PathProbe, model: MaisiModel, facts: FactCollector) ->
     """Return the fields of the recipe by name, and note what is missing."""
     for part, path in model.files.items():
         if path is None:
-            facts.missing.append(f"{part}: {model.named[part]}")
+            facts.missing.append(MissingFact(part, model.named[part]))
     network, origin = model.network, format_origin(model.network)
     schedule, sampler = convert_schedule(network.target("noise_scheduler"), network)
     arguments = model.denoiser.arguments
@@ -199,10 +204,11 @@ def _gather_fields(found: PathProbe, model: MaisiModel, facts: FactCollector) ->
     known: dict[str, Any] = {
         "latent_shape": facts.need(
             "latent_shape",
-            "channels and axes of a latent, as 4,64,64,32",
+            "channels and axes of a latent",
             (shaped, "declared shape"),
             (sized, model.sampling_origin),
             (network.latent_shape(), origin),
+            example="4,64,64,32",
         ),
         "scale_factor": facts.need(
             "scale_factor",
@@ -217,7 +223,7 @@ def _gather_fields(found: PathProbe, model: MaisiModel, facts: FactCollector) ->
             (30 if sampler == "rflow" else 1000, CODE_ORIGIN),
         ),
         "spacing": facts.need(
-            "spacing", "voxel size in mm, as 1.0,1.0,1.0", *model.find_values("spacing")
+            "spacing", "voxel size in mm", *model.find_values("spacing"), example="1.0,1.0,1.0"
         ),
         "axes": facts.choose("axes", ("RAS", CODE_ORIGIN)),
         "decoded_range": facts.choose("decoded_range", ((0.0, 1.0), CODE_ORIGIN)),
@@ -249,8 +255,9 @@ def _choose_class_label(found: PathProbe, model: MaisiModel, facts: FactCollecto
         return None
     label = facts.need(
         "class_label",
-        "the modality, as class_label=1 for CT or 9 for T1-weighted MR",
+        "the modality (1 for CT, 9 for T1-weighted MR)",
         *model.find_values("modality"),
+        example="1",
     )
     if label is not None and label >= classes:
         raise BadInput(
@@ -270,10 +277,10 @@ def _build_conditioning(
         ends = (model.value("top_region_index"), model.value("bottom_region_index"))
         regions = facts.need(
             "regions",
-            "top and bottom body region, one-hot of head, chest, abdomen and pelvis, "
-            "as regions=[[0,1,0,0],[0,0,1,0]]",
+            "top and bottom body region, one-hot of head, chest, abdomen and pelvis",
             (ends if all(ends) else None, model.sampling_origin),
             (_encode_regions(model.network.data.get("body_region")), format_origin(model.network)),
+            example="[[0,1,0,0],[0,0,1,0]]",
         )
     guidance = None
     if label is not None:

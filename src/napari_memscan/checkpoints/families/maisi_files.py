@@ -19,7 +19,7 @@ from napari_memscan.checkpoints.families.monai_config import (
 from napari_memscan.checkpoints.families.training_transforms import SourcedValue
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.state_dicts import StateDict
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 DENOISER_KEYS = ("model_filename", "trained_diffusion_path")
 AUTOENCODER_KEY = "trained_autoencoder_path"
@@ -206,10 +206,8 @@ def _match_network(
         if all(bool(arguments.get(name)) == state.has(layer) for name, layer in layers.items()):
             return network
     names = ", ".join(format_origin(network) for network in networks)
-    raise BadInput(f"{denoiser}: none of {names} describes these weights. {_ADVICE}")
-
-
-_ADVICE = "State the configuration that does: --set config=FILE."
+    hint = Hint(HintKind.STATE, "config=FILE")
+    raise BadInput(f"{denoiser}: none of {names} describes these weights.", hint)
 
 
 def _find_autoencoder(found: PathProbe, config: BundleConfig) -> Path | None:

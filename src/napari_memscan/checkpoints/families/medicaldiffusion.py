@@ -17,6 +17,7 @@ from napari_memscan.checkpoints.families.family import (
     FactCollector,
     Family,
     FamilyCandidate,
+    MissingFact,
     build_recipe,
 )
 from napari_memscan.checkpoints.families.vqgan_sizes import VQGANSettings, VQGANSizes
@@ -197,7 +198,8 @@ def recognise(found: PathProbe) -> FamilyCandidate | None:
     else:
         reason = f"{model.path.name} holds codes, encoder and decoder of the 3D VQ-GAN"
     if len(model.others) > 1:
-        facts.missing.append(f"which file: there are {', '.join(model.others[:5])}; name one")
+        several = f"which file: there are {', '.join(model.others[:5])}; name one"
+        facts.missing.append(MissingFact("", several))
     VQGANSizes.gather(
         found, facts, _read_vqgan_settings(found, model), model.channels, model.largest
     )

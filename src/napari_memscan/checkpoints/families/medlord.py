@@ -15,6 +15,7 @@ from napari_memscan.checkpoints.families.family import (
     FactCollector,
     Family,
     FamilyCandidate,
+    MissingFact,
     build_recipe,
 )
 from napari_memscan.checkpoints.families.medlord_configs import (
@@ -99,20 +100,22 @@ def _note_missing(parts: dict[str, _NetworkFile | None], facts: FactCollector) -
     examples = {"autoencoder": "vqgan_ds8_new.yaml", "denoiser": "medlord.yaml"}
     for name, part in parts.items():
         if part is None:
-            facts.missing.append(
-                f"{name}: its weights lie in a file of their own, as best_model.pth"
-            )
+            what = "its weights lie in a file of their own"
+            facts.missing.append(MissingFact(name, what, "best_model.pth"))
             continue
         if len(part.several) > 1:
-            facts.missing.append(f"which file is the {name}: {', '.join(part.several[:5])}")
+            several = f"which file is the {name}: {', '.join(part.several[:5])}"
+            facts.missing.append(MissingFact("", several))
         if not part.configs:
-            facts.missing.append(
-                f"config: the YAML of the {name} ({part.path.name}), as {examples[name]}, or a "
-                "folder that holds the YAML files of both networks"
+            what = (
+                "a folder that holds the YAML files of both networks, or the YAML of the "
+                f"{name} ({part.path.name})"
             )
+            facts.missing.append(MissingFact("config", what, examples[name]))
         elif len(part.configs) > 1:
             names = ", ".join(config.path.name for config in part.configs[:5])
-            facts.missing.append(f"config: {names} fit the {name}; name the one it was trained by")
+            what = f"{names} fit the {name}; name the one it was trained by"
+            facts.missing.append(MissingFact("config", what))
 
 
 def recognise(found: PathProbe) -> FamilyCandidate | None:
@@ -153,8 +156,9 @@ def _gather_sizes(
     if unet is not None and unet.configs:
         scale = facts.need(
             "scale_factor",
-            "what latents were multiplied by in training (training.scale_factor), as 1.11",
+            "what latents were multiplied by in training (training.scale_factor)",
             (read_scale_factor(unet.configs[0]), unet.configs[0].path.name),
+            example="1.11",
         )
     if vqvae is None or not vqvae.configs:
         return facts.choose("latent_shape"), scale
@@ -166,9 +170,10 @@ def _gather_sizes(
         derived = (channels, a, b, c)
     latent = facts.need(
         "latent_shape",
-        f"channels and axes of a latent, as {channels},64,64,32; or shape: voxels of a volume "
-        f"along X, Y, Z, each {smaller} times as many",
+        f"channels and axes of a latent (or shape: voxels of a volume along X, Y, Z, each {smaller}"
+        " times as many)",
         (derived, f"declared shape / {smaller}"),
+        example=f"{channels},64,64,32",
     )
     return latent, scale
 
@@ -229,7 +234,7 @@ def _collect_warnings(found: PathProbe, unet: _NetworkFile | None) -> list[str]:
     if found.declared.axes is None:
         warnings.append(
             "the training leaves volumes as their files have them, so their axes are not known; "
-            "RAS is taken. Otherwise state them, such as --set axes=LPS"
+            "RAS is taken. Otherwise state them, such as axes=LPS"
         )
     if unet is None:
         return warnings

@@ -15,7 +15,10 @@ from napari_memscan.checkpoints.families.family import (
     FactCollector,
     Family,
     FamilyCandidate,
+    MissingFact,
+    build_missing,
     build_recipe,
+    explain_missing,
 )
 from napari_memscan.checkpoints.families.monai_config import (
     check_part,
@@ -41,7 +44,7 @@ from napari_memscan.checkpoints.families.monai_plans import (
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 NAME = "monai_bundle"
@@ -56,7 +59,12 @@ def recognise(found: PathProbe) -> FamilyCandidate | None:
     except BadInput as error:
         origin = ", ".join(format_origin(config) for config in configs)
         return FamilyCandidate(
-            NAME, TITLE, "ldm", 0.9, (f"{origin} describes both networks",), (str(error),)
+            NAME,
+            TITLE,
+            "ldm",
+            0.9,
+            (f"{origin} describes both networks",),
+            (build_missing(error),),
         )
     if plan is None:
         return _ask_for_config(found)
@@ -75,7 +83,9 @@ def load(found: PathProbe) -> Checkpoint:
     plan = _choose_plan(found, [config for config in found.configs if has_networks(config)])
     if plan is None:
         bare = _ask_for_config(found)
-        raise BadInput(f"{found.path}: {'; '.join(bare.missing if bare else ('unknown',))}.")
+        if bare is None:
+            raise BadInput(f"{found.path}: unknown.")
+        raise explain_missing(found.path, bare.missing)
     facts = FactCollector(found)
     known = gather_fields(found, plan, facts)
     facts.check()
@@ -142,7 +152,8 @@ def _choose_plan(found: PathProbe, configs: list[BundleConfig]) -> BundlePlan | 
             if read_bundle_plan(found, other).model != first.model:
                 raise BadInput(
                     f"{found.path}: {configs[0].path.name} and {other.path.name} describe "
-                    "different models. State which: --set config=FILE."
+                    "different models.",
+                    Hint(HintKind.STATE, "config=FILE"),
                 )
     return first
 
@@ -167,8 +178,12 @@ def _ask_for_config(found: PathProbe) -> FamilyCandidate | None:
                 0.4,
                 (f"{path.name} has names of MONAI's DiffusionModelUNet",),
                 (
-                    "config: the configuration that came with the weights; the networks cannot be "
-                    "told from tensors alone, as config=configs/inference.json",
+                    MissingFact(
+                        "config",
+                        "the configuration that came with the weights; the networks cannot be told "
+                        "from tensors alone",
+                        "configs/inference.json",
+                    ),
                 ),
             )
     return None

@@ -20,7 +20,7 @@ from napari_memscan.checkpoints.families.family import FactCollector, build_reci
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import FlowRecipe, SchedulerRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict, sort_states
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 ScheduleRecipe = SchedulerRecipe | FlowRecipe
 SAMPLER_NAMES = {"DDIMScheduler": "ddim", "DDPMScheduler": "ddpm", "RFlowScheduler": "rflow"}
@@ -161,8 +161,8 @@ def find_part_state(found: PathProbe, path: Path, part: str) -> StateDict:
             return state
     names = ", ".join(list(states[0].tensors)[:3])
     raise BadInput(
-        f"{path}: this is no {part} of MONAI (its tensors are {names} ...). Name the right file: "
-        f"--set {part}=FILE."
+        f"{path}: this is no {part} of MONAI (its tensors are {names} ...).",
+        Hint(HintKind.STATE, f"{part}=FILE"),
     )
 
 

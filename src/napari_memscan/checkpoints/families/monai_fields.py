@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_memscan.checkpoints.checkpoint import Fact
-from napari_memscan.checkpoints.families.family import FactCollector, build_recipe
+from napari_memscan.checkpoints.families.family import FactCollector, MissingFact, build_recipe
 from napari_memscan.checkpoints.families.monai_config import compute_latent_shape
 from napari_memscan.checkpoints.families.monai_plans import BundlePlan, compute_downsampling_factor
 from napari_memscan.checkpoints.probe import PathProbe
@@ -31,9 +31,8 @@ def gather_fields(found: PathProbe, plan: BundlePlan, facts: FactCollector) -> d
     """
     for part in PARTS:
         if plan.files.get(part) is None:
-            facts.missing.append(
-                f"{part}: the weight file ({plan.named.get(part)} is not in {plan.folder})"
-            )
+            where = f"the weight file ({plan.named.get(part)} is not in {plan.folder})"
+            facts.missing.append(MissingFact(part, where))
     declared = found.declared
     channels = plan.denoiser.arguments.get("out_channels", 3)
     for name, target in (("autoencoder", plan.autoencoder), ("denoiser", plan.denoiser)):
@@ -45,17 +44,19 @@ def gather_fields(found: PathProbe, plan: BundlePlan, facts: FactCollector) -> d
     known: dict[str, Any] = {
         "latent_shape": facts.need(
             "latent_shape",
-            f"channels and axes of a latent, as {channels},36,44,28",
+            "channels and axes of a latent",
             (shaped, "declared shape"),
             plan.latent_shape,
+            example=f"{channels},36,44,28",
         ),
         "decode_shape": facts.choose("decode_shape", plan.decode_shape),
         "scale_factor": facts.need("scale_factor", SCALE_FACTOR_HELP, plan.scale_factor),
         "sampler": facts.need(
             "sampler",
             "the configuration samples with PNDM, which memscan does not; ddim walks the same "
-            "noise levels, as sampler=ddim",
+            "noise levels",
             (plan.sampler or None, plan.origin),
+            example="ddim",
         ),
         "schedule": plan.schedule,
         "steps": facts.choose("steps", plan.steps, (50, "the family's default")),
@@ -96,9 +97,9 @@ def _build_conditioning(
         names = f" ({', '.join(plan.names)})" if plan.names else ""
         context = facts.need(
             "context",
-            f"{width} values that steer the model{names}, as context="
-            f"{','.join(['0.5'] * min(width, 8))}{',...' if width > 8 else ''}",
+            f"{width} values that steer the model{names}",
             plan.context,
+            example=f"{','.join(['0.5'] * min(width, 8))}{',...' if width > 8 else ''}",
         )
         if context is not None and len(context) != width:
             raise BadInput(
@@ -113,7 +114,7 @@ def _build_conditioning(
         )
     if arguments.get("num_class_embeds") is not None:
         label = facts.need(
-            "class_label", f"which of {arguments['num_class_embeds']} classes, as class_label=1"
+            "class_label", f"which of {arguments['num_class_embeds']} classes", example="1"
         )
         if label is not None and label >= arguments["num_class_embeds"]:
             raise BadInput(

@@ -26,7 +26,7 @@ from napari_memscan.checkpoints.families.training_transforms import (
 )
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import SchedulerRecipe
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.volumes.preprocessing import MinMax, Percentile
 
 AUTOENCODER_KEYS = ("autoencoder_def", "autoencoder", "stage1#params")
@@ -162,8 +162,8 @@ def read_bundle_plan(found: PathProbe, config: BundleConfig) -> BundlePlan:
     if scheduler is None:
         raise BadInput(
             f"{config.path}: names no scheduler (one of {', '.join(SCHEDULER_KEYS)}), so the noise "
-            "levels are not known. Name the configuration that was used to sample: "
-            "--set config=FILE."
+            "levels are not known. The configuration that was used to sample has one.",
+            Hint(HintKind.STATE, "config=FILE"),
         )
     schedule, sampler = convert_schedule(config.target(scheduler), config)
     default = 50 if sampler == "ddim" else schedule.num_train_timesteps

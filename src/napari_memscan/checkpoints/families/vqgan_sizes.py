@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_memscan.checkpoints.families.family import FactCollector
+from napari_memscan.checkpoints.families.family import FactCollector, MissingFact
 from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
 from napari_memscan.checkpoints.latent_model import from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
@@ -96,10 +96,11 @@ class VQGANSizes:
             options.append(((x, y, z), "declared shape / latent_shape"))
         factors = facts.need(
             "downsample",
-            f"by how much the VQ-GAN shrinks X, Y, Z, as {largest},{largest},{largest // 2} (the "
-            f"largest is {largest}); model.downsample of its training has it in the order "
-            f"{order}, and so has its own .ckpt: --set autoencoder=FILE.ckpt",
+            f"by how much the VQ-GAN shrinks X, Y, Z (the largest is {largest}); model.downsample "
+            f"of its training has it in the order {order}, and so has its own .ckpt "
+            "(autoencoder=FILE.ckpt)",
             *options,
+            example=f"{largest},{largest},{largest // 2}",
         )
         downsample = from_ras_order(factors, axes) if factors else None
 
@@ -111,10 +112,11 @@ class VQGANSizes:
             sizes.append(((channels, *settings.latent), settings.origin))
         chosen = facts.choose("latent_shape", *sizes)
         if chosen is None and not shape:
-            facts.missing.append(
-                "shape: voxels of a volume along X, Y, Z, as 256,256,32; or latent_shape: channels "
-                f"and {order} of a latent, as {channels},8,64,64"
+            what = (
+                "voxels of a volume along X, Y, Z (or latent_shape: channels and "
+                f"{order} of a latent, as {channels},8,64,64)"
             )
+            facts.missing.append(MissingFact("shape", what, "256,256,32"))
         return cls(axes, downsample, chosen)
 
     def shape(

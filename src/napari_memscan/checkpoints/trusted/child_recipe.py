@@ -105,8 +105,9 @@ def build_bundle_recipe(
     settings = settings if isinstance(settings, dict) else {}
     latent_shape = facts.need(
         "latent_shape",
-        "channels and axes of a latent, as 8,36,44,28",
+        "channels and axes of a latent",
         (said.get("latent_shape"), bundle),
+        example="8,36,44,28",
     )
     scale_factor = facts.need(
         "scale_factor",
@@ -121,9 +122,10 @@ def build_bundle_recipe(
     )
     steps = facts.need(
         "steps",
-        "number of denoising steps, as 50",
+        "number of denoising steps",
         (said.get("steps"), bundle),
         (settings.get("steps"), "the bundle's scheduler"),
+        example="50",
     )
     shape = facts.need("shape", "voxels of a volume along X, Y, Z", (said.get("shape"), bundle))
     intensity = facts.need(

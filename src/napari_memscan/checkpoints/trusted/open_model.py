@@ -24,7 +24,7 @@ from napari_memscan.checkpoints.trusted.trust_check import (
     find_bundle_config,
     parse_plug_in,
 )
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 
 def open_trusted(
@@ -119,9 +119,9 @@ def _open_bundle(
 def _open_torchscript(path: str | Path, declared: ModelOverrides, device: str) -> TrustedCheckpoint:
     if declared.shape is None:
         raise BadInput(
-            f"{path}: TorchScript does not say which volumes it takes. State their voxels "
-            "along X, Y, Z: --set shape=64,64,64; and, where they are known, "
-            "--set intensity=minmax and --set axes=RAS."
+            f"{path}: TorchScript does not say which volumes it takes: their voxels along X, Y, Z, "
+            "as shape=64,64,64; and, where they are known, intensity=minmax and axes=RAS.",
+            Hint(HintKind.STATE, "NAME=VALUE"),
         )
     shape = from_ras_order(declared.shape, declared.axes or "RAS")
     options = ("--device", device, "--shape", *map(str, shape))
@@ -142,8 +142,8 @@ def _make_embedder(
     if recipe.preprocessing is None:
         warnings += (
             f"{path}: it does not say what its training volumes went through; the study's "
-            "preprocessing is used as it is. If intensities were scaled otherwise, state it: "
-            "--set intensity=minmax, percentile:LOW:HIGH or window:LOW:HIGH.",
+            "preprocessing is used as it is. If intensities were scaled otherwise, state it, as "
+            "intensity=minmax, percentile:LOW:HIGH or window:LOW:HIGH.",
         )
     stated = {"input_shape": declared.shape, "axes": declared.axes}
     facts = tuple(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 
 TRUST_WARNING = (
     "That runs code from the file, with your rights: it can read, change and send whatever you "
@@ -92,11 +92,11 @@ def needs_trust(path: str | Path) -> str | None:
     return None if config is None else _explain_bundle_code(config)
 
 
-def explain_refusal(path: str | Path) -> str:
-    """Say why a path that needs trust is refused without, and what trust means."""
-    return (
-        f"{needs_trust(path)} It is refused, since it can only be used with --trust. "
-        f"{TRUST_WARNING}"
+def explain_refusal(path: str | Path) -> BadInput:
+    """Return the error of a path that needs trust and has none; says what trust means."""
+    return BadInput(
+        f"{needs_trust(path)} It is refused as long as it is not trusted. {TRUST_WARNING}",
+        Hint(HintKind.TRUST),
     )
 
 
@@ -157,8 +157,7 @@ def _explain_bundle_code(path: Path) -> str | None:
         try:
             config.target(key)
         except BadInput as error:
-            reason = str(error).removeprefix(f"{path}: ").partition(". ")[0].rstrip(".")
-            return f"{path} needs code of its bundle: {reason}."
+            return f"It needs code of its bundle: {error}"
     return None
 
 

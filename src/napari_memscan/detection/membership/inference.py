@@ -19,7 +19,7 @@ from napari_memscan.detection.membership.result import (
     list_caveats,
 )
 from napari_memscan.detection.statistics.roc import analyse_roc
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
 from napari_memscan.files import hash_json
 from napari_memscan.volumes.validation import check_volume
 
@@ -236,7 +236,7 @@ def _guard_inference(threads: int) -> Iterator[None]:
         with use_threads(threads), torch.inference_mode():
             yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise JobFailed(
                 "memory does not suffice to encode and denoise a single volume. Use a machine "
                 "with more of it."

@@ -55,7 +55,8 @@ def to_epsilon(output: Tensor, noisy: Tensor, signal: float, noise: float, kind:
         if noise == 0:
             raise BadInput(
                 "this model predicts the clean latent and its first noise level has no noise, so "
-                "what it predicts there cannot be told as noise. Use --attack loss."
+                "what it predicts there cannot be told as noise. "
+                "The attack on the loss asks for none."
             )
         return (noisy - signal * output) / noise
     raise BadInput(f"prediction type '{kind}' is not known; membership inference needs noise.")
@@ -215,7 +216,7 @@ def _with_one_condition(recipe: LDMRecipe, same: bool) -> tuple[LDMRecipe, str]:
             raise BadInput(
                 f"the denoiser is told {len(condition.context)} values of each volume{names}, and "
                 "those of the training and validation volumes are not known. If all have the "
-                "condition that the recipe names, say --same-condition."
+                "condition that the recipe names, say that it is the same."
             )
         changes["context"] = (condition.fill,) * len(condition.context)
         told.append("no condition, as the model was trained for guidance")
@@ -226,7 +227,7 @@ def _with_one_condition(recipe: LDMRecipe, same: bool) -> tuple[LDMRecipe, str]:
             raise BadInput(
                 "the denoiser is told the body region of each volume, and those of the training "
                 "and validation volumes are not known. If all have the regions that the recipe "
-                "names, say --same-condition."
+                "names, say that they are the same."
             )
         told.append("regions of the recipe")
     if condition.class_label is not None:
@@ -235,7 +236,7 @@ def _with_one_condition(recipe: LDMRecipe, same: bool) -> tuple[LDMRecipe, str]:
         if same:
             raise BadInput(
                 f"the model knows {', '.join(condition.classes)}, and each volume's own is in "
-                "cohort.csv. Leave --same-condition out."
+                "cohort.csv. So it is not the same for all."
             )
         told.append(f"each volume's own of {', '.join(condition.classes)}")
     if condition.spacing:

@@ -147,6 +147,11 @@ class SelfTest:
         )
 
     @property
+    def without_power(self) -> bool:
+        """Whether nothing can be called at this level, however near: the null is too small."""
+        return is_null_too_small(self.n_null, self.level)
+
+    @property
     def above_all(self) -> Proportion | None:
         """Planted copies nearer than every one of the null; None where nobody counted them."""
         row = self.sum(Verdict.COPY)
@@ -249,6 +254,11 @@ def _format_rate(rate: Proportion) -> str:
     return f"{rate.k / rate.n:.2f} ({low:.2f} to {high:.2f})"
 
 
+def is_null_too_small(n_null: int, level: float) -> bool:
+    """Whether even a volume nearer than all of the null cannot be called at a level."""
+    return 1 / (n_null + 1) > level
+
+
 def measure_kinds(
     plants: Sequence[PlantedVolume],
     found: Sequence[SearchResult],
@@ -306,7 +316,7 @@ def list_weaknesses(
 ) -> tuple[str, ...]:
     """Return where the detector stops working, in words; `harder` were changed more strongly."""
     notes = []
-    if 1 / (n_null + 1) > level:
+    if is_null_too_small(n_null, level):
         notes.append(
             f"No power: with {n_null} validation subjects nothing can be called at "
             f"{level:.0%} false calls; at least {int(np.ceil(1 / level)) - 1} are needed."

@@ -184,7 +184,7 @@ def plan_experiment(
         autoencoder = AutoencoderSettings.model_validate(coder)
     except ValidationError as error:
         raise BadInput(
-            f"--set: {describe_validation_error(error)}. Settings:"
+            f"settings: {describe_validation_error(error)}. There are"
             f" {', '.join(DenoiserSettings.model_fields)}; of the autoencoder: autoencoder.steps"
             " and so on."
         ) from error
@@ -196,17 +196,17 @@ def plan_experiment(
         name, equals, values = text.partition("=")
         name = name.strip()
         if name not in FACTORS:
-            raise BadInput(f"--factor {text}: no such factor. There are {', '.join(FACTORS)}.")
+            raise BadInput(f"factor '{text}': no such factor. There are {', '.join(FACTORS)}.")
         if name in chosen:
-            raise BadInput(f"--factor {name}: named twice. Give its values in one: {name}=1,2.")
+            raise BadInput(f"factor '{name}': named twice. Give its values in one: {name}=1,2.")
         if not equals:
             chosen[name] = _choose_default_values(name, denoiser, n_all)
             continue
         chosen[name] = tuple(_parse_value(name, v.strip(), n_all) for v in values.split(","))
         if len(set(chosen[name])) < len(chosen[name]):
-            raise BadInput(f"--factor {text}: a value is there twice.")
+            raise BadInput(f"factor '{text}': a value is there twice.")
     if {"steps", "epochs"} <= chosen.keys():
-        raise BadInput("--factor steps and --factor epochs: one of the two; each sets the other.")
+        raise BadInput("factors steps and epochs: one of the two; each sets the other.")
     return ExperimentPlan(chosen, denoiser, autoencoder, n, full)
 
 

@@ -23,11 +23,13 @@ from napari_memscan.jobs.experiment.outcome import (
 )
 from napari_memscan.jobs.experiment.outcome_files import write_outcome
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
+from napari_memscan.jobs.news import News
 from napari_memscan.jobs.sampling.generate import generate_volumes
 from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.jobs.training.train import train_model
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.training.progress import TrainingProgress
 from napari_memscan.volumes.cohort import Cohort
 
 SPEC_FILE = "run.json"
@@ -94,7 +96,7 @@ def run_experiment(
     runs = plan.runs
     chosen = [run for run in runs if only is None or run.number in only]
     if only is not None and len(chosen) < len(set(only)):
-        raise BadInput(f"--run: the runs are 1 to {len(runs)}.")
+        raise BadInput(f"no such run: the runs are 1 to {len(runs)}.")
     for run in runs:
         _require_same_run(out, run, _build_spec(study, plan, run))
     results = [out / "runs" / run.name / RESULT_FILE for run in chosen]
@@ -185,7 +187,7 @@ def _require_same_run(out: Path, run: ExperimentRun, spec: dict[str, Any]) -> No
     if other:
         raise BadInput(
             f"{path.parent}: this run was made with other {', '.join(other)}. Name another folder "
-            "with --out, or the settings as they were."
+            "for the results, or the settings as they were."
         )
 
 
@@ -227,7 +229,7 @@ def _execute_run(
             for news in train_model(
                 own, "denoiser", model, settings, device=device, autoencoder=coder
             ):
-                if hasattr(news, "loss"):
+                if isinstance(news, TrainingProgress):
                     if not steps:
                         started = time.monotonic()
                     steps += 1
@@ -266,10 +268,10 @@ def _open_run_study(study: Study, out: Path, cohort: Cohort, run: ExperimentRun)
     return Study.create(folder, config.model_copy(update=changes), cohort, cache_dir=cache_dir)
 
 
-def _describe_event(news: Any) -> str:
+def _describe_event(news: News) -> str:
     """Say in words what a job inside reports."""
-    if hasattr(news, "what"):
-        return str(news.what)
-    if hasattr(news, "loss"):
+    if isinstance(news, Progress):
+        return news.what
+    if isinstance(news, TrainingProgress):
         return f"step {news.step} of {news.total}, loss {news.loss:.4f}"
     return f"volume {news.sample + 1}, step {news.step} of {news.total}"

@@ -58,7 +58,7 @@ def convert_checkpoint(
             study.config.preprocessing.intensity,
         )
     if checkpoint is None:
-        raise BadInput(found.problem)
+        checkpoint = found.require_checkpoint()
     recipe = checkpoint.recipe
     provenance = dict(recipe.provenance)
     provenance["converted"] = checkpoint.report.as_dict() | {"path": Path(path).name}

@@ -14,7 +14,7 @@ from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import LDMRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggest_preprocessing
 from napari_memscan.embedders import LOW_RESOLUTION
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.files import hash_json
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
@@ -80,6 +80,7 @@ def create_study(
     ldm: Checkpoint | None = None
     trained: list[Preprocessing] = []
     unscaled = False
+    warnings: list[str] = []
     if generator is not None and generator.kind == "ldm":
         if generator.trust:
             from napari_memscan.generators.ldm import LDMGenerator
@@ -111,8 +112,7 @@ def create_study(
         declared = declared.model_copy(update=get_scale_overrides(scaled))
     elif ldm is not None and recipe.shape == trained[0].shape:
         rows = cohort.rows("training")
-        warning = yield from check_scale_factor(ldm, rows, recipe)
-        cohort.warnings.extend({warning} - {"", *cohort.warnings})
+        warnings.append((yield from check_scale_factor(ldm, rows, recipe)))
     if generator is not None:
         generator = generator.model_copy(update={"declared": declared.to_dict()})
     config = StudyConfig(
@@ -126,8 +126,9 @@ def create_study(
     # Models that do not load or do not fit are found before anything is written.
     plan = Study(Path(folder).resolve(), config, cohort)
     plan.embedder()
-    cohort.warnings.extend([] if generator is None else check_generator(plan, keep=False))
-    return Study.create(folder, config, cohort)
+    warnings += [] if generator is None else check_generator(plan, keep=False)
+    changes = {"model_warnings": tuple(filter(None, warnings))}
+    return Study.create(folder, config.model_copy(update=changes), cohort)
 
 
 def check_generator(study: Study, generator: Any = None, keep: bool = True) -> list[str]:
@@ -183,13 +184,14 @@ def _check_intensities(recipe: LDMRecipe, wanted: Preprocessing) -> str:
         return (
             "the range of its decoded values is not known, so they stay as they are, but this "
             "study compares by a fixed window. If they are not in its units already, state "
-            "decoded_range and intensity (--set)."
+            "decoded_range and intensity."
         )
     if not isinstance(recipe.preprocessing.intensity, Window):
         raise BadInput(
             f"the LDM was trained on intensities scaled by {recipe.preprocessing.intensity.rule}, "
             "which cannot be undone: its volumes are in 0 to 1. A fixed window does not fit them; "
-            "leave --intensity out, or state how it was trained: --set intensity=window:LOW:HIGH."
+            "compare by the rule that it was trained with, or say how it was trained.",
+            Hint(HintKind.STATE, "intensity=window:LOW:HIGH"),
         )
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.typing import Verdict
 
@@ -92,7 +92,10 @@ def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -
     known = _collect_truth(study, standing, verdicts, truth)
     if anonymous:
         if truth.startswith("reader:"):
-            raise BadInput("--anonymous and --truth reader:NAME: the name would be in the result.")
+            raise BadInput(
+                "without names, a reader cannot be the truth: the name would be in the result.",
+                Hint(HintKind.TRUTH),
+            )
         standing = CurrentDecisions(
             replace_reader_names(standing.events, assign_pseudonyms(standing.events))
         )
@@ -130,6 +133,6 @@ def _collect_truth(
         reader = source.removeprefix("reader:").strip()
         decisions = standing.current(reader)
         if not decisions:
-            raise BadInput(f"--truth {source}: {reader} has decided nothing.")
+            raise BadInput(f"truth '{source}': {reader} has decided nothing.", Hint(HintKind.TRUTH))
         return own.over(build_truth_from_reader(decisions, reader))
     return own.over(read_truth_table(source))

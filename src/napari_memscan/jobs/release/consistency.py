@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.typing import Verdict
 
@@ -26,21 +26,22 @@ def abbreviate_names(samples: Iterable[str]) -> str:
 
 def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanResult:
     """Return the last scan if it is one of these samples, as they are, with these settings."""
-    result = study.result()
+    result, scan = study.result(), Hint(HintKind.SCAN, str(study.folder))
     if result is None:
-        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan {study.folder}")
-    again = f"Scan again: memscan scan {study.folder}"
+        raise BadInput(f"{study.folder}: not scanned yet.", scan)
     scanned = {s.path for s in result.samples}
     paths = {sample: study.sample_path(row) for sample, row in rows.items()}
     new = [sample for sample, path in paths.items() if str(path) not in scanned]
     if new:
         raise BadInput(
-            f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}. {again}"
+            f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}.",
+            scan,
         )
     if len(scanned) > len(rows):
         raise BadInput(
             f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
-            f"does not name. {again}"
+            f"does not name.",
+            scan,
         )
     gone = [sample for sample, path in paths.items() if not path.exists()]
     if gone:
@@ -52,7 +53,8 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
     if changed:
         raise BadInput(
             f"the files of {len(changed)} samples were written after the last scan: "
-            f"{abbreviate_names(changed)}. {again}"
+            f"{abbreviate_names(changed)}.",
+            scan,
         )
     config, c = study.config, result.calibration
     if (
@@ -61,7 +63,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
         or (c is not None and c.q != config.rule.q)
         or (result.rule != "conformal" and result.quantile != config.rule.quantile)
     ):
-        raise BadInput(f"study.toml has another rule or preprocessing than the last scan. {again}")
+        raise BadInput("study.toml has another rule or preprocessing than the last scan.", scan)
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
 
     asked = config.verification
@@ -73,10 +75,10 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
             or c.n_planted != asked.planted * len(LIMIT_KINDS[Verdict.COPY])
         )
     ):
-        raise BadInput(f"study.toml has another [verification] than the last scan. {again}")
+        raise BadInput("study.toml has another [verification] than the last scan.", scan)
     # Code that comes with an embedder is not run only to ask for its hash.
     if not config.embedder_trust and result.embedder_hash != study.embedder().hash:
-        raise BadInput(f"the embedder is not the one of the last scan. {again}")
+        raise BadInput("the embedder is not the one of the last scan.", scan)
     return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.jobs.release.consistency import (
     abbreviate_names,
     require_current_scan,
@@ -166,8 +166,8 @@ def require_read(study: Study, found: ReleaseAssessment) -> None:
     if found.unread:
         raise BadInput(
             f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy"
-            f" {_describe_policy(study, found.policy)}: {abbreviate_names(found.unread)}. Read them"
-            f" first: memscan review {study.folder}"
+            f" {_describe_policy(study, found.policy)}: {abbreviate_names(found.unread)}.",
+            Hint(HintKind.READ, str(study.folder)),
         )
     require_unmodified_files(study, {s: found.rows[s] for s in found.passed}, found.by_reader)
 
@@ -195,7 +195,8 @@ def explain_missing_power(result: ScanResult, selftest: SelfTest | None) -> str:
     from napari_memscan.report.conclusion import explain_no_power
 
     told = [explain_no_power(result)]
-    told += [note for note in (selftest.notes if selftest else ()) if note.startswith("No power")]
+    if selftest is not None and selftest.without_power:
+        told.append(f"the self-test had only {selftest.n_null} validation subjects")
     c = result.calibration
     if result.rule == "conformal" and c is not None and c.least_discoveries > result.n_synthetic:
         # Nothing was that near here, so the scan had no reason to complain.
@@ -236,7 +237,8 @@ def _load_decisions(study: Study, expect: str) -> tuple[CurrentDecisions, int, s
     if not found.intact:
         raise JobFailed(
             f"{found.where}: the chain of decisions is broken ({found.faults[0]}; "
-            f"{len(found.faults)} faults). See: memscan audit {study.folder}"
+            f"{len(found.faults)} faults).",
+            Hint(HintKind.AUDIT, str(study.folder)),
         )
     last = standing.events[-1] if standing.events else None
     return standing, len(standing.events), last.hash if last is not None else found.head

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.files import build_folder, write_json, write_text
 from napari_memscan.jobs.release.consistency import abbreviate_names
 from napari_memscan.jobs.release.de_identification import ReleaseDocuments
@@ -70,7 +70,7 @@ class ReleasePreview:
     passed: dict[str, int]
     unread: tuple[str, ...]
     warnings: tuple[str, ...]
-    stopped: str
+    stopped: BadInput | None
 
 
 def preview_release(study: Study) -> ReleasePreview:
@@ -88,12 +88,12 @@ def preview_release(study: Study) -> ReleasePreview:
         The chain of decisions is broken.
     """
     found, n = assess_samples(study), study.config.release.n
-    stopped = ""
+    stopped = None
     try:
         require_read(study, found)
         select_released(study, found, n)
     except BadInput as error:
-        stopped = str(error)
+        stopped = error
     selection = _build_selection(found, min(len(found.passed), n or len(found.passed)))
     return ReleasePreview(
         selection, _count_reasons(found.passed), tuple(found.unread), found.warnings, stopped
@@ -159,8 +159,8 @@ def release_volumes(
     dicom = dicom or config.dicom
     if not license.strip():
         raise BadInput(
-            "no licence is stated. Write one into study.toml (license below [release]), or give "
-            "--license, such as CC-BY-4.0."
+            "no licence is stated, neither in study.toml (license below [release]) nor here.",
+            Hint(HintKind.LICENSE),
         )
     if bids and not (bids.isascii() and bids.isalnum()):
         raise BadInput(f"bids '{bids}': a suffix of letters is expected, such as T1w.")

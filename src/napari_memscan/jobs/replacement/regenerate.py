@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput, JobFailed, is_out_of_memory
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, is_out_of_memory
 from napari_memscan.files import hash_json
-from napari_memscan.generators.sample import MEMORY_ADVICE, SamplingSettings
+from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs.replacement.lineage import (
     Attempt,
     Replacement,
@@ -165,8 +165,9 @@ def explain_memory_errors() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise JobFailed(
-            "memory does not suffice to regenerate. Close other programs that use it. "
-            f"{MEMORY_ADVICE} What was finished is kept; started again, it goes on from there."
+            "memory does not suffice to regenerate. Close other programs that use it. What was "
+            "finished is kept; started again, it goes on from there.",
+            Hint(HintKind.SAVE_MEMORY),
         ) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.replacement.lineage import collect_scan_results
@@ -173,7 +173,7 @@ def screen_samples(study: Study, wanted: int) -> ScreeningResult:
     """
     result = study.result()
     if result is None:
-        raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan STUDY")
+        raise BadInput(f"{study.folder}: not scanned yet.", Hint(HintKind.SCAN, str(study.folder)))
     rows = study.samples()
     replaced = {row.parent for row in rows if row.parent}
     judged = collect_scan_results(study, rows)

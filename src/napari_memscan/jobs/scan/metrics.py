@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.files import hash_file, write_json
 from napari_memscan.jobs.scan.volumes import StudyVolumes, list_entries
 from napari_memscan.progress import Progress
@@ -55,7 +55,9 @@ def evaluate_metrics(
     with study.lock("evaluate"):
         result = study.result()
         if result is None:
-            raise BadInput(f"{study.folder}: not scanned yet. Scan first: memscan scan STUDY")
+            raise BadInput(
+                f"{study.folder}: not scanned yet.", Hint(HintKind.SCAN, str(study.folder))
+            )
         paths = {
             "training": [row.path for row in study.cohort.rows("training")],
             "validation": [row.path for row in study.cohort.rows("validation")],

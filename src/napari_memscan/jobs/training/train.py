@@ -88,7 +88,7 @@ def train_model(
     if not (out / BEST_FOLDER / "recipe.json").exists():
         raise JobFailed(
             f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
-            "Look more often (--monitor), or raise the limit (--stop-above, --keep-below)."
+            "Look more often, or raise the limit."
         )
     return out / BEST_FOLDER
 

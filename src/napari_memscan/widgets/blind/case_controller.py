@@ -19,6 +19,7 @@ from napari_memscan.widgets.blind.answer_view import (
 )
 from napari_memscan.widgets.blind.case_view import CaseView
 from napari_memscan.widgets.blind.screen import BlindScreen
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.review.actions import Action, ConfidenceAction, ReviewAction
 from napari_memscan.widgets.viewing import ViewAction, ViewerController
@@ -128,7 +129,7 @@ class CaseController(QObject):
             if self._reading is not None:
                 do(*arguments)
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
         self.changed.emit()
 
     def _act(self, action: Action) -> None:
@@ -185,7 +186,7 @@ class CaseController(QObject):
         try:
             reading.answer(case.number, answer, **self._screen.seen())
         except MemscanError as error:
-            self._view.message.say(f"Not recorded. {error}", "error")
+            self._view.message.say(f"Not recorded. {describe_error(error)}", "error")
             return
         self._answered.add(case.number)
         self._view.message.say("")
@@ -200,7 +201,7 @@ class CaseController(QObject):
         try:
             reading.decide_again(case.number, decision, **self._screen.seen())
         except MemscanError as error:
-            self._view.message.say(f"Not recorded. {error}", "error")
+            self._view.message.say(f"Not recorded. {describe_error(error)}", "error")
             return
         self._second[case.number] = decision
         self._view.answers.fresh()

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan.errors import MemscanError
 from napari_memscan.widgets.blind.case_controller import CaseController
 from napari_memscan.widgets.blind.view import BlindView
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.review.actions import Action
@@ -157,7 +158,7 @@ class BlindController(QObject):
             done, total = found.progress
             revealed = len(found.revealed)
         except MemscanError as error:
-            view.message.say(str(error), "error")
+            view.message.say(describe_error(error), "error")
             return
         finished = done == total and revealed == total
         if finished:
@@ -196,5 +197,5 @@ class BlindController(QObject):
             self.cases.begin(self._study, open_blind_session(self._study, made, self._store))
         except MemscanError as error:
             self._view.setCurrentIndex(START)
-            self._view.start.message.say(str(error), "error")
+            self._view.start.message.say(describe_error(error), "error")
         self.changed.emit()

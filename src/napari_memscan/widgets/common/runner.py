@@ -16,10 +16,9 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QThreadPool, Signal, Slot
 
-from napari_memscan.errors import MemscanError, is_out_of_memory
-from napari_memscan.generators.sample import MEMORY_ADVICE
+from napari_memscan.errors import HintKind, MemscanError, is_out_of_memory
+from napari_memscan.widgets.common.hints import HINTS, describe_error
 from napari_memscan.widgets.common.mailbox import Mailbox
-from napari_memscan.widgets.study.field_status import reword_for_window
 
 LOG = logging.getLogger(__name__)
 
@@ -73,10 +72,10 @@ def drive_job(make: Callable[[], Any], stop: Event) -> Generator[Any, None, JobO
         finally:
             job.close()
     except MemscanError as error:
-        return JobOutcome(failure=reword_for_window(str(error)))
+        return JobOutcome(failure=describe_error(error))
     except Exception as error:
         if is_out_of_memory(error):
-            advice = reword_for_window(MEMORY_ADVICE)
+            advice = HINTS[HintKind.SAVE_MEMORY]
             return JobOutcome(
                 failure=f"Memory does not suffice. {advice} What was finished is kept."
             )

@@ -55,8 +55,8 @@ def format_scan_summary(result: ScanResult) -> str:
     )
     if result.rule != "conformal":
         return f"{copies}; {others}\n{mem}\nrule {result.rule} on similarity"
-    chance = find_deciding_rule(result).by_chance.removesuffix(", on average")
-    return f"{copies}\n{others}\n{mem}\nconformal: {chance} expected wrong"
+    chance = find_deciding_rule(result).by_chance
+    return f"{copies}\n{others}\n{mem}\nconformal: {chance}, expected wrong"
 
 
 def format_verdict_counts(result: ScanResult) -> str:
@@ -94,12 +94,6 @@ def _cut_sentences(text: str) -> str:
             break
         kept += f". {sentence}"
     return kept if kept.endswith(".") else f"{kept}."
-
-
-def list_other_warnings(result: ScanResult) -> list[str]:
-    """Return what else is to be known; alarms are not repeated."""
-    stopped = explain_no_power(result)
-    return [text for text in result.warnings if not stopped or not text.startswith(stopped)]
 
 
 def format_nearness(near: Neighbour, digits: int) -> str:

@@ -124,7 +124,7 @@ class GenerateController(QObject):
         if isinstance(news, DenoisingStep):
             self._view.set_step(news.step, news.total)
         elif isinstance(news, jobs.Progress):
-            if not news.what.startswith("generated"):
+            if not news.sample:
                 self._view.hide_steps()
             self._view.set_volumes(news.done, news.total, news.what)
 

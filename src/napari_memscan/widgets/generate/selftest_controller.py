@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.report.conclusion import compare_with_selftest, is_selftest_stale
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.common.text import format_selftest
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
@@ -54,7 +55,7 @@ class SelfTestController(QObject):
         try:
             test = SelfTest.load(study.scan_dir)
         except MemscanError as error:
-            self._row.say(str(error), "warning", button=True)
+            self._row.say(describe_error(error), "warning", button=True)
             return
         if test is None:
             self._row.say(

@@ -11,6 +11,7 @@ from napari_memscan.errors import MemscanError
 from napari_memscan.files import write_text
 from napari_memscan.jobs.readers.agreement import compare_readers, describe_imrmc
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.readers.view import ReadersView
 
@@ -77,7 +78,7 @@ class ReadersController(QObject):
                 text = made.csv() if kind == "csv" else made.json()
             write_text(path, text)
         except (MemscanError, OSError) as error:
-            said = str(error).replace("Name another with --truth", "Choose another truth below")
+            said = describe_error(error) if isinstance(error, MemscanError) else str(error)
             self._view.message.say(f"Not saved. {said}", "error")
             return
         self._view.message.say(f"Saved: {path}.{more}", "ok")

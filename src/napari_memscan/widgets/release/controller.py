@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.release import text as words
 from napari_memscan.widgets.release.tasks import (
@@ -21,7 +22,6 @@ from napari_memscan.widgets.release.tasks import (
     write_study_report,
 )
 from napari_memscan.widgets.release.view import PLACE_LABELS, ReleaseView
-from napari_memscan.widgets.study.field_status import reword_for_window
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.release.release import WrittenRelease
@@ -234,7 +234,7 @@ class ReleaseController(QObject):
             self._view.message.say("")
             self._released = None
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
         self._view.policy.show_policy(study.config.release)
         self.look()
 
@@ -251,7 +251,7 @@ class ReleaseController(QObject):
         preview, study = self._preview, self._study
         if preview is None or preview.unread or study is None:
             return self._failure
-        return reword_for_window(preview.stopped)
+        return "" if preview.stopped is None else describe_error(preview.stopped)
 
     @property
     def _lacking(self) -> str:

@@ -29,7 +29,7 @@ def show_result(view: ReviewView, result: ScanResult | None) -> None:
     view.set_summary(
         wording.format_scan_summary(result),
         wording.explain_summary(result),
-        wording.list_other_warnings(result),
+        list(result.warnings),
         wording.list_alarms(result),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import MemscanError
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.review.screen import ReviewScreen
 from napari_memscan.widgets.review.view import ReviewView
@@ -46,7 +47,7 @@ class ClaimController:
         try:
             other = self.session.open(sample, self._preferences.share_cases)
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
             return
         if other:
             self._view.message.say(f"{other} has {sample} open now.", "warning")
@@ -60,7 +61,7 @@ class ClaimController:
         try:
             return self.session.find_next(listed, after, share)
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
         # Claims are not asked for again so soon.
         return self.session.find_next(listed, after, share=True)
 

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.typing import Decision
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.text import describe_sample
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
@@ -146,7 +147,7 @@ class ReviewController(QObject):
                 self._session.reader = self._reader()
                 self._claiming.session = self._session
             except MemscanError as error:
-                self._view.message.say(str(error), "error")
+                self._view.message.say(describe_error(error), "error")
                 self._study = None
         self.reload()
         if not self.ready:
@@ -158,7 +159,7 @@ class ReviewController(QObject):
             try:
                 session.close()
             except MemscanError as error:
-                self._view.message.say(str(error), "warning")
+                self._view.message.say(describe_error(error), "warning")
 
     def reload(self) -> None:
         """Read the scan, the samples and the decisions again."""
@@ -167,7 +168,7 @@ class ReviewController(QObject):
             self._result = study.result() if study else None
             rows = study.samples() if study else []
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
             self._result, rows = None, []
         self._samples = {row.sample: row for row in rows}
         # Kept: to ask the disk for thousands of places after every decision takes long.
@@ -184,7 +185,7 @@ class ReviewController(QObject):
                 session.refresh(result, self._names, self._parents)
             except MemscanError as error:
                 # What is listed stays: the queue is usable as soon as the store is.
-                self._view.message.say(str(error), "error")
+                self._view.message.say(describe_error(error), "error")
                 return False
         if result is not None and result.samples and not self.items:
             self._view.message.say(
@@ -292,7 +293,7 @@ class ReviewController(QObject):
                 seconds=self._screen.seconds,
             )
         except MemscanError as error:
-            self._view.message.say(f"Not recorded. {error}", "error")
+            self._view.message.say(f"Not recorded. {describe_error(error)}", "error")
             return
         self._view.message.say("")
         if not self._refresh():
@@ -314,7 +315,7 @@ class ReviewController(QObject):
         try:
             event = self._session.undo() if undo else self._session.redo()
         except MemscanError as error:
-            self._view.message.say(str(error), "error")
+            self._view.message.say(describe_error(error), "error")
             return
         if event is None:
             self._view.message.say(f"Nothing to {'undo' if undo else 'redo'}.", "info")

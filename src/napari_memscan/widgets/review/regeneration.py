@@ -16,7 +16,6 @@ from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.review.actions import Action, ReviewAction
 from napari_memscan.widgets.review.view import ReviewView
-from napari_memscan.widgets.study.field_status import reword_for_window
 from napari_memscan.widgets.study.trust_dialog import REFUSED, SessionTrust
 
 if TYPE_CHECKING:
@@ -168,9 +167,7 @@ def describe_replacements(made: Sequence[Replacement]) -> tuple[str, str]:
     """Return what a regeneration came to, and its level."""
     text, level = _summarise_replacements(made)
     why = next((one.unguided for one in made if one.unguided), "")
-    return (
-        (f"{text} Without guidance: {reword_for_window(why)}", "warning") if why else (text, level)
-    )
+    return (f"{text} Without guidance: {why}", "warning") if why else (text, level)
 
 
 def _summarise_replacements(made: Sequence[Replacement]) -> tuple[str, str]:

@@ -13,14 +13,14 @@ from qtpy.QtCore import QObject, Signal
 from napari_memscan import jobs
 from napari_memscan.errors import MemscanError
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 from napari_memscan.widgets.study.field_checker import FieldChecker
-from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus, reword_for_window
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
 from napari_memscan.widgets.study.form_state import find_missing_fields
 from napari_memscan.widgets.study.inspect import format_cohort_counts, inspect_field
 from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 from napari_memscan.widgets.study.tasks import (
-    MODEL_WARNING_PREFIXES,
     create_chosen_study,
     find_changed_models,
     get_study_models,
@@ -180,7 +180,8 @@ class StudyController(QObject):
         rule = study.config.preprocessing.intensity.rule
         self._view.message.say(f"Open. Volumes are compared at {shape}, intensity by {rule}.", "ok")
         self._view.set_finding("folder", FieldStatus("", "info"))
-        warnings = [w for w in study.cohort.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
+        of_model = set(study.config.model_warnings)
+        warnings = [w for w in study.cohort.warnings if w not in of_model]
         text = format_cohort_counts(study.cohort) + "".join(f"\n⚠ {w}" for w in warnings)
         self._view.set_finding("cohort", FieldStatus(text, "warning" if warnings else "ok"))
         for field in MODELS:
@@ -232,8 +233,8 @@ class StudyController(QObject):
             or finding.value != get_study_models(study)["generator"]
         ):
             return finding
-        warnings = [w for w in study.cohort.warnings if w.startswith(MODEL_WARNING_PREFIXES)]
-        text = finding.text + "".join(f"\n⚠ {reword_for_window(w)}" for w in warnings)
+        warnings = study.config.model_warnings
+        text = finding.text + "".join(f"\n⚠ {w}" for w in warnings)
         return replace(finding, text=text, level="warning" if warnings else finding.level)
 
     def _values(self) -> dict[str, Any]:
@@ -268,7 +269,7 @@ class StudyController(QObject):
         try:
             write_model_changes(self._study, changes)
         except MemscanError as error:
-            self._view.message.say(reword_for_window(str(error)), "error")
+            self._view.message.say(describe_error(error), "error")
             return
         self._show_open()
         self._view.message.say(

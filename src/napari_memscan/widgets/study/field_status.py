@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_memscan.checkpoints.families.family import MissingFact
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.embedders import LOW_RESOLUTION
-from napari_memscan.generators.sample import MEMORY_ADVICE
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class FieldStatus:
         What the study needs of it; None while it cannot be used.
     more : str
         What is read on hovering.
-    missing : tuple of str
-        What the files do not say and nobody has stated, each as ``name: what it is``.
+    missing : tuple of MissingFact
+        What the files do not say and nobody has stated.
     about_model : bool
         It may be a model, so that more can be stated about it.
     code : str
@@ -68,7 +67,7 @@ class FieldStatus:
     level: str = "ok"
     value: Any = None
     more: str = ""
-    missing: tuple[str, ...] = ()
+    missing: tuple[MissingFact, ...] = ()
     about_model: bool = False
     code: str = ""
 
@@ -90,34 +89,3 @@ class EmbedderChoice:
     path: str = LOW_RESOLUTION
     declared: dict[str, Any] = field(default_factory=dict)
     trust: bool = False
-
-
-CLI_PHRASES = (
-    ("State it with --set NAME=VALUE.", "State it below as NAME=VALUE."),
-    ("leave --intensity out, or state", "state"),
-    ("--set ", ""),
-    (" (--trust)", ""),
-    (" (--decode window does it always)", ""),
-    (" with 'memscan new'", ""),
-    (
-        MEMORY_ADVICE,
-        "Choose 'Use less memory' in File > Preferences > Memscan, or use another machine.",
-    ),
-)
-"""What the command line says, and what the window has in its place."""
-CLI_PATTERNS = (
-    # Commands that end a message, and where the window does the same.
-    (r": memscan scan .*$", " in step 2."),
-    (r": memscan review .*$", " in step 3."),
-    # It does so by itself.
-    (r"(?:\. R|; r|, or r)egenerate without --guidance\.", "."),
-)
-
-
-def reword_for_window(text: str) -> str:
-    """Return a message of the core with the window's ways in place of the command line's."""
-    for theirs, ours in CLI_PHRASES:
-        text = text.replace(theirs, ours)
-    for pattern, ours in CLI_PATTERNS:
-        text = re.sub(pattern, ours, text)
-    return text

@@ -31,7 +31,7 @@ def find_missing_fields(
         return f"Mend first: {', '.join(wrong)}", following
     for field, finding in findings.items():
         if finding.missing:
-            names = ", ".join(text.partition(":")[0] for text in finding.missing)
+            names = ", ".join(fact.name or fact.what for fact in finding.missing)
             return f"Still to state about the {field}: {names}", f"state {names} below the {field}"
     if waiting:
         return "Looking at what was chosen …", "wait a moment"

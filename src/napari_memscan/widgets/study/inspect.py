@@ -10,7 +10,8 @@ from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.reader import read_volume
-from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus, reword_for_window
+from napari_memscan.widgets.common.hints import describe_error
+from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
 from napari_memscan.widgets.study.inspect_model import inspect_embedder, inspect_generator
 
 
@@ -34,7 +35,7 @@ def inspect_field(field: str, choice: FieldChoice | str) -> FieldStatus:
             return inspect_embedder(choice)
         return inspect_generator(choice) if choice.path else FieldStatus("", "info")
     except MemscanError as error:
-        return FieldStatus(reword_for_window(str(error)), "error", about_model=bool(choice.stated))
+        return FieldStatus(describe_error(error), "error", about_model=bool(choice.stated))
 
 
 def _inspect_folder(text: str) -> FieldStatus:

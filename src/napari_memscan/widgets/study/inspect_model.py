@@ -21,11 +21,11 @@ from napari_memscan.jobs.models.inspect_path import (
     load_model,
 )
 from napari_memscan.volumes.reader import list_volumes
+from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.study.field_status import (
     EmbedderChoice,
     FieldChoice,
     FieldStatus,
-    reword_for_window,
 )
 
 SAFE = "Read as data: nothing in it was run."
@@ -148,7 +148,7 @@ def _report_usable(found: Inspection, value: Any, scaled: bool = True) -> FieldS
         for fact in report.facts
         if fact.name == "scale_factor" and scaled
     ]
-    lines += [f"⚠ {reword_for_window(text)}" for text in report.warnings]
+    lines += [f"⚠ {text}" for text in report.warnings]
     return FieldStatus(
         "\n".join([*lines, SAFE]),
         "ok" if found.checkpoint is not None and not report.warnings else "warning",
@@ -164,19 +164,18 @@ def _report_incomplete(found: Inspection) -> FieldStatus:
     if found.missing and (found.candidates[0].score >= 0.5 or not found.code):
         first = found.candidates[0]
         missing = tuple(
-            text
-            for text in found.missing
-            if first.kind != "ldm" or text.partition(":")[0] != "scale_factor"
+            fact for fact in found.missing if first.kind != "ldm" or fact.name != "scale_factor"
         )
         lines = _list_doubts(found) if first.score < 1 else [first.title]
         lines += ["The files do not say this; state it below:"]
-        lines += [f"• {reword_for_window(text)}" for text in missing]
+        lines += [f"• {fact}" for fact in missing]
         if len(missing) < len(found.missing):
             lines.append(SCALE_MISSING)
         return FieldStatus("\n".join([*lines, SAFE]), "missing", missing=missing, about_model=True)
     if not found.code:
+        assert found.problem is not None
         return FieldStatus(
-            reword_for_window(found.problem), "error", about_model=bool(found.candidates)
+            describe_error(found.problem), "error", about_model=bool(found.candidates)
         )
     if found.path.suffix == ".py":
         # Which function is to be run is not said yet, so there is nothing to trust.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_memscan.checkpoints.families.family import MissingFact
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.study.field_status import FieldStatus
@@ -123,12 +122,7 @@ class ModelRow(PathRow):
             self.stated.emit(self.statement_text)
 
 
-def suggest_statement(missing: tuple[str, ...]) -> str:
+def suggest_statement(missing: tuple[MissingFact, ...]) -> str:
     """Return what could be typed for what is missing, with the examples that it names."""
-    parts = []
-    for text in missing:
-        name, _, what = text.partition(":")
-        if name in ModelOverrides.model_fields:
-            found = re.search(r"\bas (?:\w+=)?(\[[^\]]*\]|[\w.:,/-]*[\w/])", what)
-            parts.append(f"{name}={found[1] if found else '…'}")
+    parts = [f"{fact.name}={fact.example or '…'}" for fact in missing if fact.name]
     return f"for example  {'; '.join(parts) or STATEMENT_EXAMPLE}"

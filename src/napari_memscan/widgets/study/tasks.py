@@ -20,9 +20,6 @@ from napari_memscan.volumes.preprocessing import Preprocessing
 from napari_memscan.widgets.study.field_status import EmbedderChoice, FieldChoice
 from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 
-MODEL_WARNING_PREFIXES = ("scale factor:", "self-test:")
-"""How the warnings begin that a generator gives when it is tested on a cohort."""
-
 
 def create_chosen_study(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]:
     """Return the job that makes a study of the findings' values; see `jobs.create`.
@@ -192,20 +189,20 @@ def prepare_model_changes(
         warnings = []
         if generator.kind == "ldm" and not generator.trust:
             declared = ModelOverrides.from_mapping(generator.declared)
+            estimated = inspect_checkpoint(generator.path, declared, "ldm").unscaled is not None
             ldm = yield from load_with_estimated_scale(
                 generator.path, declared, rows, recipe.intensity
             )
-            scale = get_scale_overrides(ldm) if declared.scale_factor is None else {}
-            if str(scale.get("scale_factor_from", "")).startswith("estimated"):
-                generator = generator.model_copy(update={"declared": generator.declared | scale})
+            if estimated:
+                known = generator.declared | get_scale_overrides(ldm)
+                generator = generator.model_copy(update={"declared": known})
             else:
                 warnings.append((yield from check_scale_factor(ldm, rows, recipe)))
         changes["generator"] = generator
         plan = Study(study.folder, study.config.model_copy(update=changes), study.cohort)
         warnings += check_generator(plan, keep=False)
-        kept = [w for w in study.config.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
         changes["generator"] = generator.model_dump()
-        changes["warnings"] = tuple(dict.fromkeys([*kept, *filter(None, warnings)]))
+        changes["model_warnings"] = tuple(dict.fromkeys(filter(None, warnings)))
     if "embedder" in new:
         plan = Study(
             study.folder,
@@ -218,7 +215,7 @@ def prepare_model_changes(
 
 def write_model_changes(study: Study, changes: Mapping[str, Any]) -> None:
     """Write what `prepare_model_changes` returned, and keep the shown warnings in step with it."""
+    before = set(study.config.model_warnings)
     study.update(**changes)
-    if "warnings" in changes:
-        others = [w for w in study.cohort.warnings if not w.startswith(MODEL_WARNING_PREFIXES)]
-        study.cohort.warnings[:] = dict.fromkeys([*others, *changes["warnings"]])
+    others = [w for w in study.cohort.warnings if w not in before]
+    study.cohort.warnings[:] = [*others, *study.config.model_warnings]
