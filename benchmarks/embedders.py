@@ -1,8 +1,8 @@
 """Recall of planted copies and near-duplicates: low-resolution, contrastive, structural embedder.
 
 Trains both kinds on the training volumes of one half of a cohort's people and looks for changed
-ones (`detection.perturbations`) among them; each embedder in a process of its own, so that its peak
-memory is its own. Settings were chosen on half 0; report half 1.
+ones (`detection.planting.perturbations`) among them; each embedder in a process of its own, so
+that its peak memory is its own. Settings were chosen on half 0; report half 1.
 
     python benchmarks/embedders.py COHORT [--half 1] [--steps 600] [--queries 60] [--seed 1]
 """

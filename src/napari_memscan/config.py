@@ -145,7 +145,7 @@ class ReleaseConfig(_ConfigSection):
         Verdicts that pass without a reader. Called volumes never do.
     readers : {"called", "all", "none"}
         Who must be read: what does not pass by `rule`, every volume, or nothing; see
-        `report.policy.Policy`.
+        `report.policy.ReleasePolicy`.
     license : str
         SPDX identifier or free text; must be said here or with the command.
     n : int or None
@@ -155,7 +155,8 @@ class ReleaseConfig(_ConfigSection):
     dicom : bool
         Volumes are written as DICOM series as well.
     answers : dict of str to str
-        What only the publisher knows of the datasheet; names as in `report.datasheet.ASKED`.
+        What only the publisher knows of the datasheet; names as in
+        `report.datasheet.PUBLISHER_QUESTIONS`.
     """
 
     rule: tuple[Annotated[Verdict, AfterValidator(_refuse_called)], ...] = (Verdict.NOVEL,)

@@ -36,7 +36,7 @@ class SampleRow:
     parent : str
         The sample it replaces; empty for most.
     settings : str
-        Of `generators.interface.Settings`; empty for a volume made elsewhere.
+        Of `generators.sample.SamplingSettings`; empty for a volume made elsewhere.
     condition : str
         What a conditional model was told of it; empty for none.
     """

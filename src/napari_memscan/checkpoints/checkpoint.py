@@ -49,7 +49,7 @@ class LoadReport:
         Which adapter did it: its name, and what it is called for people.
     files : dict of str to Path
         Part of the model to its weight file.
-    states : dict of str to State
+    states : dict of str to StateDict
         Where in the file each part was found, what was taken off, renamed, left out.
     foreign : tuple of str
         Classes named in the files that were neither imported nor run.

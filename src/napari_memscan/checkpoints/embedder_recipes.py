@@ -71,7 +71,7 @@ class StructuralRecipe(ModelRecipe):
     working_shape : (int, int, int)
         The volume is averaged down to this shape before the first convolution.
     width, stages, cells, hidden, dim : int
-        See `embedders.multiscale.MultiScaleEncoder`.
+        See `embedders.multiscale_encoder.MultiScaleEncoder`.
     """
 
     use: ClassVar[CheckpointKind] = "embedder"
@@ -158,7 +158,7 @@ class SlicesRecipe(ModelRecipe):
     slice_axes : str
         The axes X, Y, Z that slices are perpendicular to; each one's vector stands after the other.
     pooling : {"mean", "max", "mean+std", "gem"}
-        Over the slices of an axis: see `embedders.slices.pooled_slices`.
+        Over the slices of an axis: see `embedders.slices.pool_slices`.
     """
 
     use: ClassVar[CheckpointKind] = "embedder"

@@ -29,7 +29,7 @@ class Inspection:
     ----------
     path : Path
         What was looked at.
-    candidates : tuple of Candidate
+    candidates : tuple of FamilyCandidate
         Likeliest first; empty where no family knows it.
     checkpoint : Checkpoint or None
         Loaded, where nothing is missing and everything fits.

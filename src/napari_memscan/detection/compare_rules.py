@@ -91,7 +91,7 @@ def apply_rules(
 
     Parameters
     ----------
-    similarities : Similarities
+    similarities : EmbeddingSimilarities
     decides : str
         Which rule verdicts are of.
     quantile : float
@@ -102,7 +102,7 @@ def apply_rules(
         Of the validation volumes.
     training_subjects : sequence of str, optional
         Of the training volumes.
-    judgement : Judgement, optional
+    judgement : BatchVerdicts, optional
         On scores after registration; without it the conformal rule compares similarities.
     seed : int
         Of bootstrap and subsets.

@@ -50,7 +50,7 @@ class CopyDetector:
         Largest expected share of novel volumes among those called copy or near-duplicate.
     n_planted : int
         Planted copies, and as many planted near-duplicates, of each kind of
-        `planting.LIMIT_KINDS`.
+        `plants.LIMIT_KINDS`.
     embed : callable, optional
         Maps volumes (N, 1, X, Y, Z) to vectors (N, d); without it only the correlator retrieves.
     proposed : int

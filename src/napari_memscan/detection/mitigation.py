@@ -82,7 +82,7 @@ class RetrainingComparison:
     before, after : Proportion
         Of the volumes sampled of each training.
     answer : str
-        Whether there are fewer, in the words of `detection.comparing`.
+        Whether there are fewer, in the words of `detection.statistics.differences`.
     source : str
         File of the study that says it.
     note : str

@@ -77,9 +77,9 @@ def scan_vectors(
         Of the validation volumes.
     training_subjects : sequence of str, optional
         Of the training volumes; only the interval of the paper's tau rests on them.
-    judgement : Judgement, optional
+    judgement : BatchVerdicts, optional
         Of the synthetic volumes in image space; without it all rules compare similarities.
-    calibration : Calibration, optional
+    calibration : CalibrationRecord, optional
         Of that judgement, for the record.
     null_scores : sequence of float
         Of that judgement: scores of the validation volumes.

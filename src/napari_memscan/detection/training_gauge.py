@@ -28,12 +28,12 @@ class MemorisationMeasurement:
 
     Attributes
     ----------
-    copies : Rate
+    copies : Proportion
         N_copies by the paper's rule.
     median_ratio : float or None
         Median d1/d2, the distance to the nearest training volume over that to the second; smaller
         is more copying. None where there is no volume to measure.
-    memorised : Rate
+    memorised : Proportion
         Volumes with d1/d2 below 1/3.
     """
 

@@ -150,7 +150,7 @@ class Guidance:
 
         Parameters
         ----------
-        schedule : Schedule
+        schedule : SamplingSchedule
             Knows what is predicted.
         index : int
             Step, from 0.

@@ -48,7 +48,7 @@ class MemorisationCallback(Callback):
         ``memorisation.csv`` is written there and, where there is a limit, ``best.ckpt``: the last
         checkpoint that was not above it. Default: the trainer's ``default_root_dir``.
     embed : callable, optional
-        Maps volumes (N, 1, X, Y, Z) to vectors; see `detection.memorising.MemorisationGauge`.
+        Maps volumes (N, 1, X, Y, Z) to vectors; see `detection.training_gauge.MemorisationMonitor`.
     losses : (str, str)
         Names under which the module logs training and validation loss; without them there is no
         gap.
@@ -57,7 +57,7 @@ class MemorisationCallback(Callback):
 
     Attributes
     ----------
-    rows : list of Row
+    rows : list of MonitorRecord
         Looks so far; kept in checkpoints.
 
     Examples

@@ -36,7 +36,7 @@ class ThresholdSweep:
 
     Attributes
     ----------
-    at : tuple of Explored
+    at : tuple of ThresholdCounts
         Thresholds in rising order.
     """
 

@@ -75,7 +75,7 @@ def deidentify_supplementary(
 
     Parameters
     ----------
-    attached : Attached
+    attached : SupplementaryResults
         With the readers' names that are to be seen outside.
     names : mapping of str to str
         Path of each synthetic volume to what it is called outside.

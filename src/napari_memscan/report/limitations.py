@@ -54,7 +54,7 @@ def list_limitations(
     Parameters
     ----------
     result : ScanResult
-    attached : Attached
+    attached : SupplementaryResults
         What there is beside it.
     n_read : int
         Synthetic volumes that somebody has read.

@@ -70,7 +70,7 @@ def write_report(
         Path to its preprocessed volume (X, Y, Z) in [0, 1]; without it no pairs are shown.
     spacing : (float, float, float), optional
         Voxel size in mm of those volumes; with it training volumes are shown as registered.
-    attached : Attached, optional
+    attached : SupplementaryResults, optional
         What the study knows besides its scan.
     provenance, settings, files : mapping, optional
         Names and values for the tables of methods, of settings, and of files with their hashes.

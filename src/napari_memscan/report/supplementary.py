@@ -75,13 +75,13 @@ class SupplementaryResults:
     ----------
     selftest : SelfTest or None
         What the detector found of volumes planted in this study.
-    evidence : Evidence or None
+    evidence : PublishedMetrics or None
     membership : MembershipResult or None
-    readers : Findings or None
+    readers : ReaderStudyFindings or None
         None where nobody has decided anything.
     disagreed : frozenset of str
         Paths of synthetic volumes of which readers say different things.
-    twice : Twice or None
+    twice : DuplicateSummary or None
     n_unknown_subjects : int
         Training and validation volumes whose subject nobody said.
     generator : str

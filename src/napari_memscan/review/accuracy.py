@@ -20,9 +20,9 @@ class Accuracy:
     ----------
     judge, reference : str
         For people, such as ``program`` and ``reader Ann``.
-    sensitivity : Rate
+    sensitivity : Proportion
         Of the reference's copies, those that the judge called.
-    specificity : Rate
+    specificity : Proportion
         Of those that are no copy to the reference, those that the judge did not call.
     n_left_out : int
         Cases with no answer of one of the two: unsure, undecided, unread, truth unknown.

@@ -81,7 +81,7 @@ def compute_kappa(
 
     Parameters
     ----------
-    readings : Readings
+    readings : DecisionsByReader
         Of one stage.
     readers : sequence of str, optional
         Which; else all, by name.

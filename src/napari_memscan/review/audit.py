@@ -66,9 +66,9 @@ class AuditReport:
         The head that was noted elsewhere; empty where none was given.
     since : int or None
         Events after the expected head; None where it is not in the chain.
-    faults : tuple of Fault
+    faults : tuple of AuditFault
         What breaks the chain.
-    doubts : tuple of Fault
+    doubts : tuple of AuditFault
         What does not break it and is still to be explained, such as a clock that ran backwards.
     """
 

@@ -55,7 +55,7 @@ class Exhibit:
         planted copy.
     kind : str
         One of `EXHIBIT_KINDS`.
-    shown, partner : Held
+    shown, partner : ArrayLocation
         The volume, and the training volume nearest to it.
     verdict : str
         What the program says; empty for a validation volume.
@@ -89,7 +89,7 @@ class HiddenCase:
         Of the case.
     exhibit : Exhibit
         What is asked about.
-    keys : dict of str to Held
+    keys : dict of str to ArrayLocation
         Key of each pane to its array.
     synthetic : str
         The pane with the exhibit.
@@ -117,7 +117,7 @@ class BlindPlan:
         ``case``: after each decision. ``end``: after the last.
     cases : tuple of BlindCase
         In the order of reading.
-    secrets : tuple of Secret
+    secrets : tuple of HiddenCase
         What they are, in the same order.
     refused : tuple of str
         Names that this reader has seen too recently.

@@ -56,7 +56,7 @@ class ReaderStudyFindings:
 
     Attributes
     ----------
-    readers : tuple of Reader
+    readers : tuple of ReaderActivity
         By name.
     agreement : dict of str to tuple of Kappa
         Stage to the kappa of all readers and, of three or more, of every two. ``open`` holds what
@@ -65,9 +65,9 @@ class ReaderStudyFindings:
         The program against each reader, who is the reference.
     against_truth : tuple of Accuracy
         Each reader, and the program, against what is known.
-    changes : tuple of Changes
+    changes : tuple of DecisionChanges
         What was decided anew after a reveal.
-    choices : dict of str to Rate
+    choices : dict of str to Proportion
         Reader to forced choices in which the synthetic volume was recognised; chance is a half.
     truth : str
         What is known, and from where.
@@ -110,7 +110,7 @@ def analyse_reader_study(
 
     Parameters
     ----------
-    standing : Standing
+    standing : CurrentDecisions
         Of the store.
     verdicts : mapping of str to Verdict
         Sample to the program's verdict.

@@ -38,7 +38,7 @@ class ReviewSession:
         As of the last `refresh`.
     items : dict of str to QueueItem
         Sample to item, in reading order.
-    left : Left
+    left : ReadingProgress
         How far the reader is.
     reader : str
         Who reads.

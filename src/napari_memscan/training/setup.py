@@ -80,7 +80,7 @@ def make_task(
     device: Any,
     conditions: Conditions | None = None,
 ) -> Any:
-    """Return what is fitted; see `training.tasks.Task`. Weights are drawn from global numbers."""
+    """Return what is fitted, a `TrainingTask`. Weights are drawn from global numbers."""
     if isinstance(settings, AutoencoderSettings):
         from napari_memscan.training.autoencoder_task import AutoencoderTask
 

@@ -32,7 +32,8 @@ class StructuralTask(TrainingTask):
     near-duplicate deformed on the fly. NT-Xent pulls the two views together (Chen et al. 2020) and
     the near-duplicate to its source rather than to another volume; the mean squared error between
     all correlations of vectors and the likeness of the volumes before augmentation
-    (`training.likeness`) makes distances graded (after DeepSSIM++, arXiv 2609.03615).
+    (`training.structural_distance.compute_local_correlation`) makes distances graded (after
+    DeepSSIM++, arXiv 2609.03615).
     """
 
     network: MultiScaleEncoder

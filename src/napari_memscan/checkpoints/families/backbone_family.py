@@ -64,7 +64,7 @@ class BackboneSpec:
     ----------
     path : Path
         The weight file.
-    state : State
+    state : StateDict
         Tensors under MONAI's names; the rest is in ``state.unused``.
     network : str
         As in `BackboneRecipe`.
@@ -72,7 +72,7 @@ class BackboneSpec:
         Of the network, as far as shapes say them.
     unsaid : dict
         Arguments that shapes do not say: value and origin, or None and how to state it.
-    defaults : Defaults
+    defaults : BackboneDefaults
         For the volumes.
     reasons : tuple of str
         What it was recognised by.

@@ -31,9 +31,9 @@ class MaisiModel:
 
     Attributes
     ----------
-    network : Config
+    network : BundleConfig
         Describes the networks.
-    autoencoder, denoiser : Target
+    autoencoder, denoiser : ConfigTarget
         The networks.
     files : dict
         Part to weight file; None is one that is not there.
@@ -41,7 +41,7 @@ class MaisiModel:
         What to say where it is not.
     sampling, sampling_origin
         Values for sampling, and where they stand.
-    scale_factor : Told
+    scale_factor : SourcedValue
         As the checkpoint holds it.
     """
 

@@ -79,7 +79,7 @@ class VQGANSizes:
 
         Parameters
         ----------
-        settings : Settings
+        settings : VQGANSettings
             Of the VQ-GAN's training.
         channels, largest : int
             Of the codes, and the largest factor of the VQ-GAN: what the weights say.

@@ -38,9 +38,9 @@ class BatchVerdicts:
         ``copy``, ``near-duplicate``, ``novel`` or ``undecided``, and why.
     limits : ClassLimits
         Where near-duplicates and copies begin.
-    assumption : AssumptionTest
+    assumption : ExchangeabilityTest
         Whether what all this rests on is seen to fail.
-    found : tuple of Found
+    found : tuple of SearchResult
         The search behind each score; empty where only scores were given.
     """
 
@@ -89,7 +89,7 @@ def fit_class_limits(
 
     Parameters
     ----------
-    null : Null
+    null : NullDistribution
         Of validation volumes.
     plants, found : sequences
         What was planted, and what the search made of it. A plant whose source was not found says
@@ -133,7 +133,7 @@ def decide(
     ----------
     scores : array (m,)
         Of synthetic volumes, from the same search as those of the null.
-    null : Null
+    null : NullDistribution
         Of validation volumes.
     limits : ClassLimits
         Fitted.
@@ -141,7 +141,7 @@ def decide(
         Largest expected share of novel ones among those called.
     sharpness : array (m,), optional
         Of the synthetic volumes; used where the null has it too.
-    found : sequence of Found, optional
+    found : sequence of SearchResult, optional
         Where each score comes from; needed where limits were learnt from displacements.
 
     Raises

@@ -45,7 +45,7 @@ class DuplicateGroup:
         Rows, ascending.
     keep : int
         The sharpest: what was resampled or smoothed is softer than what it was made of.
-    pairs : tuple of Pair
+    pairs : tuple of DuplicatePair
         Nearest first.
     """
 
@@ -65,13 +65,13 @@ class DuplicateResult:
 
     Attributes
     ----------
-    groups : tuple of Group
+    groups : tuple of DuplicateGroup
         Of called pairs across subjects; the largest first.
-    suspected : tuple of Group
+    suspected : tuple of DuplicateGroup
         Of undecided pairs across subjects: look at them.
-    expected : tuple of Group
+    expected : tuple of DuplicateGroup
         Called pairs of one subject: two scans of a person are alike.
-    leaks : tuple of Pair
+    leaks : tuple of DuplicatePair
         Validation volumes near a training volume of another subject; ``undecided`` where only
         their score, which is that of a planted copy, says so. They hide copies, since the
         null was left without them here, but is not in a scan.

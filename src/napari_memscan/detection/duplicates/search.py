@@ -39,11 +39,11 @@ class CohortSearches:
 
     Attributes
     ----------
-    training : sequence of Found
+    training : sequence of SearchResult
         Each training volume among those of other subjects.
-    own : dict of int to Found
+    own : dict of int to SearchResult
         Each training volume whose subject has others, among these.
-    validation : sequence of Found
+    validation : sequence of SearchResult
         Each validation volume among training volumes of other subjects.
     sharpness : sequence of float
         Of the training volumes.
@@ -151,7 +151,7 @@ def classify_duplicates(
 
     Parameters
     ----------
-    searches : Searches
+    searches : CohortSearches
     limits : ClassLimits
         Fitted to planted volumes.
     subjects : (sequence of str, sequence of str)

@@ -88,7 +88,7 @@ class RarefactionCurve:
         Numbers of synthetic volumes, from 0 to all.
     n_mem, low, high : arrays (k,)
         Training volumes with a copy, on average, and its 95 % interval.
-    unseen : Unseen
+    unseen : UnseenEstimate
         Those not yet seen included.
     n_synthetic, n_training : int
         Sizes.
@@ -125,11 +125,11 @@ def count_scan_copies(result: ScanResult) -> NDArray[np.int64]:
 def compute_rarefaction_curve(result: ScanResult) -> RarefactionCurve:
     """Return how N_mem of a scan grew with the number of synthetic volumes.
 
-    The mean is exact (see `evidence.counts.rarefaction`). Its interval is the unconditional one:
-    other synthetic volumes of the same generator could have been drawn. Its variance is
-    ``sum_i (1 - a_i)^2 - N_mem(m)^2 / S_est``, with a_i the probability that m volumes hold no
-    copy of training volume i, and S_est Chao's estimate of all memorised ones (Colwell et al.
-    2012, equation 5).
+    The mean is exact (see `evidence.counts.compute_rarefaction`). Its interval is the
+    unconditional one: other synthetic volumes of the same generator could have been drawn. Its
+    variance is ``sum_i (1 - a_i)^2 - N_mem(m)^2 / S_est``, with a_i the probability that m volumes
+    hold no copy of training volume i, and S_est Chao's estimate of all memorised ones (Colwell et
+    al. 2012, equation 5).
     """
     each, n = count_scan_copies(result), result.n_synthetic
     sizes = np.unique(np.linspace(0, n, min(n, CURVE_POINTS) + 1).round().astype(np.int64))

@@ -62,7 +62,7 @@ def infer_membership(
         In [0, 1], in RAS, of the recipe's preprocessing; may be read when asked for.
     predictor : NoisePredictor
         The model.
-    attacks : sequence of Attack
+    attacks : sequence of MembershipAttack
         See `membership_attacks`.
     training_paths, validation_paths : sequences of str
         Names; default such as ``training[3]``.

@@ -36,7 +36,7 @@ class AttackResult:
         Its name, and what is computed; larger: rather a training volume.
     settings : dict
         Noise level t of this model, draws, seed ...
-    separation : Separation
+    separation : RocAnalysis
         AUC, intervals, rates.
     training, validation : tuple of float
         Score of each volume.

@@ -92,7 +92,7 @@ class SelfTest:
 
     Attributes
     ----------
-    kinds : tuple of KindResult
+    kinds : tuple of PerturbationResult
     level : float
         Share of false calls allowed for.
     k : int
@@ -109,7 +109,7 @@ class SelfTest:
         Of planting.
     notes : tuple of str
         Where the detector stops working, in words.
-    harder : tuple of KindResult
+    harder : tuple of PerturbationResult
         Of kinds that are `strength` times as strong: beyond what a copy is said to be, and in no
         sum. They tell how far the detector reaches.
     strength : float

@@ -130,7 +130,7 @@ class ScanResult:
         Every rule on the same volumes.
     tau : float
         The paper's, on similarities of embeddings, whatever decides.
-    calibration : Calibration or None
+    calibration : CalibrationRecord or None
         How verdicts were calibrated; None where a rule of embeddings alone decides.
     warnings : tuple of str
         What a reader of the numbers must know.

@@ -38,7 +38,7 @@ class SearchQuery:
         Training volumes that an embedder takes for near.
     excluded : tuple of int
         Training volumes that may not be found: those of the same subject, for the null.
-    known : mapping from (int, str) to Evidence
+    known : mapping from (int, str) to PairEvidence
         What was registered before, by training volume and `Hit.start`: not registered again.
     """
 
@@ -58,7 +58,7 @@ class SearchHit:
         Of the training volume.
     rank : int
         Among the candidates, from 0: the order in which they were proposed.
-    evidence : Evidence
+    evidence : PairEvidence
         After registration.
     start : str
         Hash of the poses that registration started from; '' where it was not kept.
@@ -76,7 +76,7 @@ class SearchResult:
 
     Attributes
     ----------
-    hits : tuple of Hit
+    hits : tuple of SearchHit
         Verified, nearest first.
     retrieved : tuple of int
         All candidates in the order of retrieval, verified or not.
@@ -230,7 +230,7 @@ class Search:
 
         Parameters
         ----------
-        queries : iterable of Query
+        queries : iterable of SearchQuery
             Read as they are needed.
         workers : int
             Processes; the results do not depend on it. More than one start in a few seconds.

@@ -62,7 +62,7 @@ class RocAnalysis:
         Best balanced accuracy over all thresholds ("attack success rate").
     success_rate_by_chance : float
         Its mean when subjects are shuffled: the best of many thresholds is above 0.5 by chance.
-    rates : tuple of RateAt
+    rates : tuple of TprAtFpr
         True-positive rates at small false-positive rates.
     """
 

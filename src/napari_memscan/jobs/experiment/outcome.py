@@ -37,7 +37,7 @@ def summarise_run(
     ----------
     own : Study
         Of the run; its first `duplicated` training volumes are those that may be duplicated.
-    run : Run
+    run : ExperimentRun
     result : ScanResult
     settings : DenoiserSettings
     duplicated : int
@@ -101,13 +101,13 @@ class FactorAnswer:
     factor, measure : str
     low, high : str, int or float
         Values that are compared, the lower one first; ``off`` is lower than ``on``.
-    difference : Difference
+    difference : ProportionDifference
         Of the shares.
     expected : str
         ``raises`` or ``lowers``: what the share does as the factor grows, and by whom.
     source : str
     answer : str
-        Of `detection.comparing`.
+        Of `detection.statistics.differences`.
     note : str
         What must be known of it.
     """
@@ -129,7 +129,7 @@ class ExperimentOutcome:
 
     Attributes
     ----------
-    plan : Plan
+    plan : ExperimentPlan
     rows : list of dict
         Of `summarise_run`, in the order of the runs.
     missing : list of str

@@ -91,7 +91,7 @@ class ExperimentPlan:
 
         Parameters
         ----------
-        run : Run
+        run : ExperimentRun
         n_training, n_all : int
             Training volumes of this run, and of the study.
         """

@@ -63,7 +63,7 @@ def run_experiment(
         Its cohort, embedder, rule and verification; nothing in its folder is changed.
     out : path
         Folder of the experiment. What is finished there is not made again.
-    plan : Plan
+    plan : ExperimentPlan
     only : sequence of int, optional
         Numbers of the runs to make; by default all.
     autoencoder : path, optional

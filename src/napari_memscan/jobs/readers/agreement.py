@@ -24,13 +24,13 @@ class ReaderComparison:
     ----------
     name : str
         Of the study.
-    standing : Standing
+    standing : CurrentDecisions
         All events.
     head : str
         Hash of the last one.
     known : Truth
         What is known of samples.
-    found : Findings
+    found : ReaderStudyFindings
     """
 
     name: str

@@ -169,7 +169,7 @@ def _load_reader_plans(study: Study, reader: str, forced: bool) -> list[BlindPla
 
 
 def split_case_count(cases: int | None, forced_choice: bool) -> dict[str, int]:
-    """Return the options of `review.blind.plan` that make so many cases in all; None: all.
+    """Return the options of `review.blind_plan.draw_blind_plan` that make so many cases in all; None: all.
 
     A third of them are validation volumes; in a forced choice there is one in each case.
     """
@@ -204,7 +204,7 @@ def prepare_blind_plan(
     now : datetime, optional
         For the washout.
     **options
-        Of `review.blind.plan`; the seed is the study's unless given.
+        Of `review.blind_plan.draw_blind_plan`; the seed is the study's unless given.
     """
     there = _load_reader_plans(study, reader, bool(options.get("forced_choice", False)))
     if there and not again:

@@ -20,7 +20,7 @@ class ReleaseDocuments:
     Parameters
     ----------
     study : Study
-    found : Candidates
+    found : ReleaseAssessment
         Its samples, judged.
     files : mapping of str to str
         Sample to its file in the release, in order.
@@ -103,7 +103,7 @@ class ReleaseDocuments:
         ----------
         hashes : mapping of str to str
             File in the release to its SHA-256.
-        selection : Selection
+        selection : ReleaseSelection
             What became of all samples.
         license, layout : str
             As they were applied.

@@ -41,7 +41,7 @@ class ReleaseAssessment:
         Reader to sample to standing decision, of samples of this study.
     pseudonyms : dict of str to str
         Reader to R1, R2 ...
-    standing : Standing
+    standing : CurrentDecisions
         Behind them, with readers by name.
     events, head : int, str
         Of the chain of decisions.

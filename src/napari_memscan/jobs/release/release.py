@@ -34,7 +34,7 @@ class WrittenRelease:
     ----------
     folder : str
         Where.
-    selection : Selection
+    selection : ReleaseSelection
         How many volumes there were, and what became of them.
     fingerprint : str
         Stands for every byte of it: to be noted elsewhere.
@@ -54,7 +54,7 @@ class ReleasePreview:
 
     Attributes
     ----------
-    selection : Selection
+    selection : ReleaseSelection
         How many volumes there are, and what would become of them.
     passed : dict of str to int
         What lets volumes pass, and how many.
@@ -204,7 +204,7 @@ def select_released(study: Study, found: ReleaseAssessment, n: int | None) -> li
     Parameters
     ----------
     study : Study
-    found : Candidates
+    found : ReleaseAssessment
         Its samples, judged.
     n : int or None
         So many of those that pass; None for all.

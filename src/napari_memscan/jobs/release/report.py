@@ -87,7 +87,7 @@ def collect_supplement(
     study : Study
     result : ScanResult
         Its last scan.
-    standing : Standing
+    standing : CurrentDecisions
         Decisions, of which readers may have other names.
     """
     from napari_memscan.detection.planting.selftest import SelfTest

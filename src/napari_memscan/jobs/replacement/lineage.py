@@ -88,7 +88,7 @@ def list_flagged(study: Study, *, decided: bool = True, called: bool = False) ->
 
     Of a sample and its replacements it is the last that any reader decided to be a copy. It stays
     in the list after it was replaced, so that the same command goes on where it stopped; then
-    `regenerate_all` only reports it.
+    `regenerate_samples` only reports it.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class ScreeningResult:
     q : float or None
         Largest expected share of novel volumes among the called; None where another rule than the
         conformal one decides.
-    missed : Missed or None
+    missed : MissedCopies or None
         Copies that may have passed; None where the study's detector has not been tested, or the
         test is of another detector.
     """

@@ -137,7 +137,7 @@ class GenerationPlan:
         Samples that are there already.
     made_with : (str, str, str, str)
         Recipe hash, checkpoint hash, sampler, steps.
-    settings : Settings
+    settings : SamplingSettings
         How networks are run.
     guidance : Guidance or None
         Away from training volumes.

@@ -28,7 +28,7 @@ class CohortDuplicates:
 
     Attributes
     ----------
-    found : Duplicates
+    found : DuplicateResult
         Counts rows of `training` and, of leaks, of `validation`.
     cohort : Cohort
         That was searched.

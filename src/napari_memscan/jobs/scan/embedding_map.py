@@ -27,7 +27,7 @@ def compute_embedding_map(
     result : ScanResult
         Of its last scan: says which volumes, and which embedder.
     method : str
-        See `detection.projection.project`.
+        See `detection.exploration.embedding_map.fit_embedding_map`.
 
     Yields
     ------

@@ -34,7 +34,7 @@ def evaluate_membership(
     study : Study
         Its generator must be an LDM.
     attack : {"all", "loss", "secmi", "pia"}
-        See `detection.membership_attacks`.
+        See `detection.membership.attacks`.
     seed : int, optional
         Of drawn noise, bootstrap and shuffling; default the study's.
     same_condition : bool
@@ -135,7 +135,7 @@ def _hash_content(study: Study, row: Any, recipe: Any) -> str:
 
 
 def _choose_threads(study: Study, generator: Any) -> int:
-    """Return the number of threads, the first choice kept with the scores; see `threads_of`."""
+    """Return the number of threads, the first choice kept with the scores; see `choose_threads`."""
     if generator.device.type != "cpu":
         return 0
     import numpy as np

@@ -30,7 +30,7 @@ def evaluate_metrics(
     study : Study
         Scanned.
     keys : sequence of str, optional
-        Of `detection.evidence.METRICS`; default the few that matter.
+        Of `detection.evidence.registry.METRICS`; default the few that matter.
 
     Yields
     ------

@@ -219,7 +219,7 @@ class TrainingMonitor:
     ----------
     every : int
         Steps between two looks.
-    rows : list of Row
+    rows : list of MonitorRecord
         Looks so far.
     """
 
@@ -241,7 +241,7 @@ class TrainingMonitor:
         self.rows = read_log(self.out / LOG_FILE)
 
     def __call__(self, moment: CallbackContext) -> Generator[Progress, None, bool]:
-        """Look at a training; return whether it shall stop. See `training.watching.Watch`."""
+        """Look at a training; return whether it shall stop; see `TrainingCallback`."""
         row = self._known(moment)
         if row is None:
             row = yield from self._look(moment)

@@ -26,7 +26,7 @@ class BlindScreen(QObject):
     Parameters
     ----------
     view : CaseView
-    viewing : Viewing
+    viewing : ViewerController
         Neutral between `begin` and `end`: no message of it names a file.
 
     Attributes

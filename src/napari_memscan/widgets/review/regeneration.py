@@ -30,7 +30,7 @@ class RegenerationController(QObject):
     ----------
     view : ReviewView
         Says how far it is.
-    trust : Trust
+    trust : SessionTrust
         Asks before a study's own code runs.
     preferences : Preferences
         Say how strongly new volumes keep away from training volumes, and how networks are run.

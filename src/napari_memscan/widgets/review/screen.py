@@ -25,7 +25,7 @@ class ReviewScreen(QObject):
 
     Parameters
     ----------
-    viewing : Viewing
+    viewing : ViewerController
 
     Attributes
     ----------

@@ -128,7 +128,7 @@ class MapView(QWidget):
 
         Parameters
         ----------
-        projection : Projection or None
+        projection : EmbeddingMap or None
             Where volumes lie.
         names : sequence of str
             Of the synthetic volumes, in its order.

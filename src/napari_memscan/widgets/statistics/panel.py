@@ -38,7 +38,7 @@ class StatisticsPanel(QWidget):
     samples_selected : Signal(list)
         Volumes were drawn around: the queue shows only these; empty shows all again.
     explored : Signal(object)
-        The `detection.explored.Explored` of the threshold that is tried.
+        The `detection.exploration.threshold_curve.ThresholdCounts` of the threshold that is tried.
     threshold, map, rarefaction, readers
         The tabs.
     """

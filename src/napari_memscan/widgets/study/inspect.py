@@ -22,7 +22,7 @@ def inspect_field(field: str, choice: FieldChoice | str) -> FieldStatus:
     ----------
     field : {"folder", "cohort", "generator", "embedder"}
         Which choice.
-    choice : Choice or str
+    choice : FieldChoice or str
         What was chosen or typed, and for a model what was stated about it.
     """
     choice = FieldChoice(choice) if isinstance(choice, str) else choice

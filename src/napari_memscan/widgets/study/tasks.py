@@ -22,7 +22,7 @@ from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 
 
 def create_chosen_study(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]:
-    """Return the job that makes a study of the findings' values; see `jobs.create`.
+    """Return the job that makes a study of the findings' values; see `jobs.create_study`.
 
     Raises
     ------

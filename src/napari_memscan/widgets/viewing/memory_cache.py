@@ -74,9 +74,9 @@ class VolumeMemoryCache:
         ----------
         item, array
             What to keep.
-        needed : collection of Item
+        needed : collection of ArrayKey
             On the canvas, or about to be: never put out, and kept at any price.
-        soon : collection of Item
+        soon : collection of ArrayKey
             Those of the next cases, soonest first. One of them puts out none that comes before it.
         """
         with self._lock:

@@ -43,7 +43,7 @@ class ViewerController(ViewSettings):
         Why it is not, and what to do. The panes are empty.
     partly : Signal(str)
         It is, but for a neighbour: which, why, and what to do.
-    window : Windowing
+    window : WindowLevelController
         Window and level of all panes.
     """
 
