@@ -169,7 +169,7 @@ def _load_reader_plans(study: Study, reader: str, forced: bool) -> list[BlindPla
 
 
 def split_case_count(cases: int | None, forced_choice: bool) -> dict[str, int]:
-    """Return the options of `review.blind_plan.draw_blind_plan` that make so many cases in all; None: all.
+    """Return what `review.blind_plan.draw_blind_plan` makes so many cases in all from; None: all.
 
     A third of them are validation volumes; in a forced choice there is one in each case.
     """
