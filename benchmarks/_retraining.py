@@ -124,8 +124,7 @@ def _counts(first: ScanResult, second: ScanResult) -> dict[str, tuple[int, int]]
         planted = [
             s
             for s in called
-            if Path(s.neighbour).name[:3] in {f"P{i:02d}" for i in range(TWICE)}
-            or Path(s.neighbour).name.startswith("Q")
+            if s.neighbour[:3] in {f"P{i:02d}" for i in range(TWICE)} or s.neighbour.startswith("Q")
         ]
         return {
             "verified copies": result.count("copy"),

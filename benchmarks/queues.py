@@ -40,6 +40,7 @@ def make_study(folder: Path, samples: int, training: int) -> Path:
     from napari_memscan.samples import SampleRow, write_samples
     from napari_memscan.study import Study
     from napari_memscan.volumes.cohort import Cohort, CohortRow
+    from napari_memscan.volumes.names import name_volumes
     from napari_memscan.volumes.preprocessing import Preprocessing, Window
     from napari_memscan.volumes.reader import write_nifti
     from napari_memscan.volumes.volume import Volume
@@ -76,8 +77,11 @@ def make_study(folder: Path, samples: int, training: int) -> Path:
         embedder="low-resolution",
     )
     study = Study.create(folder / "study", config, Cohort.from_rows(rows))
-    write_samples(study.samples_path, [SampleRow(f"s{i:06d}", path) for i, path in enumerate(made)])
-    scan_result(made, [row.path for row in rows[:training]]).save(study.scan_dir)
+    samples = [SampleRow(name, path) for name, path in zip(name_volumes(made), made, strict=True)]
+    write_samples(study.samples_path, samples)
+    scan_result(
+        [row.sample for row in samples], [row.name for row in study.cohort.rows("training")]
+    ).save(study.scan_dir)
     for row in rows:  # as a scan leaves it
         study.sha256(row.path)
     return study.folder
@@ -93,7 +97,7 @@ def scan_result(made: list[str], training: list[str]) -> Any:
     scores = np.sort(random.uniform(0.2, 1.0, len(made)))[::-1]
     n_copies, n_near = len(made) // 20, len(made) // 10
     samples = []
-    for i, (path, score) in enumerate(zip(made, map(float, scores), strict=True)):
+    for i, (name, score) in enumerate(zip(made, map(float, scores), strict=True)):
         near = tuple(
             Neighbour(
                 training[j], score - 0.01 * rank, score - 0.02 * rank, score, score, 0.9, pose
@@ -102,7 +106,7 @@ def scan_result(made: list[str], training: list[str]) -> Any:
         )
         verdict = Verdict("copy" if i < n_copies else "near-duplicate" if i < n_near else "novel")
         samples.append(
-            SampleResult(path, near[0].path, near[0].similarity, verdict, "", near, score, 0.01)
+            SampleResult(name, near[0].name, near[0].similarity, verdict, "", near, score, 0.01)
         )
     rule = RuleResult(
         "conformal", "score", True, 0.9, None, n_copies, (0.04, 0.06), "none", None, "", ""

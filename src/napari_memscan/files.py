@@ -136,6 +136,42 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_absolute(path: str | Path) -> Path:
+    """Return the absolute path without ``..``; links keep the names that they were given.
+
+    What a link leads to may have no name that says what it is: caches of hubs and data managers
+    are folders of links to files that are named by their hash.
+    """
+    path = Path(path).absolute()
+    if ".." not in path.parts:
+        return path
+    flat = Path(os.path.normpath(path))
+    # A '..' behind a link to a folder leads elsewhere than its text says.
+    if os.path.realpath(flat) == os.path.realpath(path):
+        return flat
+    return path.parent.resolve() / path.name
+
+
+def make_portable(path: str | Path, folder: Path, start: Path | None = None) -> str:
+    """Return a path as it is kept in a study, so that the study can be moved with what it uses.
+
+    Parameters
+    ----------
+    path : path
+        Absolute; anything else is returned as it is.
+    folder : Path
+        Of the study, resolved. What lies below it, or in the folder it lies in, is relative.
+    start : Path, optional
+        What it is relative to; by default `folder`.
+    """
+    path = Path(path)
+    around = folder.parent if folder.parent.parent != folder.parent else folder
+    for place in (path, path.parent.resolve() / path.name) if path.is_absolute() else ():
+        if place.is_relative_to(around):
+            return Path(os.path.relpath(place, start or folder)).as_posix()
+    return str(path)
+
+
 def read_small_file(path: str | Path, most: int = 10_000_000) -> bytes:
     """Return the bytes of a file that people write by hand, never waiting for a device or pipe.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import count, islice
@@ -13,8 +12,6 @@ from pathlib import Path
 from napari_memscan.errors import BadInput
 from napari_memscan.files import append_text, write_text
 
-SAMPLE_PATTERN = re.compile(r"(s\d{6,}),")
-"""How the line of a sample begins."""
 TAIL_BYTES = 65_536
 """Far more than a line of the table has."""
 
@@ -26,9 +23,10 @@ class SampleRow:
     Attributes
     ----------
     sample : str
-        ``s000000``, in the order they were made.
+        ``s000000``, in the order they were made; for a volume made elsewhere its own short name,
+        see `volumes.names.name_volumes`.
     path : str
-        File; relative to ``synthetic/`` for generated ones.
+        File; relative to ``synthetic/`` where it lies in the study or beside it.
     seed : str
         Of its noise; empty for a volume made elsewhere.
     recipe_hash, checkpoint_hash, sampler, steps : str
@@ -92,8 +90,9 @@ def read_samples(path: Path) -> list[SampleRow]:
 
 
 def add_sample_rows(path: Path, rows: Sequence[SampleRow]) -> None:
-    """Put rows into a table, sorted by name; several processes may do so at the same time.
+    """Put rows into a table; several processes may do so at the same time.
 
+    Volumes made elsewhere stand first, in the order they were registered, then those drawn here.
     Rows that come after all others are appended with one write: the time that it takes does not
     grow with the table, and a process that is killed leaves all of them or none.
     """
@@ -120,7 +119,7 @@ def write_samples(path: Path, rows: Sequence[SampleRow]) -> None:
 
 
 def _order(row: SampleRow) -> tuple[int, str]:
-    return len(row.sample), row.sample
+    return (len(row.sample), row.sample) if row.seed else (0, "")
 
 
 def _format_rows(names: Sequence[str], rows: Sequence[SampleRow]) -> str:
@@ -142,7 +141,9 @@ def _read_columns_for_appending(path: Path, rows: Sequence[SampleRow]) -> list[s
     needed = {field.name for field in fields(SampleRow)}
     if not any(row.condition for row in rows):
         needed.discard("condition")
-    known = SAMPLE_PATTERN.match(body.rpartition("\n")[2])
-    if unfinished or not known or not needed <= set(names):
+    last = next(csv.reader([body.rpartition("\n")[2]]), [])
+    if unfinished or len(last) != len(names) or not needed <= set(names):
         return []
-    return names if _order(SampleRow(known[1], "")) < _order(rows[0]) else []
+    known = dict(zip(names, last, strict=True))
+    before = SampleRow(known["sample"], known["path"], known["seed"])
+    return names if _order(before) <= _order(rows[0]) else []

@@ -20,7 +20,7 @@ from napari_memscan.config import (
     StudyConfig,
 )
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, describe_validation_error
-from napari_memscan.files import hash_json, write_text
+from napari_memscan.files import hash_json, make_absolute, make_portable, write_text
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class Study:
         self.scan_dir = folder / "scan"
         self.report_dir = folder / "report"
         self.cohort_path = folder / "cohort.csv"
-        self._folders: dict[Path, Path] = {}
         self._rows: tuple[tuple[int, int, int], list[SampleRow]] | None = None
+        self._folders: dict[Path, Path] = {}
+        self._places: tuple[object, Cohort, dict[str, Path]] | None = None
 
     @classmethod
     def create(
@@ -120,7 +121,7 @@ class Study:
             No study there, a newer format, a setting or cohort that does not do.
         """
         from napari_memscan.volumes.cohort import Cohort
-        from napari_memscan.volumes.importers import import_csv
+        from napari_memscan.volumes.importers import load_cohort
 
         folder = Path(folder)
         path = (folder if folder.name == "study.toml" else folder / "study.toml").resolve()
@@ -148,7 +149,14 @@ class Study:
             ) from error
         study = cls(path.parent, config, Cohort.from_rows([]), cache_dir)
         # To hash every patient's volume anew takes as long as reading them all.
-        cohort = study.cohort = import_csv(study.cohort_path, hashed=study.sha256, missing_ok=True)
+        samples = {row.sample for row in study.samples()}
+        cohort = study.cohort = load_cohort(study.cohort_path, study.sha256, taken=samples)
+        both = [row.name for row in cohort.rows() if row.split != "synthetic"]
+        if both := [name for name in both if name in samples]:
+            raise BadInput(
+                f"{study.cohort_path}: {both[0]} is the name of a sample, too. Give this volume "
+                "another one in the column 'name'."
+            )
         cohort.warnings.extend([*config.warnings, *config.model_warnings])
         # One volume that is gone must not keep anybody from reading the others.
         cohort.check(missing_ok=True)
@@ -178,10 +186,8 @@ class Study:
         return tomli_w.dumps(value)
 
     def _portable(self, path: str) -> str:
-        """Return a path below the study's folder relative to it: the study can be moved."""
-        if Path(path).is_absolute() and Path(path).is_relative_to(self.folder):
-            return Path(path).relative_to(self.folder).as_posix()
-        return path
+        """Return a path below or beside the study relative to it: both can be moved."""
+        return make_portable(path, self.folder)
 
     def update(self, **changes: Any) -> None:
         """Change fields of the configuration and write ``study.toml``.
@@ -227,7 +233,7 @@ class Study:
 
     def resolve(self, path: str) -> Path:
         """Return a path of ``study.toml`` as an absolute one: it starts at the study's folder."""
-        return (self.folder / path).resolve()
+        return make_absolute(self.folder / path)
 
     def _model(self, path: str) -> str:
         """Return where a model lies; a plug-in may be named as package.module:function."""
@@ -314,7 +320,8 @@ class Study:
             stat = path.stat()
         except FileNotFoundError as error:
             raise BadInput(f"{path}: missing. Restore this file.") from error
-        key = hash_json(["sha256", str(path), stat.st_size, stat.st_mtime_ns])
+        place = make_portable(path, self.folder)  # A study that was moved still knows it.
+        key = hash_json(["sha256", place, stat.st_size, stat.st_mtime_ns])
         try:
             return self.cache.get_text(key, lambda: hash_content(path))
         except (OSError, JobFailed):  # a study that can only be read is hashed each time
@@ -337,6 +344,10 @@ class Study:
         row = self._cohort_rows.get(str(path))
         declared = (row.axes, row.spacing) if row is not None else ()
         return compute_content_key(self.sha256(path), *declared)
+
+    def array_of(self, name: str) -> NDArray[np.float32]:
+        """Return `array` of the volume that results call by this name; see `path_of`."""
+        return self.array(self.path_of(name))
 
     def array_key(self, path: str | Path) -> str:
         """Return the cache key of a preprocessed volume: what is read and what it went through."""
@@ -366,9 +377,34 @@ class Study:
         # Folders are looked at once: there are few of them and thousands of volumes.
         folder = self._folders.get(path.parent)
         if folder is None:
-            folder = self._folders[path.parent] = path.parent.resolve()
-        found = folder / path.name
-        return found.resolve() if found.is_symlink() else found
+            folder = self._folders[path.parent] = make_absolute(path.parent)
+        return folder / path.name
+
+    def keep_path(self, path: str | Path) -> str:
+        """Return the path of a sample's file as the table of samples keeps it."""
+        return make_portable(path, self.folder, self.synthetic_dir)
+
+    def path_of(self, name: str) -> Path:
+        """Return where the volume lies that results call by this name: a sample, or a cohort's row.
+
+        Raises
+        ------
+        BadInput
+            No volume of the study has this name.
+        """
+        rows = self.samples()
+        known = self._places
+        if known is None or known[0] is not self._rows or known[1] is not self.cohort:
+            places = {row.name: Path(row.path) for row in self.cohort.rows()}
+            places |= {row.sample: self.sample_path(row) for row in rows}
+            known = self._places = self._rows, self.cohort, places
+        try:
+            return known[2][name]
+        except KeyError:
+            raise BadInput(
+                f"{name}: no volume of {self.folder} has this name any more. Restore its row of "
+                "cohort.csv or synthetic/samples.csv, or scan again."
+            ) from None
 
     def hashes(self, row: SampleRow) -> dict[str, str]:
         """Return hashes of a sample's file, and of the model and recipe that made it.
@@ -392,7 +428,14 @@ class Study:
 
         if not (self.scan_dir / "summary.json").exists():
             return None
-        return ScanResult.load(self.scan_dir)
+        result = ScanResult.load(self.scan_dir)
+        known = {row.sample for row in self.samples()}
+        if unknown := [sample.name for sample in result.samples if sample.name not in known]:
+            raise BadInput(
+                f"{self.samples_path}: {len(unknown)} samples of the last scan are not in this "
+                f"table, the first is {unknown[0]}. Restore it, or scan again."
+            )
+        return result
 
     def store(self, read_only: bool = False) -> DecisionStore:
         """Open the store of decisions: what ``[review]`` names, else a file in the folder."""
@@ -423,11 +466,9 @@ class Study:
         result = self.result()
         if result is None:
             raise BadInput(f"{self.folder}: not scanned yet. Generate volumes and scan first.")
-        ids = {str(self.sample_path(row)): row.sample for row in self.samples()}
         standing = store.standing()
         return ReviewQueue(
             result,
-            ids,
             self.lineage(),
             standing.current(),
             standing.by_reader(),

@@ -60,8 +60,8 @@ def judged_scan(
     vectors = [random.random((n, 20), np.float32) for n in (30, n_null, len(scores))]
     return scan_vectors(
         *vectors,
-        training_paths=[f"training[{i}]" for i in range(30)],
-        synthetic_paths=[f"synthetic[{i}]" for i in range(len(scores))],
+        training_names=[f"training[{i}]" for i in range(30)],
+        synthetic_names=[f"synthetic[{i}]" for i in range(len(scores))],
         embedder=EMBEDDER,
         q=q,
         judgement=judgement,
@@ -137,7 +137,7 @@ def decided(result, said):
         for sample, decision in zip(result.samples, decisions, strict=False):
             n += 1
             time = f"2026-01-01T00:{n:02d}:00+00:00"
-            event = ReadingEvent(n, sample.path, decision, reader, time, "", {})
+            event = ReadingEvent(n, sample.name, decision, reader, time, "", {})
             events.append(replace(event, seconds=20.0 + n, stage="open"))
     return events
 
@@ -152,9 +152,9 @@ def everything():
         "Ben": ["copy", "copy", "not a copy", "not a copy", "unsure", *["not a copy"] * 3],
     }
     events = decided(result, said)
-    verdicts = {s.path: s.verdict for s in result.samples}
+    verdicts = {s.name: s.verdict for s in result.samples}
     known = Truth(
-        {s.path: int(i < 2) for i, s in enumerate(result.samples[:8])}, "2 planted copies"
+        {s.name: int(i < 2) for i, s in enumerate(result.samples[:8])}, "2 planted copies"
     )
     random = np.random.default_rng(5)
     scores = random.normal(1, 1, 30), random.normal(0, 1, 25)
@@ -170,8 +170,8 @@ def everything():
         n_validation=25,
         n_training_subjects=30,
         n_validation_subjects=25,
-        training_paths=("a",),
-        validation_paths=("b",),
+        training_names=("a",),
+        validation_names=("b",),
         prediction_type="epsilon",
         schedule="scaled_linear_beta",
         levels=1000,
@@ -200,7 +200,7 @@ def everything():
             evidence=PublishedMetrics(metrics, "pixels", "0123456789abcdef", "dar2024", 0.95),
             membership=membership,
             readers=analyse_reader_study(CurrentDecisions(events), verdicts, known),
-            disagreed=frozenset([result.samples[2].path]),
+            disagreed=frozenset([result.samples[2].name]),
             twice=DuplicateSummary(groups=1, volumes=2, suspected=0, leaks=1, n_training=30),
             n_unknown_subjects=3,
             generator="ldm",

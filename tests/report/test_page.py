@@ -29,8 +29,8 @@ def scan():
     flat = [v.reshape(len(v), -1).astype(np.float32) for v in (training, validation, synthetic)]
     return scan_vectors(
         *flat,
-        training_paths=[f"training[{i}]" for i in range(len(training))],
-        synthetic_paths=[f"synthetic[{i}]" for i in range(len(synthetic))],
+        training_names=[f"training[{i}]" for i in range(len(training))],
+        synthetic_names=[f"synthetic[{i}]" for i in range(len(synthetic))],
         embedder=SimpleNamespace(name="pixels", hash="0123456789abcdef"),
         rule="dar2024",
     )
@@ -64,7 +64,7 @@ def test_page_is_whole_and_stands_alone(scan, tmp_path):
         tmp_path,
         scan,
         title="Knee & <script>",
-        decisions={scan.samples[0].path: decision},
+        decisions={scan.samples[0].name: decision},
         pictures=lambda _: random.random((9, 10, 11)).astype(np.float32),
         provenance={"seeds": "1 to 16"},
         n_pairs=3,
@@ -142,7 +142,7 @@ def test_notes_of_readers_are_on_the_page_and_no_empty_heading(scan, tmp_path):
     decision = ReadingEvent(
         1, "s0", "unsure", "Ann", "2026-01-01T00:00:00+00:00", "motion & <i>", {}
     )
-    decisions = {scan.samples[2].path: decision}
+    decisions = {scan.samples[2].name: decision}
     page = Page(write_report(tmp_path, scan, title="t", decisions=decisions).read_text("utf-8"))
     assert "motion & <i>" in page.text
     assert "Nearest pairs" not in page.text

@@ -225,15 +225,15 @@ def made(tmp_path_factory):
         random.random((30, 20), np.float32),
         random.random((60, 20), np.float32),
         random.random((4, 20), np.float32),
-        training_paths=[f"/data/T{i}.nii.gz" for i in range(30)],
-        synthetic_paths=[f"/made/{i}.nii.gz" for i in range(4)],
+        training_names=[f"/data/T{i}.nii.gz" for i in range(30)],
+        synthetic_names=[f"/made/{i}.nii.gz" for i in range(4)],
         embedder=EMBEDDER,
         rule="size-matched",
         warnings=["/data/T3.nii.gz has no date"],
     )
     names = {f"/made/{i}.nii.gz": f"s00000{i}" for i in range(4)}
     result = deidentify_scan(result, names, Scrubber())
-    judged = {s.path: s for s in result.samples}
+    judged = {s.name: s for s in result.samples}
     entries = []
     for i in range(3):
         file = release.ReleaseLayout(3).file(i + 1)

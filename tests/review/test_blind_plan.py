@@ -117,7 +117,7 @@ def test_a_front_end_needs_no_module_that_knows_more():
 
 def test_a_volume_that_cannot_be_read_tells_nothing(store):
     def fails(held):
-        raise BadInput(f"{held.path}: missing")
+        raise BadInput(f"{held.name}: missing")
 
     reading = BlindSession(draw_blind_plan(exhibits(), "Ann", 1), store, fails)
     with pytest.raises(JobFailed, match="Case 2, B cannot be read") as error:
@@ -166,7 +166,7 @@ def test_pairs_of_a_forced_choice_are_drawn_with_their_sides():
     assert len(made.cases) == 40
     sides = [s.synthetic for s in made.secrets]
     assert 10 < sides.count("A") < 30
-    real = [h.path for s in made.secrets for h in s.keys.values() if "val" in h.path]
+    real = [h.name for s in made.secrets for h in s.keys.values() if "val" in h.name]
     assert len(set(real)) == 40
     for secret, case in zip(made.secrets, made.cases, strict=True):
         key = next(pane.key for pane in case.panes if pane.title == secret.synthetic)
@@ -206,7 +206,11 @@ def test_answer_reveal_and_second_decision(store):
     assert reading.redo() == 1
     one = made.secrets[0].exhibit
     revealed = reading.reveal(1)
-    assert (revealed.name, revealed.path, revealed.answer) == (one.name, one.shown.path, "copy")
+    assert (revealed.name, revealed.partner, revealed.answer) == (
+        one.name,
+        one.partner.name,
+        "copy",
+    )
     assert one.name in str(revealed)
     # From now on the blind answer stands as it is.
     assert reading.undo() is None

@@ -19,7 +19,7 @@ RESULT = SimpleNamespace(measure="score", rule="conformal", threshold=None, embe
 def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
     near = tuple(Neighbour(f"/private/patients/p{i}.nii.gz", 0.9 - i / 10, 0.8) for i in range(3))
     item = QueueItem(
-        "s0", "/p/s0.nii", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01
+        "s0", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01
     )
     value = collect_evidence(
         item,
@@ -27,7 +27,7 @@ def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
         2,
         layout="pair",
         position=np.array([1.234, 5, -6]),
-        partner=near[1].path,
+        partner=near[1].name,
         hashes={"sample_sha256": "f" * 64},
         window=[40, 400],
     )

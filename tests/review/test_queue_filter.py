@@ -33,12 +33,12 @@ def scan(samples):
 def made(n, verdicts=VERDICTS):
     return [
         SampleResult(
-            f"/syn/s{i:06d}.nii.gz",
-            f"/t/pat{i}.nii.gz",
+            f"s{i:06d}",
+            f"t/pat{i}.nii.gz",
             1 - i / n,
             verdicts[i % len(verdicts)],
             "",
-            (Neighbour(f"/t/pat{i}.nii.gz", 0.9), Neighbour(f"/t/Zweit{i}.nii.gz", 0.8)),
+            (Neighbour(f"t/pat{i}.nii.gz", 0.9), Neighbour(f"t/Zweit{i}.nii.gz", 0.8)),
             p_value=None if i == 2 else i / n,
         )
         for i in range(n)
@@ -46,10 +46,8 @@ def made(n, verdicts=VERDICTS):
 
 
 def queue_of(store, n=6, **options):
-    samples = made(n)
-    ids = {s.path: f"s{i:06d}" for i, s in enumerate(samples)}
     standing = store.standing()
-    return ReviewQueue(scan(samples), ids, {}, standing.current(), standing.by_reader(), **options)
+    return ReviewQueue(scan(made(n)), {}, standing.current(), standing.by_reader(), **options)
 
 
 @pytest.fixture

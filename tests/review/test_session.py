@@ -12,11 +12,11 @@ from napari_memscan.review.session import CLAIM_PAUSE_SECONDS, ReviewSession
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.typing import Verdict
 
-SAMPLES = {f"/{i}": f"s{i}" for i in range(5)}
+SAMPLES = [f"s{i}" for i in range(5)]
 RESULT = SimpleNamespace(
     samples=[
-        SampleResult(path, "t", 0.9 - 0.1 * i, Verdict.NOVEL, "", (Neighbour("t", 0.9),))
-        for i, path in enumerate(SAMPLES)
+        SampleResult(name, "t", 0.9 - 0.1 * i, Verdict.NOVEL, "", (Neighbour("t", 0.9),))
+        for i, name in enumerate(SAMPLES)
     ],
     value=lambda sample: sample.similarity,
 )
@@ -29,7 +29,7 @@ def sit_down(tmp_path):
     def sit(reader, **more):
         session = ReviewSession(DecisionStore(tmp_path / "r.sqlite"), **more)
         session.reader = reader
-        session.refresh(RESULT, SAMPLES, {})
+        session.refresh(RESULT, {})
         sessions.append(session)
         return session
 
@@ -38,7 +38,7 @@ def sit_down(tmp_path):
         session.close()
 
 
-ORDER = list(SAMPLES.values())
+ORDER = SAMPLES
 
 
 def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
@@ -47,7 +47,7 @@ def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
     assert ann.find_next(ORDER, "s3") == "s4"
     for sample in ("s4", "s0"):
         ann.decide(sample, "copy", confidence=5, seconds=30.0)
-    ann.refresh(RESULT, SAMPLES, {})
+    ann.refresh(RESULT, {})
     assert ann.find_next(ORDER, "s4") == "s1"
     assert str(ann.left) == "2 of 5, 2 min left"
     assert ann.items["s0"].own.confidence == 5
@@ -55,7 +55,7 @@ def test_a_reader_goes_down_the_list_and_back_to_the_top(sit_down):
     assert ann.find_next(["s4", "s3", "s2"], "s3") == "s2"
     assert ann.find_next(["s4", "s0"]) is None
     assert ann.undo().withdraws == 2
-    ann.refresh(RESULT, SAMPLES, {})
+    ann.refresh(RESULT, {})
     assert ann.items["s0"].unread
     assert ann.redo().decision == "copy"
     assert ann.redo() is None
@@ -69,7 +69,7 @@ def test_two_readers_do_not_get_the_same_case_unless_they_ask(sit_down):
     assert ben.find_next(ORDER, share=True) == "s0"
     assert ben.open("s0", share=True) == ""
     ann.decide("s0", "copy")
-    ben.refresh(RESULT, SAMPLES, {})
+    ben.refresh(RESULT, {})
     # Read by one of them is read.
     assert ben.find_next(ORDER, share=True) == "s1"
     each = sit_down("Cid", each=True)
@@ -92,8 +92,8 @@ def test_only_what_is_new_is_read(sit_down, monkeypatch):
     monkeypatch.setattr(
         ann.store, "history", lambda **how: asked.append(how["after"]) or read(**how)
     )
-    ann.refresh(RESULT, SAMPLES, {})
-    ann.refresh(RESULT, SAMPLES, {})
+    ann.refresh(RESULT, {})
+    ann.refresh(RESULT, {})
     assert asked == [0, 1]
     assert ann.items["s1"].decision.reader == "Ben"
 
@@ -101,14 +101,14 @@ def test_only_what_is_new_is_read(sit_down, monkeypatch):
 def test_a_store_that_is_gone_loses_nothing_that_was_known(sit_down, monkeypatch):
     ann = sit_down("Ann")
     ann.decide("s0", "copy")
-    ann.refresh(RESULT, SAMPLES, {})
+    ann.refresh(RESULT, {})
 
     def gone(**_):
         raise JobFailed("the server is gone")
 
     monkeypatch.setattr(ann.store, "history", gone)
     with pytest.raises(JobFailed, match="gone"):
-        ann.refresh(RESULT, SAMPLES, {})
+        ann.refresh(RESULT, {})
     assert ann.items["s0"].own.decision == "copy"
 
 
@@ -128,23 +128,23 @@ def test_a_claim_that_cannot_be_given_up_does_not_undo_a_decision(sit_down, monk
 def test_only_what_was_decided_is_made_anew(sit_down):
     ann, ben = sit_down("Ann"), sit_down("Ben")
     lineage: dict[str, str] = {}
-    ann.refresh(RESULT, SAMPLES, lineage)
+    ann.refresh(RESULT, lineage)
     before = ann.items
     ben.decide("s1", "unsure")
     ann.decide("s2", "copy", confidence=3)
-    ann.refresh(RESULT, SAMPLES, lineage)
+    ann.refresh(RESULT, lineage)
     assert [s for s in ORDER if ann.items[s] is not before[s]] == ["s1", "s2"]
     assert ann.items["s1"].decision.reader == "Ben"
     assert ann.items["s1"].own is None
     assert ann.items["s2"].own.confidence == 3
     ann.undo()
-    ann.refresh(RESULT, SAMPLES, lineage)
+    ann.refresh(RESULT, lineage)
     assert ann.items["s2"] == before["s2"]
     # Another reader's own decisions are others, and another lineage is another queue.
     ann.reader = "Ben"
-    ann.refresh(RESULT, SAMPLES, lineage)
+    ann.refresh(RESULT, lineage)
     assert ann.items["s1"].own.decision == "unsure"
-    ann.refresh(RESULT, SAMPLES, {"s4": "s3"})
+    ann.refresh(RESULT, {"s4": "s3"})
     assert ann.items["s3"].replaced_by == "s4"
 
 

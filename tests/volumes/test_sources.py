@@ -59,7 +59,7 @@ def test_exact_duplicates_come_first_each_beside_its_own(root):
     result = napari_memscan.scan(*(root / split for split in SIZES))
     first = result.samples[:20]
     assert all(s.similarity == pytest.approx(1, abs=1e-6) for s in first)
-    assert {(s.path, s.neighbour) for s in first} == {
+    assert {(s.name, s.neighbour) for s in first} == {
         (str(root / "synthetic" / name), str(root / "training" / name))
         for name in (f"{i:02d}.nii.gz" for i in range(20))
     }

@@ -17,7 +17,12 @@ from napari_memscan.progress import Progress, run_job
 from napari_memscan.volumes.cache import MemoryStore
 from napari_memscan.volumes.cohort import UNKNOWN_SUBJECTS, Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
-from napari_memscan.volumes.sources import VolumesLike, VolumeSource, refuse_overlap
+from napari_memscan.volumes.sources import (
+    VolumesLike,
+    VolumeSource,
+    name_sources,
+    refuse_overlap,
+)
 from napari_memscan.volumes.spacing import compute_median_spacing, list_spacing_warnings
 
 if TYPE_CHECKING:
@@ -115,9 +120,10 @@ def scan_entries(
         vectors["training"],
         vectors["validation"],
         vectors["synthetic"],
-        training_paths=names["training"],
-        synthetic_paths=names["synthetic"],
-        validation_paths=names["validation"],
+        training_names=names["training"],
+        synthetic_names=names["synthetic"],
+        validation_names=names["validation"],
+        synthetic_contents=[entry.content for entry in splits["synthetic"]],
         embedder=embedder,
         k=settings.k,
         rule=settings.rule,
@@ -218,6 +224,7 @@ def scan(
         "validation": VolumeSource(validation, "validation"),
         "synthetic": VolumeSource(synthetic, "synthetic"),
     }
+    name_sources(splits["training"], splits["validation"], splits["synthetic"])
     refuse_overlap(splits["training"], splits["validation"])
     if preprocessing is None:
         preprocessing = choose_preprocessing(embed, splits["training"])

@@ -39,9 +39,10 @@ def scan_vectors(
     validation: Vectors,
     synthetic: Vectors,
     *,
-    training_paths: Sequence[str],
-    synthetic_paths: Sequence[str],
-    validation_paths: Sequence[str] = (),
+    training_names: Sequence[str],
+    synthetic_names: Sequence[str],
+    validation_names: Sequence[str] = (),
+    synthetic_contents: Sequence[str] = (),
     embedder: Embedder,
     k: int = 5,
     rule: RuleName = "conformal",
@@ -61,8 +62,10 @@ def scan_vectors(
     ----------
     training, validation, synthetic : arrays (n, d)
         Vectors of one embedder.
-    training_paths, synthetic_paths, validation_paths : sequences of str
-        Names of the rows; those of validation only serve messages.
+    training_names, synthetic_names, validation_names : sequences of str
+        Of the rows; those of validation only serve messages.
+    synthetic_contents : sequence of str
+        What stands for each synthetic volume, for the record; see `compute_content_key`.
     embedder : Embedder
         What made the vectors; only its name and hash are used.
     k : int
@@ -116,9 +119,9 @@ def scan_vectors(
         )
     if len(synthetic) < 1:
         raise BadInput("there are no synthetic volumes. Generate some, or name their folder.")
-    standardise_vectors(training, "training", training_paths)
-    standardise_vectors(validation, "validation", validation_paths)
-    standardise_vectors(synthetic, "synthetic", synthetic_paths)
+    standardise_vectors(training, "training", training_names)
+    standardise_vectors(validation, "validation", validation_names)
+    standardise_vectors(synthetic, "synthetic", synthetic_names)
     refuse_equal_vectors(training, "training")
     refuse_equal_vectors(validation, "validation")
     similarities = EmbeddingSimilarities(training, validation, synthetic, k)
@@ -134,7 +137,13 @@ def scan_vectors(
     deciding = next(r for r in rules if r.decides)
     said = _call_verdicts(rule, deciding, similarities, decision, judgement)
     samples = _build_samples(
-        similarities, judgement, said, decision, training_paths, synthetic_paths
+        similarities,
+        judgement,
+        said,
+        decision,
+        training_names,
+        synthetic_names,
+        synthetic_contents or [""] * len(synthetic),
     )
     scored = deciding.measure == "score"
     if rule == "conformal":
@@ -179,7 +188,7 @@ def scan_vectors(
         calibration=calibration,
         warnings=(
             *warnings,
-            *list_equality_warnings(training, training_paths, synthetic),
+            *list_equality_warnings(training, training_names, synthetic),
         ),
     )
 
@@ -206,8 +215,9 @@ def _build_samples(
     judgement: BatchVerdicts | None,
     said: list[tuple[Verdict, str]],
     decision: BatchDecision,
-    training_paths: Sequence[str],
-    synthetic_paths: Sequence[str],
+    training_names: Sequence[str],
+    synthetic_names: Sequence[str],
+    synthetic_contents: Sequence[str],
 ) -> tuple[SampleResult, ...]:
     """Return all samples with their neighbours, nearest first."""
     samples = []
@@ -218,7 +228,7 @@ def _build_samples(
         hits = judgement.found[i].hits if judgement is not None else ()
         verified = [
             Neighbour(
-                training_paths[hit.index],
+                training_names[hit.index],
                 near.pop(hit.index) if hit.index in near else similarities.between(hit.index, i),
                 score=hit.evidence.score,
                 correlation=hit.evidence.correlation,
@@ -229,21 +239,22 @@ def _build_samples(
             )
             for hit in hits
         ]
-        others = [Neighbour(training_paths[j], value) for j, value in near.items()]
+        others = [Neighbour(training_names[j], value) for j, value in near.items()]
         neighbours = (verified + others)[: max(len(verified), similarities.indices.shape[1])]
         samples.append(
             SampleResult(
-                path=synthetic_paths[i],
-                neighbour=neighbours[0].path,
+                name=synthetic_names[i],
+                neighbour=neighbours[0].name,
                 similarity=float(similarities.nearest[i, 0]),
                 verdict=verdict,
                 reason=reason,
                 neighbours=tuple(neighbours),
                 score=hits[0].evidence.score if hits else None,
                 p_value=float(decision.p_values[i]),
+                content=synthetic_contents[i],
             )
         )
     samples.sort(
-        key=lambda s: (-(s.similarity if s.score is None else s.score), -s.similarity, s.path)
+        key=lambda s: (-(s.similarity if s.score is None else s.score), -s.similarity, s.name)
     )
     return tuple(samples)

@@ -23,7 +23,7 @@ def deidentify_scan(result: ScanResult, names: Mapping[str, str], scrub: Scrubbe
     result : ScanResult
         As the study keeps it.
     names : mapping of str to str
-        Path of each synthetic volume to what it is called outside.
+        Sample to what it is called outside.
     scrub : Scrubber
         For texts that quote what an importer found.
     """
@@ -41,11 +41,11 @@ def deidentify_scan(result: ScanResult, names: Mapping[str, str], scrub: Scrubbe
         samples=tuple(
             replace(
                 sample,
-                path=names[sample.path],
+                name=names[sample.name],
                 neighbour=WITHHELD,
                 reason=scrub.text(sample.reason),
                 neighbours=tuple(
-                    replace(near, path=WITHHELD, transform=None) for near in sample.neighbours
+                    replace(near, name=WITHHELD, transform=None) for near in sample.neighbours
                 ),
             )
             for sample in result.samples
@@ -78,7 +78,7 @@ def deidentify_supplementary(
     attached : SupplementaryResults
         With the readers' names that are to be seen outside.
     names : mapping of str to str
-        Path of each synthetic volume to what it is called outside.
+        Sample to what it is called outside.
     scrub : Scrubber
     named : bool
         Readers stand there with their names, so that their pace may, too.
@@ -96,8 +96,8 @@ def deidentify_supplementary(
             membership,
             attacks=tuple(replace(a, training=(), validation=()) for a in membership.attacks),
             control=replace(membership.control, training=(), validation=()),
-            training_paths=(),
-            validation_paths=(),
+            training_names=(),
+            validation_names=(),
             condition=scrub.text(membership.condition),
             warnings=scrub.value(membership.warnings),
         )
@@ -111,7 +111,7 @@ def deidentify_supplementary(
         evidence=evidence,
         membership=membership,
         readers=readers,
-        disagreed=frozenset(names[path] for path in attached.disagreed if path in names),
+        disagreed=frozenset(names[sample] for sample in attached.disagreed),
     )
 
 

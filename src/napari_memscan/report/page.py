@@ -65,9 +65,9 @@ def write_report(
     title : str
         Of the study.
     decisions : mapping of str to ReadingEvent, optional
-        Path of a synthetic volume to what was decided.
+        Sample to what was decided.
     pictures : callable, optional
-        Path to its preprocessed volume (X, Y, Z) in [0, 1]; without it no pairs are shown.
+        Name of a volume to itself, preprocessed (X, Y, Z) in [0, 1]; without it no pairs are shown.
     spacing : (float, float, float), optional
         Voxel size in mm of those volumes; with it training volumes are shown as registered.
     attached : SupplementaryResults, optional
@@ -87,9 +87,9 @@ def write_report(
     from jinja2 import Environment
 
     decisions, attached = decisions or {}, attached or SupplementaryResults()
-    rows = [_make_row(result, sample, decisions.get(sample.path)) for sample in result.samples]
+    rows = [_make_row(result, sample, decisions.get(sample.name)) for sample in result.samples]
     for row, sample in zip(rows, result.samples, strict=True):
-        row["disagreed"] = sample.path in attached.disagreed
+        row["disagreed"] = sample.name in attached.disagreed
     pairs = []
     if pictures is not None:
         for row, sample in zip(rows[:n_pairs], result.samples, strict=False):
@@ -152,7 +152,7 @@ def _make_row(
     digits = max(4, result.digits)
     near = sample.neighbours[0]
     return {
-        "sample": _shorten_name(sample.path),
+        "sample": _shorten_name(sample.name),
         "neighbour": _shorten_name(sample.neighbour),
         "score": "" if sample.score is None else f"{sample.score:.4f}",
         "displacement": "" if near.displacement is None else f"{near.displacement:.2f}",
@@ -175,7 +175,7 @@ def _draw_pair(
     sample: SampleResult, pictures: VolumeLoader, spacing: Triple | None
 ) -> tuple[bytes, bool]:
     """Draw a sample beside its neighbour, registered where it was; return also whether it was."""
-    synthetic, training = pictures(sample.path), pictures(sample.neighbour)
+    synthetic, training = pictures(sample.name), pictures(sample.neighbour)
     pose = sample.neighbours[0].transform
     if pose is None or spacing is None:
         return draw_pair(synthetic, training), False
@@ -259,8 +259,8 @@ def _embed_chart(png: bytes, alt: str) -> dict[str, str]:
     return {"png": _encode_png(png), "alt": alt}
 
 
-def _shorten_name(path: str) -> str:
-    return Path(path).name.removesuffix(".gz").removesuffix(".nii")
+def _shorten_name(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _encode_png(png: bytes) -> str:

@@ -80,7 +80,7 @@ class SupplementaryResults:
     readers : ReaderStudyFindings or None
         None where nobody has decided anything.
     disagreed : frozenset of str
-        Paths of synthetic volumes of which readers say different things.
+        Samples of which readers say different things.
     twice : DuplicateSummary or None
     n_unknown_subjects : int
         Training and validation volumes whose subject nobody said.

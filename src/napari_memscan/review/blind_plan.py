@@ -34,13 +34,13 @@ class ArrayLocation:
 
     Attributes
     ----------
-    path : str
-        File of the volume it came from.
+    name : str
+        Of the volume it came from: a sample, or a row of the cohort.
     array : str
         Its key in the study's cache, where it is not what preprocessing makes of the file.
     """
 
-    path: str
+    name: str
     array: str = ""
 
 
@@ -51,8 +51,8 @@ class Exhibit:
     Attributes
     ----------
     name : str
-        In the store: ``s000003``; ``v000012`` for validation volume 12, from 0; ``p000012`` for a
-        planted copy.
+        In the store: a sample, such as ``s000003``; a validation volume by its name in the cohort;
+        ``p000012`` for a planted copy.
     kind : str
         One of `EXHIBIT_KINDS`.
     shown, partner : ArrayLocation

@@ -25,8 +25,8 @@ class RevealedCase:
         Of the case.
     name, kind, verdict, value
         As in `Exhibit`.
-    path, partner : str
-        Files of the volume and of its nearest training volume.
+    partner : str
+        Name of the training volume nearest to it.
     synthetic : str
         The pane that showed the exhibit.
     answer : str
@@ -38,7 +38,6 @@ class RevealedCase:
     kind: str
     verdict: str
     value: float | None
-    path: str
     partner: str
     synthetic: str
     answer: str
@@ -238,8 +237,7 @@ class BlindSession:
             kind=one.kind,
             verdict=one.verdict,
             value=one.value,
-            path=one.shown.path,
-            partner=one.partner.path,
+            partner=one.partner.name,
             synthetic=secret.synthetic,
             answer=said,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from napari_memscan.detection.results.scan_result import ScanResult
@@ -37,7 +36,7 @@ def collect_evidence(
     position : sequence of 3 floats, optional
         Of the crosshair, in mm.
     partner : str
-        Path of the training volume it was compared with; else the nearest.
+        Name of the training volume it was compared with; else the nearest.
     hashes : mapping of str to str, optional
         Of sample, model and embedder; see `Study.hashes`.
     blind : bool
@@ -56,13 +55,12 @@ def collect_evidence(
         "threshold": result.threshold,
         "embedder_hash": result.embedder_hash,
         "neighbours": [
-            {"file": Path(n.path).name, "similarity": n.similarity, "score": n.score}
-            for n in neighbours
+            {"name": n.name, "similarity": n.similarity, "score": n.score} for n in neighbours
         ],
         "k": k,
         "layout": layout,
         "position": None if position is None else [round(float(x), 2) for x in position],
-        "partner": Path(partner or (neighbours[0].path if neighbours else "")).name,
+        "partner": partner or (neighbours[0].name if neighbours else ""),
         "blind": blind,
         **dict(hashes or {}),
         **more,

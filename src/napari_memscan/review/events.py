@@ -51,7 +51,7 @@ class ReadingEvent:
     id : int
         Ascending in the order of recording, without gaps.
     sample : str
-        Such as ``s000003``; in a blind study ``v000012`` for a validation volume, ``p000012``
+        Such as ``s000003``; in a blind study the name of a validation volume, or ``p000012``
         for a planted copy.
     decision : Decision, ForcedChoice or EventKind
         A `ForcedChoice` in that stage.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from napari_memscan.detection.results.scan_result import Neighbour, ScanResult
 from napari_memscan.review.events import ReadingEvent
@@ -47,8 +46,6 @@ class QueueItem:
     ----------
     sample : str
         Such as ``s000003``.
-    path : str
-        Of the volume.
     similarity : float
         Largest of the embeddings, in [-1, 1], larger is nearer.
     verdict, reason : Verdict, str
@@ -76,7 +73,6 @@ class QueueItem:
     """
 
     sample: str
-    path: str
     similarity: float
     verdict: Verdict
     reason: str
@@ -133,7 +129,7 @@ class QueueItem:
     @cached_property
     def words(self) -> str:
         """All that a search looks at, in lower case: sample, files, notes and readers."""
-        parts = [self.sample, Path(self.path).name, *(Path(n.path).name for n in self.neighbours)]
+        parts = [self.sample, *(near.name for near in self.neighbours)]
         parts += [text for d in self._all for text in (d.note, d.reader)]
         return "\n".join(parts).casefold()
 
@@ -149,8 +145,6 @@ class ReviewQueue:
     ----------
     result : ScanResult
         Of the last scan.
-    samples : mapping of str to str
-        Path to sample.
     lineage : mapping of str to str
         Sample to the parent it replaces.
     decisions : mapping of str to ReadingEvent
@@ -171,7 +165,6 @@ class ReviewQueue:
     def __init__(
         self,
         result: ScanResult,
-        samples: Mapping[str, str],
         lineage: Mapping[str, str],
         decisions: Mapping[str, ReadingEvent],
         by_reader: Mapping[str, Mapping[str, ReadingEvent]] | None = None,
@@ -183,22 +176,20 @@ class ReviewQueue:
         self._reader = reader.strip()
         undecided = (
             QueueItem(
-                sample=samples[s.path],
-                path=s.path,
+                sample=s.name,
                 similarity=s.similarity,
                 verdict=s.verdict,
                 reason=s.reason,
                 neighbours=s.neighbours,
                 decision=None,
-                parent=lineage.get(samples[s.path]),
-                replaced_by=children.get(samples[s.path]),
+                parent=lineage.get(s.name),
+                replaced_by=children.get(s.name),
                 value=result.value(s),
                 score=s.score,
                 p_value=s.p_value,
                 each=each,
             )
             for s in result.samples
-            if s.path in samples
         )
         self.items = self._decided(undecided, decisions, by_reader or {})
 

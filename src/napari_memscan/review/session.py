@@ -67,14 +67,12 @@ class ReviewSession:
         finally:
             self.store.close()
 
-    def refresh(
-        self, result: ScanResult, samples: Mapping[str, str], lineage: Mapping[str, str]
-    ) -> None:
+    def refresh(self, result: ScanResult, lineage: Mapping[str, str]) -> None:
         """Read what was decided since, by anybody.
 
         Parameters
         ----------
-        result, samples, lineage
+        result, lineage
             As for `ReviewQueue`. What changed must come as another object.
 
         Raises
@@ -87,7 +85,7 @@ class ReviewSession:
         self._events += self.store.history(after=last)
         standing = CurrentDecisions(self._events)
         decided = standing.current(), standing.by_reader()
-        asked = (result, samples, lineage)
+        asked = (result, lineage)
         same = self._asked is not None and all(map(is_, asked, self._asked))
         if self.queue is not None and same and self.reader == self._read_by:
             self.queue.follow(*decided)

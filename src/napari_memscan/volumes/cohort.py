@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
-from napari_memscan.files import write_text
+from napari_memscan.files import make_portable, write_text
+from napari_memscan.volumes.names import name_volumes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from napari_memscan.volumes.volume import Volume
 
-COLUMNS = ("path", "split", "subject_id", "session_id", "axes", "spacing", "sha256", "condition")
+COLUMNS = (
+    "path",
+    "split",
+    "subject_id",
+    "session_id",
+    "axes",
+    "spacing",
+    "sha256",
+    "condition",
+    "name",
+)
 SPLITS = ("training", "validation", "synthetic", "unseen")
 """``unseen`` volumes are kept beside the others and take part in nothing."""
 UNKNOWN_SUBJECTS = (
@@ -44,6 +56,9 @@ class CohortRow:
         Of the file's bytes.
     condition : str
         What a conditional model is told of it, such as ``left``; empty when unknown.
+    name : str
+        What results call it, unlike any other in its cohort; see `name_rows`. It stays when the
+        file is moved.
     """
 
     path: str
@@ -54,12 +69,34 @@ class CohortRow:
     spacing: str = ""
     sha256: str = ""
     condition: str = ""
+    name: str = ""
 
     def read(self) -> Volume:
         """Read the volume; BadInput when the file does not hold one."""
         from napari_memscan.volumes.reader import parse_spacing, read_volume
 
         return read_volume(self.path, axes=self.axes or None, spacing=parse_spacing(self.spacing))
+
+
+def name_rows(rows: Iterable[CohortRow], taken: Iterable[str] = ()) -> list[CohortRow]:
+    """Return the rows, those that had no name with one; see `name_volumes`.
+
+    Parameters
+    ----------
+    rows : iterable of CohortRow
+        Of one cohort.
+    taken : iterable of str
+        Names that nobody else may get, such as those of samples.
+    """
+    rows = list(rows)
+    # One split group after the other: a name does not depend on volumes that no scan looks at.
+    for splits in (("training", "validation"), ("unseen",), ("synthetic",)):
+        new = [i for i, row in enumerate(rows) if not row.name and row.split in splits]
+        others = {row.name for row in rows}.union(taken)
+        names = name_volumes([rows[i].path for i in new], others)
+        for i, name in zip(new, names, strict=True):
+            rows[i] = replace(rows[i], name=name)
+    return rows
 
 
 @dataclass
@@ -78,29 +115,31 @@ class Cohort:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[CohortRow], warnings: Iterable[str] = ()) -> Cohort:
-        """Make a cohort of rows."""
+    def from_rows(
+        cls,
+        rows: Iterable[CohortRow],
+        warnings: Iterable[str] = (),
+        taken: Iterable[str] = (),
+    ) -> Cohort:
+        """Make a cohort of rows; those without a name get one, none of those that are taken."""
         import pandas as pd
 
-        values = [[getattr(row, c) for c in COLUMNS] for row in rows]
+        values = [[getattr(row, c) for c in COLUMNS] for row in name_rows(rows, taken)]
         return cls(pd.DataFrame(values, columns=list(COLUMNS), dtype=str), list(warnings))
 
     def save(self, path: str | Path) -> None:
-        """Write the table; paths below the file's folder become relative to it."""
+        """Write the table; paths below or beside the file's folder become relative to it."""
         path = Path(path)
         root = path.parent.resolve()
-        table = self.table.copy()
-        table["path"] = [
-            Path(p).relative_to(root).as_posix() if Path(p).is_relative_to(root) else p
-            for p in table["path"]
-        ]
+        table = self.table[["name", *COLUMNS[:-1]]].copy()
+        table["path"] = [make_portable(p, root) for p in table["path"]]
         if not table["condition"].any():
             del table["condition"]
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
     def join_cohorts(self, *others: Cohort) -> Cohort:
-        """Return a cohort of this one's rows and the others', in this order."""
-        rows = [row for cohort in (self, *others) for row in cohort.rows()]
+        """Return a cohort of this one's rows and the others', in this order, named anew."""
+        rows = [replace(row, name="") for cohort in (self, *others) for row in cohort.rows()]
         return Cohort.from_rows(rows, [w for c in (self, *others) for w in c.warnings])
 
     def rows(self, split: str | None = None) -> list[CohortRow]:
@@ -138,16 +177,24 @@ class Cohort:
                 "cohort: no validation volumes. A threshold needs volumes of subjects that the "
                 "model has not seen: set 'validation' in the column 'split' for some."
             )
-        missing = [row.path for row in self.rows() if not Path(row.path).exists()]
+        twice = [name for name, n in Counter(self.table["name"]).items() if n > 1]
+        if twice:
+            raise BadInput(
+                f"cohort: {twice[0]} is the name of two volumes. Give each one a name of its own "
+                "in the column 'name', or empty it: then they are named after their files."
+            )
+        missing = [row for row in self.rows() if not Path(row.path).exists()]
         if missing and missing_ok:
+            # By name: this goes into results, which say nothing of where files lie.
             self._warn(
                 f"{len(missing)} of {len(self.table)} files that the cohort names are missing, "
-                f"the first is {missing[0]}. Restore them before you scan or train."
+                f"the first is {missing[0].name}. Restore them before you scan or train, or "
+                "correct the column 'path' of cohort.csv."
             )
         elif missing:
             raise BadInput(
-                f"{missing[0]}: missing, though the cohort names it ({len(missing)} such files). "
-                "Restore the files or take them out of the cohort."
+                f"{missing[0].path}: missing, though the cohort names it ({len(missing)} such "
+                "files). Restore the files or take them out of the cohort."
             )
         self._check_subjects()
         self._check_duplicates()

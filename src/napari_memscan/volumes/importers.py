@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_memscan.errors import BadInput
-from napari_memscan.files import hash_file, hash_json, parse_json
+from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.files import hash_file, hash_json, make_absolute, parse_json, write_text
 from napari_memscan.volumes.cohort import COLUMNS, SPLITS, Cohort, CohortRow
 from napari_memscan.volumes.reader import list_volumes
 
@@ -45,8 +46,7 @@ def _make_row(
     there = path.exists()
     if not there and gone is None:
         raise BadInput(f"{path}: missing, though the cohort names it. Restore or remove it.")
-    # A link keeps its own name: what it points to may have none that says its format.
-    place = path.parent.resolve() / path.name
+    place = make_absolute(path)
     return CohortRow(str(place), split, sha256=hashed(place) if there else str(gone), **values)
 
 
@@ -136,11 +136,37 @@ def _match_subject(name: str, pattern: str) -> str:
     return str(subject)
 
 
+def load_cohort(path: Path, hashed: Callable[[Path], str], taken: Iterable[str] = ()) -> Cohort:
+    """Read a study's own table as `Cohort.save` wrote it; files may be missing.
+
+    Rows that somebody has added get a name, which is written into the table: it stays theirs.
+
+    Parameters
+    ----------
+    path : Path
+        ``cohort.csv``.
+    hashed : callable
+        Returns the SHA-256 of a file.
+    taken : iterable of str
+        Names that no new row may get, such as those of samples.
+    """
+    import pandas as pd
+
+    cohort = import_csv(path, hashed=hashed, missing_ok=True, taken=list(taken))
+    table, names = pd.read_csv(path, dtype=str, keep_default_na=False), list(cohort.table["name"])
+    if "name" not in table.columns or list(table["name"].str.strip()) != names:
+        table["name"] = names
+        with suppress(JobFailed):  # A study that can only be read is named anew each time.
+            write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return cohort
+
+
 def import_csv(
     path: str | Path,
     splits: Mapping[str, str] | None = None,
     hashed: Callable[[Path], str] = hash_content,
     missing_ok: bool = False,
+    taken: Iterable[str] | None = None,
 ) -> Cohort:
     """Read a table of volumes.
 
@@ -157,6 +183,9 @@ def import_csv(
         Returns the SHA-256 of a file; another one may remember it.
     missing_ok : bool
         Keep rows of files that are missing, with the SHA-256 that the table has of them.
+    taken : iterable of str, optional
+        The table is a study's own: its column ``name`` holds, and rows without one get none of
+        these. In other people's tables a column of that name says something else.
 
     Raises
     ------
@@ -192,11 +221,11 @@ def import_csv(
         extra = {
             c: str(values.get(c, "")).strip()
             for c in COLUMNS
-            if c not in ("path", "split", "sha256")
+            if c not in ("path", "split", "sha256") and (c != "name" or taken is not None)
         }
         gone = str(values.get("sha256", "")).strip() if missing_ok else None
         rows.append(_make_row(path.parent / file, split, hashed, gone, **extra))
-    return Cohort.from_rows(rows)
+    return Cohort.from_rows(rows, taken=taken or ())
 
 
 def _import_json(path: Path, **options: Any) -> Cohort:

@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
+from napari_memscan.volumes.cohort import CohortRow, name_rows
 from napari_memscan.volumes.volume import Volume, compute_content_key
-
-if TYPE_CHECKING:
-    from napari_memscan.volumes.cohort import CohortRow
 
 VolumesLike = str | Path | Sequence[str | Path] | NDArray[Any]
 
@@ -62,7 +60,7 @@ class VolumeSource:
     Attributes
     ----------
     names : list of str
-        Paths, or for an array such as ``training[3]``.
+        Paths, or for an array such as ``training[3]``; see `name_sources`.
     subjects : list of str
         Who each volume is of; '' where nobody said it.
 
@@ -160,6 +158,15 @@ def _read_rows(table: Path, split: str) -> list[CohortRow]:
     if not rows:
         raise BadInput(f"{table}: no row has the split '{split}'. Name another table or a folder.")
     return rows
+
+
+def name_sources(training: VolumeSource, validation: VolumeSource, synthetic: VolumeSource) -> None:
+    """Name the files of a scan in place of their paths, as a study of the same files does."""
+    of = {"training": training, "validation": validation, "synthetic": synthetic}
+    rows = [CohortRow(str(f), split) for split, source in of.items() for f in source.files]
+    names = iter([row.name for row in name_rows(rows)])
+    for source in of.values():
+        source.names = [next(names) for _ in source.files] or source.names
 
 
 def refuse_overlap(training: VolumeSource, validation: VolumeSource) -> None:

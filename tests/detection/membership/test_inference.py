@@ -542,7 +542,7 @@ def test_bad_volumes(generator):
     broken[1, 3, 3, 3] = np.nan
     refused(r"training\[1\] holds NaN", broken[:2], broken[2:])
     broken[1] = 0.5
-    refused("b has the same value everywhere", broken[:2], broken[2:], training_paths=["a", "b"])
+    refused("b has the same value everywhere", broken[:2], broken[2:], training_names=["a", "b"])
     refused(
         r"shape \(16, 16, 8\), expected \(X, Y, Z\) = \(16, 16, 16\)", good[:2, :, :, :8], good[2:]
     )

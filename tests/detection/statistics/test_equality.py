@@ -30,8 +30,8 @@ def scanned(training, validation, synthetic, **options):
         training,
         validation,
         synthetic,
-        training_paths=[f"training[{i}]" for i in range(len(training))],
-        synthetic_paths=[f"synthetic[{i}]" for i in range(len(synthetic))],
+        training_names=[f"training[{i}]" for i in range(len(training))],
+        synthetic_names=[f"synthetic[{i}]" for i in range(len(synthetic))],
         embedder=EMBEDDER,
         **options,
     )

@@ -55,7 +55,7 @@ def calls(monkeypatch):
         return replace(
             result,
             samples=tuple(
-                replace(s, verdict=Verdict(said.get(s.path.split("/")[-1][:7], "novel")))
+                replace(s, verdict=Verdict(said.get(s.name, "novel")))
                 for s in result.samples
             ),
         )

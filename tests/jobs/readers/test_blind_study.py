@@ -45,9 +45,9 @@ def test_validation_volumes_are_shown_as_the_generator_would_have_made_them(scan
     assert [e.name for e in sorted(samples, key=lambda e: e.name)] == [
         f"s{i:06d}" for i in range(4)
     ]
-    assert [e.name for e in validation] == [f"v{i:06d}" for i in range(6)]
-    training = {row.path for row in scanned.cohort.rows("training")}
-    assert {e.partner.path for e in shown} <= training
+    assert [e.name for e in validation] == [row.name for row in scanned.cohort.rows("validation")]
+    training = {row.name for row in scanned.cohort.rows("training")}
+    assert {e.partner.name for e in shown} <= training
     assert all(e.shown.array and len(e.transform) == 16 for e in validation)
     assert all(e.verdict and len(e.transform) == 16 for e in samples)
 
@@ -55,7 +55,7 @@ def test_validation_volumes_are_shown_as_the_generator_would_have_made_them(scan
 def test_planted_copies_are_beside_what_they_are_a_copy_of(scanned):
     shown = [e for e in jobs.run_job(collect_exhibits(scanned, 3)) if e.kind == "planted"]
     assert [e.name for e in shown] == ["p000000", "p000001", "p000002"]
-    assert all(e.partner.path == e.shown.path and e.truth == 1 for e in shown)
+    assert all(e.partner.name == e.shown.name and e.truth == 1 for e in shown)
     made = jobs.run_job(prepare_blind_plan(scanned, "Ben", n_planted=3))
     assert sum(made.truth().values()) == 3
     assert all(case.transform is not None for case in made.cases)
@@ -86,7 +86,7 @@ def test_a_reader_gets_the_same_plan_until_another_is_asked_for(scanned):
             assert array.dtype == np.float32
     one = second.secrets[0]
     np.testing.assert_array_equal(
-        session.array(session.cases[0].panes[1].key), scanned.array(one.exhibit.partner.path)
+        session.array(session.cases[0].panes[1].key), scanned.array_of(one.exhibit.partner.name)
     )
     session.answer(1, "copy")
     # Seen today, so it is not shown to her again for a while.

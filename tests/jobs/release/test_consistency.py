@@ -78,5 +78,5 @@ def test_a_study_names_volumes_of_another_voxel_size_at_every_scan(make_study, p
         result = jobs.run_job(jobs.scan_study(study))
         (told,) = [w for w in result.warnings if "voxel size" in w]
         assert told.startswith("1 of 2 synthetic volumes has")
-        assert f"{path} 1.2 x 1.2 x 1.2, not 0.6 x 0.6 x 0.6 mm" in told
+        assert f"{study.samples()[0].sample} 1.2 x 1.2 x 1.2, not 0.6 x 0.6 x 0.6 mm" in told
     assert ScanResult.load(study.scan_dir).warnings == result.warnings

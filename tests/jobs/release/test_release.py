@@ -53,9 +53,8 @@ def study(make_study, tmp_path):
 def scanned(study, verdicts=VERDICTS, no_power="", **changes):
     jobs.run_job(jobs.scan_study(study))
     result = ScanResult.load(study.scan_dir)
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
     samples = tuple(
-        replace(s, verdict=verdicts[int(names[s.path][1:]) % len(verdicts)]) for s in result.samples
+        replace(s, verdict=verdicts[int(s.name[1:]) % len(verdicts)]) for s in result.samples
     )
     # Warnings as an importer may write them: with the name of a file and of a patient.
     row = study.cohort.rows("training")[0]
@@ -246,10 +245,11 @@ def test_a_scan_that_is_not_of_these_samples_is_refused(study, tmp_path):
     study.update(rule={"name": "size-matched"})
     path = study.sample_path(study.samples()[3])
     before = path.read_bytes()
-    path.write_bytes(before)
-    with pytest.raises(BadInput, match="1 samples were written after the last scan: s000003"):
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(BadInput, match="1 samples are not those that were scanned: s000003"):
         released(study, out)
-    scanned(study)
+    path.write_bytes(before)  # Restored without its time.
+    assert released(study, tmp_path / "restored").selection.generated == len(study.samples())
     path.unlink()
     with pytest.raises(BadInput, match="files of 1 samples are missing: s000003"):
         released(study, out)

@@ -37,7 +37,7 @@ def calls(monkeypatch):
     def loaded(cls, folder):
         result = load(cls, folder)
         samples = tuple(
-            replace(s, verdict=Verdict("copy" if s.path.split("/")[-1][:7] in called else "novel"))
+            replace(s, verdict=Verdict("copy" if s.name in called else "novel"))
             for s in result.samples
         )
         return replace(result, samples=samples)

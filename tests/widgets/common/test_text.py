@@ -44,9 +44,7 @@ def by_tau(folder_study):
 
 
 def items(result):
-    return ReviewQueue(
-        result, {s.path: f"s{i}" for i, s in enumerate(result.samples)}, {}, {}
-    ).items
+    return ReviewQueue(result, {}, {}).items
 
 
 def test_summary_counts_every_verdict_and_names_the_rule(judged):

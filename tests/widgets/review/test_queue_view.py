@@ -17,7 +17,7 @@ NEAR = (Neighbour("/data/T001.nii.gz", 0.9),)
 
 
 def item(sample, value, verdict, **more):
-    values = {"path": f"/{sample}.nii.gz", "similarity": value, "reason": "", "neighbours": NEAR}
+    values = {"similarity": value, "reason": "", "neighbours": NEAR}
     values |= {"decision": None, "parent": None, "replaced_by": None, "value": value}
     return QueueItem(sample=sample, verdict=Verdict(verdict), **values | more)
 

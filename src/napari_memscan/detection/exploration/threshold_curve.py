@@ -116,7 +116,7 @@ def count_scan_copies(result: ScanResult) -> NDArray[np.int64]:
         if value > result.threshold or (
             is_threshold_inclusive(result) and value == result.threshold
         ):
-            counts[near.path] = counts.get(near.path, 0) + 1
+            counts[near.name] = counts.get(near.name, 0) + 1
     each = np.zeros(result.n_training, np.int64)
     each[: len(counts)] = sorted(counts.values(), reverse=True)
     return each

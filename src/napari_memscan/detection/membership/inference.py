@@ -37,8 +37,8 @@ def infer_membership(
     predictor: NoisePredictor,
     attacks: Sequence[MembershipAttack],
     *,
-    training_paths: Sequence[str] = (),
-    validation_paths: Sequence[str] = (),
+    training_names: Sequence[str] = (),
+    validation_names: Sequence[str] = (),
     training_subjects: Sequence[str] = (),
     validation_subjects: Sequence[str] = (),
     hashes: Sequence[str] = (),
@@ -64,7 +64,7 @@ def infer_membership(
         The model.
     attacks : sequence of MembershipAttack
         See `membership_attacks`.
-    training_paths, validation_paths : sequences of str
+    training_names, validation_names : sequences of str
         Names; default such as ``training[3]``.
     training_subjects, validation_subjects : sequences of str
         Whose each volume is; an empty text counts as a subject of its own.
@@ -107,8 +107,8 @@ def infer_membership(
     splits = {"training": training, "validation": validation}
     paths, owners, unknown = [], [], 0
     for split, named, subjects in (
-        ("training", training_paths, training_subjects),
-        ("validation", validation_paths, validation_subjects),
+        ("training", training_names, training_subjects),
+        ("validation", validation_names, validation_subjects),
     ):
         n = len(splits[split])
         if n < 2:
@@ -181,8 +181,8 @@ def infer_membership(
         n_validation=len(validation),
         n_training_subjects=sizes[0],
         n_validation_subjects=sizes[1],
-        training_paths=tuple(paths[0]),
-        validation_paths=tuple(paths[1]),
+        training_names=tuple(paths[0]),
+        validation_names=tuple(paths[1]),
         prediction_type=predictor.recipe.scheduler.prediction_type,
         schedule=predictor.recipe.scheduler.schedule,
         levels=levels,

@@ -62,7 +62,7 @@ class MembershipResult:
         The same measures for latents alone, without the denoiser.
     n_training, n_validation, n_training_subjects, n_validation_subjects : int
         Sizes.
-    training_paths, validation_paths : tuple of str
+    training_names, validation_names : tuple of str
         Names of the volumes, in the order of the scores.
     prediction_type, schedule : str
         Of the denoiser.
@@ -92,8 +92,8 @@ class MembershipResult:
     n_validation: int
     n_training_subjects: int
     n_validation_subjects: int
-    training_paths: tuple[str, ...]
-    validation_paths: tuple[str, ...]
+    training_names: tuple[str, ...]
+    validation_names: tuple[str, ...]
     prediction_type: str
     schedule: str
     levels: int

@@ -14,7 +14,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.files import write_atomically, write_json
 from napari_memscan.typing import Verdict
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Neighbour:
 
     Attributes
     ----------
-    path : str
-        Of the training volume.
+    name : str
+        Of the training volume, as its cohort calls it; see `volumes.names`.
     similarity : float
         Of the embeddings, in [-1, 1].
     score : float or None
@@ -39,7 +39,7 @@ class Neighbour:
         How far their anatomy lies apart on average, in mm; smaller is nearer.
     """
 
-    path: str
+    name: str
     similarity: float
     score: float | None = None
     correlation: float | None = None
@@ -55,10 +55,10 @@ class SampleResult:
 
     Attributes
     ----------
-    path : str
-        Of the synthetic volume.
+    name : str
+        Of the synthetic volume: the sample of a study.
     neighbour : str
-        Path of the nearest training volume: after registration where that was done, else by
+        Name of the nearest training volume: after registration where that was done, else by
         embedding.
     similarity : float
         Largest of the embeddings, in [-1, 1], larger is nearer.
@@ -71,9 +71,12 @@ class SampleResult:
         Largest after registration, in [-1, 1], larger is nearer; None without registration.
     p_value : float or None
         How often a new patient's volume would be as near; None where the rule knows none.
+    content : str
+        Stands for the volume as it was read, see `volumes.volume.compute_content_key`: it tells
+        later whether it is still the one that was scanned. Empty where nobody said it.
     """
 
-    path: str
+    name: str
     neighbour: str
     similarity: float
     verdict: Verdict
@@ -81,6 +84,7 @@ class SampleResult:
     neighbours: tuple[Neighbour, ...]
     score: float | None = None
     p_value: float | None = None
+    content: str = ""
 
 
 def choose_decimals(threshold: float | None) -> int:
@@ -197,7 +201,7 @@ class ScanResult:
         folder = Path(folder)
         verdicts = [{k: v for k, v in vars(s).items() if k != "neighbours"} for s in self.samples]
         neighbours = [
-            {"sample": s.path, "rank": rank} | vars(n)
+            {"sample": s.name, "rank": rank} | vars(n)
             for s in self.samples
             for rank, n in enumerate(s.neighbours, 1)
         ]
@@ -256,7 +260,7 @@ class ScanResult:
             near.setdefault(row["sample"], []).append(Neighbour(**values))
         samples = tuple(
             SampleResult(
-                **v | {"verdict": Verdict(v["verdict"])}, neighbours=tuple(near[v["path"]])
+                **v | {"verdict": Verdict(v["verdict"])}, neighbours=tuple(near[v["name"]])
             )
             for v in verdicts
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.typing import Verdict
@@ -106,7 +105,7 @@ def _format_pairs(result: ScanResult) -> list[str]:
             (_format_score(sample) if scored else "")
             + (
                 f"{sample.similarity:10.{places}f}  {sample.verdict:14}  "
-                f"{Path(sample.path).name} -> {Path(sample.neighbour).name}"
+                f"{sample.name} -> {sample.neighbour}"
             )
         )
     if len(result.samples) > MOST_SHOWN:

@@ -44,7 +44,7 @@ def summarise_run(
     """
     from napari_memscan.checkpoints.native_format import read_recipe
 
-    twice = {row.path for row in own.cohort.rows("training")[:duplicated]}
+    twice = {row.name for row in own.cohort.rows("training")[:duplicated]}
     called = [s for s in result.samples if s.verdict.called]
     recipe: Any = read_recipe(own.folder / "models" / "denoiser")
     losses = recipe.provenance["denoiser"]["validation"]

@@ -166,7 +166,7 @@ def _adopt_samples(study: Study, own: Study, n: int) -> None:
     asked = {(str(s), choose_condition(own, generator, s)) for s in range(first, first + n)}
     own.add_samples(
         [
-            replace(row, path=str(study.sample_path(row)))
+            replace(row, path=own.keep_path(study.sample_path(row)))
             for row in study.samples()
             if (row.seed, row.condition) in asked
             and not row.parent
@@ -179,12 +179,12 @@ def _split_by_guidance(
     own: Study, result: ScanResult, strength: float
 ) -> dict[str, list[ScannedSample]]:
     """Return all plain and all guided volumes with what the scan says, in the order of seeds."""
-    judged = {sample.path: sample for sample in result.samples}
+    judged = {sample.name: sample for sample in result.samples}
     ways: dict[str, list[ScannedSample]] = {"plain": [], "guided": []}
     for row in sorted(own.samples(), key=lambda row: int(row.seed)):
         guided = SamplingSettings.parse(row.settings).guidance.partition(":")[0]
         if guided in ("", f"{strength:g}"):
-            ways["guided" if guided else "plain"].append((row, judged[str(own.sample_path(row))]))
+            ways["guided" if guided else "plain"].append((row, judged[row.sample]))
     return ways
 
 

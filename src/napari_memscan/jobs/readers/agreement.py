@@ -105,10 +105,7 @@ def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -
 
 def _collect_verdicts(study: Study) -> dict[str, Verdict]:
     result = study.result()
-    if result is None:
-        return {}
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
-    return {names[s.path]: s.verdict for s in result.samples if s.path in names}
+    return {s.name: s.verdict for s in result.samples} if result is not None else {}
 
 
 def _collect_truth(

@@ -48,25 +48,18 @@ def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, No
     result = study.result()
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet. Generate volumes and scan first.")
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
     made = [
         Exhibit(
-            name=names[s.path],
+            name=s.name,
             kind="synthetic",
-            shown=ArrayLocation(s.path),
+            shown=ArrayLocation(s.name),
             partner=ArrayLocation(s.neighbour),
             verdict=s.verdict,
             value=float(result.value(s)),
             transform=s.neighbours[0].transform if s.neighbours else None,
         )
         for s in result.samples
-        if s.path in names
     ]
-    if result.samples and not made:
-        raise BadInput(
-            f"{study.folder}: the last scan names files in another place. Was the study moved? "
-            "Scan again."
-        )
     tasks = yield from prepare_splits(study, list_entries(study, "training", "validation"))
     chain = open_chain(study, tasks["training"])
     made += yield from _collect_distractors(study, chain, tasks["validation"])
@@ -93,15 +86,13 @@ def _collect_distractors(
         nearest = [(int(near[0]), None) for near in chain.search.index.kneighbors(vectors, 1)[1]]
     return [
         Exhibit(
-            name=f"v{i:06d}",
+            name=row.name,
             kind="distractor",
-            shown=ArrayLocation(row.path, "" if task.key == crisp.key else task.key),
-            partner=ArrayLocation(training[at].path),
+            shown=ArrayLocation(row.name, "" if task.key == crisp.key else task.key),
+            partner=ArrayLocation(training[at].name),
             transform=transform,
         )
-        for i, (row, crisp, task, (at, transform)) in enumerate(
-            zip(rows, tasks, shown, nearest, strict=True)
-        )
+        for row, crisp, task, (at, transform) in zip(rows, tasks, shown, nearest, strict=True)
     ]
 
 
@@ -135,8 +126,8 @@ def _collect_planted(
         Exhibit(
             name=f"p{i:06d}",
             kind="planted",
-            shown=ArrayLocation(training[one.source].path, task.key),
-            partner=ArrayLocation(training[one.source].path),
+            shown=ArrayLocation(training[one.source].name, task.key),
+            partner=ArrayLocation(training[one.source].name),
             transform=pose,
         )
         for i, (one, task, pose) in enumerate(zip(plants, tasks, poses, strict=True))
@@ -227,10 +218,10 @@ def open_blind_session(study: Study, made: BlindPlan, store: DecisionStore) -> B
 
     def load(held: ArrayLocation) -> Any:
         if not held.array:
-            return study.array(held.path)
+            return study.array_of(held.name)
 
         def give_up() -> Any:
-            raise BadInput(f"{held.path}: no longer in the cache. Make a new plan.")
+            raise BadInput(f"{held.name}: no longer in the cache. Make a new plan.")
 
         return study.cache.get(held.array, give_up)
 

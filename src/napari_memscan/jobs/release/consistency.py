@@ -29,18 +29,12 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
     result, scan = study.result(), Hint(HintKind.SCAN, str(study.folder))
     if result is None:
         raise BadInput(f"{study.folder}: not scanned yet.", scan)
-    scanned = {s.path for s in result.samples}
+    scanned = {s.name: s.content for s in result.samples}
     paths = {sample: study.sample_path(row) for sample, row in rows.items()}
-    new = [sample for sample, path in paths.items() if str(path) not in scanned]
+    new = [sample for sample in rows if sample not in scanned]
     if new:
         raise BadInput(
             f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}.",
-            scan,
-        )
-    if len(scanned) > len(rows):
-        raise BadInput(
-            f"the last scan knows {len(scanned) - len(rows)} volumes that the table of samples "
-            f"does not name.",
             scan,
         )
     gone = [sample for sample, path in paths.items() if not path.exists()]
@@ -48,12 +42,13 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
         raise BadInput(
             f"the files of {len(gone)} samples are missing: {abbreviate_names(gone)}. Restore them."
         )
-    at = (study.scan_dir / "summary.json").stat().st_mtime_ns
-    changed = [sample for sample, path in paths.items() if path.stat().st_mtime_ns > at]
+    changed = [
+        sample for sample, path in paths.items() if study.content_key(path) != scanned[sample]
+    ]
     if changed:
         raise BadInput(
-            f"the files of {len(changed)} samples were written after the last scan: "
-            f"{abbreviate_names(changed)}.",
+            f"the files of {len(changed)} samples are not those that were scanned: "
+            f"{abbreviate_names(changed)}. Restore them, or scan what is there.",
             scan,
         )
     config, c = study.config, result.calibration

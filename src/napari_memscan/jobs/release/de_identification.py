@@ -58,7 +58,6 @@ class ReleaseDocuments:
         from napari_memscan.review.export import replace_reader_names
 
         found, outside = self.found, self._outside()
-        shown = {str(self.study.sample_path(row)): outside[s] for s, row in found.rows.items()}
         decisions = {
             outside[sample]: deidentify_decision(d, found.reader(d.reader, self.named), self.named)
             for sample, d in found.current.items()
@@ -71,10 +70,10 @@ class ReleaseDocuments:
         )
         write_report(
             folder,
-            deidentify_scan(found.result, shown, self.scrub),
+            deidentify_scan(found.result, outside, self.scrub),
             title=self.title,
             decisions=decisions,
-            attached=deidentify_supplementary(beside, shown, self.scrub, self.named),
+            attached=deidentify_supplementary(beside, outside, self.scrub, self.named),
             outside=True,
             provenance=self.scrub.value(methods)
             | {
@@ -116,9 +115,8 @@ class ReleaseDocuments:
         )
 
         study, found, scrub = self.study, self.found, self.scrub
-        paths = {str(study.sample_path(row)): s for s, row in found.rows.items()}
-        result = deidentify_scan(found.result, paths, scrub)
-        judged = {sample.path: sample for sample in result.samples}
+        result = deidentify_scan(found.result, {sample: sample for sample in found.rows}, scrub)
+        judged = {sample.name: sample for sample in result.samples}
         volumes = []
         for sample, file in self.files.items():
             said = {found.reader(reader, self.named): d for reader, d in found.said(sample).items()}
@@ -182,5 +180,6 @@ def _build_scrubber(study: Study, found: ReleaseAssessment, named: bool) -> Scru
 
     rows = study.cohort.rows()
     words = {word for row in rows for word in (row.subject_id, row.session_id)}
-    paths = [row.path for row in rows] + [str(study.sample_path(r)) for r in found.rows.values()]
+    paths = [place for row in rows for place in (row.path, row.name)]
+    paths += [str(study.sample_path(r)) for r in found.rows.values()]
     return Scrubber(words | (set() if named else set(found.pseudonyms)), paths)

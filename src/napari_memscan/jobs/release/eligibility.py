@@ -123,7 +123,7 @@ def assess_samples(study: Study, expect: str = "") -> ReleaseAssessment:
     result = require_current_scan(study, rows)
     selftest = SelfTest.load(study.scan_dir)
     standing, events, head = _load_decisions(study, expect)
-    verdicts = {s.path: s.verdict for s in result.samples}
+    verdicts = {s.name: s.verdict for s in result.samples}
     by_reader = {
         reader: {s: d for s, d in decisions.items() if s in rows}
         for reader, decisions in standing.by_reader().items()
@@ -132,10 +132,9 @@ def assess_samples(study: Study, expect: str = "") -> ReleaseAssessment:
     policy = resolve_policy(study, result, selftest, len(by_reader))
     replaced = set(study.lineage().values())
     by_status: dict[str, dict[str, str]] = {PASSED: {}, REJECTED: {}, UNREAD: {}}
-    for sample, row in rows.items():
+    for sample in rows:
         said = [d[sample].decision for d in by_reader.values() if sample in d]
-        verdict = verdicts[str(study.sample_path(row))]
-        outcome = policy.outcome(verdict, said, sample in replaced)
+        outcome = policy.outcome(verdicts[sample], said, sample in replaced)
         by_status[outcome.status][sample] = outcome.why
     return ReleaseAssessment(
         rows=rows,

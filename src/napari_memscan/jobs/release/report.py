@@ -55,13 +55,12 @@ def report_study(study: Study, *, pdf: bool = False) -> Path:
     finally:
         store.close()
     current = standing.current()
-    names = {str(study.sample_path(row)): row.sample for row in samples}
     page = write_report(
         study.report_dir,
         result,
         title=study.config.name,
-        decisions={path: current[name] for path, name in names.items() if name in current},
-        pictures=study.array,
+        decisions={s.name: current[s.name] for s in result.samples if s.name in current},
+        pictures=study.array_of,
         spacing=resolve_spacing(study)
         if any(s.score is not None for s in result.samples)
         else None,
@@ -102,8 +101,7 @@ def collect_supplement(
     from napari_memscan.review.plan_files import load_plans
     from napari_memscan.review.truth import build_truth_from_plans
 
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
-    verdicts = {names[s.path]: s.verdict for s in result.samples if s.path in names}
+    verdicts = {s.name: s.verdict for s in result.samples}
     known = build_truth_from_plans(load_plans(study.folder / BLIND_FOLDER))
     real = [*study.cohort.rows("training"), *study.cohort.rows("validation")]
     config = study.config.generator
@@ -116,7 +114,7 @@ def collect_supplement(
         evidence=read_evidence(study.scan_dir),
         membership=read_membership(study.scan_dir),
         readers=analyse_reader_study(standing, verdicts, known) if standing.events else None,
-        disagreed=frozenset(p for p, sample in names.items() if len(said.get(sample, ())) > 1),
+        disagreed=frozenset(name for name in verdicts if len(said.get(name, ())) > 1),
         twice=read_duplicate_summary(study.scan_dir),
         n_unknown_subjects=sum(not row.subject_id for row in real),
         generator=config.kind if config is not None else "",
@@ -211,7 +209,7 @@ def _describe_training(study: Study) -> dict[str, str]:
     from napari_memscan.checkpoints.native_format import read_recipe
 
     config = study.config.generator
-    path = Path(config.path) if config is not None and config.kind == "ldm" else None
+    path = study.resolve(config.path) if config is not None and config.kind == "ldm" else None
     if path is None or not (path / "recipe.json").is_file():
         return {}
     told = {}

@@ -135,9 +135,8 @@ def trace_replacements(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow
 def collect_scan_results(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
     """Return sample to what the last scan says of it."""
     result = study.result()
-    found = {s.path: s for s in result.samples} if result is not None else {}
-    paths = {row.sample: str(study.sample_path(row)) for row in rows}
-    return {sample: found[path] for sample, path in paths.items() if path in found}
+    found = {s.name: s for s in result.samples} if result is not None else {}
+    return {row.sample: found[row.sample] for row in rows if row.sample in found}
 
 
 def is_called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:

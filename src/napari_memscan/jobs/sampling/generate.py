@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
+from napari_memscan.files import make_absolute
 from napari_memscan.generators.sample import SamplingSettings
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.models.new_study import check_generator
 from napari_memscan.progress import Progress, run_job
 from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.volumes.names import name_volumes
 
 if TYPE_CHECKING:
     from napari_memscan.generators.guidance import Guidance
@@ -264,17 +266,20 @@ def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, Non
     from napari_memscan.volumes.reader import check_header
 
     rows = study.samples()
-    known = {str(study.sample_path(row)) for row in rows}
-    named = dict.fromkeys(path.resolve() for path in files)
-    new = [path for path in named if str(path) not in known]
-    names = find_free_names(rows, len(new))
+    known = {study.sample_path(row) for row in rows}
+    new = [path for path in dict.fromkeys(map(make_absolute, files)) if path not in known]
+    named = {Path(row.path): row.name for row in study.cohort.rows("synthetic")}
+    taken = {row.sample for row in rows}.union(row.name for row in study.cohort.rows())
+    others = [path for path in new if path not in named]
+    named |= zip(others, name_volumes(others, taken), strict=True)
+    names = [named[path] for path in new]
     for start in range(0, len(new), REGISTERED_AT_ONCE):
         batch = new[start : start + REGISTERED_AT_ONCE]
         added: list[SampleRow] = []
         try:
             for name, path in zip(names[start:], batch, strict=False):
                 check_header(path)  # A file that is no volume is refused before it is in the table.
-                added.append(SampleRow(name, str(path)))
+                added.append(SampleRow(name, study.keep_path(path)))
         finally:
             study.add_samples(added)
         for done, path in enumerate(batch, start + 1):

@@ -48,7 +48,7 @@ class CohortDuplicates:
         return self.cohort.rows("validation")
 
     def reasons(self, suspected: bool = False) -> dict[str, str]:
-        """Return path to reason, of the training volumes to leave out.
+        """Return name to reason, of the training volumes to leave out.
 
         Parameters
         ----------
@@ -61,23 +61,23 @@ class CohortDuplicates:
                 nearest = next(p for p in group.pairs if i in (p.first, p.second))
                 other = rows[nearest.first + nearest.second - i]
                 reasons.setdefault(
-                    rows[i].path,
-                    f"{nearest.verdict} of {other.path} (score {nearest.score:.3f}); kept of "
-                    f"this group of {len(group.members)}: {rows[group.keep].path}",
+                    rows[i].name,
+                    f"{nearest.verdict} of {other.name} (score {nearest.score:.3f}); kept of "
+                    f"this group of {len(group.members)}: {rows[group.keep].name}",
                 )
         return reasons
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything by path, for JSON."""
+        """Return everything by name, for JSON."""
         rows, unseen = self.training, self.validation
 
         def told(group: DuplicateGroup) -> dict[str, Any]:
             return {
-                "volumes": [rows[i].path for i in group.members],
+                "volumes": [rows[i].name for i in group.members],
                 "subjects": [rows[i].subject_id for i in group.members],
-                "keep": rows[group.keep].path,
+                "keep": rows[group.keep].name,
                 "pairs": [
-                    asdict(p) | {"first": rows[p.first].path, "second": rows[p.second].path}
+                    asdict(p) | {"first": rows[p.first].name, "second": rows[p.second].name}
                     for p in group.pairs
                 ],
             }
@@ -88,7 +88,7 @@ class CohortDuplicates:
             "suspected": [told(group) for group in found.suspected],
             "expected": [told(group) for group in found.expected],
             "leaks": [
-                asdict(p) | {"first": unseen[p.first].path, "second": rows[p.second].path}
+                asdict(p) | {"first": unseen[p.first].name, "second": rows[p.second].name}
                 for p in found.leaks
             ],
             "n_training": found.n_training,
@@ -126,10 +126,10 @@ class CohortDuplicates:
                 raise BadInput(f"{file}: is there already. Write to another folder.")
         reasons = self.reasons(suspected)
         rows = self.cohort.rows()
-        out = Cohort.from_rows(row for row in rows if row.path in reasons)
-        table = out.table.assign(reason=[reasons[p] for p in out.table["path"]])
+        out = Cohort.from_rows(row for row in rows if row.name in reasons)
+        table = out.table.assign(reason=[reasons[name] for name in out.table["name"]])
         write_text(beside, table.to_csv(index=False, lineterminator="\n"))
-        Cohort.from_rows(row for row in rows if row.path not in reasons).save(path)
+        Cohort.from_rows(row for row in rows if row.name not in reasons).save(path)
         return beside
 
 

@@ -52,7 +52,7 @@ def compute_embedding_map(
     paths = {
         "training": [row.path for row in study.cohort.rows("training")],
         "validation": [row.path for row in study.cohort.rows("validation")],
-        "synthetic": [sample.path for sample in result.samples],
+        "synthetic": [str(study.path_of(sample.name)) for sample in result.samples],
     }
     total, done = sum(map(len, paths.values())), 0
     vectors = {}

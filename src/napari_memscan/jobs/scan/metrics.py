@@ -63,7 +63,7 @@ def evaluate_metrics(
             "validation": [row.path for row in study.cohort.rows("validation")],
             "synthetic": [str(study.sample_path(row)) for row in study.samples()],
         }
-        if {sample.path for sample in result.samples} != set(paths["synthetic"]):
+        if {sample.name for sample in result.samples} != {row.sample for row in study.samples()}:
             raise BadInput(
                 f"{study.folder}: its synthetic volumes are not those of the last scan. Scan again."
             )

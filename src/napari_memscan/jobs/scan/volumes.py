@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.sources import VolumeEntry
 
 
-def make_entry(study: Study, path: str, subject: str = "") -> VolumeEntry:
-    """Return one volume of a study, by the path of its file."""
+def make_entry(study: Study, path: str, name: str, subject: str = "") -> VolumeEntry:
+    """Return one volume of a study, by the path of its file and what results call it."""
     from napari_memscan.volumes.sources import VolumeEntry
 
-    return VolumeEntry(path, partial(study.volume, path), partial(study.content_key, path), subject)
+    return VolumeEntry(name, partial(study.volume, path), partial(study.content_key, path), subject)
 
 
 def list_entries(study: Study, *splits: str) -> dict[str, list[VolumeEntry]]:
@@ -29,10 +29,12 @@ def list_entries(study: Study, *splits: str) -> dict[str, list[VolumeEntry]]:
     found = {}
     for split in splits:
         if split == "synthetic":
-            found[split] = [make_entry(study, str(study.sample_path(r))) for r in study.samples()]
+            found[split] = [
+                make_entry(study, str(study.sample_path(r)), r.sample) for r in study.samples()
+            ]
         else:
             rows = study.cohort.rows(split)
-            found[split] = [make_entry(study, row.path, row.subject_id) for row in rows]
+            found[split] = [make_entry(study, row.path, row.name, row.subject_id) for row in rows]
     return found
 
 
@@ -40,7 +42,7 @@ def iter_vectors(study: Study, paths: Iterable[str]) -> Iterator[Vectors]:
     """Yield the vectors (dim,) of volumes of a study, from its cache where they are there."""
     from napari_memscan.detection.retrieval.entries import iter_embeddings
 
-    entries = [make_entry(study, path) for path in paths]
+    entries = [make_entry(study, path, path) for path in paths]
     found = iter_embeddings(entries, study.config.preprocessing, study.embedder(), study.cache)
     for vector, _ in found:
         yield vector

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule
@@ -146,10 +145,7 @@ def describe_sample(item: QueueItem, result: ScanResult) -> str:
     if not item.neighbours:
         return f"{item.sample}: no neighbours"
     near = item.neighbours[0]
-    text = (
-        f"{item.sample} is nearest to {Path(near.path).name}:"
-        f" {format_nearness(near, result.digits)}"
-    )
+    text = f"{item.sample} is nearest to {near.name}: {format_nearness(near, result.digits)}"
     if result.measure == "score":
         text = text.replace(", similarity", " after registration, similarity")
         if near.displacement is not None:

@@ -39,12 +39,14 @@ def make_case(item: QueueItem, result: ScanResult, k: int) -> Case:
     return Case(
         item.sample,
         CaseVolume(
-            wording.format_synthetic_title(item, result), item.path, name=f"synthetic {item.sample}"
+            wording.format_synthetic_title(item, result),
+            item.sample,
+            name=f"synthetic {item.sample}",
         ),
         tuple(
             CaseVolume(
                 f"Training #{rank} {wording.format_neighbour_title(near, item, result)}",
-                near.path,
+                near.name,
                 near.transform,
                 f"training #{rank}",
             )

@@ -74,7 +74,6 @@ class ReviewController(QObject):
         self._session: ReviewSession | None = None
         self._result: ScanResult | None = None
         self._samples: dict[str, SampleRow] = {}
-        self._names: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._screen = ReviewScreen(viewing, self)
         self._claiming = ClaimController(view, self._screen, self._preferences)
@@ -171,8 +170,6 @@ class ReviewController(QObject):
             self._view.message.say(describe_error(error), "error")
             self._result, rows = None, []
         self._samples = {row.sample: row for row in rows}
-        # Kept: to ask the disk for thousands of places after every decision takes long.
-        self._names = {str(study.sample_path(row)): row.sample for row in rows} if study else {}
         self._parents = {row.sample: row.parent for row in rows if row.parent}
         self._show_result()
         self._refresh()
@@ -182,16 +179,11 @@ class ReviewController(QObject):
         session, result = self._session, self._result
         if session is not None and result is not None:
             try:
-                session.refresh(result, self._names, self._parents)
+                session.refresh(result, self._parents)
             except MemscanError as error:
                 # What is listed stays: the queue is usable as soon as the store is.
                 self._view.message.say(describe_error(error), "error")
                 return False
-        if result is not None and result.samples and not self.items:
-            self._view.message.say(
-                "The last scan names files in another place: was the study moved? Scan again.",
-                "error",
-            )
         self._view.queue.set_items(list(self.items.values()) if result is not None else [])
         count, comma, left = str(session.left if session is not None else "").partition(",")
         self._view.queue.set_progress(f"{count} read{comma}{left}" if count else "")

@@ -61,7 +61,7 @@ class ReviewScreen(QObject):
         self._key, self._failed = item.sample, False
         self._viewing.show(
             make_case(item, result, k),
-            study.array,
+            study.array_of,
             partial(find_display_spacing, study),
             infer_modality(study),
             infer_hounsfield_units(study),
@@ -103,7 +103,7 @@ class ReviewScreen(QObject):
             k,
             layout=position.pop("layout"),
             position=position.pop("mm", None),
-            partner=partner.path,
+            partner=partner.name,
             hashes=study.hashes(row),
             view=position,
         )

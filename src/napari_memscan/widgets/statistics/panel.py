@@ -101,8 +101,7 @@ class StatisticsPanel(QWidget):
             self.threshold.set_values((), (), None)
             self.rarefaction.set_curve(None)
             return
-        names = {str(study.sample_path(row)): row.sample for row in study.samples()}
-        self._samples = {names.get(s.path, s.path): s for s in result.samples}
+        self._samples = {s.name: s for s in result.samples}
         self.threshold.set_shown(None)
         self.threshold.set_selected(None)
         self.threshold.set_values(
