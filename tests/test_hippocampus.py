@@ -80,7 +80,7 @@ def test_planted_training_volumes_come_first(cohort, tmp_path):
         small(cohort, new + planted),
     )
     result = jobs.run_job(jobs.scan_study(study))
-    first = {s.path: s.neighbour for s in result.samples[:5]}
-    assert first == {r.path: r.path for r in planted}
+    first = {study.path_of(s.name): study.path_of(s.neighbour) for s in result.samples[:5]}
+    assert first == {Path(r.path): Path(r.path) for r in planted}
     assert all(s.verdict == "copy" for s in result.samples[:5])
     assert result.samples[5].similarity < 0.99

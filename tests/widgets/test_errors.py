@@ -79,8 +79,9 @@ def decides(qtbot, dock) -> None:
 def test_a_file_that_is_missing_is_named_and_the_others_are_read(
     qtbot, dock, folder_study, parts, tmp_path, which
 ):
-    first = Study.open(folder_study).result().samples[0]
-    missing = Path(first.path if which == "synthetic" else first.neighbour)
+    study = Study.open(folder_study)
+    first = study.result().samples[0]
+    missing = study.path_of(first.name if which == "synthetic" else first.neighbour)
     away = shutil.move(missing, tmp_path / "away.nii.gz")
     try:
         open_study(qtbot, dock, folder_study)
@@ -97,7 +98,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
         else:
             assert len(names) == 4
             assert [": cannot be shown" in name for name in names] == [False, True, False, False]
-            assert f"1 of 28 files that the cohort names are missing, the first is {missing}" in (
+            assert f"1 of 28 files that the cohort names are missing, the first is {missing.name}" in (
                 " ".join(warnings)
             )
         dock.review.act(ReviewAction.NEXT)
@@ -108,7 +109,7 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
         shutil.move(away, missing)
     dock.review_view.queue.select(next(iter(dock.review.items)))
     settle(qtbot, dock)
-    assert dock.viewing.layers[0].name.startswith("Synthetic s000001")
+    assert dock.viewing.layers[0].name.startswith("Synthetic made1.nii.gz")
     dock.review.act(Decision.COPY)
     settle(qtbot, dock)
     assert dock.review.progress[0] == 2

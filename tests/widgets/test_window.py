@@ -268,7 +268,7 @@ def test_what_is_read_is_released(rooms, folder_study):
     assert dock.step == RELEASE
     room.click(step.summary.unread_button)
     assert dock.step == REVIEW
-    assert sorted(queue.samples) == ["s000001", "s000004"]
+    assert sorted(queue.samples) == ["made1.nii.gz", "made4.nii.gz"]
     assert queue.current == queue.samples[0]
     assert queue.everything.isVisible()
     room.press(Key.Key_K)
@@ -320,7 +320,7 @@ def test_a_queue_is_filtered_searched_and_sorted(rooms, folder_study, qtbot):
     room.press(Key.Key_Q, ALT, on=table)
     qtbot.waitUntil(queue.search.hasFocus)
     qtbot.keyClicks(queue.search, "MADE2")
-    assert queue.samples == ["s000002"]
+    assert queue.samples == ["made2.nii.gz"]
     qtbot.keyClicks(queue.search, "nowhere")
     assert queue.samples == []
     assert queue.nothing.isVisible()

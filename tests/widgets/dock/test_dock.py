@@ -110,7 +110,7 @@ def test_window_level_zoom_and_slice_are_shared_and_stay(qtbot, viewer, dock, fo
     zoom = viewer.scene.camera.zoom = viewer.scene.camera.zoom * 2
     dock.review.act(ReviewAction.NEXT)
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
-    assert titles(viewer)[0].startswith("Synthetic s000004")
+    assert titles(viewer)[0].startswith("Synthetic made4.nii.gz")
     assert layers[0].contrast_limits == [0.2, 0.7]
     assert viewer.dims.current_step[2] == 3
     assert viewer.scene.camera.zoom == zoom

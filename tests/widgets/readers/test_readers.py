@@ -11,7 +11,7 @@ from napari_memscan.study import Study
 from napari_memscan.widgets.readers import ReadersController, ReadersView
 
 WAIT = 30_000
-SAID = {"s000000": "copy", "s000001": "not a copy", "s000002": "copy"}
+SAID = {"made0.nii.gz": "copy", "made1.nii.gz": "not a copy", "made2.nii.gz": "copy"}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def read(folder_study):
     store = study.store()
     for reader in ("Ann", "Ben"):
         for sample, decision in SAID.items():
-            differs = reader == "Ben" and sample == "s000002"
+            differs = reader == "Ben" and sample == "made2.nii.gz"
             store.record(sample, "unsure" if differs else decision, reader)
     store.close()
     return study
@@ -48,7 +48,7 @@ def test_findings_are_read_and_saved_without_a_terminal(qtbot, room, tmp_path, m
     assert view.message.level == "error"
     assert view.message.text.endswith("Choose another truth below.")
     table = tmp_path / "truth.csv"
-    table.write_text("sample,truth\ns000000,copy\ns000001,not a copy\n")
+    table.write_text("sample,truth\nmade0.nii.gz,copy\nmade1.nii.gz,not a copy\n")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(table), ""))
     view.truth.setCurrentIndex(2)
     view.truth.activated.emit(2)

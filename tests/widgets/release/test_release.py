@@ -63,14 +63,15 @@ def read(folder, **said):
     study = Study.open(folder)
     store = study.store()
     rows = {row.sample: row for row in study.samples()}
-    for sample, decision in said.items():
-        store.record(sample, decision, "R. Reader", evidence=study.hashes(rows[sample]))
+    for stem, decision in said.items():
+        row = rows[f"{stem}.nii.gz"]
+        store.record(row.sample, decision, "R. Reader", evidence=study.hashes(row))
     store.close()
 
 
 @pytest.fixture
 def read_study(folder_study):
-    read(folder_study, s000001="copy", s000004="not a copy")
+    read(folder_study, made1="copy", made4="not a copy")
     return folder_study
 
 
@@ -90,9 +91,9 @@ def test_what_is_unread_stops_it_and_can_be_shown(step, folder_study):
     assert step.controller.next_step == "Show unread, and decide"
     step.controller.unread_requested.connect(asked.append)
     step.press(summary.unread_button)
-    assert asked == [("s000001", "s000004")]
+    assert asked == [("made1.nii.gz", "made4.nii.gz")]
 
-    read(folder_study, s000001="copy", s000004="not a copy")
+    read(folder_study, made1="copy", made4="not a copy")
     step.controller.look()
     step.settle()
     assert summary.unread.isHidden()
@@ -162,7 +163,7 @@ def test_a_release_is_written_verified_and_found_out_when_it_is_changed(step, re
     assert message.level == "error"
     assert "volume-0002.nii.gz" in message.text
     # Reading on makes another release of it.
-    read(read_study, s000004="unsure")
+    read(read_study, made4="unsure")
     step.controller.look()
     step.settle()
     assert not step.controller.released
@@ -248,7 +249,7 @@ def test_what_stops_it_is_said_in_steps_of_the_window(step, read_study, make_stu
 def test_an_answer_to_an_older_question_is_dropped(step, read_study, tmp_path):
     other = shutil.copytree(read_study, tmp_path / "other")
     jobs.run_job(jobs.scan_study(Study.open(other)))
-    read(other, s000001="not a copy")
+    read(other, made1="not a copy")
     step.controller.set_study(Study.open(read_study))
     step.controller.look()
     step.controller.set_study(Study.open(other))

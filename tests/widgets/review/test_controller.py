@@ -91,11 +91,11 @@ def decisions(study_folder) -> dict[str, str]:
 
 def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(folder_room):
     view = folder_room.view
-    assert folder_room.current == view.queue.samples[0] == "s000001"
+    assert folder_room.current == view.queue.samples[0] == "made1.nii.gz"
     verdicts = [item.verdict for item in folder_room.review.items.values()]
     assert verdicts[:3] == ["copy", "copy", "novel"]
     titles = folder_room.titles()
-    assert titles[0].startswith("Synthetic s000001: copy")
+    assert titles[0].startswith("Synthetic made1.nii.gz: copy")
     assert titles[1].startswith("Training #1 similarity 1.0")
     assert len(titles) == 4
     view.k.setValue(1)
@@ -108,15 +108,15 @@ def test_reading_starts_with_the_most_similar_and_shows_its_neighbours(folder_ro
 
 def test_a_decision_is_on_disk_at_once_and_the_next_volume_follows(folder_room, folder_study):
     folder_room.press("copy")
-    assert decisions(folder_study) == {"s000001": "copy"}
-    assert folder_room.current == "s000004"
+    assert decisions(folder_study) == {"made1.nii.gz": "copy"}
+    assert folder_room.current == "made4.nii.gz"
     assert folder_room.view.queue.progress.text() == "1 of 6 read, less than 1 min left"
     folder_room.press("not a copy", "undo")
-    assert decisions(folder_study) == {"s000001": "copy"}
-    assert folder_room.current == "s000004"
+    assert decisions(folder_study) == {"made1.nii.gz": "copy"}
+    assert folder_room.current == "made4.nii.gz"
     folder_room.press("undo")
     assert decisions(folder_study) == {}
-    assert folder_room.current == "s000001"
+    assert folder_room.current == "made1.nii.gz"
     folder_room.press("undo")
     assert "Nothing to undo" in folder_room.text
 
@@ -130,7 +130,7 @@ def test_evidence_says_what_was_on_screen(folder_room, folder_study):
     (event,) = store.history()
     store.close()
     assert event.reader == "R. Reader"
-    assert event.evidence["neighbours"][0]["file"] == "T001.nii.gz"
+    assert event.evidence["neighbours"][0]["name"] == "T001.nii.gz"
     assert len(event.evidence["neighbours"]) == 2
     assert (event.evidence["layout"], event.evidence["position"]) == ("grid", position["mm"])
     assert event.evidence["view"]["plane"] == "Axial"
@@ -147,7 +147,7 @@ def test_reading_goes_on_where_it_stopped_and_to_the_end(folder_room, folder_stu
     folder_room.review.set_study(None)
     assert folder_room.view.queue.samples == []
     folder_room.open(Study.open(folder_study))
-    assert folder_room.current == "s000004"
+    assert folder_room.current == "made4.nii.gz"
     folder_room.press(*["not a copy"] * 5)
     assert folder_room.review.progress == (6, 6)
     assert "All volumes are read" in folder_room.text
@@ -163,26 +163,25 @@ def test_next_and_previous_stop_at_the_ends(folder_room):
 
 def test_what_is_not_on_the_screen_is_not_decided(room, folder_study, monkeypatch):
     study = Study.open(folder_study)
-    results = {s.path: s for s in study.result().samples}
-    paths = {row.sample: str(study.sample_path(row)) for row in study.samples()}
-    third = results[paths["s000001"]].neighbours[2].path
-    load, first, last = study.array, threading.Event(), threading.Event()
+    results = {s.name: s for s in study.result().samples}
+    third = results["made1.nii.gz"].neighbours[2].name
+    load, first, last = study.array_of, threading.Event(), threading.Event()
 
-    def slow(path):
-        (last if path == third else first).wait(30)
-        if path == paths["s000000"]:
-            raise BadInput(f"{path}: missing.")
-        return load(path)
+    def slow(name):
+        (last if name == third else first).wait(30)
+        if name == "made0.nii.gz":
+            raise BadInput(f"{name}: missing.")
+        return load(name)
 
     def refused():
         for decision in ("copy", "not a copy", "unsure"):
             room.press_at_once(decision)
             assert room.text == "Not recorded: the volumes are not shown yet."
             assert room.view.message.level == "warning"
-        assert room.current == "s000001"
+        assert room.current == "made1.nii.gz"
         assert decisions(folder_study) == {}
 
-    monkeypatch.setattr(study, "array", slow)
+    monkeypatch.setattr(study, "array_of", slow)
     room.review.set_study(study)
     room.review.start_reading()
     refused()
@@ -195,14 +194,14 @@ def test_what_is_not_on_the_screen_is_not_decided(room, folder_study, monkeypatc
     last.set()
     room.settle()
     room.press("copy")
-    assert decisions(folder_study) == {"s000001": "copy"}
+    assert decisions(folder_study) == {"made1.nii.gz": "copy"}
     # What cannot be shown can be left as unsure.
-    room.view.queue.select("s000000")
+    room.view.queue.select("made0.nii.gz")
     room.settle()
     room.press_at_once("not a copy")
     assert "decide Unsure" in room.text
     room.press("unsure")
-    assert decisions(folder_study) == {"s000001": "copy", "s000000": "unsure"}
+    assert decisions(folder_study) == {"made1.nii.gz": "copy", "made0.nii.gz": "unsure"}
     room.press("not a copy")
     assert len(decisions(folder_study)) == 3
 
@@ -305,7 +304,7 @@ def test_a_verified_scan_is_read_by_its_scores(verified_room, verified_study):
     values = [item.value for item in verified_room.review.items.values()]
     assert values == sorted((s.score for s in result.samples), reverse=True)
     assert view.queue.model.headerData(1, Qt.Orientation.Horizontal) == "Score"
-    assert set(view.queue.samples[:2]) == {"s000001", "s000004"}
+    assert set(view.queue.samples[:2]) == {"made1.nii.gz", "made4.nii.gz"}
     first = result.samples[0]
     near = first.neighbours[0]
     for part in (
