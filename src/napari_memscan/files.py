@@ -149,7 +149,7 @@ def make_absolute(path: str | Path) -> Path:
     # A '..' behind a link to a folder leads elsewhere than its text says.
     if os.path.realpath(flat) == os.path.realpath(path):
         return flat
-    return path.parent.resolve() / path.name
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
 
 def make_portable(path: str | Path, folder: Path, start: Path | None = None) -> str:

@@ -17,9 +17,7 @@ RESULT = SimpleNamespace(measure="score", rule="conformal", threshold=None, embe
 
 def test_evidence_goes_into_the_store_and_comes_back(tmp_path):
     near = tuple(Neighbour(f"p{i}/ct.nii.gz", 0.9 - i / 10, 0.8) for i in range(3))
-    item = QueueItem(
-        "s0", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01
-    )
+    item = QueueItem("s0", 0.9, Verdict.COPY, "", near, None, None, None, 0.8, 0.8, 0.01)
     value = collect_evidence(
         item,
         RESULT,

@@ -55,8 +55,7 @@ def calls(monkeypatch):
         return replace(
             result,
             samples=tuple(
-                replace(s, verdict=Verdict(said.get(s.name, "novel")))
-                for s in result.samples
+                replace(s, verdict=Verdict(said.get(s.name, "novel"))) for s in result.samples
             ),
         )
 

@@ -37,8 +37,7 @@ def calls(monkeypatch):
     def loaded(cls, folder):
         result = load(cls, folder)
         samples = tuple(
-            replace(s, verdict=Verdict(said.get(s.name, "novel")))
-            for s in result.samples
+            replace(s, verdict=Verdict(said.get(s.name, "novel"))) for s in result.samples
         )
         return replace(result, samples=samples)
 
