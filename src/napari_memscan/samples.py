@@ -141,6 +141,7 @@ def _read_columns_for_appending(path: Path, rows: Sequence[SampleRow]) -> list[s
     needed = {field.name for field in fields(SampleRow)}
     if not any(row.condition for row in rows):
         needed.discard("condition")
+    # Only a name that holds a line break leaves half a line here, and that has other columns.
     last = next(csv.reader([body.rpartition("\n")[2]]), [])
     if unfinished or len(last) != len(names) or not needed <= set(names):
         return []

@@ -98,7 +98,8 @@ def test_detail_and_title_of_a_near_duplicate_and_an_undecided_one(judged):
         f"score {nearest.score:.3f}, p = {near.p_value:.2g}, similarity {nearest.similarity:.2f}"
     )
     assert (
-        wording.format_synthetic_title(near, judged) == f"Synthetic made4.nii.gz: near-duplicate, {numbers}"
+        wording.format_synthetic_title(near, judged)
+        == f"Synthetic made4.nii.gz: near-duplicate, {numbers}"
     )
     assert wording.format_neighbour_title(nearest, near, judged) == f"{numbers}, near-duplicate"
     assert "near-duplicate" not in wording.format_neighbour_title(other, near, judged)
@@ -112,7 +113,10 @@ def test_a_title_without_a_score_has_a_p_value_too(by_tau):
     near = item.neighbours[0]
     said = f"similarity {near.similarity:.3f}, p = {item.p_value:.2g}"
     assert near.score is None
-    assert wording.format_synthetic_title(item, by_tau) == f"Synthetic made1.nii.gz: {item.verdict}, {said}"
+    assert (
+        wording.format_synthetic_title(item, by_tau)
+        == f"Synthetic made1.nii.gz: {item.verdict}, {said}"
+    )
     assert wording.format_neighbour_title(near, item, by_tau) == f"{said}, {item.verdict}"
     second = item.neighbours[1]
     assert (
