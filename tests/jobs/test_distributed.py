@@ -71,14 +71,14 @@ def test_a_killed_run_of_two_goes_on_alone_with_the_same_bytes(whole, make_study
     killing.write_text(
         "import os, signal\n"
         "from napari_memscan.study import Study\n"
-        "add, calls = Study.add_sample, 0\n"
-        "def killed(self, row):\n"
+        "add, calls = Study.add_samples, 0\n"
+        "def killed(self, rows):\n"
         "    global calls\n"
         "    calls += 1\n"
         "    if os.environ['RANK'] == '1' and calls == 2:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    add(self, row)\n"
-        "Study.add_sample = killed\n"
+        "    add(self, rows)\n"
+        "Study.add_samples = killed\n"
         "from napari_memscan.cli import main\nmain()\n"
     )
     command = [*TORCHRUN, str(killing), "generate", str(study.folder), "-n", "5", *options]
