@@ -256,7 +256,9 @@ def test_the_map_is_that_of_the_vectors(mapped, folder_study):
 
     paths = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
     vectors = {s: np.stack(list(iter_vectors(study, p))) for s, p in paths.items()}
-    made = np.stack(list(iter_vectors(study, [str(study.path_of(s.name)) for s in study.result().samples])))
+    made = np.stack(
+        list(iter_vectors(study, [str(study.path_of(s.name)) for s in study.result().samples]))
+    )
     wanted = fit_embedding_map(vectors["training"], vectors["validation"], made)
     found = mapped.map.embedding_map.synthetic
     np.testing.assert_allclose(found, wanted.synthetic, atol=1e-6)
