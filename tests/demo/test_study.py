@@ -39,11 +39,13 @@ def test_it_samples_live_and_has_memorised(study):
     result = jobs.run_job(jobs.scan_study(study))
     # Softer than planted ones, so some of them may pass for near-duplicates only.
     assert result.n_copies + result.n_near >= 1
-    arrays = np.stack([study.array(s.path) for s in result.samples])
+    arrays = np.stack([study.array_of(s.name) for s in result.samples])
     flat = arrays.reshape(6, -1)
     assert np.corrcoef(flat)[np.triu_indices(6, 1)].min() < 0.9
     best = result.samples[0]
-    near = np.corrcoef(study.array(best.path).ravel(), study.array(best.neighbour).ravel())[0, 1]
+    near = np.corrcoef(study.array_of(best.name).ravel(), study.array_of(best.neighbour).ravel())[
+        0, 1
+    ]
     assert near > 0.8
 
 

@@ -52,8 +52,8 @@ def scan_folders(root, **options):
 
 def test_planted_copies_come_first_and_are_called(arrays):
     result = scan(*arrays)
-    assert [s.path for s in result.samples[:3]] != []
-    first = {s.path: s.neighbour for s in result.samples[:3]}
+    assert [s.name for s in result.samples[:3]] != []
+    first = {s.name: s.neighbour for s in result.samples[:3]}
     assert first == {
         "synthetic[12]": "training[3]",
         "synthetic[13]": "training[17]",
@@ -100,7 +100,7 @@ def test_json_holds_what_scripts_need(folders):
         "samples",
     }
     assert wanted <= value.keys()
-    assert {"path", "neighbour", "similarity", "verdict"} <= value["samples"][0].keys()
+    assert {"name", "neighbour", "similarity", "verdict"} <= value["samples"][0].keys()
     assert len(value["samples"][0]["neighbours"]) == 2
 
 
@@ -118,7 +118,7 @@ def test_few_validation_volumes_give_an_order_but_no_verdict(arrays):
     result = scan(training, validation[:19], synthetic)
     assert {s.verdict for s in result.samples} == {"undecided"}
     assert "no power at this validation size" in result.samples[0].reason
-    assert {s.path for s in result.samples[:3]} == {f"synthetic[{i}]" for i in (12, 13, 14)}
+    assert {s.name for s in result.samples[:3]} == {f"synthetic[{i}]" for i in (12, 13, 14)}
     assert "no power" in str(result)
 
 

@@ -22,6 +22,7 @@ def test_nothing_gets_a_name_that_is_taken():
     assert name_volumes(["/d/a.nii"], ["a.nii"]) == ["d/a.nii"]
     assert name_volumes(["/d/a.nii", "/d/a.nii"]) == ["d/a.nii", "d/a.nii (2)"]
     assert name_volumes(["/a.nii", "/d/a.nii"], ["a.nii", "a.nii (2)"]) == ["a.nii (3)", "d/a.nii"]
+    assert name_volumes(["/s/1.nii"], ["t/1.nii", "v/1.nii"]) == ["s/1.nii"]
 
 
 def test_names_never_repeat():

@@ -98,8 +98,9 @@ def test_a_file_that_is_missing_is_named_and_the_others_are_read(
         else:
             assert len(names) == 4
             assert [": cannot be shown" in name for name in names] == [False, True, False, False]
-            assert f"1 of 28 files that the cohort names are missing, the first is {missing.name}" in (
-                " ".join(warnings)
+            assert (
+                f"1 of 28 files that the cohort names are missing, the first is {missing.name}"
+                in (" ".join(warnings))
             )
         dock.review.act(ReviewAction.NEXT)
         settle(qtbot, dock)

@@ -33,6 +33,8 @@ def name_volumes(paths: Sequence[str | Path], taken: Iterable[str] = ()) -> list
     """
     parts = [_split_path(path) for path in paths]
     used, names = set(taken), [""] * len(parts)
+    # Nor is anything called by the end of a name that another has: nobody would tell them apart.
+    used |= {name[i + 1 :] for name in used for i, letter in enumerate(name) if letter == "/"}
     left, depth = list(range(len(parts))), 1
     while left:
         ends = Counter("/".join(part[-depth:]) for part in parts if len(part) >= depth)

@@ -129,6 +129,6 @@ def test_a_cohort_needs_no_study(cohort, tmp_path):
     run = CliRunner().invoke(app, arguments)
     assert run.exit_code == 0, run.stderr
     (group,) = json.loads(run.stdout)["groups"]
-    assert set(map(Path, group["volumes"])) == {Path(rows[1].path), Path(rows[5].path)}
+    assert set(group["volumes"]) == {Path(rows[i].path).name for i in (1, 5)}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.csv"]
     shutil.rmtree(tmp_path)

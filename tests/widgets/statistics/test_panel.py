@@ -69,7 +69,6 @@ def mapped(qtbot, shown):
 
 def names_of(study) -> list[str]:
     """Of the samples, in the order of the scan."""
-    names = {str(study.sample_path(row)): row.sample for row in study.samples()}
     return [sample.name for sample in study.result().samples]
 
 
