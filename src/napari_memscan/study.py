@@ -403,7 +403,8 @@ class Study:
         except KeyError:
             raise BadInput(
                 f"{name}: no volume of {self.folder} has this name any more. Restore its row of "
-                "cohort.csv or synthetic/samples.csv, or scan again."
+                "cohort.csv or synthetic/samples.csv.",
+                Hint(HintKind.SCAN, str(self.folder)),
             ) from None
 
     def hashes(self, row: SampleRow) -> dict[str, str]:
@@ -433,7 +434,8 @@ class Study:
         if unknown := [sample.name for sample in result.samples if sample.name not in known]:
             raise BadInput(
                 f"{self.samples_path}: {len(unknown)} samples of the last scan are not in this "
-                f"table, the first is {unknown[0]}. Restore it, or scan again."
+                f"table, the first is {unknown[0]}. Restore it.",
+                Hint(HintKind.SCAN, str(self.folder)),
             )
         return result
 
