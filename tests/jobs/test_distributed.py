@@ -88,7 +88,7 @@ def test_a_killed_run_of_two_goes_on_alone_with_the_same_bytes(whole, make_study
     made = [row.sample for row in again.samples()]
     assert 1 <= len(made) < 5
     news = list(jobs.generate_volumes(again, 5))
-    assert news[-1] == Progress(5, 5, news[-1].what)
+    assert (news[-1].done, news[-1].total) == (5, 5)
     assert contents(again.synthetic_dir) == contents(whole.synthetic_dir)
 
 
@@ -100,14 +100,14 @@ from napari_memscan.jobs import distributed as processes
 from napari_memscan.study import Study
 
 study, settings = Study.open(sys.argv[1]), eval(sys.argv[2])
-print(jobs.run(jobs.generate(study, 5, **settings)))
-print(jobs.run(jobs.embed(study)))
+print(jobs.run_job(jobs.generate_volumes(study, 5, **settings)))
+print(jobs.run_job(jobs.embed_cohort(study)))
 for what in range(3):
     try:
-        jobs.run(jobs.generate(study, 5, **settings))
+        jobs.run_job(jobs.generate_volumes(study, 5, **settings))
     except MemscanError as error:
         print(type(error).__name__, error)
-with processes.current().working(study, "fail"):
+with processes.join_process_group().working(study, "fail"):
     raise MemscanError("this one fails")
 """
 

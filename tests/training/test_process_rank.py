@@ -107,16 +107,16 @@ WATCHED = """
     import os
     import sys
     import numpy as np
-    from napari_memscan.jobs.training.monitor import Monitor, MonitorSettings
-    from napari_memscan.training.trainer import Fitting
+    from napari_memscan.jobs.training.monitor import MonitorSettings, TrainingMonitor
+    from napari_memscan.training.trainer import ModelTrainer
     from napari_memscan.training.run import train
     from napari_memscan.training.settings import DenoiserSettings
     from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
     rank = int(os.environ.get("LOCAL_RANK", 0))
     # Only the first process sees the validation loss rise.
-    Fitting.mean_loss = lambda self, split: 0.5 + self.task.step * (-0.01 if rank else 0.01)
+    ModelTrainer.mean_loss = lambda self, split: 0.5 + self.task.step * (-0.01 if rank else 0.01)
 
-    class Strict(Monitor):
+    class Strict(TrainingMonitor):
         def __call__(self, moment):
             yield from super().__call__(moment)
             return moment.step == 4
