@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.detection.planting.perturbations import describe_largest
-from napari_memscan.detection.results.summary import MEASURES
+from napari_memscan.detection.results.scan_result import MEASURES, ScanResult
 from napari_memscan.detection.statistics.intervals import clopper_pearson
 from napari_memscan.report.conclusion import explain_no_power, find_deciding_rule, get_chance_share
 from napari_memscan.typing import Verdict
@@ -15,7 +15,6 @@ from napari_memscan.typing import Verdict
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import PerturbationResult, SelfTest
     from napari_memscan.detection.results.calibration_record import CalibrationRecord
-    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.detection.statistics.proportions import Proportion
     from napari_memscan.typing import Interval
 
