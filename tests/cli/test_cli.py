@@ -578,6 +578,7 @@ def test_what_a_step_measures():
         2.5,
         8,
         "volume 3, step 5 of 10",
+        "",
     )
     assert console._measure_progress(DenoisingStep(2, 5, 10), None)[1] == 3
 

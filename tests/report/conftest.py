@@ -138,7 +138,7 @@ def decided(result, said):
             n += 1
             time = f"2026-01-01T00:{n:02d}:00+00:00"
             event = ReadingEvent(n, sample.name, decision, reader, time, "", {})
-            events.append(replace(event, seconds=20.0 + n, stage="open"))
+            events.append(replace(event, seconds=20.0 + n))
     return events
 
 

@@ -103,7 +103,8 @@ def test_the_answer_depends_on_what_chance_would_give(scan):
     assert "no proof" in compose_conclusion(none)
     reason = "no power at this validation size"
     samples = tuple(replace(s, verdict=Verdict.UNDECIDED, reason=reason) for s in scan.samples)
-    few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
+    rules = tuple(replace(rule, note=reason) for rule in scan.rules)
+    few = replace(scan, samples=samples, rules=rules)
     assert compose_conclusion(few).startswith("No answer: no power")
 
 
@@ -131,7 +132,8 @@ def test_the_answer_gives_its_uncertainty_and_its_limits(scan):
 def test_a_study_that_cannot_decide_calls_nothing_on_the_page(scan, tmp_path):
     reason = "no power at this validation size"
     samples = tuple(replace(s, verdict=Verdict.UNDECIDED, reason=reason) for s in scan.samples)
-    few = replace(scan, samples=samples, warnings=(*scan.warnings, f"{reason}."))
+    rules = tuple(replace(rule, note=reason) for rule in scan.rules)
+    few = replace(scan, samples=samples, rules=rules)
     page = Page(write_report(tmp_path, few, title="t").read_text("utf-8"))
     assert "No answer: no power" in page.text
     assert "none is called a copy here" in page.text

@@ -453,7 +453,7 @@ def test_headers_hold_nothing_but_the_voxel_size(make_study, phantoms, tmp_path)
         rule={"name": "size-matched"},
         generator={"kind": "folder", "path": str(made)},
     )
-    scanned(study, ("novel",))
+    scanned(study, (Verdict.NOVEL,))
     out = tmp_path / "out"
     released(study, out, license="For research only.\nNo person may be identified.")
     for data in unpacked(out):
@@ -548,7 +548,7 @@ def test_a_preview_counts_what_a_release_would_hold_and_writes_nothing(study, tm
     found = jobs.preview_release(study)
     assert found.unread == ("s000000", "s000001", "s000002")
     assert found.passed == {"the program says novel": 3}
-    assert "3 of 6 volumes are unread" in found.stopped
+    assert "3 of 6 volumes are unread" in str(found.stopped)
     # SQLite keeps two files beside one that somebody has open.
     now = {p: data for p, data in content(study.folder).items() if "sqlite-" not in p.name}
     assert now == before
@@ -559,12 +559,12 @@ def test_a_preview_counts_what_a_release_would_hold_and_writes_nothing(study, tm
     writer.execute("BEGIN IMMEDIATE")
     found = jobs.preview_release(study)
     writer.close()
-    assert (found.unread, found.stopped) == ((), "")
+    assert (found.unread, found.stopped) == ((), None)
     made = released(study, tmp_path / "out")
     assert found.selection == made.selection
     assert found.warnings == made.warnings
     study.update(release={"n": 5})
-    assert "5 are wanted" in jobs.preview_release(study).stopped
+    assert "5 are wanted" in str(jobs.preview_release(study).stopped)
     study.update(release={"n": 2})
     assert jobs.preview_release(study).selection.released == 2
     assert jobs.preview_release(study).selection.left_out == 2
