@@ -30,12 +30,15 @@ screenshots: system .venv/.ready
 docs: .venv/.ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
-# Types are checked beside the tests: neither needs both processors all the time.
+# Rooms whose tests neither train, nor scan whole studies, nor open windows; what does so among them is
+# marked slow. Types are checked beside the tests: neither needs both processors all the time.
+QUICK := detection volumes review report embedders generators checkpoints test_house.py test_sentences.py
 quick: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(BIN)/mypy & types=$$!; \
-	$(BIN)/pytest -n $(WORKERS) -q -m 'not slow and not long and not display' --ignore tests/widgets $(ARGS); \
+	$(BIN)/pytest -n $(WORKERS) -q -m 'not slow and not long and not display' $(QUICK:%=tests/%) \
+		--ignore tests/checkpoints/families --ignore tests/checkpoints/trusted $(ARGS); \
 	tests=$$?; wait $$types && exit $$tests
 
 test: system .venv/.ready

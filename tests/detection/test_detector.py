@@ -15,6 +15,8 @@ from napari_memscan.detection.planting.plants import draw_planted_volumes
 from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
 from napari_memscan.errors import BadInput
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (20, 20, 20)
 
 

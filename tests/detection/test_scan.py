@@ -16,6 +16,8 @@ from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 
+pytestmark = pytest.mark.slow
+
 
 def scan(*volumes, **options):
     """The paper's rule on embeddings alone; the whole chain is tested in test_detector.py."""

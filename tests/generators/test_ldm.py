@@ -14,6 +14,8 @@ from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def generator(tiny_ldm):

@@ -11,6 +11,8 @@ from napari_memscan.review.audit import audit_store
 from napari_memscan.review.claims import ClaimRegistry
 from napari_memscan.review.store import DecisionStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "statement",

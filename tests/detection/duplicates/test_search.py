@@ -26,6 +26,8 @@ from napari_memscan.progress import run_job
 from napari_memscan.typing import Verdict
 from napari_memscan.volumes.cache import MemoryStore
 
+pytestmark = pytest.mark.slow
+
 N, M = 12, 40
 
 

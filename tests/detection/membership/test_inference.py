@@ -32,6 +32,8 @@ from napari_memscan.jobs import run_job
 from napari_memscan.volumes.cache import ArrayCache
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
+pytestmark = pytest.mark.slow
+
 # a_t by hand, of betas that are linear in their roots.
 KEPT = np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)
 KINDS = ("epsilon", "v_prediction", "sample")
