@@ -128,7 +128,7 @@ def test_a_scan_of_folders_and_of_a_study_agree_to_the_byte(name, tmp_path, embe
     result = jobs.run_job(jobs.scan_study(study))
     alone = scan_table(table, case, embedder)
     assert alone.to_dict() == result.to_dict()
-    assert result.samples[0].neighbour.endswith("training/1.npy")
+    assert result.samples[0].neighbour.endswith("1.npy")
     # With a cache, from nothing and again, and by several processes.
     cache = ArrayCache(tmp_path / "cache")
     for options in ({"cache": cache}, {"cache": cache, "workers": 2 if name == "axes" else 1}):
