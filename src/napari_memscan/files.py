@@ -149,7 +149,9 @@ def make_absolute(path: str | Path) -> Path:
     # A '..' behind a link to a folder leads elsewhere than its text says.
     if os.path.realpath(flat) == os.path.realpath(path):
         return flat
-    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
+    if path.name == "..":
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def make_portable(path: str | Path, folder: Path, start: Path | None = None) -> str:
@@ -166,7 +168,9 @@ def make_portable(path: str | Path, folder: Path, start: Path | None = None) -> 
     """
     path = Path(path)
     around = folder.parent if folder.parent.parent != folder.parent else folder
-    for place in (path, path.parent.resolve() / path.name) if path.is_absolute() else ():
+    for place in (
+        (path, Path(os.path.realpath(path.parent)) / path.name) if path.is_absolute() else ()
+    ):
         if place.is_relative_to(around):
             return Path(os.path.relpath(place, start or folder)).as_posix()
     return str(path)

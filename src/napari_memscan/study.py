@@ -241,6 +241,18 @@ class Study:
 
         return resolve_model_path(path, self.folder)
 
+    def absolute_config(self) -> StudyConfig:
+        """Return the settings with models by paths that hold from everywhere."""
+        from napari_memscan.embedders import LOW_RESOLUTION
+
+        config, changes = self.config, dict[str, Any]()
+        if config.embedder != LOW_RESOLUTION:
+            changes["embedder"] = self._model(config.embedder)
+        if config.generator is not None:
+            path = self._model(config.generator.path)
+            changes["generator"] = config.generator.model_copy(update={"path": path})
+        return config.model_copy(update=changes)
+
     def generator(self) -> LDMGenerator | FolderGenerator:
         """Load the generator; BadInput where there is none or it does not load."""
         config = self.config.generator

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -104,6 +106,65 @@ def test_nothing_that_a_study_keeps_says_where_it_lies(make_study, tiny_ldm, tmp
     told = [f for f in files if f.suffix != ".npy" and str(tmp_path).encode() in f.read_bytes()]
     assert [file.relative_to(study.folder) for file in told] == []
     assert {"cohort.csv", "study.toml", "membership.json"} <= {file.name for file in files}
+
+
+def test_settings_of_a_study_in_a_study_are_the_same_when_both_are_moved(
+    make_study, tiny_ldm, tmp_path
+):
+    """As mitigation and experiments keep them: else they would not go on where they stopped."""
+    shutil.copytree(tiny_ldm, tmp_path / "a" / "ldm")
+    outer = make_study(
+        tmp_path / "a", generator={"kind": "ldm", "path": str(tmp_path / "a" / "ldm")}
+    )
+    Study.create(tmp_path / "a" / "inner", outer.absolute_config(), outer.cohort)
+    (tmp_path / "a").rename(tmp_path / "b")
+    outer, inner = (Study.open(tmp_path / "b" / name) for name in ("", "inner"))
+    assert inner.absolute_config() == outer.absolute_config()
+    assert inner.generator().checkpoint_hash == outer.generator().checkpoint_hash
+    assert not Path(inner.config.generator.path).is_absolute()
+
+
+def test_how_a_model_inside_the_study_was_trained_is_told_from_everywhere(
+    make_study, tiny_ldm, tmp_path, monkeypatch
+):
+    from napari_memscan.jobs.release.report import describe_provenance
+
+    def provided(folder, n):
+        shutil.copytree(tiny_ldm, folder)
+        recipe = json.loads((folder / "recipe.json").read_text())
+        recipe["provenance"] = {"denoiser": {"n_training": n, "settings": {"steps": 7}}}
+        (folder / "recipe.json").write_text(json.dumps(recipe))
+
+    provided(tmp_path / "study" / "ldm", 5)
+    provided(tmp_path / "elsewhere" / "ldm", 99)
+    model = {"kind": "ldm", "path": str(tmp_path / "study" / "ldm")}
+    study = Study.open(make_study(tmp_path / "study", generator=model).folder)
+    assert study.config.generator.path == "ldm"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    told = describe_provenance(study, [], 0, "")
+    assert told["denoiser trained with"] == "5 volumes; steps 7"
+
+
+def test_a_checkpoint_of_links_to_blobs_is_read_and_named_by_its_links(tiny_ldm, tmp_path):
+    from napari_memscan.checkpoints.native_format import find_weight_file, read_recipe
+    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
+
+    repository = tmp_path / "models--group--ldm"
+    snapshot = repository / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for i, file in enumerate(sorted(Path(tiny_ldm).iterdir())):
+        shutil.copy(file, repository / "blobs" / f"{i}a")
+        (snapshot / file.name).symlink_to(repository / "blobs" / f"{i}a")
+    found = find_weight_file(snapshot, read_recipe(snapshot), "denoiser")
+    assert found.parent == snapshot
+    (tmp_path / "model.ckpt").symlink_to(repository / "blobs" / "0a")
+    assert resolve_model_path("model.ckpt", tmp_path) == str(tmp_path / "model.ckpt")
+    # A link out of the folder is refused all the same.
+    out = tmp_path / "out"
+    shutil.copytree(snapshot, out, symlinks=True)
+    with pytest.raises(BadInput, match="outside the checkpoint"):
+        find_weight_file(out, read_recipe(out), "denoiser")
 
 
 def test_freshness_is_told_by_bytes_and_not_by_times(make_study, tmp_path):
@@ -230,3 +291,13 @@ def test_links_are_read_under_their_own_names_by_a_study_and_without_one(
     store.close()
     preview = jobs.preview_release(study)
     assert preview.selection.rejected == {"a reader decided copy": 1}
+    # Outside none of them is known: the name of a file may be a patient's.
+    study.update(release={"license": "CC0-1.0", "rule": ["novel", "undecided"]})
+    store = study.store()
+    store.record("v30.nii.gz", "not a copy", "Ann")
+    store.close()
+    out = tmp_path / "out"
+    assert jobs.run_job(jobs.release_volumes(study, out)).selection.released == 1
+    for file in out.rglob("*"):
+        if file.is_file() and file.suffix != ".gz":
+            assert not re.search(r"\bv(01|30)\b", file.read_text(errors="replace")), file

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from napari_memscan.checkpoints.bundle_config import find_allowed_root
 from napari_memscan.checkpoints.recipe import FORMAT, AnyRecipe, Recipe, StoredRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.checkpoints.weights import open_weights
 from napari_memscan.errors import BadInput, describe_validation_error
-from napari_memscan.files import read_small_file, write_atomically, write_json
+from napari_memscan.files import make_absolute, read_small_file, write_atomically, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,18 +128,18 @@ def _find_recipe(folder: str | Path) -> Path:
 def find_weight_file(folder: str | Path, recipe: Recipe, part: str) -> Path:
     """Return the weight file of one part; BadInput when it is missing or outside the folder."""
     folder = _find_recipe(folder).parent
-    root = folder.resolve()
     name = recipe.files.get(part)
     if name is None:
         raise BadInput(f"{folder / 'recipe.json'}: 'files' names no weights for '{part}'.")
     try:
-        path = (root / name).resolve()
+        path = make_absolute(folder / name)
+        inside = path.resolve().is_relative_to(find_allowed_root(folder))
         there = path.is_file()
     except (OSError, ValueError, RuntimeError) as error:
         raise BadInput(
             f"{folder / 'recipe.json'}: the weight file {name[:80]!r} is no usable path ({error})."
         ) from error
-    if not path.is_relative_to(root):
+    if not inside:
         raise BadInput(
             f"{folder / 'recipe.json'}: the weight file '{name}' lies outside the checkpoint's "
             "folder. Weights must lie inside it."

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_memscan.checkpoints.recipe import Axes, FiniteNumber, Regions, Shape, VoxelSize
 from napari_memscan.checkpoints.recipe_fields import SliceAxes, SlicePooling
 from napari_memscan.errors import BadInput, describe_validation_error
+from napari_memscan.files import make_absolute
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
 
@@ -117,7 +118,7 @@ class ModelOverrides(BaseModel):
         A path that does not lead anywhere from here is one inside the model's folder, and stays.
         """
         paths = {
-            name: str(Path(value).expanduser().resolve())
+            name: str(make_absolute(Path(value).expanduser()))
             for name in ("autoencoder", "denoiser", "config")
             if (value := getattr(self, name)) is not None and Path(value).expanduser().exists()
         }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.files import make_absolute
 
 if TYPE_CHECKING:
     from napari_memscan.detection.duplicates.groups import DuplicateGroup
@@ -88,7 +89,7 @@ def _open_study(path: Path, planted: int | None) -> Iterator[Study]:
     cohort = read_cohort(path, None, [])
     cohort.check()
     config = StudyConfig(
-        name=f"Duplicates of {path.resolve().name}",
+        name=f"Duplicates of {make_absolute(path).name}",
         preprocessing=suggest_preprocessing(cohort),
         verification=VerificationConfig(**({} if planted is None else {"planted": planted})),
     )

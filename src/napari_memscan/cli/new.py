@@ -12,6 +12,7 @@ from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
+from napari_memscan.files import make_absolute
 
 if TYPE_CHECKING:
     from napari_memscan.study import Study
@@ -110,11 +111,11 @@ def new(
             raise BadInput(f"{synthetic}: every row must have the split 'synthetic'.")
         volumes = volumes.join_cohorts(made)
     elif synthetic is not None:
-        generator = GeneratorConfig(kind="folder", path=str(synthetic.resolve()))
+        generator = GeneratorConfig(kind="folder", path=str(make_absolute(synthetic)))
     job = jobs.create_study(
         study,
         volumes,
-        name=name or study.resolve().name,
+        name=name or make_absolute(study).name,
         generator=generator,
         embedder=embedder
         if embedder == LOW_RESOLUTION

@@ -15,6 +15,7 @@ from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
+from napari_memscan.files import make_absolute
 
 if TYPE_CHECKING:
     from napari_memscan.study import Study
@@ -133,8 +134,8 @@ def _open_folder_study(
     loaded = load_embedder(model, declared=declared, trust=trust)
     preprocessing = choose_preprocessing(loaded, training)
     config = StudyConfig(
-        name=f"Scan of {synthetic.resolve().name}",
-        generator=GeneratorConfig(kind="folder", path=str(synthetic.resolve())),
+        name=f"Scan of {make_absolute(synthetic).name}",
+        generator=GeneratorConfig(kind="folder", path=str(make_absolute(synthetic))),
         embedder=model,
         embedder_declared=declared.to_dict(),
         embedder_trust=trust and trained,

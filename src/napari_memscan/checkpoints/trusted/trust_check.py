@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from napari_memscan.errors import BadInput, Hint, HintKind
+from napari_memscan.files import make_absolute
 
 TRUST_WARNING = (
     "That runs code from the file, with your rights: it can read, change and send whatever you "
@@ -112,10 +113,10 @@ def resolve_model_path(spec: str | Path, folder: str | Path) -> str:
     """
     plug = parse_plug_in(spec)
     if plug is None:
-        return str((Path(folder) / Path(spec).expanduser()).resolve())
+        return str(make_absolute(Path(folder) / Path(spec).expanduser()))
     if plug.file is None:
         return str(spec)
-    return f"{(Path(folder) / plug.file).resolve()}:{plug.function}"
+    return f"{make_absolute(Path(folder) / plug.file)}:{plug.function}"
 
 
 def is_torchscript(path: Path) -> bool:

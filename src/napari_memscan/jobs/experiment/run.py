@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
-from napari_memscan.files import parse_json, write_json
+from napari_memscan.files import make_portable, parse_json, write_json
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.experiment.cohorts import derive_cohort
 from napari_memscan.jobs.experiment.duration import compute_latent_shape
@@ -160,7 +160,7 @@ def _build_spec(
         "autoencoder": plan.autoencoder.model_dump(mode="json"),
         "n": plan.n,
         "seed": config.seed,
-        "embedder": config.embedder,
+        "embedder": make_portable(config.embedder, study.folder),
         "preprocessing": config.preprocessing.model_dump(mode="json"),
         "rule": config.rule.model_dump(mode="json"),
         "verification": config.verification.model_dump(mode="json", exclude={"workers"}),
@@ -252,20 +252,12 @@ def _execute_run(
 
 def _open_run_study(study: Study, out: Path, cohort: Cohort, run: ExperimentRun) -> Study:
     """Open the study of a run, or make it; one cache for all: most volumes are in all of them."""
-    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
-    from napari_memscan.embedders import LOW_RESOLUTION
-
     folder, cache_dir = out / "runs" / run.name, out / "cache"
     if (folder / "study.toml").exists():
         return Study.open(folder, cache_dir=cache_dir)
-    config = study.config
-    spec = config.embedder
-    changes: dict[str, Any] = {
-        "name": f"{config.name}: {run.name}",
-        "generator": None,
-        "embedder": spec if spec == LOW_RESOLUTION else resolve_model_path(spec, study.folder),
-    }
-    return Study.create(folder, config.model_copy(update=changes), cohort, cache_dir=cache_dir)
+    changes = {"name": f"{study.config.name}: {run.name}", "generator": None}
+    config = study.absolute_config().model_copy(update=changes)
+    return Study.create(folder, config, cohort, cache_dir=cache_dir)
 
 
 def _describe_event(news: News) -> str:

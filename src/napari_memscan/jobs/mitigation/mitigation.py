@@ -127,27 +127,11 @@ def evaluate_mitigation(
 
 def _open_mitigation_study(study: Study) -> Study:
     """Open the study in the study, or make it: same model, cohort and detector."""
-    from napari_memscan.checkpoints.trusted.trust_check import resolve_model_path
-    from napari_memscan.embedders import LOW_RESOLUTION
-
-    config = study.config
-    assert config.generator is not None
-    changes = {
-        "name": f"{config.name}: mitigation",
-        "generator": config.generator.model_copy(
-            update={"path": resolve_model_path(config.generator.path, study.folder)}
-        ),
-        "embedder": (
-            config.embedder
-            if config.embedder == LOW_RESOLUTION
-            else resolve_model_path(config.embedder, study.folder)
-        ),
-    }
-    wanted = config.model_copy(update=changes)
+    wanted = study.absolute_config().model_copy(update={"name": f"{study.config.name}: mitigation"})
     folder = study.folder / FOLDER
     if (folder / "study.toml").exists():
         own = Study.open(folder, cache_dir=study.cache_dir)
-        same = own.config.model_copy(update={"warnings": ()})
+        same = own.absolute_config().model_copy(update={"warnings": ()})
         if same != wanted.model_copy(update={"warnings": ()}):
             raise BadInput(
                 f"{folder}: was made with another model, embedder, rule or preprocessing than the "

@@ -35,6 +35,8 @@ class ReleaseDocuments:
         Of the study.
     made : str
         What made the volumes, in words.
+    called : dict of str to str
+        Sample to what it is called outside.
     """
 
     def __init__(
@@ -43,6 +45,11 @@ class ReleaseDocuments:
         self.study, self.found, self.files, self.named = study, found, files, named
         self.scrub = _build_scrubber(study, found, named)
         self.title = self.scrub.text(study.config.name)
+        # The name of a file that was made elsewhere may be a patient's.
+        self.called = {
+            sample: sample if row.seed else f"elsewhere-{i:06d}"
+            for i, (sample, row) in enumerate(found.rows.items())
+        }
         self.made = _describe_origin(found)
 
     def report(self, folder: Path) -> None:
@@ -85,12 +92,12 @@ class ReleaseDocuments:
     def _outside(self) -> dict[str, str]:
         """Return what each sample is called on the page: its file, or why it has none."""
         names = {}
-        for sample in self.found.rows:
+        for sample, called in self.called.items():
             if sample in self.files:
                 names[sample] = Path(self.files[sample]).name.removesuffix(".nii.gz")
             else:
                 why = "rejected" if sample in self.found.rejected else "not wanted"
-                names[sample] = f"{sample} ({why})"
+                names[sample] = f"{called} ({why})"
         return names
 
     def manifest(
@@ -115,7 +122,7 @@ class ReleaseDocuments:
         )
 
         study, found, scrub = self.study, self.found, self.scrub
-        result = deidentify_scan(found.result, {sample: sample for sample in found.rows}, scrub)
+        result = deidentify_scan(found.result, self.called, scrub)
         judged = {sample.name: sample for sample in result.samples}
         volumes = []
         for sample, file in self.files.items():
@@ -124,7 +131,9 @@ class ReleaseDocuments:
             why = found.passed[sample]
             made = self._made_with(sample)
             volumes.append(
-                build_manifest_entry(file, hashes[file], made, judged[sample], decisions, why)
+                build_manifest_entry(
+                    file, hashes[file], made, judged[self.called[sample]], decisions, why
+                )
             )
         return build_manifest(
             title=self.title,
@@ -149,9 +158,9 @@ class ReleaseDocuments:
     def _made_with(self, sample: str) -> dict[str, str]:
         row = self.found.rows[sample]
         return {
-            "sample": sample,
+            "sample": self.called[sample],
             "source_sha256": self.study.sha256(self.study.sample_path(row)),
-            "replaces": row.parent,
+            "replaces": self.called.get(row.parent, row.parent),
             "seed": row.seed,
             "recipe_hash": row.recipe_hash,
             "checkpoint_hash": row.checkpoint_hash,

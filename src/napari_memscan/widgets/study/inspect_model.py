@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from napari_memscan.config import GeneratorConfig
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
+from napari_memscan.files import make_absolute
 from napari_memscan.jobs.models.inspect_path import (
     PathKind,
     PathReport,
@@ -122,15 +122,10 @@ def get_absolute_model_path(path: str) -> str:
     """Return an absolute path; a plug-in, ``module:function``, stays what it is."""
     own = parse_plug_in(path)
     if own is None:
-        whole = _make_absolute(Path(path))
+        whole = make_absolute(Path(path).expanduser())
         # The recipe stands for its folder.
         return str(whole.parent if whole.name == "recipe.json" else whole)
-    return path if own.file is None else f"{_make_absolute(own.file)}:{own.function}"
-
-
-def _make_absolute(path: Path) -> Path:
-    """Return an absolute path without following links, which may lead to themselves."""
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+    return path if own.file is None else f"{make_absolute(own.file.expanduser())}:{own.function}"
 
 
 def _report_usable(found: Inspection, value: Any, scaled: bool = True) -> FieldStatus:
