@@ -122,8 +122,7 @@ def _format_duplicates(result: CohortDuplicates) -> str:
     if found.expected:
         lines += ["", "Alike and of one subject, as expected; nothing is left out:"]
         lines += [
-            f"  {', '.join(Path(rows[i].path).name for i in group.members)} "
-            f"({rows[group.keep].subject_id})"
+            f"  {', '.join(rows[i].name for i in group.members)} ({rows[group.keep].subject_id})"
             for group in found.expected
         ]
     return "\n".join(lines)
@@ -141,4 +140,4 @@ def _format_group(result: CohortDuplicates, group: DuplicateGroup) -> list[str]:
 
 
 def _format_row(row: CohortRow) -> str:
-    return f"{row.path} ({row.subject_id or 'subject unknown'})"
+    return f"{row.name} ({row.subject_id or 'subject unknown'})"

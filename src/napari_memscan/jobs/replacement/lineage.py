@@ -10,7 +10,7 @@ from napari_memscan.study import SampleRow, Study
 from napari_memscan.typing import Decision, Verdict
 
 if TYPE_CHECKING:
-    from napari_memscan.detection.results.scan_result import SampleResult
+    from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def list_flagged(study: Study, *, decided: bool = True, called: bool = False) ->
         store.close()
     read = {d.sample for d in said}
     copied = {d.sample for d in said if d.decision == Decision.COPY}
-    judged = collect_scan_results(study, rows)
+    judged = collect_scan_results(study.result(), rows)
     result = []
     for row in rows:
         if row.parent:
@@ -132,9 +132,10 @@ def trace_replacements(sample: str, rows: Sequence[SampleRow]) -> list[SampleRow
     return chain
 
 
-def collect_scan_results(study: Study, rows: Sequence[SampleRow]) -> dict[str, SampleResult]:
-    """Return sample to what the last scan says of it."""
-    result = study.result()
+def collect_scan_results(
+    result: ScanResult | None, rows: Sequence[SampleRow]
+) -> dict[str, SampleResult]:
+    """Return sample to what a scan says of it, for those that it knows."""
     found = {s.name: s for s in result.samples} if result is not None else {}
     return {row.sample: found[row.sample] for row in rows if row.sample in found}
 
@@ -145,11 +146,9 @@ def is_called(row: SampleRow, judged: Mapping[str, SampleResult]) -> bool:
 
 
 def build_replacement(
-    study: Study, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
+    result: ScanResult, name: str, chain: Sequence[SampleRow], judged: Mapping[str, SampleResult]
 ) -> Replacement:
     """Return what became of a rejected sample, from all that replaced it, all scanned."""
-    result = study.result()
-    assert result is not None
     attempts = []
     for row in chain:
         one = judged[row.sample]

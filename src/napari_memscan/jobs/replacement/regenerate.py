@@ -55,7 +55,7 @@ def regenerate_sample(
     """
     rows = study.samples()
     if chain := trace_replacements(sample, rows):
-        last, judged = chain[-1], collect_scan_results(study, rows)
+        last, judged = chain[-1], collect_scan_results(study.result(), rows)
         if last.sample in judged and not judged[last.sample].verdict.called:
             raise BadInput(f"{sample}: replaced by {last.sample} already. Regenerate that one.")
     made = yield from regenerate_samples(
@@ -129,7 +129,8 @@ def regenerate_samples(
     with explain_memory_errors():
         while True:
             rows = study.samples()
-            judged = collect_scan_results(study, rows)
+            result = study.result()
+            judged = collect_scan_results(result, rows)
             chains = {name: trace_replacements(name, rows) for name in names}
             lasts = [chain[-1].sample for chain in chains.values() if chain]
             wanted = [
@@ -137,8 +138,8 @@ def regenerate_samples(
                 for name, chain in chains.items()
                 if not chain or (is_called(chain[-1], judged) and len(chain) < tries)
             ]
-            if not wanted and all(last in judged for last in lasts):
-                made = [build_replacement(study, name, chains[name], judged) for name in names]
+            if result is not None and not wanted and all(last in judged for last in lasts):
+                made = [build_replacement(result, name, chains[name], judged) for name in names]
                 return [replace(one, unguided=unguided) for one in made]
             if wanted:
                 if generator is None:

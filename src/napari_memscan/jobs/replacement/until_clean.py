@@ -160,7 +160,7 @@ def count_drawn(study: Study, guidance: float = 0.0) -> int:
 
 def _is_scanned(study: Study) -> bool:
     rows = study.samples()
-    return bool(rows) and len(collect_scan_results(study, rows)) == len(rows)
+    return bool(rows) and len(collect_scan_results(study.result(), rows)) == len(rows)
 
 
 def screen_samples(study: Study, wanted: int) -> ScreeningResult:
@@ -176,7 +176,7 @@ def screen_samples(study: Study, wanted: int) -> ScreeningResult:
         raise BadInput(f"{study.folder}: not scanned yet.", Hint(HintKind.SCAN, str(study.folder)))
     rows = study.samples()
     replaced = {row.parent for row in rows if row.parent}
-    judged = collect_scan_results(study, rows)
+    judged = collect_scan_results(result, rows)
     names = [row.sample for row in rows if row.sample not in replaced]
     if missing := [name for name in names if name not in judged]:
         raise BadInput(f"{missing[0]}: drawn after the last scan. Scan again.")

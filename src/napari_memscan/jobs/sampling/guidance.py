@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_memscan.files import hash_json
@@ -76,6 +75,6 @@ def prepare_guidance(
                     return generator.encode_volume(recipe.preprocessing.apply(study.volume(path)))
 
             own.append(study.cache.get(keys[-1], compute))
-            yield Progress(len(keys), total, f"encoded {Path(row.path).name} ({split})")
+            yield Progress(len(keys), total, f"encoded {row.name} ({split})")
         latents[split] = torch.from_numpy(np.stack(own))
     return Guidance.of(strength, latents["training"], latents["validation"], hash_json(keys))

@@ -112,7 +112,7 @@ def evaluate_membership(
                 result: MembershipResult = end.value
                 break
             row = rows[done - 1]
-            yield Progress(done, len(rows), f"scored {Path(row.path).name} ({row.split})")
+            yield Progress(done, len(rows), f"scored {row.name} ({row.split})")
         write_json(study.scan_dir / FILE, result.to_dict())
         return result
 
