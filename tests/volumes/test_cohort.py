@@ -65,7 +65,7 @@ def test_conditions_are_kept_and_a_table_without_them_has_no_column(folder):
     cohort = import_cohort(folder)
     cohort.save(folder / "cohort.csv")
     header = (folder / "cohort.csv").read_text().splitlines()[0]
-    assert header == "path,split,subject_id,session_id,axes,spacing,sha256"
+    assert header == "name,path,split,subject_id,session_id,axes,spacing,sha256"
     assert {row.condition for row in import_csv(folder / "cohort.csv").rows()} == {""}
 
     names = ["left", "right, upper", "", "NA", "1", "left"]
