@@ -53,8 +53,9 @@ def study(make_study, tmp_path):
 def scanned(study, verdicts=VERDICTS, no_power="", **changes):
     jobs.run_job(jobs.scan_study(study))
     result = ScanResult.load(study.scan_dir)
+    number = {row.sample: i for i, row in enumerate(study.samples())}
     samples = tuple(
-        replace(s, verdict=verdicts[int(s.name[1:]) % len(verdicts)]) for s in result.samples
+        replace(s, verdict=verdicts[number[s.name] % len(verdicts)]) for s in result.samples
     )
     # Warnings as an importer may write them: with the name of a file and of a patient.
     row = study.cohort.rows("training")[0]
