@@ -60,8 +60,7 @@ def test_exact_duplicates_come_first_each_beside_its_own(root):
     first = result.samples[:20]
     assert all(s.similarity == pytest.approx(1, abs=1e-6) for s in first)
     assert {(s.name, s.neighbour) for s in first} == {
-        (f"synthetic/{name}", f"training/{name}")
-        for name in (f"{i:02d}.nii.gz" for i in range(20))
+        (f"synthetic/{name}", f"training/{name}") for name in (f"{i:02d}.nii.gz" for i in range(20))
     }
     assert all(s.verdict == "copy" for s in first)
     assert all(s.similarity < 0.5 for s in result.samples[20:])
