@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_the_state_from_before(fails, cells, tmp_path, monkey
     real = io.open
 
     def opened(file, mode="r", *args, **kwargs):
-        if str(file).endswith(fails) and mode in ("wb", "a"):
+        if str(file).endswith(fails) and mode in ("wb", "ab"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(file, mode, *args, **kwargs)
 
