@@ -50,9 +50,9 @@ def test_generate_reports_each_step_and_each_volume(study):
     news = list(jobs.generate_volumes(study, 2, **ONE))
     assert news == [
         *(DenoisingStep(0, step, 3) for step in (1, 2, 3)),
-        Progress(1, 2, "generated s000000"),
+        Progress(1, 2, "generated s000000", sample="s000000"),
         *(DenoisingStep(1, step, 3) for step in (1, 2, 3)),
-        Progress(2, 2, "generated s000001"),
+        Progress(2, 2, "generated s000001", sample="s000001"),
     ]
     rows = study.samples()
     assert [(r.sample, r.seed, r.sampler, r.steps, r.parent) for r in rows] == [
@@ -88,7 +88,7 @@ def test_more_volumes_are_added_and_none_is_made_twice(study):
     before = contents(study.synthetic_dir)
     news = list(jobs.generate_volumes(study, 3))
     assert news[0] == DenoisingStep(2, 1, 3)
-    assert news[-1] == Progress(3, 3, "generated s000002")
+    assert news[-1] == Progress(3, 3, "generated s000002", sample="s000002")
     assert jobs.run_job(jobs.generate_volumes(study, 3)) == []
     after = contents(study.synthetic_dir)
     assert all(after[name] == before[name] for name in before if name != "samples.csv")
