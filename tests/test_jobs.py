@@ -358,17 +358,19 @@ def test_a_folder_made_elsewhere_is_registered_once_and_not_copied(make_study, p
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     unseen = [Path(r.path) for r in phantoms.rows("unseen")]
+    # The cohort has unseen volumes of these names.
+    names = [f"elsewhere/{path.name}" for path in unseen[:3]]
     for path in unseen[:2]:
         shutil.copy(path, folder)
     study = make_study(tmp_path / "study", generator={"kind": "folder", "path": str(folder)})
-    assert jobs.run_job(jobs.generate_volumes(study, 5)) == [path.name for path in unseen[:2]]
+    assert jobs.run_job(jobs.generate_volumes(study, 5)) == names[:2]
     assert [study.sample_path(r).parent for r in study.samples()] == [folder] * 2
     assert list(study.synthetic_dir.glob("*.nii.gz")) == []
     shutil.copy(unseen[2], folder)
     assert jobs.run_job(jobs.scan_study(study)).n_synthetic == 3
-    assert [r.sample for r in study.samples()] == [path.name for path in unseen[:3]]
+    assert [r.sample for r in study.samples()] == names
     with pytest.raises(BadInput, match="made elsewhere, so it cannot be regenerated"):
-        jobs.run_job(jobs.regenerate_sample(study, unseen[1].name))
+        jobs.run_job(jobs.regenerate_sample(study, names[1]))
     (folder / "broken.nii.gz").write_bytes(b"half")
     with pytest.raises(BadInput, match=r"broken\.nii\.gz: not a whole NIfTI"):
         jobs.run_job(jobs.scan_study(study))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,11 @@ class Study:
         if (folder / "study.toml").exists():
             raise BadInput(f"{folder}: holds a study already. Open it, or choose another folder.")
         cohort.check()
+        # As they are read back: a folder that is reached by a link is another path there.
+        places = [
+            str(make_absolute(folder / make_portable(p, folder))) for p in cohort.table["path"]
+        ]
+        cohort = replace(cohort, table=cohort.table.assign(path=places))
         # A table of volumes has no place for them, and they belong in the report.
         config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
         study = cls(folder, config, cohort, cache_dir)

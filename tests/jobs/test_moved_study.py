@@ -19,6 +19,7 @@ from napari_memscan.report.verification import verify_release
 from napari_memscan.review.session import ReviewSession
 from napari_memscan.study import Study
 from napari_memscan.volumes.cache import ArrayCache
+from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.reader import write_nifti
 
 
@@ -106,6 +107,33 @@ def test_nothing_that_a_study_keeps_says_where_it_lies(make_study, tiny_ldm, tmp
     told = [f for f in files if f.suffix != ".npy" and str(tmp_path).encode() in f.read_bytes()]
     assert [file.relative_to(study.folder) for file in told] == []
     assert {"cohort.csv", "study.toml", "membership.json"} <= {file.name for file in files}
+
+
+def test_volumes_that_are_reached_by_a_link_to_their_folder_are_registered_once(
+    make_study, tmp_path
+):
+    real = tmp_path / "real"
+    write_phantom_cohort(real / "data", 2, 1, 2, shape=(16, 16, 16))
+    (tmp_path / "link").symlink_to(real)
+    rows = [
+        CohortRow(str(file), "training" if "T" in file.name else "validation", file.name)
+        for file in sorted((tmp_path / "link" / "data").rglob("*.nii.gz"))
+        if "unseen" not in file.parts
+    ]
+    unseen = tmp_path / "link" / "data" / "unseen"
+    table = next(unseen.iterdir())
+    study = make_study(
+        tmp_path / "link" / "study",
+        Cohort.from_rows([*rows, CohortRow(str(table), "synthetic", axes="XYZ")]),
+        generator={"kind": "folder", "path": str(unseen)},
+    )
+    for opened in (study, study, Study.open(study.folder)):
+        jobs.run_job(jobs.generate_volumes(opened, 1))
+        assert len(opened.samples()) == 2
+        # What the table says of it is known by its place.
+        sample = next(r for r in opened.samples() if r.sample == table.name)
+        path = opened.sample_path(sample)
+        assert opened.content_key(path) != opened.sha256(path)
 
 
 def test_settings_of_a_study_in_a_study_are_the_same_when_both_are_moved(

@@ -267,7 +267,11 @@ def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, Non
 
     rows = study.samples()
     known = {study.sample_path(row) for row in rows}
-    new = [path for path in dict.fromkeys(map(make_absolute, files)) if path not in known]
+    # As they are read from the table: a folder may be reached by links, too.
+    found = (
+        study.sample_path(SampleRow("", study.keep_path(make_absolute(file)))) for file in files
+    )
+    new = [path for path in dict.fromkeys(found) if path not in known]
     named = {Path(row.path): row.name for row in study.cohort.rows("synthetic")}
     taken = {row.sample for row in rows}.union(row.name for row in study.cohort.rows())
     others = [path for path in new if path not in named]
