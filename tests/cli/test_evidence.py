@@ -85,5 +85,5 @@ def test_wrong_requests_are_refused(study):
     study.samples_path.write_text(
         "".join(study.samples_path.read_text().splitlines(keepends=True)[:-1])
     )
-    with pytest.raises(BadInput, match="not those of the last scan"):
+    with pytest.raises(BadInput, match="samples of the last scan are not in this table"):
         jobs.run_job(jobs.evaluate_metrics(study))

@@ -129,6 +129,8 @@ def rooms(make_napari_viewer, qtbot):
         if not room.closed:
             room.settle()
             room.dock.review.set_study(None)
+    # napari counts what still holds its windows.
+    opened.clear()
 
 
 @pytest.fixture

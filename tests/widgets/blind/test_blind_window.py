@@ -264,7 +264,7 @@ def test_three_are_read_and_all_is_there_when_one_comes_back(qtbot, viewer, dock
     dock.blind_view.case.end.click()
     qtbot.waitUntil(lambda: idle(dock), timeout=WAIT)
     assert dock.step == REVIEW
-    assert titles(viewer)[0].startswith("Synthetic s")
+    assert titles(viewer)[0].startswith("Synthetic made")
 
     events = dock.review.session.store.history()
     assert [(e.stage, e.decision) for e in events] == [
@@ -379,7 +379,7 @@ def test_a_missing_file_a_lost_store_and_a_stopped_plan(
         start(qtbot, dock)
     dock.blind.close()
     made = find_latest_plan(study, "Ann", False)
-    victim = Path(made.secrets[0].exhibit.shown.path)
+    victim = study.path_of(made.secrets[0].exhibit.shown.name)
     kept = victim.read_bytes()
     victim.unlink()
     for key in study.cache.folder.rglob("*.npy"):
