@@ -232,8 +232,13 @@ def shared_viewer(qapp):
     A test leaves it as it found it: without layers, and without docks of its own.
     """
     import napari
+    from napari._app_model import get_app_model
 
-    viewer = napari.Viewer(show=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # A module before this one may have registered the plugins, which can be done once.
+        if "napari-memscan.read" in get_app_model().commands:
+            patch.setattr("napari.viewer._initialize_plugins", lambda: None)
+        viewer = napari.Viewer(show=True)
     yield viewer
     viewer.close()
     qapp.processEvents()

@@ -51,7 +51,7 @@ def test_code_is_named_and_not_run(tmp_path):
     assert found.kind is PathKind.CHECKPOINT
     assert "plug-in" in found.model.code
     assert found.model.checkpoint is None
-    with pytest.raises(BadInput, match="--trust"):
+    with pytest.raises(BadInput, match="not trusted"):
         found.model.require_checkpoint()
     assert not (tmp_path / "ran").exists()
 

@@ -10,7 +10,6 @@ from napari_memscan import jobs
 from napari_memscan.checkpoints.inspection import inspect_checkpoint
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
-from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
@@ -18,7 +17,6 @@ from napari_memscan.study import Study
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.preprocessing import Preprocessing
 from napari_memscan.widgets.study.field_status import EmbedderChoice, FieldChoice
-from napari_memscan.widgets.study.inspect_model import get_absolute_model_path
 
 
 def create_chosen_study(values: Mapping[str, Any]) -> Generator[jobs.Progress, None, Study]:
@@ -95,18 +93,18 @@ def find_changed_models(study: Study, values: Mapping[str, Any]) -> dict[str, An
 
 def get_study_models(study: Study) -> dict[str, Any]:
     """Return generator and embedder of an open study, as findings have them as their values."""
-    old = study.config
+    old = study.absolute_config()
     generator = old.generator
     if generator is not None:
         # Sampler and number of steps are set elsewhere.
         generator = GeneratorConfig(
             kind=generator.kind,
-            path=resolve_study_path(study, generator.path),
+            path=generator.path,
             declared=ModelOverrides.from_mapping(generator.declared).absolute().to_dict(),
             trust=generator.trust,
         )
     embedder = EmbedderChoice(
-        resolve_study_path(study, old.embedder),
+        old.embedder,
         ModelOverrides.from_mapping(old.embedder_declared).absolute().to_dict(),
         old.embedder_trust,
     )
@@ -137,13 +135,6 @@ def format_statement(declared: Mapping[str, Any]) -> str:
             )
         texts.append(f"{name}={text}")
     return "; ".join(texts)
-
-
-def resolve_study_path(study: Study, path: str) -> str:
-    """Return a path of ``study.toml`` as an absolute one; names stay what they are."""
-    if path in ("", LOW_RESOLUTION):
-        return path
-    return get_absolute_model_path(path if parse_plug_in(path) else str(study.folder / path))
 
 
 def prepare_model_changes(
@@ -181,8 +172,8 @@ def prepare_model_changes(
         }
     if "generator" in new:
         generator: GeneratorConfig = new["generator"]
-        old = study.config.generator
-        if old is not None and resolve_study_path(study, old.path) == generator.path:
+        old = study.absolute_config().generator
+        if old is not None and old.path == generator.path:
             own = {"sampler": old.sampler, "steps": old.steps}
             generator = generator.model_copy(update=own)
         check_shapes([recipe, *_get_model_preprocessing(generator)])
