@@ -227,7 +227,7 @@ def test_rows_from_many_threads_are_all_there_in_order(make_study, tmp_path):
 
     def add(some):
         for name in some:
-            study.add_samples([SampleRow(name, name)])
+            study.add_samples([SampleRow(name, name, seed=name[1:])])
 
     threads = [threading.Thread(target=add, args=(names[i::3][::-1],)) for i in range(3)]
     for thread in threads:
