@@ -43,6 +43,8 @@ class HintKind(StrEnum):
     """State under what the volumes are released."""
     TRUTH = "truth"
     """Compare readers with another truth."""
+    RAISE_LIMIT = "raise the limit"
+    """Let a watched training go on with more copies."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def test_a_watched_training_says_what_it_saw_and_ends_above_the_limit(make_study
         "train", "denoiser", folder, "--out", again, *watched, "--stop-above", 0.5, code=1
     )
     assert "stopped at step 2: 2 of 2 volumes copied" in message
-    assert "raise the limit" in message
+    assert "raise the limit (--stop-above, --keep-below)" in message
     assert not (again / "recipe.json").exists()
 
 

@@ -19,6 +19,9 @@ HINTS = {
     HintKind.AUDIT: "See: memscan audit {about}",
     HintKind.LICENSE: "Give --license, such as CC-BY-4.0.",
     HintKind.TRUTH: "Name another with --truth.",
+    HintKind.RAISE_LIMIT: (
+        "Look more often (--monitor), or raise the limit (--stop-above, --keep-below)."
+    ),
 }
 
 

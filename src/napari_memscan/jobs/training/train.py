@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 
@@ -87,8 +87,8 @@ def train_model(
     row = read_log(out / LOG_FILE)[-1]  # Of several processes the first one wrote it.
     if not (out / BEST_FOLDER / "recipe.json").exists():
         raise JobFailed(
-            f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before. "
-            "Look more often, or raise the limit."
+            f"{out}: stopped at step {row.step}: {row}, above the limit, as at every look before.",
+            Hint(HintKind.RAISE_LIMIT),
         )
     return out / BEST_FOLDER
 

@@ -18,6 +18,7 @@ HINTS = {
     HintKind.AUDIT: "The command 'memscan audit' says where.",
     HintKind.LICENSE: "Choose a licence.",
     HintKind.TRUTH: "Choose another truth below.",
+    HintKind.RAISE_LIMIT: "Look more often, or raise the limit.",
 }
 
 
