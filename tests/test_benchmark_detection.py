@@ -66,7 +66,7 @@ def test_individuals_of_one_body_are_alike_and_phantoms_are_not(load):
     cohorts = load("_cohorts")
     sizes = cohorts.Sizes(8, 1, 1, 1, 1, 1)
     alike = {
-        name: cohorts.likeness_of_strangers(cohorts.split(name, 0, sizes, Path("none")).training)
+        name: cohorts.compute_unrelated_correlation(cohorts.split(name, 0, sizes, Path("none")).training)
         for name in ("bodies", "phantoms")
     }
     assert alike["bodies"] > 0.9 > 0.4 > alike["phantoms"]
@@ -116,8 +116,8 @@ def test_other_near_duplicates_come_from_their_source_and_are_no_copies_of_it(lo
     cohorts, other = load("_cohorts"), load("_others")
     sizes = cohorts.Sizes(5, 1, 4, 1, 4, 1)
     study = cohorts.split("bodies", 0, sizes, Path("none"))
-    made = cohorts.batches(study, sizes)
-    batch = other.others(study, 6, made)
+    made = cohorts.plant_batches(study, sizes)
+    batch = other.plant_others(study, 6, made)
     assert [batch.truth.count(label) for label in ("copy", "near-duplicate", "novel")] == [4, 6, 4]
     assert set(other.CHANGES) == {
         k for k, t in zip(batch.kinds, batch.truth, strict=True) if t == "near-duplicate"
@@ -145,7 +145,7 @@ def test_only_the_named_chain_counts_and_only_on_all_seeds(load, capsys):
         }
         bad = report.Line(2, values=(0.94, 1.0, 0.99), false=(0.05, 0.1))
         by_setting["memscan+structural", "registered"] = bad
-        return report.summary({"phantoms": by_setting}, chain, 2, n_generated)
+        return report.print_summary({"phantoms": by_setting}, chain, 2, n_generated)
 
     assert reached()
     assert not reached("memscan+structural")

@@ -48,7 +48,7 @@ def test_weights_nobody_knows_are_shown_by_their_names(tmp_path):
         load_checkpoint(tmp_path / "net.pt")
     found = inspect_checkpoint(tmp_path / "net.pt")
     assert found.checkpoint is None
-    assert "does not know" in found.problem
+    assert "does not know" in str(found.problem)
     assert found.as_dict()["what"] == "unknown"
 
 

@@ -199,7 +199,7 @@ def test_an_open_study_gets_an_unscaled_model(qtbot, studies, form, bundles, ldm
     form.confirm_button.click()
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
     assert form.message.level == "error"  # it was trained on other intensities than the study's
-    assert "state how it was trained: intensity=window" in form.message.text
+    assert "State it below as intensity=window" in form.message.text
     state(qtbot, studies, "generator", "decoded_range=0,1; intensity=window:-300:900")
     choose(qtbot, studies, "embedder", bundles / "unscaled")
     assert form.confirm_button.isEnabled(), form.why_not.text()
@@ -347,7 +347,8 @@ def test_code_is_run_only_after_the_dialog(qtbot, studies, form, parts, plug_in,
     qtbot.waitUntil(lambda: not studies.busy, timeout=WAIT)
     assert plug_in.with_name("ran").exists()
     config = Study.open(tmp_path / "audit").config
-    assert (config.embedder, config.embedder_trust) == (spec, True)
+    # Beside the study: named from there, so that both can be moved.
+    assert (config.embedder, config.embedder_trust) == ("../own/own.py:make", True)
     assert not form.confirm_button.isEnabled()
 
 
