@@ -65,10 +65,8 @@ def test_splits_share_no_volume_and_tuning_no_volume_with_them(load):
 def test_individuals_of_one_body_are_alike_and_phantoms_are_not(load):
     cohorts = load("_cohorts")
     sizes = cohorts.Sizes(8, 1, 1, 1, 1, 1)
-    alike = {
-        name: cohorts.compute_unrelated_correlation(cohorts.split(name, 0, sizes, Path("none")).training)
-        for name in ("bodies", "phantoms")
-    }
+    cohort = {n: cohorts.split(n, 0, sizes, Path("none")).training for n in ("bodies", "phantoms")}
+    alike = {name: cohorts.compute_unrelated_correlation(part) for name, part in cohort.items()}
     assert alike["bodies"] > 0.9 > 0.4 > alike["phantoms"]
 
 
