@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput, describe_validation_error
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class GeneratorConfig(_ConfigSection):
     condition: str | None = None
     declared: OverrideValues = {}
     trust: bool = False
+
+    @property
+    def external(self) -> bool:
+        """Whether its volumes are made elsewhere: nothing can be drawn from it."""
+        return self.kind == "folder"
 
 
 class RuleConfig(_ConfigSection):
@@ -258,7 +263,7 @@ def _compute_median_shape(
 ) -> tuple[int, int, int]:
     from statistics import median
 
-    rows = cohort.rows("training")
+    rows = cohort.rows(Split.TRAINING)
     shapes = []
     # Every n-th of a large cohort: its median does not change, and nobody waits for minutes.
     for row in rows[:: max(1, len(rows) // 40)]:

@@ -23,6 +23,7 @@ from napari_memscan.config import (
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, describe_validation_error
 from napari_memscan.files import hash_json, make_absolute, make_portable, write_text
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
-    from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.review.queue import ReviewQueue
     from napari_memscan.review.store import DecisionStore
@@ -157,7 +157,7 @@ class Study:
         # To hash every patient's volume anew takes as long as reading them all.
         samples = {row.sample for row in study.samples()}
         cohort = study.cohort = load_cohort(study.cohort_path, study.sha256, taken=samples)
-        both = [row.name for row in cohort.rows() if row.split != "synthetic"]
+        both = [row.name for row in cohort.rows() if row.split != Split.SYNTHETIC]
         if both := [name for name in both if name in samples]:
             raise BadInput(
                 f"{study.cohort_path}: {both[0]} is the name of a sample, too. Give this volume "
@@ -259,18 +259,19 @@ class Study:
             changes["generator"] = config.generator.model_copy(update={"path": path})
         return config.model_copy(update=changes)
 
-    def generator(self) -> LDMGenerator | FolderGenerator:
-        """Load the generator; BadInput where there is none or it does not load."""
+    def generator(self) -> LDMGenerator:
+        """Load the generator; BadInput where none can draw volumes, or it does not load."""
         config = self.config.generator
         if config is None:
             raise BadInput(
                 f"{self.folder / 'study.toml'}: no [generator]. Choose an LDM checkpoint, or a "
                 "folder of synthetic volumes."
             )
-        if config.kind == "folder":
-            from napari_memscan.generators.folder import FolderGenerator
-
-            return FolderGenerator(self.resolve(config.path))
+        if config.external:
+            raise BadInput(
+                f"{self.folder}: its synthetic volumes were made elsewhere, so nothing can be "
+                "drawn here. Choose an LDM checkpoint as the study's generator."
+            )
         from napari_memscan.generators.ldm import LDMGenerator
 
         return LDMGenerator(
@@ -329,7 +330,7 @@ class Study:
         BadInput
             The file is missing.
         """
-        from napari_memscan.volumes.importers import hash_content
+        from napari_memscan.volumes.cohort_rows import hash_content
 
         path = Path(path)
         if path.is_dir():

@@ -23,13 +23,18 @@ Interval: TypeAlias = tuple[float, float]
 """Lower and upper end."""
 
 
+SplitArrays: TypeAlias = "dict[Split, Array]"
+"""Volumes (n, X, Y, Z) of each split."""
+
+
 class Split(StrEnum):
-    """What a volume is to the model: learnt from, held out, never seen, or made by it."""
+    """What a volume is to the model: learnt from, held out, made by it, or never seen."""
 
     TRAINING = "training"
     VALIDATION = "validation"
-    UNSEEN = "unseen"
     SYNTHETIC = "synthetic"
+    UNSEEN = "unseen"
+    """Kept beside the others, takes part in nothing but tests of the detector."""
 
 
 class Verdict(StrEnum):

@@ -11,13 +11,8 @@ import pytest
 
 from napari_memscan.errors import BadInput
 from napari_memscan.volumes.cohort import Cohort, CohortRow
-from napari_memscan.volumes.importers import (
-    import_cohort,
-    import_csv,
-    import_folder,
-    import_mrnet,
-    import_msd,
-)
+from napari_memscan.volumes.datalists import import_mrnet, import_msd
+from napari_memscan.volumes.importers import import_cohort, import_csv, import_folder
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
 

@@ -34,12 +34,13 @@ def demo(
     """
     from napari_memscan import jobs
     from napari_memscan.demo.study import create_demo_study
+    from napari_memscan.typing import Split
 
     started = time.monotonic()
     note("Phantoms as patients ...")
     study = create_demo_study(folder)
     counts = study.cohort.counts()
-    note(f"{counts['training']} training, {counts['validation']} validation phantoms")
+    note(f"{counts[Split.TRAINING]} training, {counts[Split.VALIDATION]} validation phantoms")
     run_with_progress(jobs.generate_volumes(study, n), "generate", n)
     result = run_with_progress(jobs.scan_study(study), "scan")
     say(str(result))

@@ -13,6 +13,7 @@ from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.study import Study
@@ -107,7 +108,7 @@ def new(
     elif synthetic is not None and synthetic.is_file():
         # A table says axes and spacing of arrays, which a folder cannot.
         made = read_cohort(synthetic, None, [])
-        if len(made.rows("synthetic")) < len(made.rows()):
+        if len(made.rows(Split.SYNTHETIC)) < len(made.rows()):
             raise BadInput(f"{synthetic}: every row must have the split 'synthetic'.")
         volumes = volumes.join_cohorts(made)
     elif synthetic is not None:
@@ -132,7 +133,7 @@ def new(
     say(f"volumes     {opened.config.preprocessing}")
     for warning in (*opened.config.warnings, *opened.config.model_warnings):
         note(f"warning: {warning}")
-    following = "scan {}" if volumes.rows("synthetic") else "train autoencoder {}"
+    following = "scan {}" if volumes.rows(Split.SYNTHETIC) else "train autoencoder {}"
     if generator is not None:
         following = {"ldm": "generate {} -n 64"}.get(generator.kind, "scan {}")
     say(f"Next: memscan {following.format(study)}")
@@ -145,7 +146,7 @@ def describe_models(study: Study) -> Iterator[str]:
     config = study.config.generator
     if config is None:
         yield "generator   none yet"
-    elif config.kind == "folder":
+    elif config.external:
         yield f"generator   volumes made elsewhere: {config.path}"
     elif config.trust:
         yield f"generator   trusted, runs code in a process of its own: {config.path}"

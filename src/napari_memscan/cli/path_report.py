@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.cli.console import note
 from napari_memscan.cli.hints import describe_error
 from napari_memscan.errors import BadInput
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.checkpoints.checkpoint import Checkpoint
@@ -87,13 +87,14 @@ def check_path(
 
 def _check_study(study: Study, report: PathSummary) -> Iterator[str]:
     from napari_memscan.cli.new import describe_models
+    from napari_memscan.jobs.sampling.generate import list_external_volumes
 
     config = study.config
     yield f"{study.folder}: study '{config.name}'"
     yield f"cohort      {study.cohort.format_counts()}"
     yield f"volumes     {config.preprocessing}"
     if config.generator is not None:
-        study.generator()
+        list_external_volumes(study) if config.generator.external else study.generator()
     yield from describe_models(study)
     missing = [row.sample for row in study.samples() if not study.sample_path(row).exists()]
     if missing:
@@ -188,7 +189,7 @@ def _estimate_scale(found: Inspection, study: Study) -> Inspection:
     from napari_memscan.jobs.models.new_study import get_scale_overrides, load_with_estimated_scale
 
     declared = found.declared or ModelOverrides()
-    rows = study.cohort.rows("training")
+    rows = study.cohort.rows(Split.TRAINING)
     job = load_with_estimated_scale(
         found.path, declared, rows, study.config.preprocessing.intensity
     )
@@ -226,7 +227,7 @@ def _check_fit(checkpoint: Checkpoint, study: Study, report: PathSummary) -> Ite
             "may not."
         )
     if isinstance(checkpoint.recipe, LDMRecipe) and not checkpoint.report.trusted:
-        rows = study.cohort.rows("training")
+        rows = study.cohort.rows(Split.TRAINING)
         warning = run_with_progress(
             check_scale_factor(checkpoint, rows, wanted), "encode training volumes"
         )

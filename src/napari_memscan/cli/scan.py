@@ -120,12 +120,13 @@ def _open_folder_study(
     from napari_memscan.detection.scan import choose_preprocessing
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.study import Study
+    from napari_memscan.typing import Split
     from napari_memscan.volumes.importers import import_folder
     from napari_memscan.volumes.reader import list_volumes
 
     list_volumes(synthetic)  # A wrong folder is found before the large ones are read.
-    cohort = import_folder(training, "training").join_cohorts(
-        import_folder(validation, "validation")
+    cohort = import_folder(training, Split.TRAINING).join_cohorts(
+        import_folder(validation, Split.VALIDATION)
     )
     cohort.check()
     trained = embedder != LOW_RESOLUTION

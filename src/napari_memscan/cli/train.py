@@ -14,6 +14,7 @@ from napari_memscan.cli.options import parse_settings
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.training import DEFAULT_EMBEDDER
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.training.monitor import MonitorSettings
@@ -271,7 +272,9 @@ def _make_settings(
     try:
         settings = chosen.model_validate(values)
         if epochs is not None:
-            in_epoch = len(study.cohort.rows("training")) / (settings.batch * settings.accumulate)
+            in_epoch = len(study.cohort.rows(Split.TRAINING)) / (
+                settings.batch * settings.accumulate
+            )
             values["steps"] = max(1, math.ceil(epochs * in_epoch))
             settings = chosen.model_validate(values)
     except ValidationError as error:

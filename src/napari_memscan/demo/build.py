@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.checkpoints.loading import compute_checkpoint_hash, load_weights
 from napari_memscan.checkpoints.native_format import read_recipe, save_checkpoint
@@ -24,6 +23,7 @@ from napari_memscan.training.settings import (
     EmbedderSettings,
     TrainingSettings,
 )
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.cohort import Cohort
 
 AUTOENCODER = AutoencoderSettings(steps=700)
@@ -72,12 +72,12 @@ def build_checkpoints(folder: Path) -> None:
         )
 
 
-def load_arrays(cohort: Cohort) -> dict[str, NDArray[np.float32]]:
+def load_arrays(cohort: Cohort) -> SplitArrays:
     """Return the preprocessed training and validation volumes of a cohort."""
     recipe = make_demo_preprocessing()
     return {
         split: np.stack([recipe.apply(row.read()) for row in cohort.rows(split)])
-        for split in ("training", "validation")
+        for split in (Split.TRAINING, Split.VALIDATION)
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_folder
 from napari_memscan.volumes.reader import write_nifti
@@ -182,7 +183,7 @@ def write_phantom_cohort(
     """
     folder = Path(folder)
     parts = []
-    sizes = {"training": n_training, "validation": n_validation, "unseen": n_unseen}
+    sizes = {Split.TRAINING: n_training, Split.VALIDATION: n_validation, Split.UNSEEN: n_unseen}
     for number, (split, n) in enumerate(sizes.items()):
         for i in range(n):
             path = folder / split / f"{split[0].upper()}{i:03d}.nii.gz"

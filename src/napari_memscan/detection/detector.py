@@ -21,7 +21,7 @@ from napari_memscan.detection.statistics.equality import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.progress import run_job
-from napari_memscan.typing import Array, Vectors
+from napari_memscan.typing import Array, Split, Vectors
 from napari_memscan.volumes.cache import MemoryStore
 from napari_memscan.volumes.volume import VolumeSequence
 
@@ -137,10 +137,10 @@ class CopyDetector:
                 "of each is needed, and at least 20 of the latter to call anything."
             )
         if vectors is not None:
-            refuse_equal_vectors(vectors[0], "training")
-            refuse_equal_vectors(vectors[1], "validation")
-        refuse_equal_volumes(training, "training")
-        refuse_equal_volumes(validation, "validation")
+            refuse_equal_vectors(vectors[0], Split.TRAINING)
+            refuse_equal_vectors(vectors[1], Split.VALIDATION)
+        refuse_equal_volumes(training, Split.TRAINING)
+        refuse_equal_volumes(validation, Split.VALIDATION)
         search = self.search or Search()
         settings = DetectionSettings(
             retrieved=search.retrieved,
@@ -154,7 +154,7 @@ class CopyDetector:
         real, unseen = subjects or (None, None)
         known, own = vectors or (None, None)
         chain = DetectionChain(
-            make_array_tasks(training, "training", real, self.embed, known),
+            make_array_tasks(training, Split.TRAINING, real, self.embed, known),
             MemoryStore(),
             search,
             settings,
@@ -174,7 +174,7 @@ class CopyDetector:
         )
         self._calibration = run_job(
             chain.calibrate(
-                make_array_tasks(validation, "validation", unseen, self.embed, own), plants
+                make_array_tasks(validation, Split.VALIDATION, unseen, self.embed, own), plants
             )
         )
         self._chain, self.search_ = chain, search
@@ -193,7 +193,7 @@ class CopyDetector:
         """
         if not len(volumes):
             raise BadInput("there are no synthetic volumes to judge.")
-        tasks = make_array_tasks(volumes, "synthetic", None, self.embed, vectors)
+        tasks = make_array_tasks(volumes, Split.SYNTHETIC, None, self.embed, vectors)
         return run_job(self._chain.judge(self._calibration, tasks))
 
     def calibration(self, judgement: BatchVerdicts) -> CalibrationRecord:

@@ -35,7 +35,7 @@ from napari_memscan.detection.retrieval.training_search import SearchTask, Train
 from napari_memscan.detection.statistics.equality import refuse_equal_vectors
 from napari_memscan.files import hash_json
 from napari_memscan.progress import Progress
-from napari_memscan.typing import Array, GridShape, Vectors, Verdict
+from napari_memscan.typing import Array, GridShape, Split, Vectors, Verdict
 from napari_memscan.volumes.cache import Store
 
 LIMITS_SEED = 1
@@ -247,7 +247,7 @@ class DetectionChain:
             do.
         """
         # Before the hours that the search takes.
-        for tasks, split in ((self.training, "training"), (validation, "validation")):
+        for tasks, split in ((self.training, Split.TRAINING), (validation, Split.VALIDATION)):
             refuse_equal_vectors([t.vector for t in tasks if t.vector is not None], split)
         others = yield from self.decode(validation)
         perturbed = yield from self.perturb(plants, self.training, "planted")

@@ -14,6 +14,7 @@ from napari_memscan.detection.pipeline import DetectionChain, DetectionSettings
 from napari_memscan.detection.retrieval.entries import embed_splits, fix_threads, prepare_tasks
 from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.progress import Progress, run_job
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cache import MemoryStore
 from napari_memscan.volumes.cohort import UNKNOWN_SUBJECTS, Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
@@ -57,7 +58,7 @@ class ScanSettings(DetectionSettings):
 
 
 def scan_entries(
-    splits: Mapping[str, Sequence[VolumeEntry]],
+    splits: Mapping[Split, Sequence[VolumeEntry]],
     recipe: Preprocessing,
     embedder: Embedder,
     store: Store,
@@ -70,7 +71,7 @@ def scan_entries(
 
     Parameters
     ----------
-    splits : mapping of str to sequences of VolumeEntry
+    splits : mapping of Split to sequences of VolumeEntry
         ``training``, ``validation`` and ``synthetic``.
     recipe : Preprocessing
         What all of them go through.
@@ -104,33 +105,35 @@ def scan_entries(
         for split, entries in splits.items():
             tasks[split] = yield from prepare_tasks(entries, vectors[split], recipe, store)
         chain = DetectionChain(
-            tasks["training"],
+            tasks[Split.TRAINING],
             store,
-            settings.search(recipe.spacing or compute_median_spacing(sizes["training"][1])),
+            settings.search(recipe.spacing or compute_median_spacing(sizes[Split.TRAINING][1])),
             settings,
             embed=fix_threads(embedder, store),
             embedder_hash=embedder.hash,
             decoder=decoder,
         )
-        base = yield from chain.calibrate(tasks["validation"], chain.draw_for_limits(recipe.shape))
-        judgement = yield from chain.judge(base, tasks["synthetic"])
+        base = yield from chain.calibrate(
+            tasks[Split.VALIDATION], chain.draw_for_limits(recipe.shape)
+        )
+        judgement = yield from chain.judge(base, tasks[Split.SYNTHETIC])
         calibration = chain.record(base, judgement)
         null_scores = base.null.nearest_per_subject().scores.tolist()
     return scan_vectors(
-        vectors["training"],
-        vectors["validation"],
-        vectors["synthetic"],
-        training_names=names["training"],
-        synthetic_names=names["synthetic"],
-        validation_names=names["validation"],
-        synthetic_contents=[entry.content for entry in splits["synthetic"]],
+        vectors[Split.TRAINING],
+        vectors[Split.VALIDATION],
+        vectors[Split.SYNTHETIC],
+        training_names=names[Split.TRAINING],
+        synthetic_names=names[Split.SYNTHETIC],
+        validation_names=names[Split.VALIDATION],
+        synthetic_contents=[entry.content for entry in splits[Split.SYNTHETIC]],
         embedder=embedder,
         k=settings.k,
         rule=settings.rule,
         quantile=settings.quantile,
         q=settings.q,
-        subjects=[entry.subject for entry in splits["validation"]],
-        training_subjects=[entry.subject for entry in splits["training"]],
+        subjects=[entry.subject for entry in splits[Split.VALIDATION]],
+        training_subjects=[entry.subject for entry in splits[Split.TRAINING]],
         judgement=judgement,
         calibration=calibration,
         null_scores=null_scores,
@@ -220,14 +223,14 @@ def scan(
         else embedder
     )
     splits = {
-        "training": VolumeSource(training, "training"),
-        "validation": VolumeSource(validation, "validation"),
-        "synthetic": VolumeSource(synthetic, "synthetic"),
+        Split.TRAINING: VolumeSource(training, Split.TRAINING),
+        Split.VALIDATION: VolumeSource(validation, Split.VALIDATION),
+        Split.SYNTHETIC: VolumeSource(synthetic, Split.SYNTHETIC),
     }
-    name_sources(splits["training"], splits["validation"], splits["synthetic"])
-    refuse_overlap(splits["training"], splits["validation"])
+    name_sources(splits[Split.TRAINING], splits[Split.VALIDATION], splits[Split.SYNTHETIC])
+    refuse_overlap(splits[Split.TRAINING], splits[Split.VALIDATION])
     if preprocessing is None:
-        preprocessing = choose_preprocessing(embed, splits["training"])
+        preprocessing = choose_preprocessing(embed, splits[Split.TRAINING])
     embed.adapt_to(preprocessing)
     return run_job(
         scan_entries(
@@ -248,7 +251,7 @@ def scan(
                 quantile=quantile,
                 verify=verify,
             ),
-            warnings=_check_sources(splits["training"], splits["validation"]),
+            warnings=_check_sources(splits[Split.TRAINING], splits[Split.VALIDATION]),
         )
     )
 
@@ -258,7 +261,9 @@ def choose_preprocessing(embedder: Embedder, training: VolumesLike | VolumeSourc
     own = embedder.preprocessing
     if own is not None and embedder.input_shape is not None:
         return own
-    source = training if isinstance(training, VolumeSource) else VolumeSource(training, "training")
+    source = (
+        training if isinstance(training, VolumeSource) else VolumeSource(training, Split.TRAINING)
+    )
     intensity = own.intensity if own is not None else Percentile()
     return Preprocessing(shape=_compute_median_shape(source), intensity=intensity)
 
@@ -268,7 +273,7 @@ def list_scan_warnings(
 ) -> list[str]:
     """Return what every reader of a scan with these sizes and this embedder must know."""
     warnings = []
-    sizes = {"Training": n_training, "synthetic": n_synthetic}
+    sizes = {"Training": n_training, Split.SYNTHETIC: n_synthetic}
     larger = [f"{name} ({n})" for name, n in sizes.items() if n > n_validation]
     if larger:
         text = f"{' and '.join(larger)} {'are' if len(larger) > 1 else 'is'} larger than"

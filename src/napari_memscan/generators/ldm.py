@@ -1,12 +1,8 @@
-"""Sampling from a latent diffusion model with our own loop: every step is seen and can be the last.
-
-MONAI's ``sample()`` runs to its end once called; its networks and schedulers are used, not it.
-"""
+"""A latent diffusion model that volumes are drawn from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from math import prod
@@ -23,7 +19,7 @@ from napari_memscan.checkpoints.networks import build_autoencoder, build_denoise
 from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.recipe import Conditioning, LDMRecipe
 from napari_memscan.checkpoints.trusted.child_model import check_child_settings
-from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, is_out_of_memory
+from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
@@ -33,14 +29,10 @@ from napari_memscan.generators.sample import (
     GeneratedSample,
     SamplingSettings,
 )
+from napari_memscan.generators.sampling_run import SamplingRun
 from napari_memscan.generators.schedule import SamplingSchedule
-from napari_memscan.volumes.orientation import to_ras
-from napari_memscan.volumes.preprocessing import Window
-from napari_memscan.volumes.volume import Volume
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_memscan.typing import Array
 
 
@@ -160,16 +152,16 @@ class LDMGenerator:
         wishes = [None] * len(seeds) if conditions is None else conditions
         told = [self.condition(*pair) for pair in zip(seeds, wishes, strict=True)]
         chosen = self.choose(**settings)
-        if not guidance:
-            return self._run(seeds, told, schedule, start, chosen)
-        if isinstance(guidance, str):
+        if isinstance(guidance, str) and guidance:
             raise BadInput(
                 f"guidance '{guidance[:60]}': the latents of the training volumes are needed, not "
                 "only the words for them."
             )
+        if not guidance:
+            return SamplingRun(self, schedule, chosen).run(seeds, told, start)
         self.check_guidance(guidance)
         chosen = replace(chosen, guidance=str(guidance))
-        return self._run(seeds, told, schedule, start, chosen, guidance)
+        return SamplingRun(self, schedule, chosen, guidance).run(seeds, told, start)
 
     def check_guidance(self, guidance: Guidance | None = None) -> None:
         """Refuse guidance where latents of volumes cannot be had as the denoiser knows them.
@@ -313,6 +305,13 @@ class LDMGenerator:
             decoding.choose_decoding(self._on_meta, self.device, decode),
         )
 
+    def arrange_weights(self, memory: str) -> None:
+        """Lay the networks' weights out as `SamplingSettings.memory` says, unless they lie so."""
+        if self._memory != memory:
+            machine.to_memory_format(self.model.denoiser, memory)
+            machine.to_memory_format(self.model.codec.network, memory)
+            self._memory = memory
+
     @cached_property
     def _on_meta(self) -> LatentModel:
         """The networks without memory or arithmetic, to count what they would need."""
@@ -332,118 +331,3 @@ class LDMGenerator:
         with torch.device("meta"):
             latent, level = torch.zeros((1, *self.recipe.latent_shape)), torch.zeros(1)
             return needs.estimate_need(self._on_meta.denoise, latent, level)
-
-    def _run(
-        self,
-        seeds: Sequence[int],
-        conditions: Sequence[str],
-        schedule: SamplingSchedule,
-        start: int,
-        settings: SamplingSettings,
-        guidance: Guidance | None = None,
-    ) -> Iterator[DenoisingStep | GeneratedSample]:
-        import torch
-
-        total = len(schedule.timesteps)
-        for first in range(0, len(seeds), settings.batch):
-            own = seeds[first : first + settings.batch]
-            full = [*own, *[own[-1]] * (settings.batch - len(own))]
-            told = conditions[first : first + len(own)]
-            labels = self._labels([*told, *[told[-1]] * (settings.batch - len(own))])
-            randoms = [torch.Generator().manual_seed(seed) for seed in full]
-            noise = [torch.randn((1, *self.recipe.latent_shape), generator=r) for r in randoms]
-            latent = torch.cat(noise).to(self.device)
-            for step in range(total):
-                with self._computing(settings):
-                    latent = self._denoise(
-                        latent, labels, step, schedule, randoms, settings, guidance
-                    )
-                yield DenoisingStep(start + first, step + 1, total)
-            for place, seed in enumerate(own):
-                with self._computing(settings):
-                    volume = self._decode(latent[place : place + 1], seed, settings)
-                made = (self.recipe_hash, self.checkpoint_hash, str(settings))
-                yield GeneratedSample(start + first + place, seed, volume, *made, told[place])
-
-    def _labels(self, conditions: Sequence[str]) -> Tensor | None:
-        import torch
-
-        told = self.recipe.conditioning
-        if told is None or not told.classes:
-            return None
-        return torch.tensor([told.label(name) for name in conditions], device=self.device)
-
-    @contextmanager
-    def _computing(self, settings: SamplingSettings) -> Iterator[None]:
-        """Have all as `settings` say, for one step: between two, others may compute as well."""
-        import torch
-
-        if self._memory != settings.memory:
-            machine.to_memory_format(self.model.denoiser, settings.memory)
-            machine.to_memory_format(self.model.codec.network, settings.memory)
-            self._memory = settings.memory
-        try:
-            with machine.use_threads(settings.threads), torch.inference_mode():
-                yield
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise JobFailed(
-                    f"{self.device}: memory does not suffice with {settings}. What "
-                    "was finished is kept.",
-                    Hint(HintKind.SAVE_MEMORY),
-                ) from error
-            raise
-
-    def _denoise(
-        self,
-        latent: Tensor,
-        labels: Tensor | None,
-        step: int,
-        schedule: SamplingSchedule,
-        randoms: Sequence[Any],
-        settings: SamplingSettings,
-        guidance: Guidance | None,
-    ) -> Tensor:
-        import torch
-
-        level = torch.full((len(latent),), schedule.timesteps[step], device=self.device)
-        with machine.use_precision(settings.precision, self.device):
-            arranged = machine.to_memory_format(latent, settings.memory)
-            prediction = self.model.denoise(arranged, level, labels)
-        prediction, latent = prediction.float().cpu(), latent.cpu()
-        latents = []
-        # One by one: each draws from the noise of its own seed.
-        for i, random in enumerate(randoms):
-            own, before = prediction[i : i + 1], latent[i : i + 1]
-            if guidance is not None:
-                own = guidance.guided(schedule, step, own, before)
-            latents.append(schedule.step(step, own, before, random))
-        return torch.cat(latents).to(self.device)
-
-    def _decode(self, latent: Tensor, seed: int, settings: SamplingSettings) -> Volume:
-        with machine.use_precision(settings.precision, self.device):
-            latent = machine.to_memory_format(latent, settings.memory)
-            image = decoding.decode_latent(self.model, latent, settings.decode)
-        data = image[0, 0].float().cpu().contiguous().numpy()
-        if not np.isfinite(data).all():
-            raise JobFailed(
-                f"seed {seed}: the generated volume holds NaN or infinity. The checkpoint may be "
-                "damaged or the scale_factor in its recipe wrong."
-            )
-        return Volume(to_ras(self._to_units(data), self.recipe.axes), self.recipe.spacing)
-
-    def _to_units(self, data: Any) -> Any:
-        """Bring decoded values to the units of the training volumes.
-
-        Clipped to the range the autoencoder was trained on, and a fixed intensity window is
-        undone; other intensity rules have no inverse, and the volume stays in [0, 1]. Where the
-        range is not known, nothing is guessed: values stay as they are decoded.
-        """
-        if self.recipe.decoded_range is None:
-            return data
-        low, high = self.recipe.decoded_range
-        data = (np.clip(data, low, high) - low) / (high - low)
-        intensity = self.recipe.preprocessing.intensity
-        if isinstance(intensity, Window):
-            data = intensity.low + data * (intensity.high - intensity.low)
-        return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
@@ -114,7 +115,7 @@ def _check_range(generator: LDMGenerator, image: Any) -> ModelCheck:
     return ModelCheck("range", near, f"{text}; declared {declared[0]:g} ... {declared[1]:g}", False)
 
 
-def require_passed(checks: list[ModelCheck], where: str) -> list[str]:
+def require_passed(checks: list[ModelCheck], where: str | Path) -> list[str]:
     """Return the warnings among failed checks; BadInput for one that makes the model useless."""
     failed = [check for check in checks if not check.passed]
     fatal = [check for check in failed if check.fatal]

@@ -13,7 +13,8 @@ from napari_memscan.checkpoints.recipe import AutoencoderRecipe, Recipe
 from napari_memscan.errors import BadInput
 from napari_memscan.training.perceptual_loss import PerceptualLoss
 from napari_memscan.training.settings import AutoencoderSettings
-from napari_memscan.training.tasks import Pictures, SplitArrays, TrainingTask, add_channel
+from napari_memscan.training.tasks import Pictures, TrainingTask, add_channel
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SSIM_WINDOW = 7
@@ -46,7 +47,7 @@ class AutoencoderTask(TrainingTask):
             )
         self.settings, self.preprocessing, self.spacing = settings, preprocessing, spacing
         self.data = add_channel(arrays)
-        self.weights = torch.ones(len(self.data["training"]))
+        self.weights = torch.ones(len(self.data[Split.TRAINING]))
         self.quantised = settings.network == "VQVAE"
         self.network = _build_vqvae(self.arguments) if self.quantised else self._built()
         self.perceptual = PerceptualLoss() if settings.perceptual_weight else None
@@ -149,7 +150,7 @@ class AutoencoderTask(TrainingTask):
     def pictures(self, network: nn.Module, n: int) -> Pictures:
         """Return validation volumes, and what comes back of them."""
         net: Any = network
-        volumes = self.data["validation"][:n].to(next(network.parameters()).device)
+        volumes = self.data[Split.VALIDATION][:n].to(next(network.parameters()).device)
         if self.quantised:
             made = [net(v[None])[0] for v in volumes]
         else:

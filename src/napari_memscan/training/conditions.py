@@ -7,8 +7,9 @@ from torch import Tensor
 
 from napari_memscan.checkpoints.recipe import Conditioning
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Split
 
-Conditions = dict[str, list[str]]
+Conditions = dict[Split, list[str]]
 """``training`` and ``validation``: a text for each volume, empty where it is unknown."""
 
 
@@ -30,7 +31,7 @@ def learn_conditioning(
     BadInput
         There are too few, or so many that they rather name volumes.
     """
-    training = conditions["training"] if conditions else []
+    training = conditions[Split.TRAINING] if conditions else []
     classes = sorted(set(training) - {""})
     if not 2 <= len(classes) <= len(training) // 2:
         raise BadInput(

@@ -33,7 +33,8 @@ from napari_memscan.errors import BadInput
 from napari_memscan.training.augmentation_views import add_views
 from napari_memscan.training.conditions import Conditions, drop_labels, learn_conditioning
 from napari_memscan.training.settings import DenoiserSettings
-from napari_memscan.training.tasks import Pictures, SplitArrays, TrainingTask, add_channel
+from napari_memscan.training.tasks import Pictures, TrainingTask, add_channel
+from napari_memscan.typing import Split, SplitArrays
 
 SUPPORTED_AUTOENCODERS = ("AutoencoderKL", "VQVAE")
 """Autoencoders whose latents a denoiser is trained on here."""
@@ -64,13 +65,14 @@ class DenoiserTask(TrainingTask):
                 f" {' or '.join(SUPPORTED_AUTOENCODERS)} with axes RAS and intensities in 0 to 1"
                 " only; this autoencoder is of another sort."
             )
-        if tuple(arrays["training"].shape[1:]) != recipe.preprocessing.shape:
+        shape = arrays[Split.TRAINING].shape[1:]
+        if shape != recipe.preprocessing.shape:
             raise BadInput(
                 f"{autoencoder}: made for volumes {recipe.preprocessing.shape}, but the study's "
-                f"are {arrays['training'].shape[1:]}. Train the autoencoder on this study first."
+                f"are {shape}. Train the autoencoder on this study first."
             )
         self.settings, self.base = settings, recipe
-        self.weights = torch.ones(len(arrays["training"]))
+        self.weights = torch.ones(len(arrays[Split.TRAINING]))
         self.weights[: settings.duplicated] = settings.times
         self.conditioning: Conditioning | None = None
         if settings.conditional:
@@ -84,15 +86,17 @@ class DenoiserTask(TrainingTask):
         self._codec = LatentCodec(
             _get_autoencoder_recipe(recipe), network.to(device).requires_grad_(False)
         )
-        volumes: dict[str, Iterable[Tensor]] = dict(add_channel(arrays))
+        volumes: dict[Split, Iterable[Tensor]] = dict(add_channel(arrays))
         if settings.views:
             # Each volume is followed by its versions, which have its weight and its condition.
-            volumes["training"] = add_views(volumes["training"], settings.views, settings.seed)
+            volumes[Split.TRAINING] = add_views(
+                volumes[Split.TRAINING], settings.views, settings.seed
+            )
             self.weights = self.weights.repeat_interleave(1 + settings.views)
         latents = {k: self._encoded(v, device) for k, v in volumes.items()}
         network.cpu()  # Only pictures need it again.
-        self.scale_factor = float(1 / latents["training"].std())
-        self.shape = tuple(latents["training"].shape[1:])
+        self.scale_factor = float(1 / latents[Split.TRAINING].std())
+        self.shape = tuple(latents[Split.TRAINING].shape[1:])
         settings.check_axes(self.shape[1:])
         scaled = {k: v * self.scale_factor for k, v in latents.items()}
         self.data = dict(scaled)

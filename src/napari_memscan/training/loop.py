@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_memscan.checkpoints.native_format import save_checkpoint
 from napari_memscan.errors import BadInput
 from napari_memscan.training.callbacks import CallbackContext, TrainingCallback
@@ -28,6 +25,7 @@ from napari_memscan.training.settings import TrainingSettings
 from napari_memscan.training.setup import compute_fingerprints
 from napari_memscan.training.state import restore_state, save_state
 from napari_memscan.training.trainer import ModelTrainer
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 N_PICTURED = 4
@@ -40,7 +38,7 @@ class TrainingLoop:
     def __init__(
         self,
         part: str,
-        arrays: dict[str, NDArray[np.float32]],
+        arrays: SplitArrays,
         out: Path,
         settings: TrainingSettings,
         fitting: ModelTrainer,
@@ -48,7 +46,9 @@ class TrainingLoop:
         conditions: Conditions | None = None,
     ) -> None:
         self.part, self.out, self.settings, self.trainer = part, out, settings, fitting
-        self.sizes = {f"n_{split}": len(arrays[split]) for split in ("training", "validation")}
+        self.sizes = {
+            f"n_{split}": len(arrays[split]) for split in (Split.TRAINING, Split.VALIDATION)
+        }
         self.first = fitting.fabric.is_global_zero
         name, relaxed = compute_fingerprints(part, arrays, settings, preprocessing, conditions)
         self.state: dict[str, Any] = {
@@ -107,7 +107,7 @@ class TrainingLoop:
                 validation = None
                 if step == settings.steps or step % settings.validate_every == 0:
                     with self._explained(step - 1):
-                        validation = self._mean_loss("validation")
+                        validation = self._mean_loss(Split.VALIDATION)
                     note = self._judge(validation) or note
                 last = step == settings.steps or state["ended"]
                 self._write(step, loss, validation, critic)
@@ -204,7 +204,9 @@ class TrainingLoop:
 
     def losses(self) -> tuple[float, float]:
         """Return the losses over training and validation volumes."""
-        seen, unseen = (self.trainer.mean_loss(split) for split in ("training", "validation"))
+        seen, unseen = (
+            self.trainer.mean_loss(split) for split in (Split.TRAINING, Split.VALIDATION)
+        )
         return _require_finite(seen, "training"), _require_finite(unseen, "validation")
 
     def _kept(self) -> str:

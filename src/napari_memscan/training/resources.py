@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.generators.memory import get_free_bytes
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ def estimate_needed_bytes(
     values = sum(p.numel() for network in networks for p in network.parameters())
     copies = 4 + (getattr(settings, "ema_decay", 0) > 0)
     n = -(-settings.batch // processes)
-    batch = default_collate([move_data_to_device(task.data["training"][0], "meta")] * n)
+    batch = default_collate([move_data_to_device(task.data[Split.TRAINING][0], "meta")] * n)
     try:
         kept = _count_saved_bytes(task, batch) // (2 if half else 1)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
@@ -166,7 +167,7 @@ def time_steps(fitting: ModelTrainer, settings: TrainingSettings) -> TrainingEst
         fitting.step(last)
     step = (time.monotonic() - started) / TIMED_STEPS
     started = time.monotonic()
-    fitting.mean_loss("validation")
+    fitting.mean_loss(Split.VALIDATION)
     validation = time.monotonic() - started
     validations = -(-settings.steps // settings.validate_every)
     taken = _measure_used_bytes(fitting.fabric.device)

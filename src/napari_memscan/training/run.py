@@ -6,14 +6,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_memscan.training.callbacks import TrainingCallback
 from napari_memscan.training.errors import explain_out_of_memory
 from napari_memscan.training.progress import TrainingProgress
 from napari_memscan.training.setup import check_training, make_fabric, make_task
 from napari_memscan.training.state import STATE
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from napari_memscan.training.resources import TrainingEstimate
     from napari_memscan.training.settings import TrainingSettings
     from napari_memscan.training.trainer import ModelTrainer
-
-    SplitArrays = dict[str, NDArray[np.float32]]
 
 __all__ = ["STATE", "TrainingProgress", "measure_training", "train"]
 
@@ -174,7 +170,7 @@ def _prepare(
         fabric.launch()
     if announce is not None and part == "denoiser":
         views = 1 + getattr(settings, "views", 0)
-        n = len(arrays["training"]) * views + len(arrays["validation"])
+        n = len(arrays[Split.TRAINING]) * views + len(arrays[Split.VALIDATION])
         yield announce(f"encodes {n} volumes, once")
     with (
         explain_out_of_memory(fabric.device, *BEFORE_FIRST_STEP),

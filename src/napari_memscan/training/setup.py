@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
@@ -21,12 +20,11 @@ from napari_memscan.training.settings import (
     TrainingSettings,
     get_settings_class,
 )
+from napari_memscan.typing import Split, SplitArrays
 
 if TYPE_CHECKING:
     from napari_memscan.training.conditions import Conditions
     from napari_memscan.volumes.preprocessing import Preprocessing
-
-SplitArrays = dict[str, NDArray[np.float32]]
 
 
 def check_training(
@@ -44,7 +42,7 @@ def check_training(
     if not isinstance(settings, fitting):
         names = " or ".join(kind.__name__ for kind in fitting)
         raise BadInput(f"settings for {part} must be {names}.")
-    for split, least in (("training", 2), ("validation", 1)):
+    for split, least in ((Split.TRAINING, 2), (Split.VALIDATION, 1)):
         if len(arrays.get(split, ())) < least:
             raise BadInput(
                 f"the cohort has too few {split} volumes to train: {least} are needed, it has "
@@ -63,9 +61,10 @@ def check_training(
         )
     pieces = settings.accumulate * processes
     drawn = settings.batch * settings.accumulate
-    if part != "denoiser" and min(drawn, len(arrays["training"])) < pieces:
+    n_training = len(arrays[Split.TRAINING])
+    if part != "denoiser" and min(drawn, n_training) < pieces:
         raise BadInput(
-            f"the cohort has too few training volumes, {len(arrays['training'])}, for accumulate "
+            f"the cohort has too few training volumes, {n_training}, for accumulate "
             f"{settings.accumulate} on {processes} processes; each needs one."
         )
 
@@ -114,7 +113,7 @@ def compute_fingerprints(
     `Settings.mendable`.
     """
     digest = hashlib.sha256()
-    for split in ("training", "validation"):
+    for split in (Split.TRAINING, Split.VALIDATION):
         digest.update(np.ascontiguousarray(arrays[split]).view(np.uint8).data)
     told = [conditions] if getattr(settings, "conditional", False) else []
     names = [

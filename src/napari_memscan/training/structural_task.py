@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +18,7 @@ from napari_memscan.training.augmentation_views import nt_xent
 from napari_memscan.training.settings import StructuralSettings
 from napari_memscan.training.structural_distance import WINDOW, compute_local_correlation
 from napari_memscan.training.tasks import TrainingTask
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.preprocessing import Preprocessing
 
 SMALLEST, LARGEST = 8, 32
@@ -40,7 +40,7 @@ class StructuralTask(TrainingTask):
 
     def __init__(
         self,
-        arrays: dict[str, NDArray[np.float32]],
+        arrays: SplitArrays,
         settings: StructuralSettings,
         preprocessing: Preprocessing,
     ) -> None:
@@ -78,8 +78,8 @@ class StructuralTask(TrainingTask):
             )
             for split, a in arrays.items()
         }
-        self.network.learn_template(self.data["training"])
-        self.weights = torch.ones(len(self.data["training"]))
+        self.network.learn_template(self.data[Split.TRAINING])
+        self.weights = torch.ones(len(self.data[Split.TRAINING]))
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
         """NT-Xent of views and near-duplicates, and the regression of correlations."""

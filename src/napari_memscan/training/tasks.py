@@ -18,9 +18,9 @@ from napari_memscan.embedders.contrastive_encoder import (
 from napari_memscan.errors import BadInput
 from napari_memscan.training.augmentation_views import blur_and_add_noise, flip_and_rotate, nt_xent
 from napari_memscan.training.settings import EmbedderSettings
+from napari_memscan.typing import Split, SplitArrays
 from napari_memscan.volumes.preprocessing import Preprocessing
 
-SplitArrays = dict[str, NDArray[np.float32]]
 Pictures = dict[str, NDArray[np.float32]]
 
 
@@ -70,7 +70,7 @@ class TrainingTask(Protocol):
         return torch.zeros(())
 
 
-def add_channel(arrays: SplitArrays) -> dict[str, Tensor]:
+def add_channel(arrays: SplitArrays) -> dict[Split, Tensor]:
     """Return volumes as tensors (N, 1, X, Y, Z)."""
     return {k: torch.from_numpy(np.ascontiguousarray(v))[:, None] for k, v in arrays.items()}
 
@@ -96,7 +96,7 @@ class EmbedderTask(TrainingTask):
         self.data = {
             k: average_to_shape(scale_to_unit(v), working) for k, v in add_channel(arrays).items()
         }
-        self.weights = torch.ones(len(self.data["training"]))
+        self.weights = torch.ones(len(self.data[Split.TRAINING]))
 
     def loss(self, network: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
         """NT-Xent between each volume and an augmented view of it."""

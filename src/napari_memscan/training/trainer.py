@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from napari_memscan.training.errors import TrainingDiverged
 from napari_memscan.training.memory_format import use_channels_last
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, TrainingSettings
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,7 @@ class ModelTrainer:
                 random = torch.Generator().manual_seed(seed + (place << 40))
             # Dropout draws from the global generator: tie it to the step as well.
             torch.manual_seed(seed + (place << 40))
-            batch = fabric.to_device(self.task.data["training"][own])
+            batch = fabric.to_device(self.task.data[Split.TRAINING][own])
             share = len(own) * fabric.world_size / len(rows)
             with fabric.no_backward_sync(self.module, enabled=more):
                 loss = self.module(batch, random, judged)
@@ -184,7 +185,7 @@ class ModelTrainer:
         task, settings = self.task, self.settings
         random = torch.Generator().manual_seed(settings.seed)
         # Of training evenly over the table: the first ones may be those that are drawn more often.
-        n, most = len(task.data[split]), len(task.data["validation"])
+        n, most = len(task.data[split]), len(task.data[Split.VALIDATION])
         rows = torch.arange(0, n, max(1, n // most))[:most]
         size = max(settings.batch, 2)
         losses = []

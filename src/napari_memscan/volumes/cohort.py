@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_portable, write_text
+from napari_memscan.typing import Split
 from napari_memscan.volumes.names import name_volumes
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ COLUMNS = (
     "condition",
     "name",
 )
-SPLITS = ("training", "validation", "synthetic", "unseen")
-"""``unseen`` volumes are kept beside the others and take part in nothing."""
 UNKNOWN_SUBJECTS = (
     "{} volumes have no subject_id: nobody can tell whether a subject is in two splits, which "
     "would raise the threshold and hide copies."
@@ -44,8 +43,7 @@ class CohortRow:
     ----------
     path : str
         Absolute path of the file, or of the folder of a DICOM series.
-    split : str
-        One of `SPLITS`.
+    split : Split
     subject_id, session_id : str
         Whose volume; empty when unknown.
     axes : str
@@ -62,7 +60,7 @@ class CohortRow:
     """
 
     path: str
-    split: str
+    split: Split
     subject_id: str = ""
     session_id: str = ""
     axes: str = ""
@@ -90,7 +88,7 @@ def name_rows(rows: Iterable[CohortRow], taken: Iterable[str] = ()) -> list[Coho
     """
     rows = list(rows)
     # One split group after the other: a name does not depend on volumes that no scan looks at.
-    for splits in (("training", "validation"), ("unseen",), ("synthetic",)):
+    for splits in ((Split.TRAINING, Split.VALIDATION), (Split.UNSEEN,), (Split.SYNTHETIC,)):
         new = [i for i, row in enumerate(rows) if not row.name and row.split in splits]
         others = {row.name for row in rows}.union(taken)
         names = name_volumes([rows[i].path for i in new], others)
@@ -142,14 +140,17 @@ class Cohort:
         rows = [replace(row, name="") for cohort in (self, *others) for row in cohort.rows()]
         return Cohort.from_rows(rows, [w for c in (self, *others) for w in c.warnings])
 
-    def rows(self, split: str | None = None) -> list[CohortRow]:
+    def rows(self, split: Split | None = None) -> list[CohortRow]:
         """Return the rows of one split, or all of them, in the table's order."""
         table = self.table if split is None else self.table[self.table["split"] == split]
-        return [CohortRow(*map(str, values)) for values in table.itertuples(index=False)]
+        return [
+            CohortRow(str(path), Split(split), *map(str, values))
+            for path, split, *values in table.itertuples(index=False)
+        ]
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[Split, int]:
         """Return the number of volumes in each split."""
-        return {split: int((self.table["split"] == split).sum()) for split in SPLITS}
+        return {split: int((self.table["split"] == split).sum()) for split in Split}
 
     def format_counts(self) -> str:
         """Return how many volumes of which split there are: ``64 training, 40 validation``."""
@@ -167,12 +168,12 @@ class Cohort:
             splits, the same file in training and in validation.
         """
         counts = self.counts()
-        if counts["training"] < 2:
+        if counts[Split.TRAINING] < 2:
             raise BadInput(
-                f"cohort: {counts['training']} training volumes; at least 2 are needed. "
+                f"cohort: {counts[Split.TRAINING]} training volumes; at least 2 are needed. "
                 "Set 'training' in the column 'split'."
             )
-        if counts["validation"] < 1:
+        if counts[Split.VALIDATION] < 1:
             raise BadInput(
                 "cohort: no validation volumes. A threshold needs volumes of subjects that the "
                 "model has not seen: set 'validation' in the column 'split' for some."
@@ -201,7 +202,7 @@ class Cohort:
 
     def _check_subjects(self) -> None:
         seen: dict[str, CohortRow] = {}
-        real = [row for row in self.rows() if row.split != "synthetic"]
+        real = [row for row in self.rows() if row.split != Split.SYNTHETIC]
         for row in (row for row in real if row.subject_id):
             first = seen.setdefault(row.subject_id, row)
             if first.split != row.split:
@@ -217,12 +218,12 @@ class Cohort:
     def _check_duplicates(self) -> None:
         by_hash: dict[str, CohortRow] = {}
         twice = 0
-        for row in self.rows("training"):
+        for row in self.rows(Split.TRAINING):
             twice += row.sha256 in by_hash if row.sha256 else 0
             by_hash.setdefault(row.sha256, row)
         if twice:
             self._warn(f"{twice} training files are identical to another training file.")
-        for row in self.rows("validation"):
+        for row in self.rows(Split.VALIDATION):
             if row.sha256 and row.sha256 in by_hash:
                 raise BadInput(
                     f"cohort: {row.path} (validation) and {by_hash[row.sha256].path} (training) "

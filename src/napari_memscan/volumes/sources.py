@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import CohortRow, name_rows
 from napari_memscan.volumes.volume import Volume, compute_content_key
 
@@ -54,7 +55,7 @@ class VolumeSource:
     ----------
     volumes : path, list of paths, or array (N, X, Y, Z)
         A folder is searched for volumes; of a CSV table the rows of this split are taken.
-    split : str
+    split : Split
         ``training``, ``validation`` or ``synthetic``.
 
     Attributes
@@ -70,7 +71,7 @@ class VolumeSource:
         Nothing there, an array of another shape, or a volume named twice.
     """
 
-    def __init__(self, volumes: VolumesLike, split: str) -> None:
+    def __init__(self, volumes: VolumesLike, split: Split) -> None:
         from napari_memscan.volumes.reader import list_volumes
 
         self.split = split
@@ -137,7 +138,7 @@ class VolumeSource:
         return self._digests[i]
 
     def _hash(self, i: int) -> str:
-        from napari_memscan.volumes.importers import hash_content
+        from napari_memscan.volumes.cohort_rows import hash_content
 
         if self.array is not None:
             values = np.ascontiguousarray(self.array[i], np.float32)
@@ -151,7 +152,7 @@ def _wrap_array(data: NDArray[Any], name: Path) -> Volume:
     return Volume(np.asarray(data, np.float32), None, name)
 
 
-def _read_rows(table: Path, split: str) -> list[CohortRow]:
+def _read_rows(table: Path, split: Split) -> list[CohortRow]:
     from napari_memscan.volumes.importers import import_csv
 
     rows = import_csv(table).rows(split)
@@ -162,7 +163,7 @@ def _read_rows(table: Path, split: str) -> list[CohortRow]:
 
 def name_sources(training: VolumeSource, validation: VolumeSource, synthetic: VolumeSource) -> None:
     """Name the files of a scan in place of their paths, as a study of the same files does."""
-    of = {"training": training, "validation": validation, "synthetic": synthetic}
+    of = {Split.TRAINING: training, Split.VALIDATION: validation, Split.SYNTHETIC: synthetic}
     rows = [CohortRow(str(f), split) for split, source in of.items() for f in source.files]
     names = iter([row.name for row in name_rows(rows)])
     for source in of.values():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.typing import Split
 from napari_memscan.volumes.volume import Volume
 
 Spacing = tuple[float, float, float]
@@ -28,16 +29,16 @@ def compute_median_spacing(spacings: Sequence[Any]) -> Spacing:
     return (x, y, z)
 
 
-def list_spacing_warnings(splits: Mapping[str, tuple[Sequence[str], Sequence[Any]]]) -> list[str]:
+def list_spacing_warnings(splits: Mapping[Split, tuple[Sequence[str], Sequence[Any]]]) -> list[str]:
     """Return which volumes have another voxel size than training has at the median.
 
     Parameters
     ----------
-    splits : mapping of str to (names, spacings)
+    splits : mapping of Split to (names, spacings)
         Of volumes that are not resampled: one name and one array (3,) a volume, in mm, NaN where
         it is not known. ``training`` is among them.
     """
-    usual = np.array(compute_median_spacing(splits["training"][1]))
+    usual = np.array(compute_median_spacing(splits[Split.TRAINING][1]))
     warnings = []
     for split, (names, spacings) in splits.items():
         if not len(names):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from napari_memscan import jobs
+from napari_memscan.checkpoints.latent_model import LatentModel
 from napari_memscan.cli import app
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
-from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import DenoisingStep, SamplingSettings
 from napari_memscan.jobs.replacement import regenerate as regenerating
 from napari_memscan.jobs.replacement.regenerate import derive_next_seed
@@ -132,9 +132,9 @@ def test_a_job_stopped_anywhere_goes_on_and_gives_the_same_bytes(
 
 def test_it_stops_within_a_denoising_step(study, monkeypatch):
     steps = []
-    denoise = LDMGenerator._denoise
+    denoise = LatentModel.denoise
     monkeypatch.setattr(
-        LDMGenerator, "_denoise", lambda self, *a: steps.append(1) or denoise(self, *a)
+        LatentModel, "denoise", lambda self, *a: steps.append(1) or denoise(self, *a)
     )
     job = jobs.regenerate_sample(study, "s000000", guidance=1.0)
     for news in job:
@@ -216,7 +216,7 @@ def test_too_little_memory_is_a_message_and_nothing_is_lost(study, monkeypatch):
 
     before = written(study)
     with monkeypatch.context() as patch:
-        patch.setattr(LDMGenerator, "_denoise", full)
+        patch.setattr(LatentModel, "denoise", full)
         with pytest.raises(JobFailed, match=r"memory does not suffice .*finished is kept") as told:
             jobs.run_job(jobs.regenerate_sample(study, "s000000"))
         assert told.value.hint == Hint(HintKind.SAVE_MEMORY)

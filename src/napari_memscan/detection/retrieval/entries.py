@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_memscan.detection.retrieval.training_search import REPORT_EVERY, SearchTask
 from napari_memscan.files import hash_json
 from napari_memscan.progress import Progress
-from napari_memscan.typing import Array, Vectors
+from napari_memscan.typing import Array, Split, Vectors
 from napari_memscan.volumes.spacing import get_known_spacing
 
 if TYPE_CHECKING:
@@ -97,15 +97,15 @@ def iter_embeddings(
 
 
 def embed_splits(
-    splits: Mapping[str, Sequence[VolumeEntry]],
+    splits: Mapping[Split, Sequence[VolumeEntry]],
     recipe: Preprocessing,
     embedder: Embedder,
     store: Store,
-) -> Generator[Progress, None, dict[str, tuple[Vectors, list[NDArray[np.float64] | None]]]]:
+) -> Generator[Progress, None, dict[Split, tuple[Vectors, list[NDArray[np.float64] | None]]]]:
     """Embed all volumes of splits; return vectors (n, dim) and voxel sizes of each split."""
     every = [(split, entry) for split, entries in splits.items() for entry in entries]
-    rows: dict[str, list[Vectors]] = {split: [] for split in splits}
-    sizes: dict[str, list[NDArray[np.float64] | None]] = {split: [] for split in splits}
+    rows: dict[Split, list[Vectors]] = {split: [] for split in splits}
+    sizes: dict[Split, list[NDArray[np.float64] | None]] = {split: [] for split in splits}
     found = iter_embeddings([entry for _, entry in every], recipe, embedder, store)
     for done, ((split, entry), (vector, size)) in enumerate(zip(every, found, strict=True), 1):
         rows[split].append(vector)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 
 
@@ -19,7 +20,7 @@ def derive_cohort(study: Study, plan: ExperimentPlan, run: ExperimentRun) -> tup
     that are left out take part in nothing.
     """
     rows = study.cohort.rows()
-    training = _shuffle_subjects(study, [row for row in rows if row.split == "training"])
+    training = _shuffle_subjects(study, [row for row in rows if row.split == Split.TRAINING])
     n_all = sum(map(len, training))
     n = int(run.values.get("size", n_all))
     kept: list[CohortRow] = []
@@ -34,8 +35,8 @@ def derive_cohort(study: Study, plan: ExperimentPlan, run: ExperimentRun) -> tup
         )
     paths = {row.path for row in kept}
     rest = [row for row in rows if row.path not in paths]
-    others = [replace(r, split="unseen") if r.split == "training" else r for r in rest]
-    others = [row for row in others if row.split != "synthetic"]
+    others = [replace(r, split=Split.UNSEEN) if r.split == Split.TRAINING else r for r in rest]
+    others = [row for row in others if row.split != Split.SYNTHETIC]
     return Cohort.from_rows([*kept, *others]), min(plan.duplicated(n_all), len(kept))
 
 

@@ -13,6 +13,7 @@ from napari_memscan.jobs.experiment.cohorts import derive_cohort
 from napari_memscan.jobs.experiment.outcome import RESULT_FILE, TIMES_FILE
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.training.settings import DenoiserSettings
@@ -67,12 +68,12 @@ def estimate_runs(study: Study, out: str | Path, plan: ExperimentPlan) -> list[R
         Folder of the experiment; need not be there.
     plan : ExperimentPlan
     """
-    n_all = len(study.cohort.rows("training"))
+    n_all = len(study.cohort.rows(Split.TRAINING))
     latent = compute_latent_shape(study, plan)
     found, known = [], _load_run_times(Path(out), plan)
     timed: dict[Any, tuple[float, float]] = {}
     for run in plan.runs:
-        n_training = len(derive_cohort(study, plan, run)[0].rows("training"))
+        n_training = len(derive_cohort(study, plan, run)[0].rows(Split.TRAINING))
         settings = plan.settings(run, n_training, n_all)
         at = tuple(settings.channels)
         taken = known.get(run.values.get("width"))

@@ -16,7 +16,7 @@ from napari_memscan.files import parse_json
 from napari_memscan.jobs.experiment.factors import FACTORS, FactorValue
 from napari_memscan.jobs.experiment.plan import ExperimentPlan, ExperimentRun
 from napari_memscan.study import Study
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -44,7 +44,7 @@ def summarise_run(
     """
     from napari_memscan.checkpoints.native_format import read_recipe
 
-    twice = {row.name for row in own.cohort.rows("training")[:duplicated]}
+    twice = {row.name for row in own.cohort.rows(Split.TRAINING)[:duplicated]}
     called = [s for s in result.samples if s.verdict.called]
     recipe: Any = read_recipe(own.folder / "models" / "denoiser")
     losses = recipe.provenance["denoiser"]["validation"]

@@ -21,6 +21,7 @@ from napari_memscan.jobs.experiment.factors import (
 )
 from napari_memscan.study import Study
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
+from napari_memscan.typing import Split
 
 PLAN_FILE = "experiment.json"
 """In the experiment's folder: what is varied, and around what."""
@@ -190,7 +191,7 @@ def plan_experiment(
         ) from error
     if n < 1:
         raise BadInput(f"n {n}: at least one volume must be sampled of each run.")
-    n_all = len(study.cohort.rows("training"))
+    n_all = len(study.cohort.rows(Split.TRAINING))
     chosen: dict[str, tuple[FactorValue, ...]] = {}
     for text in factors or DEFAULT_FACTORS:
         name, equals, values = text.partition("=")

@@ -30,6 +30,7 @@ from napari_memscan.jobs.training.train import train_model
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.progress import TrainingProgress
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
 
 SPEC_FILE = "run.json"
@@ -150,8 +151,8 @@ def _build_spec(
     from napari_memscan.checkpoints.loading import compute_checkpoint_hash
 
     cohort, _ = derive_cohort(study, plan, run)
-    n_all = len(study.cohort.rows("training"))
-    n = len(cohort.rows("training"))
+    n_all = len(study.cohort.rows(Split.TRAINING))
+    n = len(cohort.rows(Split.TRAINING))
     config = study.config
     conditional = plan.denoiser.conditional
     return {
@@ -217,7 +218,9 @@ def _execute_run(
 ) -> Generator[Any, None, None]:
     folder = out / "runs" / run.name
     cohort, duplicated = derive_cohort(study, plan, run)
-    settings = plan.settings(run, len(cohort.rows("training")), len(study.cohort.rows("training")))
+    settings = plan.settings(
+        run, len(cohort.rows(Split.TRAINING)), len(study.cohort.rows(Split.TRAINING))
+    )
     if not (folder / SPEC_FILE).exists():
         write_json(folder / SPEC_FILE, _build_spec(study, plan, run, coder))
     own = _open_run_study(study, out, cohort, run)

@@ -28,7 +28,7 @@ from napari_memscan.jobs.scan.volumes import StudyVolumes, iter_vectors
 from napari_memscan.progress import Progress
 from napari_memscan.samples import SampleRow
 from napari_memscan.study import Study
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.mitigation import MitigationComparison, MitigationMeasure
@@ -93,7 +93,7 @@ def evaluate_mitigation(
     if processes.get_rank_and_size()[1] > 1:
         raise BadInput("volumes that are scanned in between cannot be drawn by several processes.")
     config = study.config.generator
-    if config is None or config.kind == "folder":
+    if config is None or config.external:
         raise BadInput(
             f"{study.folder}: no model to try measures on. Choose an LDM checkpoint as the study's "
             "generator."
@@ -199,7 +199,8 @@ def _compare_measures(
     from napari_memscan.detection.mitigation import MitigationComparison
 
     paths = {
-        split: [row.path for row in own.cohort.rows(split)] for split in ("training", "validation")
+        split: [row.path for row in own.cohort.rows(split)]
+        for split in (Split.TRAINING, Split.VALIDATION)
     }
     vectors = {split: np.stack(list(iter_vectors(own, names))) for split, names in paths.items()}
     # A measure that leaves next to nothing must not keep the others from being compared.
@@ -261,7 +262,7 @@ def _build_measure(
 
 
 def _evaluate_quality(
-    own: Study, paths: dict[str, list[str]], vectors: dict[str, Any], names: Sequence[str]
+    own: Study, paths: dict[Split, list[str]], vectors: dict[Split, Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """Return metric to value and interval; none where there are too few volumes."""
     import numpy as np
@@ -273,8 +274,9 @@ def _evaluate_quality(
         return dict.fromkeys((*QUALITY_METRICS, UNSEEN_COVERAGE), (None, None))
     made = np.stack(list(iter_vectors(own, names)))
     common: dict[str, Any] = {"quantile": own.config.rule.quantile, "seed": own.config.seed}
-    volumes = {
-        split: StudyVolumes(own.array, of) for split, of in (*paths.items(), ("synthetic", names))
+    volumes: dict[str, Any] = {
+        split: StudyVolumes(own.array, of)
+        for split, of in (*paths.items(), (Split.SYNTHETIC, names))
     }
     found = {
         one.key: (one.value, one.interval)
@@ -282,7 +284,7 @@ def _evaluate_quality(
             QUALITY_METRICS, **vectors, synthetic=made, volumes=volumes, **common
         )
     }
-    real, unseen = vectors["training"], vectors["validation"]
+    real, unseen = vectors[Split.TRAINING], vectors[Split.VALIDATION]
     if len(unseen) < 2:
         return found | {UNSEEN_COVERAGE: (None, None)}
     (new,) = iterate_metrics(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import parse_json
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.mitigation import RetrainingComparison
@@ -33,7 +34,7 @@ def describe_untried_measures(study: Study) -> dict[str, str]:
     if not _compare_early_stop(study):
         found["early stop"] = _describe_monitoring(study.folder / MONITOR_LOG)
     if not _compare_experiment(study):
-        found["training"] = (
+        found[Split.TRAINING] = (
             "Not tried. 'memscan experiment STUDY' says what augmentation, fewer steps, more data "
             "and a smaller network do on this cohort."
         )

@@ -13,6 +13,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.jobs.models.new_study import load_with_estimated_scale
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 
 def convert_checkpoint(
@@ -54,7 +55,7 @@ def convert_checkpoint(
         checkpoint = yield from load_with_estimated_scale(
             path,
             declared or ModelOverrides(),
-            study.cohort.rows("training"),
+            study.cohort.rows(Split.TRAINING),
             study.config.preprocessing.intensity,
         )
     if checkpoint is None:

@@ -12,8 +12,7 @@ from napari_memscan.checkpoints.overrides import ModelOverrides
 from napari_memscan.checkpoints.probe import WEIGHT_SUFFIXES
 from napari_memscan.checkpoints.trusted.trust_check import parse_plug_in
 from napari_memscan.errors import BadInput
-from napari_memscan.volumes.cohort import SPLITS
-from napari_memscan.volumes.importers import SPLIT_ALIASES
+from napari_memscan.volumes.cohort_rows import SPLIT_NAMES
 from napari_memscan.volumes.reader import is_volume_path, list_volumes
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def inspect_path(
     if model.checkpoint or model.candidates or model.code or not path.is_dir():
         return PathReport(path, PathKind.CHECKPOINT, model=model)
     inside = [child.name.lower() for child in path.iterdir()]
-    if not COHORT_FILES.union(SPLITS, SPLIT_ALIASES).isdisjoint(inside):
+    if not COHORT_FILES.union(SPLIT_NAMES).isdisjoint(inside):
         return PathReport(path, PathKind.COHORT, model=model)
     if any(name.endswith(WEIGHT_SUFFIXES) for name in inside):
         return PathReport(path, PathKind.CHECKPOINT, model=model)

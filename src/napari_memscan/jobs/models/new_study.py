@@ -18,10 +18,12 @@ from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.files import hash_json
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.preprocessing import Window
 
 if TYPE_CHECKING:
     from napari_memscan.generators.latent_scale import LatentScale
+    from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.volumes.cohort import Cohort, CohortRow
     from napari_memscan.volumes.preprocessing import Preprocessing
 
@@ -81,7 +83,7 @@ def create_study(
     trained: list[Preprocessing] = []
     unscaled = False
     warnings: list[str] = []
-    if generator is not None and generator.kind == "ldm":
+    if generator is not None and not generator.external:
         if generator.trust:
             from napari_memscan.generators.ldm import LDMGenerator
 
@@ -107,11 +109,11 @@ def create_study(
         if recipe.shape != trained[0].shape:
             raise BadInput(_explain_shape_mismatch(trained[0].shape, recipe.shape))
         scaled = yield from load_with_estimated_scale(
-            generator.path, declared, cohort.rows("training"), recipe.intensity
+            generator.path, declared, cohort.rows(Split.TRAINING), recipe.intensity
         )
         declared = declared.model_copy(update=get_scale_overrides(scaled))
     elif ldm is not None and recipe.shape == trained[0].shape:
-        rows = cohort.rows("training")
+        rows = cohort.rows(Split.TRAINING)
         warnings.append((yield from check_scale_factor(ldm, rows, recipe)))
     if generator is not None:
         generator = generator.model_copy(update={"declared": declared.to_dict()})
@@ -131,7 +133,9 @@ def create_study(
     return Study.create(folder, config.model_copy(update=changes), cohort)
 
 
-def check_generator(study: Study, generator: Any = None, keep: bool = True) -> list[str]:
+def check_generator(
+    study: Study, generator: LDMGenerator | None = None, keep: bool = True
+) -> list[str]:
     """Put a study's generator to the self-test, once for each model; return its warnings.
 
     Parameters
@@ -148,12 +152,12 @@ def check_generator(study: Study, generator: Any = None, keep: bool = True) -> l
     BadInput
         The model does not work, or not for this study.
     """
-    from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.model_check import check_model, require_passed
 
-    generator = generator or study.generator()
-    if isinstance(generator, FolderGenerator):
+    config = study.config.generator
+    if config is not None and config.external:
         return []
+    generator = generator or study.generator()
     made, wanted = generator.recipe.preprocessing.shape, study.config.preprocessing.shape
     if made != wanted:
         raise BadInput(_explain_shape_mismatch(made, wanted))

@@ -13,7 +13,7 @@ from napari_memscan.progress import Progress
 from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, draw_blind_plan
 from napari_memscan.review.plan_files import load_plans, save_plan
 from napari_memscan.study import Study
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.pipeline import DetectionChain
@@ -60,9 +60,9 @@ def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, No
         )
         for s in result.samples
     ]
-    tasks = yield from prepare_splits(study, list_entries(study, "training", "validation"))
-    chain = open_chain(study, tasks["training"])
-    made += yield from _collect_distractors(study, chain, tasks["validation"])
+    tasks = yield from prepare_splits(study, list_entries(study, Split.TRAINING, Split.VALIDATION))
+    chain = open_chain(study, tasks[Split.TRAINING])
+    made += yield from _collect_distractors(study, chain, tasks[Split.VALIDATION])
     if n_planted:
         made += yield from _collect_planted(study, chain, n_planted)
     return made
@@ -74,7 +74,7 @@ def _collect_distractors(
     """Return the validation volumes, each beside what the search finds nearest."""
     import numpy as np
 
-    rows, training = (study.cohort.rows(split) for split in ("validation", "training"))
+    rows, training = (study.cohort.rows(split) for split in (Split.VALIDATION, Split.TRAINING))
     shown = yield from chain.decode(tasks)
     nearest: list[tuple[int, tuple[float, ...] | None]]
     if study.config.verification.enabled:
@@ -102,7 +102,7 @@ def _collect_planted(
     """Return copies made on purpose, each beside the training volume it is a copy of."""
     from napari_memscan.detection.planting.plants import LIMIT_KINDS
 
-    config, training = study.config, study.cohort.rows("training")
+    config, training = study.config, study.cohort.rows(Split.TRAINING)
     kinds, sources = LIMIT_KINDS[Verdict.COPY], chain.training
     # As many of each kind as can be, whatever the number.
     of = [

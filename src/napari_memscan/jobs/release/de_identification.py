@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.jobs.release.eligibility import ReleaseAssessment, explain_missing_power
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.report.manifest import ReleaseSelection
@@ -145,7 +146,7 @@ class ReleaseDocuments:
             result=result,
             no_power=scrub.text(explain_missing_power(found.result, found.selftest)),
             selftest=deidentify_selftest(found.selftest, scrub),
-            n_subjects=len({row.subject_id for row in study.cohort.rows("training")} - {""}),
+            n_subjects=len({row.subject_id for row in study.cohort.rows(Split.TRAINING)} - {""}),
             decisions={
                 "events": found.events,
                 "head": found.head,

@@ -242,7 +242,7 @@ def _list_forbidden_targets(study: Study) -> dict[str, Path]:
     used = {f"the volume {row.path}": Path(row.path) for row in study.cohort.rows()}
     used |= {"the samples of the study": study.synthetic_dir, "the study": study.folder / "scan"}
     config = study.config.generator
-    if config is not None and config.kind == "folder":
+    if config is not None and config.external:
         used["the folder of synthetic volumes"] = study.resolve(config.path)
     return used
 

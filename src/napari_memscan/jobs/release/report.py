@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_file
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -103,7 +104,7 @@ def collect_supplement(
 
     verdicts = {s.name: s.verdict for s in result.samples}
     known = build_truth_from_plans(load_plans(study.folder / BLIND_FOLDER))
-    real = [*study.cohort.rows("training"), *study.cohort.rows("validation")]
+    real = [*study.cohort.rows(Split.TRAINING), *study.cohort.rows(Split.VALIDATION)]
     config = study.config.generator
     said: dict[str, set[str]] = {}
     for decisions in standing.by_reader().values():
@@ -188,7 +189,7 @@ def _describe_versions() -> str:
 
 
 def _describe_subjects(study: Study) -> str:
-    rows = study.cohort.rows("training")
+    rows = study.cohort.rows(Split.TRAINING)
     subjects = {row.subject_id for row in rows} - {""}
     n_unknown_subjects = sum(not row.subject_id for row in rows)
     text = f"{len(rows)} volumes of {len(subjects)} subjects"
@@ -209,7 +210,7 @@ def _describe_training(study: Study) -> dict[str, str]:
     from napari_memscan.checkpoints.native_format import read_recipe
 
     config = study.config.generator
-    path = study.resolve(config.path) if config is not None and config.kind == "ldm" else None
+    path = study.resolve(config.path) if config is not None and not config.external else None
     if path is None or not (path / "recipe.json").is_file():
         return {}
     told = {}

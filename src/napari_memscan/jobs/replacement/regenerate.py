@@ -26,6 +26,7 @@ from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
+    from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.generators.sample import DenoisingStep
     from napari_memscan.progress import Progress
 
@@ -115,7 +116,6 @@ def regenerate_samples(
     JobFailed
         Memory does not suffice, or another memscan works on the study. Nothing is lost.
     """
-    from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.guidance import check_strength
 
     if tries < 1:
@@ -124,7 +124,7 @@ def regenerate_samples(
     names = list(dict.fromkeys(samples))
     with study.lock("regenerate"):  # Refused at once, not after the first scan.
         _require_known(names, study.samples())
-    generator: Any = None
+    generator: VolumeGenerator | None = None
     unguided = ""
     with explain_memory_errors():
         while True:
@@ -142,13 +142,7 @@ def regenerate_samples(
                 made = [build_replacement(result, name, chains[name], judged) for name in names]
                 return [replace(one, unguided=unguided) for one in made]
             if wanted:
-                if generator is None:
-                    generator = study.generator()
-                if isinstance(generator, FolderGenerator):
-                    raise BadInput(
-                        f"{wanted[0]}: was made elsewhere, so it cannot be regenerated here. "
-                        "Choose an LDM checkpoint as the study's generator."
-                    )
+                generator = generator or study.generator()
                 with study.lock("regenerate"):
                     guide = (guidance, must_guide)
                     unguided = yield from _draw_attempts(
@@ -174,7 +168,7 @@ def explain_memory_errors() -> Iterator[None]:
 
 def _draw_attempts(
     study: Study,
-    generator: Any,
+    generator: VolumeGenerator,
     parents: Iterable[str],
     guide: tuple[float, bool],
     wishes: Mapping[str, Any],

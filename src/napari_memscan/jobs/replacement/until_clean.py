@@ -123,7 +123,7 @@ def generate_until_clean(
     if n < 1 or most < 1:
         raise BadInput(f"{n} of at most {most} volumes: at least one of at least one is needed.")
     config = study.config.generator
-    if config is not None and config.kind == "folder":
+    if config is not None and config.external:
         raise BadInput(
             f"{study.folder}: its volumes are made elsewhere, so no more can be drawn. Choose an "
             "LDM checkpoint as the study's generator."

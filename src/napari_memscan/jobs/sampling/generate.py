@@ -16,10 +16,12 @@ from napari_memscan.jobs.models.new_study import check_generator
 from napari_memscan.progress import Progress, run_job
 from napari_memscan.samples import find_free_names
 from napari_memscan.study import SampleRow, Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.names import name_volumes
 
 if TYPE_CHECKING:
     from napari_memscan.generators.guidance import Guidance
+    from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.generators.sample import DenoisingStep
 
 REGISTERED_AT_ONCE = 500
@@ -84,7 +86,6 @@ def generate_volumes(
     BadInput, JobFailed
         See `LDMGenerator`; and when another memscan works on the study.
     """
-    from napari_memscan.generators.folder import FolderGenerator
     from napari_memscan.generators.guidance import check_strength
 
     if n < 1:
@@ -92,8 +93,8 @@ def generate_volumes(
     check_strength(guidance)
     together = processes.join_process_group()
     with together.working(study, "generate"):
-        generator = study.generator()
-        if isinstance(generator, FolderGenerator):
+        config = study.config.generator
+        if config is not None and config.external:
             if guidance or condition is not None:
                 raise BadInput(
                     f"{study.folder}: its volumes are made elsewhere, so nothing can guide their "
@@ -103,6 +104,7 @@ def generate_volumes(
             if together.first:
                 return (yield from register_volumes(study, list_external_volumes(study)))
             return []
+        generator = study.generator()
         together.share(lambda: check_generator(study, generator))
         first = study.config.seed if seed is None else seed
         seeds = range(first, first + n)
@@ -156,7 +158,7 @@ class GenerationPlan:
 
 def plan_generation(
     study: Study,
-    generator: Any,
+    generator: VolumeGenerator,
     seeds: range,
     steps: int | None,
     sampler: str | None,
@@ -179,16 +181,18 @@ def plan_generation(
     )
 
 
-def choose_condition(study: Study, generator: Any, seed: int, wish: str | None = None) -> str:
+def choose_condition(
+    study: Study, generator: VolumeGenerator, seed: int, wish: str | None = None
+) -> str:
     """Return what the model is told of a seed's sample: asked for, the study's, or drawn."""
     config = study.config.generator
     assert config is not None
-    told: str = generator.condition(seed, config.condition if wish is None else wish)
+    told = generator.condition(seed, config.condition if wish is None else wish)
     return told
 
 
 def resolve_provenance(
-    study: Study, generator: Any, steps: int | None, sampler: str | None
+    study: Study, generator: VolumeGenerator, steps: int | None, sampler: str | None
 ) -> tuple[str, str, str, str]:
     """Return recipe hash, checkpoint hash, sampler and steps: asked for, the study's, or usual."""
     config = study.config.generator
@@ -198,7 +202,9 @@ def resolve_provenance(
     return generator.recipe_hash, generator.checkpoint_hash, str(sampler), str(steps)
 
 
-def choose_settings(study: Study, generator: Any, wishes: Mapping[str, Any]) -> SamplingSettings:
+def choose_settings(
+    study: Study, generator: VolumeGenerator, wishes: Mapping[str, Any]
+) -> SamplingSettings:
     """Return how networks are run: as wished, else as before, else as fits the machine."""
     model = (generator.recipe_hash, generator.checkpoint_hash)
     mine = [
@@ -212,7 +218,7 @@ def choose_settings(study: Study, generator: Any, wishes: Mapping[str, Any]) -> 
         before = asdict(SamplingSettings.parse(mine[-1].settings))
         del before["guidance"]  # Asked for each time.
         chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
-    settings: SamplingSettings = generator.choose(**chosen)
+    settings = generator.choose(**chosen)
     return settings
 
 
@@ -230,7 +236,11 @@ def find_existing_seeds(
 
 
 def _share_guidance(
-    study: Study, generator: Any, strength: float, threads: int, together: processes.ProcessGroup
+    study: Study,
+    generator: VolumeGenerator,
+    strength: float,
+    threads: int,
+    together: processes.ProcessGroup,
 ) -> Generator[Progress, None, Guidance | None]:
     """Encode what guidance needs once, whoever needs it."""
     from napari_memscan.jobs.sampling.guidance import prepare_guidance
@@ -247,14 +257,12 @@ def _share_guidance(
 
 def list_external_volumes(study: Study) -> list[Path]:
     """Return the synthetic volumes that the cohort names and those of a folder as generator."""
-    from napari_memscan.generators.folder import FolderGenerator
+    from napari_memscan.volumes.reader import list_volumes
 
-    files = [Path(row.path) for row in study.cohort.rows("synthetic")]
+    files = [Path(row.path) for row in study.cohort.rows(Split.SYNTHETIC)]
     config = study.config.generator
-    if config is not None and config.kind == "folder":
-        generator = study.generator()
-        assert isinstance(generator, FolderGenerator)
-        files += generator.files
+    if config is not None and config.external:
+        files += list_volumes(study.resolve(config.path))
     return files
 
 
@@ -272,7 +280,7 @@ def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, Non
         study.sample_path(SampleRow("", study.keep_path(make_absolute(file)))) for file in files
     )
     new = [path for path in dict.fromkeys(found) if path not in known]
-    named = {Path(row.path): row.name for row in study.cohort.rows("synthetic")}
+    named = {Path(row.path): row.name for row in study.cohort.rows(Split.SYNTHETIC)}
     taken = {row.sample for row in rows}.union(row.name for row in study.cohort.rows())
     others = [path for path in new if path not in named]
     named |= zip(others, name_volumes(others, taken), strict=True)
@@ -293,7 +301,7 @@ def register_volumes(study: Study, files: list[Path]) -> Generator[Progress, Non
 
 def sample_seeds(
     study: Study,
-    generator: Any,
+    generator: VolumeGenerator,
     plan: GenerationPlan,
     parents: Sequence[str] = (),
     together: processes.ProcessGroup | None = None,

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 from napari_memscan.files import hash_json
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_memscan.generators.guidance import Guidance
-    from napari_memscan.generators.ldm import LDMGenerator
+    from napari_memscan.generators.interface import VolumeGenerator
 
 
 def prepare_guidance(
-    study: Study, generator: LDMGenerator, strength: float, threads: int
+    study: Study, generator: VolumeGenerator, strength: float, threads: int
 ) -> Generator[Progress, None, Guidance | None]:
     """Encode training and validation volumes once, and return the guidance that they give.
 
@@ -29,7 +30,7 @@ def prepare_guidance(
     ----------
     study : Study
         Its cache keeps the latents.
-    generator : LDMGenerator
+    generator : VolumeGenerator
         Whose autoencoder.
     strength : float
         See `Guidance`.
@@ -58,8 +59,8 @@ def prepare_guidance(
     generator.check_guidance()
     recipe = generator.recipe
     splits = [
-        ("training", study.cohort.rows("training")),
-        ("validation", study.cohort.rows("validation")),
+        (Split.TRAINING, study.cohort.rows(Split.TRAINING)),
+        (Split.VALIDATION, study.cohort.rows(Split.VALIDATION)),
     ]
     total = sum(len(rows) for _, rows in splits)
     model = [generator.recipe_hash, generator.checkpoint_hash, threads]
@@ -77,4 +78,6 @@ def prepare_guidance(
             own.append(study.cache.get(keys[-1], compute))
             yield Progress(len(keys), total, f"encoded {row.name} ({split})")
         latents[split] = torch.from_numpy(np.stack(own))
-    return Guidance.of(strength, latents["training"], latents["validation"], hash_json(keys))
+    return Guidance.of(
+        strength, latents[Split.TRAINING], latents[Split.VALIDATION], hash_json(keys)
+    )

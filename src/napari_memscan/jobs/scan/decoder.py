@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from napari_memscan.files import hash_json
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
+    from napari_memscan.generators.ldm import LDMGenerator
     from napari_memscan.typing import Array
 
 
@@ -34,7 +36,6 @@ class StudyAutoencoder:
 
     def __init__(self, study: Study, threads: int) -> None:
         self._study, self._threads = study, threads
-        self._generator: Any = None
         recipes = {row.recipe_hash + row.checkpoint_hash for row in study.samples() if row.seed}
         if len(recipes) == 1:
             # Remembered, so that a scan of an unchanged study need not load the model.
@@ -44,14 +45,13 @@ class StudyAutoencoder:
             self.hash = self._ask()
 
     def _ask(self) -> str:
-        recipe = self._load().recipe
+        recipe = self._generator.recipe
         fits = recipe.preprocessing.hash == self._study.config.preprocessing.hash
-        return self._load().checkpoint_hash + recipe.hash if fits else ""
+        return self._generator.checkpoint_hash + recipe.hash if fits else ""
 
-    def _load(self) -> Any:
-        if self._generator is None:
-            self._generator = self._study.generator()
-        return self._generator
+    @cached_property
+    def _generator(self) -> LDMGenerator:
+        return self._study.generator()
 
     def __call__(self, volume: Array) -> Array:
         """Return a volume (X, Y, Z), encoded and decoded."""
@@ -59,7 +59,7 @@ class StudyAutoencoder:
         from napari_memscan.generators.runtime import use_threads
 
         with use_threads(self._threads):
-            return reconstruct_volume(self._load(), volume)
+            return reconstruct_volume(self._generator, volume)
 
 
 def load_decoder(study: Study) -> StudyAutoencoder | None:
@@ -67,7 +67,7 @@ def load_decoder(study: Study) -> StudyAutoencoder | None:
     from napari_memscan.detection.retrieval.entries import choose_threads
 
     config = study.config.generator
-    if config is None or config.kind != "ldm" or config.trust:
+    if config is None or config.external or config.trust:
         return None
     decoder = StudyAutoencoder(study, choose_threads(study.embedder(), study.cache))
     return decoder if decoder.hash else None

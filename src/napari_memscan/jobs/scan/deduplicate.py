@@ -12,6 +12,7 @@ from napari_memscan.files import write_json, write_text
 from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.duplicates.groups import DuplicateGroup, DuplicateResult
@@ -40,12 +41,12 @@ class CohortDuplicates:
     @property
     def training(self) -> list[CohortRow]:
         """Rows of the training volumes."""
-        return self.cohort.rows("training")
+        return self.cohort.rows(Split.TRAINING)
 
     @property
     def validation(self) -> list[CohortRow]:
         """Rows of the validation volumes."""
-        return self.cohort.rows("validation")
+        return self.cohort.rows(Split.VALIDATION)
 
     def reasons(self, suspected: bool = False) -> dict[str, str]:
         """Return name to reason, of the training volumes to leave out.
@@ -156,13 +157,13 @@ def deduplicate_cohort(study: Study) -> Generator[Progress, None, CohortDuplicat
     """
     from napari_memscan.detection.duplicates.search import check_split_sizes, find_duplicates
 
-    entries = list_entries(study, "training", "validation")
+    entries = list_entries(study, Split.TRAINING, Split.VALIDATION)
     check_split_sizes(*map(len, entries.values()))
     with study.lock("look for duplicates"):
         tasks = yield from prepare_splits(study, entries)
-        chain = open_chain(study, tasks["training"])
+        chain = open_chain(study, tasks[Split.TRAINING])
         found = yield from find_duplicates(
-            chain, tasks["validation"], chain.draw_for_limits(study.config.preprocessing.shape)
+            chain, tasks[Split.VALIDATION], chain.draw_for_limits(study.config.preprocessing.shape)
         )
         result = CohortDuplicates(found, study.cohort)
         write_json(study.scan_dir / FILE, result.to_dict())

@@ -10,6 +10,7 @@ from napari_memscan.jobs.sampling.generate import list_external_volumes, registe
 from napari_memscan.jobs.scan.volumes import list_entries
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.volumes.sources import VolumeEntry
@@ -57,5 +58,5 @@ def embed_cohort(study: Study) -> Generator[Progress, None, int]:
 
 
 def _list_all(study: Study) -> list[VolumeEntry]:
-    splits = list_entries(study, "training", "validation", "synthetic")
+    splits = list_entries(study, Split.TRAINING, Split.VALIDATION, Split.SYNTHETIC)
     return [entry for entries in splits.values() for entry in entries]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.exploration.embedding_map import EmbeddingMap
@@ -50,9 +51,9 @@ def compute_embedding_map(
     from napari_memscan.detection.retrieval.entries import compute_vector_key
 
     paths = {
-        "training": [row.path for row in study.cohort.rows("training")],
-        "validation": [row.path for row in study.cohort.rows("validation")],
-        "synthetic": [str(study.path_of(sample.name)) for sample in result.samples],
+        Split.TRAINING: [row.path for row in study.cohort.rows(Split.TRAINING)],
+        Split.VALIDATION: [row.path for row in study.cohort.rows(Split.VALIDATION)],
+        Split.SYNTHETIC: [str(study.path_of(sample.name)) for sample in result.samples],
     }
     total, done = sum(map(len, paths.values())), 0
     vectors = {}
@@ -74,7 +75,11 @@ def compute_embedding_map(
         vectors[split] = np.stack(rows) if rows else np.zeros((0, 1))
     yield Progress(total, total, f"fitting {method}")
     return fit_embedding_map(
-        vectors["training"], vectors["validation"], vectors["synthetic"], method, study.config.seed
+        vectors[Split.TRAINING],
+        vectors[Split.VALIDATION],
+        vectors[Split.SYNTHETIC],
+        method,
+        study.config.seed,
     )
 
 

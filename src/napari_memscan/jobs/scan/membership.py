@@ -12,9 +12,11 @@ from napari_memscan.jobs.models.new_study import check_generator
 from napari_memscan.jobs.scan.volumes import StudyVolumes
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.membership.result import MembershipResult
+    from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.typing import Array
     from napari_memscan.volumes.cohort import CohortRow
 
@@ -66,16 +68,16 @@ def evaluate_membership(
         raise BadInput(f"seed {seed}: seeds are numbers from 0 on.")
     attacks = select_attacks(attack, seed)
     config = study.config.generator
-    if config is not None and config.kind == "folder":
+    if config is not None and config.external:
         raise BadInput(
             f"{study.folder}: its synthetic volumes were made elsewhere. Membership inference asks "
             "the denoiser itself; choose an LDM checkpoint as the study's generator."
         )
     with study.lock("infer membership"):
-        generator: Any = study.generator()
+        generator = study.generator()
         checked = check_generator(study, generator)
         predictor = NoisePredictor(generator.model, generator.device, same_condition)
-        training, validation = (study.cohort.rows(s) for s in ("training", "validation"))
+        training, validation = (study.cohort.rows(s) for s in (Split.TRAINING, Split.VALIDATION))
         rows = [*training, *validation]
         told = predictor.recipe.conditioning
         known = () if told is None else told.classes
@@ -134,7 +136,7 @@ def _hash_content(study: Study, row: Any, recipe: Any) -> str:
     return str(recipe.key(study.content_key(row.path)))
 
 
-def _choose_threads(study: Study, generator: Any) -> int:
+def _choose_threads(study: Study, generator: VolumeGenerator) -> int:
     """Return the number of threads, the first choice kept with the scores; see `choose_threads`."""
     if generator.device.type != "cpu":
         return 0

@@ -10,6 +10,7 @@ from napari_memscan.files import hash_file, write_json
 from napari_memscan.jobs.scan.volumes import StudyVolumes, list_entries
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.evidence import MetricResult
@@ -59,9 +60,9 @@ def evaluate_metrics(
                 f"{study.folder}: not scanned yet.", Hint(HintKind.SCAN, str(study.folder))
             )
         paths = {
-            "training": [row.path for row in study.cohort.rows("training")],
-            "validation": [row.path for row in study.cohort.rows("validation")],
-            "synthetic": [str(study.sample_path(row)) for row in study.samples()],
+            Split.TRAINING: [row.path for row in study.cohort.rows(Split.TRAINING)],
+            Split.VALIDATION: [row.path for row in study.cohort.rows(Split.VALIDATION)],
+            Split.SYNTHETIC: [str(study.sample_path(row)) for row in study.samples()],
         }
         if {sample.name for sample in result.samples} != {row.sample for row in study.samples()}:
             raise BadInput(
@@ -73,13 +74,13 @@ def evaluate_metrics(
         results: list[MetricResult] = []
         for one in iterate_metrics(
             [metric.key for metric in metrics],
-            training=vectors["training"][0],
-            validation=vectors["validation"][0],
-            synthetic=vectors["synthetic"][0],
+            training=vectors[Split.TRAINING][0],
+            validation=vectors[Split.VALIDATION][0],
+            synthetic=vectors[Split.SYNTHETIC][0],
             volumes={split: StudyVolumes(study.array, names) for split, names in paths.items()},
             subjects={
                 split: [row.subject_id for row in study.cohort.rows(split)]
-                for split in ("training", "validation")
+                for split in (Split.TRAINING, Split.VALIDATION)
             },
             quantile=study.config.rule.quantile,
             seed=study.config.seed,

@@ -11,6 +11,7 @@ from napari_memscan.jobs.scan.decoder import load_decoder
 from napari_memscan.jobs.scan.volumes import get_settings, list_entries
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
@@ -44,7 +45,7 @@ def scan_study(study: Study) -> Generator[Progress, None, ScanResult]:
             )
         settings = get_settings(study)
         result = yield from scan_entries(
-            list_entries(study, "training", "validation", "synthetic"),
+            list_entries(study, Split.TRAINING, Split.VALIDATION, Split.SYNTHETIC),
             study.config.preprocessing,
             study.embedder(),
             study.cache,

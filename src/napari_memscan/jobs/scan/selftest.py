@@ -9,7 +9,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.planting.selftest import SelfTest
@@ -73,10 +73,10 @@ def run_selftest(
         raise BadInput(f"strength {strength:g}: from 1 to {MAX_STRENGTH:g} is expected.")
     with study.lock("measure its detector"):
         tasks = yield from prepare_splits(
-            study, list_entries(study, "training", "validation", "unseen")
+            study, list_entries(study, Split.TRAINING, Split.VALIDATION, Split.UNSEEN)
         )
-        training, validation = tasks["training"], tasks["validation"]
-        unrelated = tasks["unseen"] or validation
+        training, validation = tasks[Split.TRAINING], tasks[Split.VALIDATION]
+        unrelated = tasks[Split.UNSEEN] or validation
         chain, shape = open_chain(study, training), study.config.preprocessing.shape
         base = yield from chain.calibrate(validation, chain.draw_for_limits(shape))
         kinds = [kind for kind in KINDS if not kind.startswith("registered")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.pipeline import DetectionChain
@@ -24,11 +25,11 @@ def make_entry(study: Study, path: str, name: str, subject: str = "") -> VolumeE
     return VolumeEntry(name, partial(study.volume, path), partial(study.content_key, path), subject)
 
 
-def list_entries(study: Study, *splits: str) -> dict[str, list[VolumeEntry]]:
+def list_entries(study: Study, *splits: Split) -> dict[Split, list[VolumeEntry]]:
     """Return the real volumes of splits; as ``synthetic`` all samples that there are."""
-    found = {}
+    found: dict[Split, list[VolumeEntry]] = {}
     for split in splits:
-        if split == "synthetic":
+        if split == Split.SYNTHETIC:
             found[split] = [
                 make_entry(study, str(study.sample_path(r)), r.sample) for r in study.samples()
             ]
@@ -54,8 +55,8 @@ def embed_volume(study: Study, path: str) -> Vectors:
 
 
 def prepare_splits(
-    study: Study, splits: Mapping[str, Sequence[VolumeEntry]]
-) -> Generator[Progress, None, dict[str, list[SearchTask]]]:
+    study: Study, splits: Mapping[Split, Sequence[VolumeEntry]]
+) -> Generator[Progress, None, dict[Split, list[SearchTask]]]:
     """Embed volumes and return what to search for, split by split."""
     from napari_memscan.detection.retrieval.entries import embed_splits, prepare_tasks
 
@@ -125,7 +126,7 @@ def resolve_spacing(study: Study) -> Triple:
         key = compute_size_key(study.content_key(path))
         return study.cache.get(key, lambda: get_known_spacing(study.volume(path)))
 
-    return compute_median_spacing([measure(row.path) for row in study.cohort.rows("training")])
+    return compute_median_spacing([measure(row.path) for row in study.cohort.rows(Split.TRAINING)])
 
 
 class StudyVolumes(Sequence[Any]):

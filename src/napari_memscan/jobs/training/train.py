@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed
 from napari_memscan.progress import Progress
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.training.monitor import MonitorSettings
     from napari_memscan.training.resources import TrainingEstimate
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import TrainingSettings
-    from napari_memscan.typing import Array
+    from napari_memscan.typing import Array, SplitArrays
 
 
 def train_model(
@@ -62,7 +63,7 @@ def train_model(
         from napari_memscan.jobs.training.monitor import TrainingMonitor
 
         watch = TrainingMonitor(
-            monitor, out, arrays["training"], arrays["validation"], recipe, device
+            monitor, out, arrays[Split.TRAINING], arrays[Split.VALIDATION], recipe, device
         )
     whole = yield from fit(
         part,
@@ -125,13 +126,13 @@ def _announce(text: str) -> Progress:
     return Progress(0, 1, text, note=text)
 
 
-def load_training_volumes(study: Study) -> Generator[Progress, None, dict[str, Array]]:
+def load_training_volumes(study: Study) -> Generator[Progress, None, SplitArrays]:
     """Read training and validation volumes, preprocessed: arrays (n, X, Y, Z) by split."""
     import numpy as np
 
-    splits = {s: [r.path for r in study.cohort.rows(s)] for s in ("training", "validation")}
+    splits = {s: [r.path for r in study.cohort.rows(s)] for s in (Split.TRAINING, Split.VALIDATION)}
     total = sum(map(len, splits.values()))
-    arrays: dict[str, list[Array]] = {split: [] for split in splits}
+    arrays: dict[Split, list[Array]] = {split: [] for split in splits}
     done = 0
     for split, paths in splits.items():
         for path in paths:
@@ -141,9 +142,11 @@ def load_training_volumes(study: Study) -> Generator[Progress, None, dict[str, A
     return {split: np.stack(values) for split, values in arrays.items()}
 
 
-def list_training_conditions(study: Study) -> dict[str, list[str]]:
+def list_training_conditions(study: Study) -> dict[Split, list[str]]:
     """Return the condition of each volume of `load_training_volumes`, empty where it is unknown."""
-    return {s: [r.condition for r in study.cohort.rows(s)] for s in ("training", "validation")}
+    return {
+        s: [r.condition for r in study.cohort.rows(s)] for s in (Split.TRAINING, Split.VALIDATION)
+    }
 
 
 def resolve_training_spacing(study: Study) -> tuple[float, float, float] | None:
@@ -153,7 +156,7 @@ def resolve_training_spacing(study: Study) -> tuple[float, float, float] | None:
     """
     if study.config.preprocessing.spacing is not None:
         return study.config.preprocessing.spacing
-    found = {study.volume(row.path).spacing for row in study.cohort.rows("training")}
+    found = {study.volume(row.path).spacing for row in study.cohort.rows(Split.TRAINING)}
     if len(found) != 1:
         return None
     return found.pop()

@@ -76,7 +76,7 @@ class GenerateController(QObject):
             self._view.set_source("No study is open.", sampled=False)
             self._view.start_button.setEnabled(False)
             return
-        self._sampled = config is not None and config.kind == "ldm"
+        self._sampled = config is not None and not config.external
         text = (
             "New volumes are sampled from the LDM, then scanned."
             if self._sampled

@@ -80,7 +80,7 @@ class RegenerationController(QObject):
     ) -> set[Action]:
         """Return what cannot be done now: to replace this volume, all that are flagged, or both."""
         config = study.config.generator if study is not None else None
-        if self.busy or config is None or config.kind != "ldm":
+        if self.busy or config is None or config.external:
             return {ReviewAction.REGENERATE, ReviewAction.REGENERATE_FLAGGED}
         names: set[Action] = set()
         if item is None or item.replaced_by:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from napari_memscan.typing import Split
 from napari_memscan.widgets.study.field_status import FieldStatus
 
 REQUIRED_FIELDS = ("folder", "cohort", "generator")
@@ -39,7 +40,7 @@ def find_missing_fields(
         return ("", "Keep changes") if differs else ("Nothing was changed", "")
     found = {field: finding.value for field, finding in findings.items()}
     cohort = found.get("cohort")
-    own = cohort is not None and cohort.counts()["synthetic"]
+    own = cohort is not None and cohort.counts()[Split.SYNTHETIC]
     needed = [field for field in REQUIRED_FIELDS if not (own and field == "generator")]
     unchosen = [field for field in needed if found.get(field) is None]
     if not unchosen:

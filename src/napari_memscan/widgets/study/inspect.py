@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_memscan.errors import BadInput, MemscanError
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.reader import read_volume
@@ -71,7 +72,7 @@ def format_cohort_counts(cohort: Cohort) -> str:
 
 def has_source(study: Study) -> bool:
     """Return whether synthetic volumes can come from anywhere."""
-    return study.config.generator is not None or study.cohort.counts()["synthetic"] > 0
+    return study.config.generator is not None or study.cohort.counts()[Split.SYNTHETIC] > 0
 
 
 def find_display_spacing(study: Study) -> tuple[float, float, float]:
@@ -87,7 +88,7 @@ def find_display_spacing(study: Study) -> tuple[float, float, float]:
         if spacing is not None:
             return spacing
         break
-    for row in study.cohort.rows("training"):
+    for row in study.cohort.rows(Split.TRAINING):
         with suppress(MemscanError):
             return row.read().spacing or (1.0, 1.0, 1.0)
     return 1.0, 1.0, 1.0

@@ -14,6 +14,7 @@ from napari_memscan.config import GeneratorConfig
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.preprocessing import Preprocessing
 from napari_memscan.widgets.study.field_status import EmbedderChoice, FieldChoice
@@ -49,7 +50,7 @@ def _get_model_preprocessing(model: GeneratorConfig | EmbedderChoice | None) -> 
     """Return what a model was trained with, where that is known without running its code."""
     if model is None or model.trust or model.path == LOW_RESOLUTION:
         return []
-    if isinstance(model, GeneratorConfig) and model.kind == "folder":
+    if isinstance(model, GeneratorConfig) and model.external:
         return []
     kind: CheckpointKind | None = "ldm" if isinstance(model, GeneratorConfig) else None
     found = inspect_checkpoint(model.path, ModelOverrides.from_mapping(model.declared), kind)
@@ -160,7 +161,7 @@ def prepare_model_changes(
     )
 
     new = find_changed_models(study, values)
-    recipe, rows = study.config.preprocessing, study.cohort.rows("training")
+    recipe, rows = study.config.preprocessing, study.cohort.rows(Split.TRAINING)
     changes: dict[str, Any] = {}
     if "embedder" in new:
         embedder: EmbedderChoice = new["embedder"]
