@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_memscan.checkpoints.checkpoint import LoadReport
+    from napari_memscan.checkpoints.latent_model import LatentModel
     from napari_memscan.checkpoints.recipe import LDMRecipe
     from napari_memscan.generators.guidance import Guidance
     from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
@@ -24,6 +25,8 @@ class VolumeGenerator(Protocol):
     ----------
     path : Path
         Of its checkpoint.
+    model : LatentModel
+        The networks.
     recipe : LDMRecipe
         All that the weights do not say.
     report : LoadReport
@@ -35,6 +38,7 @@ class VolumeGenerator(Protocol):
     """
 
     path: Path
+    model: LatentModel
     recipe: LDMRecipe
     report: LoadReport
     device: torch.device
@@ -73,6 +77,10 @@ class VolumeGenerator(Protocol):
 
     def check_guidance(self, guidance: Guidance | None = None) -> None:
         """Refuse guidance where latents of volumes cannot be had as the denoiser knows them."""
+        ...
+
+    def arrange_weights(self, memory: str) -> None:
+        """Lay the networks' weights out as `SamplingSettings.memory` says, unless they lie so."""
         ...
 
     def encode_volume(self, volume: Array) -> Array:

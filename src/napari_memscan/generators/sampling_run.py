@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_memscan.generators.guidance import Guidance
-    from napari_memscan.generators.ldm import LDMGenerator
+    from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.generators.schedule import SamplingSchedule
 
 
@@ -36,7 +36,7 @@ class SamplingRun:
 
     Parameters
     ----------
-    generator : LDMGenerator
+    generator : VolumeGenerator
     schedule : SamplingSchedule
     settings : SamplingSettings
         How to compute.
@@ -46,7 +46,7 @@ class SamplingRun:
 
     def __init__(
         self,
-        generator: LDMGenerator,
+        generator: VolumeGenerator,
         schedule: SamplingSchedule,
         settings: SamplingSettings,
         guidance: Guidance | None = None,
