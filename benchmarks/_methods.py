@@ -341,12 +341,7 @@ class Chain:
         self.verifier = search.verifier = CachingVerifier(search.verifier, self.memory)
         training, validation = study.training, study.validation
         self.detector = CopyDetector(
-            search,
-            q=Q,
-            n_planted=self.n_planted,
-            embed=embed,
-            decode=study.decode,
-            seed=study.seed,
+            search, q=Q, n_planted=self.n_planted, embed=embed, decode=study.decode, seed=study.seed
         ).fit(
             training.volumes, validation.volumes, subjects=(training.subjects, validation.subjects)
         )

@@ -61,11 +61,7 @@ def explore(job, study: Split, asked: list[Batch]) -> list[str]:
             planted.append((label, p.kind, p, find(volume)))
     batches = [(batch, [find(v) for v in batch.volumes]) for batch in asked]
     searched = Searched(null, validation.subjects, planted, batches, study.seed)
-    return [
-        *_mistakes(searched),
-        *_verified(searched, job.verified),
-        *_measures(searched),
-    ]
+    return [*_mistakes(searched), *_verified(searched, job.verified), *_measures(searched)]
 
 
 def _same(volume: np.ndarray) -> np.ndarray:

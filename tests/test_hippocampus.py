@@ -9,11 +9,7 @@ import pytest
 from napari_memscan import jobs
 from napari_memscan.config import GeneratorConfig, RuleConfig, StudyConfig, VerificationConfig
 from napari_memscan.study import Study
-from napari_memscan.training.settings import (
-    AutoencoderSettings,
-    DenoiserSettings,
-    EmbedderSettings,
-)
+from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, EmbedderSettings
 from napari_memscan.volumes.cohort import Cohort, CohortRow
 from napari_memscan.volumes.importers import import_cohort
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing

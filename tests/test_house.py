@@ -50,10 +50,7 @@ def test_import_and_command_line_stay_light():
 
 def run_python(code, **environment):
     run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

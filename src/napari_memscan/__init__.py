@@ -20,9 +20,7 @@ __all__ = ["Study", "__version__", "jobs", "scan"]
 
 # Imported where used: `import napari_memscan` and `memscan --help` stay fast.
 __getattr__, _, _ = lazy_loader.attach(
-    __name__,
-    submodules=["jobs"],
-    submod_attrs={"detection.scan": ["scan"], "study": ["Study"]},
+    __name__, submodules=["jobs"], submod_attrs={"detection.scan": ["scan"], "study": ["Study"]}
 )
 
 

@@ -38,13 +38,7 @@ if TYPE_CHECKING:
     from napari_memscan.volumes.cohort import Cohort
     from napari_memscan.volumes.volume import Volume
 
-__all__ = [
-    "GeneratorConfig",
-    "RuleConfig",
-    "SampleRow",
-    "Study",
-    "StudyConfig",
-]
+__all__ = ["GeneratorConfig", "RuleConfig", "SampleRow", "Study", "StudyConfig"]
 
 
 class Study:
@@ -274,11 +268,7 @@ class Study:
             )
         from napari_memscan.generators.ldm import LDMGenerator
 
-        return LDMGenerator(
-            self._model(config.path),
-            declared=config.declared,
-            trust=config.trust,
-        )
+        return LDMGenerator(self._model(config.path), declared=config.declared, trust=config.trust)
 
     @cached_property
     def _embedder(self) -> Embedder:

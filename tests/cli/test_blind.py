@@ -45,10 +45,7 @@ def test_a_plan_is_made_ahead_and_found_again(study):
 
 
 def test_what_is_wrong_is_said(study):
-    for options, message in (
-        (["--reveal", "never"], "'each' or 'end'"),
-        ([], "no such f"),
-    ):
+    for options, message in ((["--reveal", "never"], "'each' or 'end'"), ([], "no such f")):
         where = study.folder if options else study.folder / "none"
         result = memscan("blind", where, "--reader", "Ann", *options, code=2)
         assert message in " ".join(result.stderr.split()) or "no study" in result.stderr

@@ -83,8 +83,7 @@ def test_published_variants(variant, parameters, keys, shape, maps):
 
 
 @pytest.mark.parametrize(
-    ("stride", "pads"),
-    [((2, 2, 2), (1, 1, 1, 1, 1, 1)), ((1, 2, 2), (1, 1, 1, 1, 2, 1))],
+    ("stride", "pads"), [((2, 2, 2), (1, 1, 1, 1, 1, 1)), ((1, 2, 2), (1, 1, 1, 1, 2, 1))]
 )
 def test_padding_repeats_the_border_with_the_larger_half_in_front(stride, pads):
     from napari_memscan.embedders.contrastive_encoder import SameConv

@@ -1107,10 +1107,7 @@ _bomb("frame-of-2-to-62", b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.")
 _bomb("long4-negative-length", b"\x80\x02\x8b\xff\xff\xff\xff.")
 # Eight million bits: reading is quick, writing it in decimal digits takes minutes.
 _bomb("long4-of-a-megabyte", dumped(b"\x8b" + struct.pack("<i", 2**20) + b"\x7f" * 2**20))
-_bomb(
-    "long4-as-key",
-    dumped(b"}\x8b" + struct.pack("<i", 2**20) + b"\x7f" * 2**20 + num(1) + b"s"),
-)
+_bomb("long4-as-key", dumped(b"}\x8b" + struct.pack("<i", 2**20) + b"\x7f" * 2**20 + num(1) + b"s"))
 _bomb("decimal-of-a-megabyte", b"L" + b"9" * 2**20 + b"L\n.")
 _bomb("tuples-100k-deep", dumped(b")" + b"\x85" * 100_000))
 _bomb("lists-100k-deep", dumped(b"]" * 100_000 + b"a" * 99_999))
@@ -2045,10 +2042,7 @@ _bundle(
     "expression-in-arithmetic",
     _set("latent_channels", lambda m: f"$[3, __import__('os').system({shell(m)!r})][0]"),
 )
-_bundle(
-    "comprehension",
-    _set("latent_channels", lambda m: f"$[{python(m)} for _ in (1,)] and 3"),
-)
+_bundle("comprehension", _set("latent_channels", lambda m: f"$[{python(m)} for _ in (1,)] and 3"))
 _bundle(
     "attributes-of-objects",
     _set("latent_channels", lambda m: "$().__class__.__base__.__subclasses__()[0] and 'x'"),
@@ -2073,11 +2067,7 @@ _bundle(
     _set("network_def._target_", lambda m: "monai.networks.nets.unet.warnings.warn"),
     None,
 )
-_bundle(
-    "scripts-of-its-own",
-    _set("network_def._target_", lambda m: "scripts.net.Net"),
-    None,
-)
+_bundle("scripts-of-its-own", _set("network_def._target_", lambda m: "scripts.net.Net"), None)
 _bundle("power", _set("latent_channels", lambda m: "$10**10**10"), None)
 _bundle("power-of-small", _set("latent_channels", lambda m: "$9**9**9**9"), None)
 _bundle("shift", _set("latent_channels", lambda m: "$1<<(1<<40)"), None)
@@ -2279,8 +2269,7 @@ def _foreign(name: str, ops: Callable[[Path], Ops]) -> None:
 
 
 _foreign(
-    "argparse-namespace",
-    lambda _: new("argparse.Namespace") + mapping(text("lr"), num(1)) + b"b",
+    "argparse-namespace", lambda _: new("argparse.Namespace") + mapping(text("lr"), num(1)) + b"b"
 )
 _foreign(
     "omegaconf",

@@ -140,11 +140,7 @@ def bundle(homes):
 
 # Where in a file: a fraction of its length, or so many bytes from its start or its end, where
 # headers and directories are.
-places = st.one_of(
-    st.floats(0, 1, exclude_max=True),
-    st.integers(0, 300),
-    st.integers(-3000, -1),
-)
+places = st.one_of(st.floats(0, 1, exclude_max=True), st.integers(0, 300), st.integers(-3000, -1))
 steps = st.one_of(
     st.tuples(st.just("flip"), places, st.integers(1, 255)),
     st.tuples(st.just("delete"), places, st.integers(1, 64)),

@@ -151,9 +151,7 @@ RECORDING = """
 @pytest.mark.parametrize("after", [1, 7, 40])
 def test_a_kill_in_the_midst_of_recording_loses_nothing(where, after):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(RECORDING), where],
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", textwrap.dedent(RECORDING), where], stdout=subprocess.PIPE, text=True
     )
     seen = [int(process.stdout.readline()) for _ in range(after)]
     os.kill(process.pid, signal.SIGKILL)

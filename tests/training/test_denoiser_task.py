@@ -114,10 +114,9 @@ def test_the_target_is_what_sampling_takes_it_for(kind, cells, fitted_autoencode
         expected = signal * batch[row] + spread * noise[row]
         torch.testing.assert_close(seen["noisy"][row], expected, atol=1e-4, rtol=1e-3)
         seen.setdefault("targets", []).append(
-            {
-                "epsilon": noise[row],
-                "v_prediction": signal * noise[row] - spread * batch[row],
-            }.get(kind, batch[row] - noise[row])
+            {"epsilon": noise[row], "v_prediction": signal * noise[row] - spread * batch[row]}.get(
+                kind, batch[row] - noise[row]
+            )
         )
     assert size == pytest.approx(float(torch.stack(seen["targets"]).square().mean()), rel=1e-4)
     # And the sampler reads such a prediction as the clean latent.

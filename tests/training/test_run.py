@@ -16,11 +16,7 @@ from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.training.augmentation_views import blur_and_add_noise, flip_and_rotate, nt_xent
 from napari_memscan.training.run import STATE, train
-from napari_memscan.training.settings import (
-    AutoencoderSettings,
-    DenoiserSettings,
-    EmbedderSettings,
-)
+from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings, EmbedderSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
 PREPROCESSING = Preprocessing(shape=(16, 16, 16), intensity=MinMax())

@@ -180,11 +180,7 @@ class LatentModel:
         return prediction
 
     def _arguments(
-        self,
-        latent: Tensor,
-        condition: Conditioning,
-        stated: bool,
-        labels: Tensor | None = None,
+        self, latent: Tensor, condition: Conditioning, stated: bool, labels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return what the denoiser takes besides latent and level; `stated` or "no condition"."""
         import torch

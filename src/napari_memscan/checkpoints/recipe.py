@@ -233,10 +233,7 @@ class LDMRecipe(ModelRecipe):
     preprocessing: Preprocessing
     spacing: VoxelSize | None = None
     files: dict[str, str] = Field(
-        {
-            "autoencoder": "autoencoder.safetensors",
-            "denoiser": "denoiser.safetensors",
-        }
+        {"autoencoder": "autoencoder.safetensors", "denoiser": "denoiser.safetensors"}
     )
     provenance: dict[str, Any] = Field({})
 

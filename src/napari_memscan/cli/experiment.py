@@ -52,8 +52,7 @@ def experiment(
         typer.Option(help="Trained; one for all runs. Default: the study's, else it is trained."),
     ] = None,
     run: Annotated[
-        list[int] | None,
-        typer.Option("--run", metavar="N", help="Only this run; can be repeated."),
+        list[int] | None, typer.Option("--run", metavar="N", help="Only this run; can be repeated.")
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Print the runs and how long they take; do nothing.")

@@ -33,8 +33,7 @@ def membership(
     same_condition: Annotated[
         bool,
         typer.Option(
-            "--same-condition",
-            help="Every volume has the condition that the model's recipe names.",
+            "--same-condition", help="Every volume has the condition that the model's recipe names."
         ),
     ] = False,
     json: Annotated[

@@ -27,8 +27,7 @@ def regenerate(
         bool, typer.Option("--flagged", help="All that a reader decided to be copies.")
     ] = False,
     called: Annotated[
-        bool,
-        typer.Option("--called", help="All that the program calls and nobody has read."),
+        bool, typer.Option("--called", help="All that the program calls and nobody has read.")
     ] = False,
     tries: Annotated[
         int, typer.Option(min=1, help="Attempts for each; then it gives up and says so.")

@@ -25,8 +25,7 @@ def release(
         ),
     ] = "",
     n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, help="So many volumes, drawn from those that pass."),
+        int | None, typer.Option("-n", min=1, help="So many volumes, drawn from those that pass.")
     ] = None,
     bids: Annotated[
         str,

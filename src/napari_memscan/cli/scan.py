@@ -35,8 +35,7 @@ def scan(
         Path | None, typer.Option(help="Folder of the volumes to be scanned.")
     ] = None,
     embedder: Annotated[
-        str,
-        typer.Option(help="Without a study: checkpoint of an embedder, or low-resolution."),
+        str, typer.Option(help="Without a study: checkpoint of an embedder, or low-resolution.")
     ] = LOW_RESOLUTION,
     set_: SetOption = None,
     trust: TrustOption = False,

@@ -15,10 +15,7 @@ from napari_memscan.detection.planting.plants import LIMIT_KINDS, draw_planted_v
 from napari_memscan.detection.results.calibration_record import CalibrationRecord
 from napari_memscan.detection.retrieval.search import Search
 from napari_memscan.detection.retrieval.training_search import SearchTask
-from napari_memscan.detection.statistics.equality import (
-    refuse_equal_vectors,
-    refuse_equal_volumes,
-)
+from napari_memscan.detection.statistics.equality import refuse_equal_vectors, refuse_equal_volumes
 from napari_memscan.errors import BadInput
 from napari_memscan.progress import run_job
 from napari_memscan.typing import Array, Split, Vectors

@@ -18,12 +18,7 @@ from napari_memscan.typing import Split
 from napari_memscan.volumes.cache import MemoryStore
 from napari_memscan.volumes.cohort import UNKNOWN_SUBJECTS, Cohort, CohortRow
 from napari_memscan.volumes.preprocessing import Percentile, Preprocessing
-from napari_memscan.volumes.sources import (
-    VolumesLike,
-    VolumeSource,
-    name_sources,
-    refuse_overlap,
-)
+from napari_memscan.volumes.sources import VolumesLike, VolumeSource, name_sources, refuse_overlap
 from napari_memscan.volumes.spacing import compute_median_spacing, list_spacing_warnings
 
 if TYPE_CHECKING:

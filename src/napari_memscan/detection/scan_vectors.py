@@ -186,10 +186,7 @@ def scan_vectors(
         rules=rules,
         tau=paper.threshold_,
         calibration=calibration,
-        warnings=(
-            *warnings,
-            *list_equality_warnings(training, training_names, synthetic),
-        ),
+        warnings=(*warnings, *list_equality_warnings(training, training_names, synthetic)),
     )
 
 

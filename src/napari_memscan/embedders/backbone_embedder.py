@@ -29,11 +29,7 @@ class BackboneEmbedder(CheckpointEmbedder[BackboneRecipe]):
         recipe = self.recipe
         shape = from_ras(np.broadcast_to(np.float32(0), recipe.input_shape), recipe.axes).shape
         network, self.dim = load_backbone(
-            recipe.network,
-            recipe.arguments,
-            checkpoint.weights("backbone"),
-            shape,
-            checkpoint.path,
+            recipe.network, recipe.arguments, checkpoint.weights("backbone"), shape, checkpoint.path
         )
         self.name = f"{BACKBONES[recipe.network].title}, {self.dim} features"
         self._window = (1.0, 0.0)

@@ -64,9 +64,7 @@ class LatentScale:
 
 
 def measure_latent_scale(
-    checkpoint: Checkpoint,
-    volumes: Sequence[Any],
-    device: torch.device,
+    checkpoint: Checkpoint, volumes: Sequence[Any], device: torch.device
 ) -> Generator[int, None, LatentScale]:
     """Encode training volumes and return what their latents say; yields how many are done.
 

@@ -24,11 +24,7 @@ from napari_memscan.generators import decoding
 from napari_memscan.generators import memory as needs
 from napari_memscan.generators import runtime as machine
 from napari_memscan.generators.guidance import Guidance
-from napari_memscan.generators.sample import (
-    DenoisingStep,
-    GeneratedSample,
-    SamplingSettings,
-)
+from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
 from napari_memscan.generators.sampling_run import SamplingRun
 from napari_memscan.generators.schedule import SamplingSchedule
 

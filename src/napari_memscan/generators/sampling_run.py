@@ -14,11 +14,7 @@ import numpy as np
 from napari_memscan.errors import Hint, HintKind, JobFailed, is_out_of_memory
 from napari_memscan.generators import decoding
 from napari_memscan.generators import runtime as machine
-from napari_memscan.generators.sample import (
-    DenoisingStep,
-    GeneratedSample,
-    SamplingSettings,
-)
+from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
 from napari_memscan.volumes.orientation import to_ras
 from napari_memscan.volumes.preprocessing import Window
 from napari_memscan.volumes.volume import Volume

@@ -94,12 +94,7 @@ class MemorisationCallback(Callback):
         self.rows: list[MonitorRecord] = []
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look, where steps are counted."""
         step = trainer.global_step

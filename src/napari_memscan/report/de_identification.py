@@ -128,9 +128,5 @@ def deidentify_decision(decision: ReadingEvent, reader: str, named: bool) -> Rea
         Readers stand there with their names, so that times may, too.
     """
     return replace(
-        decision,
-        reader=reader,
-        note="",
-        evidence={},
-        time=decision.time if named else "",
+        decision, reader=reader, note="", evidence={}, time=decision.time if named else ""
     )

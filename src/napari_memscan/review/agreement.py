@@ -103,8 +103,7 @@ def compute_kappa(
     cases = [case for case in every if all(case in readings[name] for name in names)]
     left_out = tuple(case for case in every if case not in set(cases))
     codes = np.array(
-        [[CODES[readings[name][case].decision] for name in names] for case in cases],
-        dtype=np.int64,
+        [[CODES[readings[name][case].decision] for name in names] for case in cases], dtype=np.int64
     ).reshape(len(cases), len(names))
     value, interval, agreed, note = (
         _compute_cohen_kappa if len(names) == 2 else _compute_fleiss_kappa

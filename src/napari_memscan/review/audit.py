@@ -13,12 +13,7 @@ from sqlalchemy import select
 
 from napari_memscan.errors import BadInput
 from napari_memscan.review.database import APPEND_ONLY_TRIGGERS, EVENTS_TABLE
-from napari_memscan.review.events import (
-    GENESIS_HASH,
-    SAID,
-    ReadingEvent,
-    compute_event_hash,
-)
+from napari_memscan.review.events import GENESIS_HASH, SAID, ReadingEvent, compute_event_hash
 from napari_memscan.review.plan_files import find_plan_mismatches
 from napari_memscan.review.store import DecisionStore
 from napari_memscan.typing import Stage

@@ -39,11 +39,7 @@ _AUTOENCODER = {
 _DENOISER = {
     "network": "VideoUNet",
     "loss": "l1",
-    "scheduler": {
-        "schedule": "cosine",
-        "num_train_timesteps": 300,
-        "prediction_type": "epsilon",
-    },
+    "scheduler": {"schedule": "cosine", "num_train_timesteps": 300, "prediction_type": "epsilon"},
     "sampler": "ddpm",
     "sample_steps": 300,
     "learning_rate": 1e-4,

@@ -39,10 +39,7 @@ class StructuralTask(TrainingTask):
     network: MultiScaleEncoder
 
     def __init__(
-        self,
-        arrays: SplitArrays,
-        settings: StructuralSettings,
-        preprocessing: Preprocessing,
+        self, arrays: SplitArrays, settings: StructuralSettings, preprocessing: Preprocessing
     ) -> None:
         working = settings.working_shape or choose_working_shape(preprocessing.shape)
         wrong = [a for a, b in zip(working, preprocessing.shape, strict=True) if a > b]

@@ -114,10 +114,7 @@ class Cohort:
 
     @classmethod
     def from_rows(
-        cls,
-        rows: Iterable[CohortRow],
-        warnings: Iterable[str] = (),
-        taken: Iterable[str] = (),
+        cls, rows: Iterable[CohortRow], warnings: Iterable[str] = (), taken: Iterable[str] = ()
     ) -> Cohort:
         """Make a cohort of rows; those without a name get one, none of those that are taken."""
         import pandas as pd

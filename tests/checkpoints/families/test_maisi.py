@@ -458,8 +458,7 @@ def test_weights_alone_ask_for_their_configuration(copy):
 
 def test_weights_outside_the_folder_are_refused(copy, tmp_path):
     edited(
-        copy / "configs/environment_maisi_diff_model_rflow-mr.json",
-        model_filename=f"../../{MR}",
+        copy / "configs/environment_maisi_diff_model_rflow-mr.json", model_filename=f"../../{MR}"
     )
     with pytest.raises(BadInput, match="out of"):
         load_checkpoint(copy)

@@ -33,8 +33,7 @@ def test_a_copy_lies_strictly_above():
 
 
 @pytest.mark.parametrize(
-    ("compared", "validation", "share"),
-    [(904, 226, 0.185), (242, 58, 0.193), (10_000, 200, 0.923)],
+    ("compared", "validation", "share"), [(904, 226, 0.185), (242, 58, 0.193), (10_000, 200, 0.923)]
 )
 def test_null_floors_of_the_published_sizes(compared, validation, share):
     assert compute_null_floor(compared, validation) == pytest.approx(share, abs=5e-4)

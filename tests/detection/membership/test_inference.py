@@ -10,12 +10,7 @@ import torch
 from torch import nn
 
 from napari_memscan.checkpoints.latent_model import LatentModel
-from napari_memscan.checkpoints.recipe import (
-    Conditioning,
-    FlowRecipe,
-    LDMRecipe,
-    SchedulerRecipe,
-)
+from napari_memscan.checkpoints.recipe import Conditioning, FlowRecipe, LDMRecipe, SchedulerRecipe
 from napari_memscan.detection.membership.attacks import (
     LossAttack,
     PIAAttack,

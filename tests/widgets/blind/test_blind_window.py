@@ -170,11 +170,7 @@ def secrets_of(study) -> set[str]:
     for i in range(40):
         found |= {f"s{i:06d}", f"v{i:06d}", f"p{i:06d}"}
     for sample in result.samples:
-        found |= {
-            f"{result.value(sample):.3f}",
-            sample.name,
-            sample.neighbour,
-        }
+        found |= {f"{result.value(sample):.3f}", sample.name, sample.neighbour}
         found |= {f"{n.similarity:.3f}" for n in sample.neighbours}
     return found
 

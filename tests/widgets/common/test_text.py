@@ -73,11 +73,7 @@ def test_a_failed_assumption_and_missing_power_are_alarms(judged):
     shifted = replace(judged.calibration, assumption_shifted=True, assumption=long)
     note = "no power at this validation size: 3 are needed"
     deciding, *others = judged.rules
-    result = replace(
-        judged,
-        calibration=shifted,
-        rules=(replace(deciding, note=note), *others),
-    )
+    result = replace(judged, calibration=shifted, rules=(replace(deciding, note=note), *others))
     (power, _), (failed, everything) = wording.list_alarms(result)
     assert power == "No power at this validation size: 3 are needed."
     assert failed.startswith("Assumption test failed: they are nearer (p = 0.01). The stated")

@@ -59,12 +59,7 @@ def recognise(found: PathProbe) -> FamilyCandidate | None:
     except BadInput as error:
         origin = ", ".join(format_origin(config) for config in configs)
         return FamilyCandidate(
-            NAME,
-            TITLE,
-            "ldm",
-            0.9,
-            (f"{origin} describes both networks",),
-            (build_missing(error),),
+            NAME, TITLE, "ldm", 0.9, (f"{origin} describes both networks",), (build_missing(error),)
         )
     if plan is None:
         return _ask_for_config(found)

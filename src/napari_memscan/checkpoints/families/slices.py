@@ -42,10 +42,7 @@ HEADS = re.compile(
     r"(fc|head|heads|classifier|fc_end|linear|projector|projection_head)\.|mask_token$"
 )
 """Classifiers, projections of self-supervised training, and the token for patches left out."""
-NORMALISATION = {
-    1: ((0.0,), (1.0,)),
-    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
+NORMALISATION = {1: ((0.0,), (1.0,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 NORMALISATION_TEXTS = {
     1: "none: slices in 0 to 1",
     3: "ImageNet's mean and std, for each of three channels",

@@ -245,11 +245,7 @@ class VideoUNet(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        channels: int = 8,
-        dim_mults: tuple[int, ...] = (1, 2, 4, 8),
-        heads: int = 8,
+        self, dim: int, channels: int = 8, dim_mults: tuple[int, ...] = (1, 2, 4, 8), heads: int = 8
     ) -> None:
         super().__init__()
         if dim < 1 or dim % _GROUPS:

@@ -139,17 +139,7 @@ def run_exchangeability_test(
     direction = ("nearer" if nearer < farther else "farther") if shifted else ""
     text = _describe_result(direction, p_value, statistic, m, n, float(called.mean()), blur)
     return ExchangeabilityTest(
-        True,
-        statistic,
-        p_value,
-        shifted,
-        direction,
-        m,
-        n,
-        n_lower,
-        n_lower_null,
-        blur,
-        text,
+        True, statistic, p_value, shifted, direction, m, n, n_lower, n_lower_null, blur, text
     )
 
 

@@ -168,13 +168,7 @@ def c_t(given: MetricInputs) -> MetricResult:
     }
     note = "" if used == found.cells else f"{used} of {found.cells} cells hold enough volumes."
     return MetricResult(
-        "c_t",
-        found.c_t,
-        expected=0.0,
-        values=values,
-        n=given.sizes,
-        seed=given.seed,
-        note=note,
+        "c_t", found.c_t, expected=0.0, values=values, n=given.sizes, seed=given.seed, note=note
     )
 
 

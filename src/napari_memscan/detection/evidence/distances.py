@@ -62,10 +62,7 @@ def compute_neighbour_ratio(training: ArrayLike, synthetic: ArrayLike) -> Float:
 
 
 def compute_carlini_ratio(
-    training: ArrayLike,
-    synthetic: ArrayLike,
-    k: int = CARLINI_K,
-    alpha: float = CARLINI_ALPHA,
+    training: ArrayLike, synthetic: ArrayLike, k: int = CARLINI_K, alpha: float = CARLINI_ALPHA
 ) -> Float:
     """Return Carlini's normalised distance nL2 of each synthetic volume.
 

@@ -196,10 +196,7 @@ def describe_largest(kind: str, strength: float) -> str:
 
 
 def draw_perturbation(
-    kind: str,
-    shape: tuple[int, int, int],
-    random: np.random.Generator,
-    strength: float = 1.0,
+    kind: str, shape: tuple[int, int, int], random: np.random.Generator, strength: float = 1.0
 ) -> Perturbation:
     """Draw a perturbation of a kind.
 

@@ -255,10 +255,7 @@ class ScanResult:
 
     @classmethod
     def _from(
-        cls,
-        summary: Mapping[str, Any],
-        verdicts: list[dict[str, Any]],
-        rows: list[dict[str, Any]],
+        cls, summary: Mapping[str, Any], verdicts: list[dict[str, Any]], rows: list[dict[str, Any]]
     ) -> ScanResult:
         near: dict[str, list[Neighbour]] = {}
         for row in rows:
@@ -358,7 +355,7 @@ def _format_calibration(calibration: CalibrationRecord) -> list[str]:
         f"limits    novel up to a score of {novel}, copy up to a displacement of {moved} mm; from "
         f"{calibration.n_planted} planted copies, as many near-duplicates and {calibration.n_null} "
         "validation subjects"
-        + (", all decoded by the generator's autoencoder first" if calibration.decoded else ""),
+        + (", all decoded by the generator's autoencoder first" if calibration.decoded else "")
     ]
     lines += [f"          {text}" for text in calibration.limit_reasons]
     kind = "warning  " if calibration.assumption_shifted else "assumed  "

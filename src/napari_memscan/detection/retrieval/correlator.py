@@ -188,11 +188,7 @@ class Correlator:
         return result
 
     def search(
-        self,
-        query: Array,
-        k: int = 20,
-        include: Sequence[int] = (),
-        exclude: Sequence[int] = (),
+        self, query: Array, k: int = 20, include: Sequence[int] = (), exclude: Sequence[int] = ()
     ) -> list[RetrievalCandidate]:
         """Return the k best candidates, best first, and those of `include`.
 

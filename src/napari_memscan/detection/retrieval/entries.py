@@ -116,10 +116,7 @@ def embed_splits(
 
 
 def prepare_tasks(
-    entries: Sequence[VolumeEntry],
-    vectors: Iterable[Vectors],
-    recipe: Preprocessing,
-    store: Store,
+    entries: Sequence[VolumeEntry], vectors: Iterable[Vectors], recipe: Preprocessing, store: Store
 ) -> Generator[Progress, None, list[SearchTask]]:
     """Return the tasks of volumes as they are; each is in the store before it is searched for."""
     tasks = []

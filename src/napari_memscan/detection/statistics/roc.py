@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_memscan.detection.statistics.intervals import (
-    clopper_pearson,
-    compute_auc_interval,
-)
+from napari_memscan.detection.statistics.intervals import clopper_pearson, compute_auc_interval
 from napari_memscan.errors import BadInput
 
 Floats = NDArray[np.float64]
@@ -170,12 +167,7 @@ def analyse_roc(
 
 
 def _build_tpr(
-    fpr: float,
-    tpr: float,
-    n: int,
-    subjects: int,
-    drawn: tuple[float, float],
-    confidence: float,
+    fpr: float, tpr: float, n: int, subjects: int, drawn: tuple[float, float], confidence: float
 ) -> TprAtFpr:
     least = ceil(round(1 / fpr, 6))
     if subjects < least:

@@ -34,8 +34,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
     new = [sample for sample in rows if sample not in scanned]
     if new:
         raise BadInput(
-            f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}.",
-            scan,
+            f"{len(new)} samples are newer than the last scan: {abbreviate_names(new)}.", scan
         )
     gone = [sample for sample, path in paths.items() if not path.exists()]
     if gone:
@@ -78,9 +77,7 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
 
 
 def require_unmodified_files(
-    study: Study,
-    rows: Mapping[str, SampleRow],
-    by_reader: Mapping[str, Mapping[str, ReadingEvent]],
+    study: Study, rows: Mapping[str, SampleRow], by_reader: Mapping[str, Mapping[str, ReadingEvent]]
 ) -> None:
     """Refuse samples whose file is not the one that a reader saw."""
     other = []

@@ -77,12 +77,7 @@ class ScreeningResult:
 
 
 def generate_until_clean(
-    study: Study,
-    n: int,
-    *,
-    most: int | None = None,
-    guidance: float = 0.0,
-    **settings: Any,
+    study: Study, n: int, *, most: int | None = None, guidance: float = 0.0, **settings: Any
 ) -> Generator[DenoisingStep | Progress, None, ScreeningResult]:
     """Draw volumes until `n` of the study's pass, a fourth of `n` between two scans.
 

@@ -20,10 +20,7 @@ CHOICE_LABELS: dict[Action, str] = {Decision.COPY: "A is real", Decision.NOT_A_C
 SIDE_LABELS: dict[Action, str] = {Decision.COPY: "A", Decision.NOT_A_COPY: "B"}
 """What the buttons of a forced choice answer."""
 UNDO_LABELS: dict[Action, str] = {ReviewAction.UNDO: "↶ Undo", ReviewAction.REDO: "↷ Redo"}
-MOVE_LABELS: dict[Action, str] = {
-    ReviewAction.PREVIOUS: "◀ Back",
-    ReviewAction.NEXT: "Next ▶",
-}
+MOVE_LABELS: dict[Action, str] = {ReviewAction.PREVIOUS: "◀ Back", ReviewAction.NEXT: "Next ▶"}
 
 
 class AnswerView(DecisionView):

@@ -16,12 +16,7 @@ from napari_memscan.widgets.common.hints import describe_error
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.common.text import describe_sample
 from napari_memscan.widgets.generate.selftest_controller import SelfTestController
-from napari_memscan.widgets.review.actions import (
-    ACTIONS,
-    Action,
-    ConfidenceAction,
-    ReviewAction,
-)
+from napari_memscan.widgets.review.actions import ACTIONS, Action, ConfidenceAction, ReviewAction
 from napari_memscan.widgets.review.case import show_result
 from napari_memscan.widgets.review.claims import ClaimController
 from napari_memscan.widgets.review.regeneration import RegenerationController

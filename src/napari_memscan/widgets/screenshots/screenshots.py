@@ -176,10 +176,7 @@ def _save_steps(viewer: Any, study_folder: Path, out_folder: Path) -> list[Path]
     widget = _find_dock(viewer)
     _open_study(widget, study_folder)
     made = []
-    shots: list[tuple[str, int, str]] = [
-        (NAMES[0], STUDY, "dark"),
-        (NAMES[1], GENERATE, "dark"),
-    ]
+    shots: list[tuple[str, int, str]] = [(NAMES[0], STUDY, "dark"), (NAMES[1], GENERATE, "dark")]
     if widget.review.ready:
         shots += [(NAMES[2], REVIEW, "dark"), (NAMES[3], REVIEW, "light")]
         shots += [(NAMES[4], RELEASE, "dark")]

@@ -14,19 +14,10 @@ from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
-from napari_memscan.jobs.models.inspect_path import (
-    PathKind,
-    PathReport,
-    inspect_path,
-    load_model,
-)
+from napari_memscan.jobs.models.inspect_path import PathKind, PathReport, inspect_path, load_model
 from napari_memscan.volumes.reader import list_volumes
 from napari_memscan.widgets.common.hints import describe_error
-from napari_memscan.widgets.study.field_status import (
-    EmbedderChoice,
-    FieldChoice,
-    FieldStatus,
-)
+from napari_memscan.widgets.study.field_status import EmbedderChoice, FieldChoice, FieldStatus
 
 SAFE = "Read as data: nothing in it was run."
 NEEDS_CODE = "This can only be used by running its code."
