@@ -253,14 +253,18 @@ class Study:
             changes["generator"] = config.generator.model_copy(update={"path": path})
         return config.model_copy(update=changes)
 
-    def generator(self) -> LDMGenerator:
-        """Load the generator; BadInput where none can draw volumes, or it does not load."""
-        config = self.config.generator
-        if config is None:
+    def require_generator(self) -> GeneratorConfig:
+        """Return what yields synthetic volumes; BadInput where nothing does."""
+        if self.config.generator is None:
             raise BadInput(
                 f"{self.folder / 'study.toml'}: no [generator]. Choose an LDM checkpoint, or a "
                 "folder of synthetic volumes."
             )
+        return self.config.generator
+
+    def generator(self) -> LDMGenerator:
+        """Load the generator; BadInput where none can draw volumes, or it does not load."""
+        config = self.require_generator()
         if config.external:
             raise BadInput(
                 f"{self.folder}: its synthetic volumes were made elsewhere, so nothing can be "

@@ -258,7 +258,7 @@ def test_a_password_in_the_settings_is_not_on_the_page(make_study, tmp_path):
 
     where = "postgresql://reader:secret@host/name"
     study = make_study(tmp_path / "study", review={"store": where})
-    found = list_settings(study)
+    found = list_settings(study.config)
     assert "secret" not in str(found)
     assert found["review.store"] == "a database"
     assert found["verification.retrieved"] == "3"

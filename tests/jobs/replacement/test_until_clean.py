@@ -186,12 +186,12 @@ def test_a_self_test_of_the_same_detector_says_what_may_have_passed(study):
         (planted,), 0.05, 3, 8, 6, None, None, "embedder", "search", 1, detector_hash="hash"
     )
     scanned = SimpleNamespace(calibration=SimpleNamespace(detector_hash="hash"))
-    assert estimate_missed(study, scanned, 9, 20) is None
+    assert estimate_missed(study.scan_dir, scanned, 9, 20) is None
     test.save(study.scan_dir)
-    assert estimate_missed(study, scanned, 9, 20).expected == pytest.approx(1.0)
+    assert estimate_missed(study.scan_dir, scanned, 9, 20).expected == pytest.approx(1.0)
     other = SimpleNamespace(calibration=SimpleNamespace(detector_hash="other"))
-    assert estimate_missed(study, other, 9, 20) is None
-    assert estimate_missed(study, SimpleNamespace(calibration=None), 9, 20) is None
+    assert estimate_missed(study.scan_dir, other, 9, 20) is None
+    assert estimate_missed(study.scan_dir, SimpleNamespace(calibration=None), 9, 20) is None
 
 
 def test_the_command_draws_until_enough_pass_and_fails_where_they_do_not(study, calls):

@@ -20,7 +20,7 @@ def derive_cohort(study: Study, plan: ExperimentPlan, run: ExperimentRun) -> tup
     that are left out take part in nothing.
     """
     rows = study.cohort.rows()
-    training = _shuffle_subjects(study, [row for row in rows if row.split == Split.TRAINING])
+    training = _shuffle_subjects(study.config.seed, study.cohort.rows(Split.TRAINING))
     n_all = sum(map(len, training))
     n = int(run.values.get("size", n_all))
     kept: list[CohortRow] = []
@@ -40,7 +40,7 @@ def derive_cohort(study: Study, plan: ExperimentPlan, run: ExperimentRun) -> tup
     return Cohort.from_rows([*kept, *others]), min(plan.duplicated(n_all), len(kept))
 
 
-def _shuffle_subjects(study: Study, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
+def _shuffle_subjects(seed: int, rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
     """Return training volumes by subject, in a drawn order; those without one stand alone."""
     import numpy as np
 
@@ -48,5 +48,5 @@ def _shuffle_subjects(study: Study, rows: Sequence[CohortRow]) -> list[list[Coho
     for row in rows:
         groups.setdefault(row.subject_id or f"/{row.path}", []).append(row)
     names = list(groups)
-    order = np.random.default_rng([study.config.seed, 7]).permutation(len(names))
+    order = np.random.default_rng([seed, 7]).permutation(len(names))
     return [groups[names[i]] for i in order]

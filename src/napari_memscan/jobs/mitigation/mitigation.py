@@ -101,7 +101,7 @@ def evaluate_mitigation(
     own = _open_mitigation_study(study)
     _adopt_samples(study, own, n)
     step, total = ceil(n / ROUND_DIVISOR), n
-    while total < min(max(count_drawn(own), count_drawn(own, guidance)), most):
+    while total < min(max(count_drawn(own.samples()), count_drawn(own.samples(), guidance)), most):
         total = min(total + step, most)
     with explain_memory_errors():
         while True:
@@ -109,7 +109,8 @@ def evaluate_mitigation(
             yield from generate_volumes(own, total, guidance=guidance)
             result = yield from scan_study(own)
             ways = _split_by_guidance(own, result, guidance)
-            passed = {way: _select_passed(study, rows) for way, rows in ways.items()}
+            rule = study.config.release.rule
+            passed = {w: [row for row in of if row[1].verdict in rule] for w, of in ways.items()}
             if total >= most or all(len(rows) >= n for rows in passed.values()):
                 break
             total = min(total + step, most)
@@ -145,9 +146,9 @@ def _adopt_samples(study: Study, own: Study, n: int) -> None:
     """Take over the plain volumes that the study has; their files stay where they are."""
     if own.samples():
         return
-    generator = own.generator()
+    generator, config = own.generator(), own.require_generator()
     first = study.config.seed
-    asked = {(str(s), choose_condition(own, generator, s)) for s in range(first, first + n)}
+    asked = {(str(s), choose_condition(config, generator, s)) for s in range(first, first + n)}
     own.add_samples(
         [
             replace(row, path=own.keep_path(study.sample_path(row)))
@@ -170,10 +171,6 @@ def _split_by_guidance(
         if guided in ("", f"{strength:g}"):
             ways["guided" if guided else "plain"].append((row, judged[row.sample]))
     return ways
-
-
-def _select_passed(study: Study, rows: Sequence[ScannedSample]) -> list[ScannedSample]:
-    return [row for row in rows if row[1].verdict in study.config.release.rule]
 
 
 def _take_until_passed(
@@ -247,7 +244,7 @@ def _build_measure(
         for rule in result.rules
         if not rule.decides and rule.measure == "similarity" and rule.threshold is not None
     }
-    missed = estimate_missed(study, result, called(all_drawn), len(rows) - called(rows))
+    missed = estimate_missed(study.scan_dir, result, called(all_drawn), len(rows) - called(rows))
     return MitigationMeasure(
         name,
         len(all_drawn),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.files import parse_json
 from napari_memscan.study import Study
-from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.detection.mitigation import RetrainingComparison
@@ -31,10 +30,10 @@ MEASURE_NAMES = {
 def describe_untried_measures(study: Study) -> dict[str, str]:
     """Return what is known of measures that need another training and were not tried."""
     found = {"deduplication": _describe_duplicates(study.scan_dir / DUPLICATES_FILE)}
-    if not _compare_early_stop(study):
+    if not _compare_early_stop(study.folder):
         found["early stop"] = _describe_monitoring(study.folder / MONITOR_LOG)
-    if not _compare_experiment(study):
-        found[Split.TRAINING] = (
+    if not _compare_experiment(study.folder):
+        found["training"] = (
             "Not tried. 'memscan experiment STUDY' says what augmentation, fewer steps, more data "
             "and a smaller network do on this cohort."
         )
@@ -43,7 +42,7 @@ def describe_untried_measures(study: Study) -> dict[str, str]:
 
 def collect_retraining_evidence(study: Study) -> tuple[RetrainingComparison, ...]:
     """Return copies before and after each measure that was tried, from the study's files."""
-    return (*_compare_experiment(study), *_compare_early_stop(study))
+    return (*_compare_experiment(study.folder), *_compare_early_stop(study.folder))
 
 
 def _describe_duplicates(path: Path) -> str:
@@ -82,7 +81,7 @@ def _describe_monitoring(path: Path) -> str:
     )
 
 
-def _compare_early_stop(study: Study) -> list[RetrainingComparison]:
+def _compare_early_stop(folder: Path) -> list[RetrainingComparison]:
     """Compare the last look with that at the checkpoint that was kept before."""
     from napari_memscan.checkpoints.native_format import read_recipe
     from napari_memscan.detection.mitigation import RetrainingComparison
@@ -90,7 +89,7 @@ def _compare_early_stop(study: Study) -> list[RetrainingComparison]:
     from napari_memscan.detection.statistics.proportions import Proportion
     from napari_memscan.jobs.training.monitor import BEST_FOLDER, read_log
 
-    path = study.folder / MONITOR_LOG
+    path = folder / MONITOR_LOG
     rows, best = read_log(path), path.parent / BEST_FOLDER
     if not rows or not (best / "recipe.json").exists():
         return []
@@ -114,12 +113,12 @@ def _compare_early_stop(study: Study) -> list[RetrainingComparison]:
     ]
 
 
-def _compare_experiment(study: Study) -> list[RetrainingComparison]:
+def _compare_experiment(folder: Path) -> list[RetrainingComparison]:
     """Turn each answer the way in which copies are expected to become fewer."""
     from napari_memscan.detection.mitigation import RetrainingComparison
     from napari_memscan.detection.statistics.proportions import Proportion
 
-    path = study.folder / EXPERIMENT_ANSWERS
+    path = folder / EXPERIMENT_ANSWERS
 
     def parsed(values: Any) -> list[RetrainingComparison]:
         counted = {

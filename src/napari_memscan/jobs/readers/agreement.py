@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput, Hint, HintKind
+from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
 from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_memscan.review.export import ImrmcFile
     from napari_memscan.review.findings import ReaderStudyFindings
     from napari_memscan.review.truth import Truth
@@ -88,8 +91,9 @@ def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -
         standing, head = store.standing(), store.head()[1]
     finally:
         store.close()
-    verdicts = _collect_verdicts(study)
-    known = _collect_truth(study, standing, verdicts, truth)
+    result = study.result()
+    verdicts = {s.name: s.verdict for s in result.samples} if result is not None else {}
+    known = _collect_truth(study.folder / BLIND_FOLDER, standing, verdicts, truth)
     if anonymous:
         if truth.startswith("reader:"):
             raise BadInput(
@@ -103,16 +107,10 @@ def compare_readers(study: Study, truth: str = "", *, anonymous: bool = False) -
     return ReaderComparison(study.config.name, standing, head, known, found)
 
 
-def _collect_verdicts(study: Study) -> dict[str, Verdict]:
-    result = study.result()
-    return {s.name: s.verdict for s in result.samples} if result is not None else {}
-
-
 def _collect_truth(
-    study: Study, standing: CurrentDecisions, verdicts: dict[str, Verdict], source: str
+    plans: Path, standing: CurrentDecisions, verdicts: dict[str, Verdict], source: str
 ) -> Truth:
     """Return what is known: of validation volumes and planted copies always."""
-    from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
     from napari_memscan.review.plan_files import load_plans
     from napari_memscan.review.truth import (
         build_truth_from_plans,
@@ -121,7 +119,7 @@ def _collect_truth(
         read_truth_table,
     )
 
-    own = build_truth_from_plans(load_plans(study.folder / BLIND_FOLDER))
+    own = build_truth_from_plans(load_plans(plans))
     if not source:
         return own
     if source == "program":

@@ -16,6 +16,8 @@ from napari_memscan.study import Study
 from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_memscan.detection.pipeline import DetectionChain
     from napari_memscan.detection.retrieval.search import SearchResult
     from napari_memscan.detection.retrieval.training_search import SearchTask
@@ -150,12 +152,12 @@ def find_latest_plan(study: Study, reader: str, forced_choice: bool) -> BlindPla
     BadInput
         A plan of the study is damaged.
     """
-    every = _load_reader_plans(study, reader, forced_choice)
+    every = _load_reader_plans(study.folder, reader, forced_choice)
     return every[-1] if every else None
 
 
-def _load_reader_plans(study: Study, reader: str, forced: bool) -> list[BlindPlan]:
-    plans = load_plans(study.folder / BLIND_FOLDER)
+def _load_reader_plans(folder: Path, reader: str, forced: bool) -> list[BlindPlan]:
+    plans = load_plans(folder / BLIND_FOLDER)
     return [p for p in plans if p.reader == reader.strip() and p.forced_choice == forced]
 
 
@@ -197,7 +199,7 @@ def prepare_blind_plan(
     **options
         Of `review.blind_plan.draw_blind_plan`; the seed is the study's unless given.
     """
-    there = _load_reader_plans(study, reader, bool(options.get("forced_choice", False)))
+    there = _load_reader_plans(study.folder, reader, bool(options.get("forced_choice", False)))
     if there and not again:
         return there[-1]
     shown = yield from collect_exhibits(study, n_planted)

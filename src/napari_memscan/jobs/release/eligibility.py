@@ -15,6 +15,7 @@ from napari_memscan.jobs.release.consistency import (
 from napari_memscan.study import SampleRow, Study
 
 if TYPE_CHECKING:
+    from napari_memscan.config import ReleaseConfig, StudyConfig
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.report.policy import ReleasePolicy
@@ -129,7 +130,7 @@ def assess_samples(study: Study, expect: str = "") -> ReleaseAssessment:
         for reader, decisions in standing.by_reader().items()
     }
     by_reader = {reader: decisions for reader, decisions in by_reader.items() if decisions}
-    policy = resolve_policy(study, result, selftest, len(by_reader))
+    policy = resolve_policy(study.config, result, selftest, len(by_reader))
     replaced = set(study.lineage().values())
     by_status: dict[str, dict[str, str]] = {PASSED: {}, REJECTED: {}, UNREAD: {}}
     for sample in rows:
@@ -164,15 +165,16 @@ def require_read(study: Study, found: ReleaseAssessment) -> None:
     """
     if found.unread:
         raise BadInput(
-            f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy"
-            f" {_describe_policy(study, found.policy)}: {abbreviate_names(found.unread)}.",
+            f"{len(found.unread)} of {len(found.rows)} volumes are unread under the policy "
+            f"{_describe_policy(study.config.release, found.policy)}: "
+            f"{abbreviate_names(found.unread)}.",
             Hint(HintKind.READ, str(study.folder)),
         )
     require_unmodified_files(study, {s: found.rows[s] for s in found.passed}, found.by_reader)
 
 
 def resolve_policy(
-    study: Study, result: ScanResult, selftest: SelfTest | None, n_readers: int
+    config: StudyConfig, result: ScanResult, selftest: SelfTest | None, n_readers: int
 ) -> ReleasePolicy:
     """Return the study's policy as it is applied to a scan.
 
@@ -181,7 +183,6 @@ def resolve_policy(
     """
     from napari_memscan.report.policy import ReleasePolicy
 
-    config = study.config
     return ReleasePolicy(
         rule=() if explain_missing_power(result, selftest) else config.release.rule,
         readers=config.release.readers,
@@ -206,9 +207,9 @@ def explain_missing_power(result: ScanResult, selftest: SelfTest | None) -> str:
     return next(filter(None, told), "")
 
 
-def _describe_policy(study: Study, policy: ReleasePolicy) -> str:
+def _describe_policy(config: ReleaseConfig, policy: ReleasePolicy) -> str:
     text = f"readers = '{policy.readers}'"
-    if not policy.rule and study.config.release.rule:
+    if not policy.rule and config.rule:
         text += " and without power of the detector, which clears nothing then"
     if policy.wanted > 1:
         text += f", each by {policy.wanted} readers"

@@ -91,7 +91,7 @@ def preview_release(study: Study) -> ReleasePreview:
     stopped = None
     try:
         require_read(study, found)
-        select_released(study, found, n)
+        select_released(study.config.seed, found, n)
     except BadInput as error:
         stopped = error
     selection = _build_selection(found, min(len(found.passed), n or len(found.passed)))
@@ -168,7 +168,7 @@ def release_volumes(
     with study.lock("release"):
         check_release_target(out, _list_forbidden_targets(study))
         found = assess_release(study, expect)
-        chosen = select_released(study, found, n)
+        chosen = select_released(study.config.seed, found, n)
         layout = ReleaseLayout(len(chosen), bids)
         files = {sample: layout.file(i) for i, sample in enumerate(chosen, 1)}
         selection = _build_selection(found, len(chosen))
@@ -198,14 +198,15 @@ def release_volumes(
         return WrittenRelease(str(out), selection, fingerprint, found.warnings)
 
 
-def select_released(study: Study, found: ReleaseAssessment, n: int | None) -> list[str]:
+def select_released(seed: int, found: ReleaseAssessment, n: int | None) -> list[str]:
     """Return the samples that are released, in their order there.
 
     Parameters
     ----------
-    study : Study
+    seed : int
+        Of their order.
     found : ReleaseAssessment
-        Its samples, judged.
+        Of a study's samples.
     n : int or None
         So many of those that pass; None for all.
 
@@ -216,7 +217,7 @@ def select_released(study: Study, found: ReleaseAssessment, n: int | None) -> li
     """
     from napari_memscan.report.release import shuffle_samples
 
-    order = shuffle_samples(found.passed, study.config.seed)
+    order = shuffle_samples(found.passed, seed)
     if not order or (n is not None and len(order) < n):
         raise BadInput(
             f"{len(order)} of {len(found.rows)} volumes pass, {n or 1} are wanted "

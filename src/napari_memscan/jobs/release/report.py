@@ -12,9 +12,11 @@ from napari_memscan.study import SampleRow, Study
 from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
+    from napari_memscan.config import GeneratorConfig, StudyConfig
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.report.supplementary import SupplementaryResults
     from napari_memscan.review.current_decisions import CurrentDecisions
+    from napari_memscan.volumes.cohort import Cohort
 
 LIBRARIES = ("torch", "monai", "numpy", "scipy", "SimpleITK", "scikit-learn", "statsmodels")
 """Their versions stand among the methods."""
@@ -67,7 +69,7 @@ def report_study(study: Study, *, pdf: bool = False) -> Path:
         else None,
         attached=collect_supplement(study, result, standing),
         provenance=describe_provenance(study, samples, events, head),
-        settings=list_settings(study),
+        settings=list_settings(study.config),
         files=hash_report_files(study),
     )
     # One of an earlier page would say something else than this one.
@@ -137,19 +139,19 @@ def describe_provenance(
         "recipe hash": ", ".join(sorted({r.recipe_hash for r in samples} - {""})),
         "sampler": ", ".join(sorted({f"{r.sampler} {r.steps} steps" for r in samples if r.seed})),
         "networks run with": ", ".join(sorted({r.settings for r in seeded} - {""})),
-        "declared of the model": _describe_overrides(study),
+        "declared of the model": _describe_overrides(study.config.generator),
         **_describe_training(study),
         "seeds": _format_ranges(sorted({int(r.seed) for r in seeded})),
         "preprocessing hash": study.config.preprocessing.hash,
-        "people in the training data": _describe_subjects(study),
+        "people in the training data": _describe_subjects(study.cohort),
         # A page that is handed out is a place to note it; see `memscan audit`.
         "head of the decisions": f"{head} after {events} events" if events else "",
     }
 
 
-def list_settings(study: Study) -> dict[str, str]:
+def list_settings(config: StudyConfig) -> dict[str, str]:
     """Return every setting of ``study.toml`` and every default, by its dotted name."""
-    return dict(_flatten(study.config.model_dump(mode="json")))
+    return dict(_flatten(config.model_dump(mode="json")))
 
 
 def _flatten(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -188,8 +190,8 @@ def _describe_versions() -> str:
     return ", ".join(found)
 
 
-def _describe_subjects(study: Study) -> str:
-    rows = study.cohort.rows(Split.TRAINING)
+def _describe_subjects(cohort: Cohort) -> str:
+    rows = cohort.rows(Split.TRAINING)
     subjects = {row.subject_id for row in rows} - {""}
     n_unknown_subjects = sum(not row.subject_id for row in rows)
     text = f"{len(rows)} volumes of {len(subjects)} subjects"
@@ -198,9 +200,8 @@ def _describe_subjects(study: Study) -> str:
     )
 
 
-def _describe_overrides(study: Study) -> str:
+def _describe_overrides(config: GeneratorConfig | None) -> str:
     """Say what was stated or estimated because the model's files do not hold it."""
-    config = study.config.generator
     stated = config.declared if config is not None else {}
     return ", ".join(f"{name} {value}" for name, value in stated.items())
 

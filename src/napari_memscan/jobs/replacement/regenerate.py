@@ -195,7 +195,7 @@ def _draw_attempts(
         way = (sampler, steps, generator.choose(**chosen))
         # Of this model it is made anew as what it was; another may not know its condition.
         same = row.condition if (row.recipe_hash, row.checkpoint_hash) == model else None
-        told = choose_condition(study, generator, seed, same)
+        told = choose_condition(config, generator, seed, same)
         alike.setdefault(way, []).append((name, seed, told))
     away, unguided, (strength, must_guide) = None, "", guide
     for (sampler, steps, settings), wanted in alike.items():

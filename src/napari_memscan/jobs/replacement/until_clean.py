@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,13 @@ from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.study import Study
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_memscan.detection.mitigation_screening import MissedCopies
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.generators.sample import DenoisingStep
     from napari_memscan.progress import Progress
+    from napari_memscan.samples import SampleRow
 
 ROUND_DIVISOR = 4
 """A fourth of what is wanted is drawn between two scans."""
@@ -129,7 +132,7 @@ def generate_until_clean(
             "without torchrun or srun."
         )
     step, total = ceil(n / ROUND_DIVISOR), min(n, most)
-    while total < min(count_drawn(study, guidance), most):
+    while total < min(count_drawn(study.samples(), guidance), most):
         total = min(total + step, most)  # A round that was begun is finished before it is scanned.
     with explain_memory_errors():
         if _is_scanned(study) and (found := screen_samples(study, n)).enough:
@@ -143,11 +146,11 @@ def generate_until_clean(
             total = min(total + step, most)
 
 
-def count_drawn(study: Study, guidance: float = 0.0) -> int:
-    """Return how many of a study's samples were drawn with this guidance, replacements apart."""
+def count_drawn(rows: Iterable[SampleRow], guidance: float = 0.0) -> int:
+    """Return how many of the samples were drawn with this guidance, replacements apart."""
     strengths = [
         SamplingSettings.parse(row.settings).guidance.partition(":")[0]
-        for row in study.samples()
+        for row in rows
         if row.seed and not row.parent
     ]
     return strengths.count(f"{guidance:g}" if guidance else "")
@@ -186,19 +189,19 @@ def screen_samples(study: Study, wanted: int) -> ScreeningResult:
         tuple(called),
         tuple(name for name in names if name not in rest),
         study.config.rule.q if result.rule == "conformal" else None,
-        estimate_missed(study, result, len(called), len(names) - len(called)),
+        estimate_missed(study.scan_dir, result, len(called), len(names) - len(called)),
     )
 
 
 def estimate_missed(
-    study: Study, result: ScanResult, called: int, passed: int
+    scan_dir: Path, result: ScanResult, called: int, passed: int
 ) -> MissedCopies | None:
     """Return what the study's self-test says of copies that passed; None where it says nothing."""
     from napari_memscan.detection.mitigation_screening import MissedCopies
     from napari_memscan.detection.planting.selftest import SelfTest
     from napari_memscan.report.conclusion import is_selftest_stale
 
-    test = SelfTest.load(study.scan_dir)
+    test = SelfTest.load(scan_dir)
     if test is None or not test.sensitivity.n:
         return None
     if result.calibration is None or is_selftest_stale(result, test):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from napari_memscan.typing import Split
 from napari_memscan.volumes.names import name_volumes
 
 if TYPE_CHECKING:
+    from napari_memscan.config import GeneratorConfig
     from napari_memscan.generators.guidance import Guidance
     from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.generators.sample import DenoisingStep
@@ -93,8 +94,8 @@ def generate_volumes(
     check_strength(guidance)
     together = processes.join_process_group()
     with together.working(study, "generate"):
-        config = study.config.generator
-        if config is not None and config.external:
+        config = study.require_generator()
+        if config.external:
             if guidance or condition is not None:
                 raise BadInput(
                     f"{study.folder}: its volumes are made elsewhere, so nothing can guide their "
@@ -108,12 +109,13 @@ def generate_volumes(
         together.share(lambda: check_generator(study, generator))
         first = study.config.seed if seed is None else seed
         seeds = range(first, first + n)
-        chosen = together.share(partial(choose_settings, study, generator, settings))
+        chosen = together.share(partial(choose_settings, study.samples(), generator, settings))
         away = yield from _share_guidance(study, generator, guidance, chosen.threads, together)
         plan = together.share(
             partial(
                 plan_generation,
-                study,
+                config,
+                study.samples(),
                 generator,
                 seeds,
                 steps,
@@ -157,7 +159,8 @@ class GenerationPlan:
 
 
 def plan_generation(
-    study: Study,
+    config: GeneratorConfig,
+    rows: Sequence[SampleRow],
     generator: VolumeGenerator,
     seeds: range,
     steps: int | None,
@@ -169,10 +172,9 @@ def plan_generation(
     """Return what is to be drawn for these seeds, without the guidance of `prepare_guidance`."""
     if seeds.start < 0:
         raise BadInput(f"seed {seeds.start}: seeds are numbers from 0 on.")
-    made_with = resolve_provenance(study, generator, steps, sampler)
-    rows = study.samples()
+    made_with = resolve_provenance(config, generator, steps, sampler)
     existing = find_existing_seeds(rows, made_with, replace(settings, guidance=guidance))
-    asked = [(seed, choose_condition(study, generator, seed, condition)) for seed in seeds]
+    asked = [(seed, choose_condition(config, generator, seed, condition)) for seed in seeds]
     wanted = [pair for pair in asked if pair not in existing]
     names = find_free_names(rows, len(wanted))
     done = len(seeds) - len(wanted)
@@ -182,44 +184,34 @@ def plan_generation(
 
 
 def choose_condition(
-    study: Study, generator: VolumeGenerator, seed: int, wish: str | None = None
+    config: GeneratorConfig, generator: VolumeGenerator, seed: int, wish: str | None = None
 ) -> str:
     """Return what the model is told of a seed's sample: asked for, the study's, or drawn."""
-    config = study.config.generator
-    assert config is not None
-    told = generator.condition(seed, config.condition if wish is None else wish)
-    return told
+    return generator.condition(seed, config.condition if wish is None else wish)
 
 
 def resolve_provenance(
-    study: Study, generator: VolumeGenerator, steps: int | None, sampler: str | None
+    config: GeneratorConfig, generator: VolumeGenerator, steps: int | None, sampler: str | None
 ) -> tuple[str, str, str, str]:
     """Return recipe hash, checkpoint hash, sampler and steps: asked for, the study's, or usual."""
-    config = study.config.generator
-    assert config is not None
     steps = steps or config.steps or generator.recipe.steps
     sampler = sampler or config.sampler or generator.recipe.sampler
     return generator.recipe_hash, generator.checkpoint_hash, str(sampler), str(steps)
 
 
 def choose_settings(
-    study: Study, generator: VolumeGenerator, wishes: Mapping[str, Any]
+    rows: Iterable[SampleRow], generator: VolumeGenerator, wishes: Mapping[str, Any]
 ) -> SamplingSettings:
     """Return how networks are run: as wished, else as before, else as fits the machine."""
     model = (generator.recipe_hash, generator.checkpoint_hash)
-    mine = [
-        row
-        for row in study.samples()
-        if row.seed and (row.recipe_hash, row.checkpoint_hash) == model
-    ]
+    mine = [row for row in rows if row.seed and (row.recipe_hash, row.checkpoint_hash) == model]
     chosen = dict(wishes)
     if mine:
         # As before, where nothing else is wished for.
         before = asdict(SamplingSettings.parse(mine[-1].settings))
         del before["guidance"]  # Asked for each time.
         chosen = {k: wishes[k] if wishes.get(k, "auto") != "auto" else before[k] for k in before}
-    settings = generator.choose(**chosen)
-    return settings
+    return generator.choose(**chosen)
 
 
 def find_existing_seeds(

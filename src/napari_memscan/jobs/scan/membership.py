@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json, write_json
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from napari_memscan.detection.membership.result import MembershipResult
     from napari_memscan.generators.interface import VolumeGenerator
     from napari_memscan.typing import Array
+    from napari_memscan.volumes.cache import ArrayCache
     from napari_memscan.volumes.cohort import CohortRow
 
 FILE = "membership.json"
@@ -79,11 +79,11 @@ def evaluate_membership(
         predictor = NoisePredictor(generator.model, generator.device, same_condition)
         training, validation = (study.cohort.rows(s) for s in (Split.TRAINING, Split.VALIDATION))
         rows = [*training, *validation]
-        told = predictor.recipe.conditioning
+        recipe, told = predictor.recipe.preprocessing, predictor.recipe.conditioning
         known = () if told is None else told.classes
 
         def read(path: str) -> Array:
-            return predictor.recipe.preprocessing.apply(study.volume(path))
+            return recipe.apply(study.volume(path))
 
         found = infer_membership(
             StudyVolumes(read, [r.path for r in training]),
@@ -94,11 +94,11 @@ def evaluate_membership(
             validation_names=[r.name for r in validation],
             training_subjects=[r.subject_id for r in training],
             validation_subjects=[r.subject_id for r in validation],
-            hashes=[_hash_content(study, row, predictor.recipe.preprocessing) for row in rows],
+            hashes=[recipe.key(study.content_key(row.path)) for row in rows],
             conditions=[row.condition for row in rows] if known else (),
             checkpoint_hash=generator.checkpoint_hash,
             cache=study.cache,
-            threads=_choose_threads(study, generator),
+            threads=_choose_threads(study.cache, generator),
             seed=seed,
             warnings=[
                 *study.cohort.warnings,
@@ -129,14 +129,7 @@ def _warn_unknown_conditions(rows: Sequence[CohortRow], known: Sequence[str]) ->
         )
 
 
-def _hash_content(study: Study, row: Any, recipe: Any) -> str:
-    """Return the key of a volume as the model takes it."""
-    if not Path(row.path).exists():
-        raise BadInput(f"{row.path}: missing. Restore it, or take it out of the study.")
-    return str(recipe.key(study.content_key(row.path)))
-
-
-def _choose_threads(study: Study, generator: VolumeGenerator) -> int:
+def _choose_threads(cache: ArrayCache, generator: VolumeGenerator) -> int:
     """Return the number of threads, the first choice kept with the scores; see `choose_threads`."""
     if generator.device.type != "cpu":
         return 0
@@ -144,4 +137,4 @@ def _choose_threads(study: Study, generator: VolumeGenerator) -> int:
     import torch
 
     key = hash_json(["threads", "membership", generator.checkpoint_hash])
-    return int(study.cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])
+    return int(cache.get(key, lambda: np.array([torch.get_num_threads()]))[0])

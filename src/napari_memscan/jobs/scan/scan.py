@@ -43,7 +43,7 @@ def scan_study(study: Study) -> Generator[Progress, None, ScanResult]:
                 f"{study.folder}: no synthetic volumes yet. Generate some, or name a folder of "
                 "them as the generator."
             )
-        settings = get_settings(study)
+        settings = get_settings(study.config)
         result = yield from scan_entries(
             list_entries(study, Split.TRAINING, Split.VALIDATION, Split.SYNTHETIC),
             study.config.preprocessing,

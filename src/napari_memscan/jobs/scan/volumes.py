@@ -11,6 +11,7 @@ from napari_memscan.study import Study
 from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
+    from napari_memscan.config import StudyConfig
     from napari_memscan.detection.pipeline import DetectionChain
     from napari_memscan.detection.retrieval.training_search import SearchTask
     from napari_memscan.detection.scan import ScanSettings
@@ -74,7 +75,7 @@ def open_chain(study: Study, training: Sequence[SearchTask]) -> DetectionChain:
     from napari_memscan.detection.retrieval.entries import fix_threads
     from napari_memscan.jobs.scan.decoder import load_decoder
 
-    settings, embedder = get_settings(study), study.embedder()
+    settings, embedder = get_settings(study.config), study.embedder()
     return DetectionChain(
         training,
         study.cache,
@@ -86,13 +87,12 @@ def open_chain(study: Study, training: Sequence[SearchTask]) -> DetectionChain:
     )
 
 
-def get_settings(study: Study) -> ScanSettings:
+def get_settings(config: StudyConfig) -> ScanSettings:
     """Return what a scan of a study does with its volumes."""
     import os
 
     from napari_memscan.detection.scan import ScanSettings
 
-    config = study.config
     asked = config.verification
     return ScanSettings(
         retrieved=asked.retrieved,

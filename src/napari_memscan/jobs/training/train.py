@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_memscan.training.run import TrainingProgress
     from napari_memscan.training.settings import TrainingSettings
     from napari_memscan.typing import Array, SplitArrays
+    from napari_memscan.volumes.cohort import Cohort
 
 
 def train_model(
@@ -74,7 +75,7 @@ def train_model(
         preprocessing=recipe,
         spacing=resolve_training_spacing(study),
         autoencoder=autoencoder,
-        conditions=list_training_conditions(study),
+        conditions=list_training_conditions(study.cohort),
         watch=watch,
         devices=devices,
         nodes=nodes,
@@ -115,7 +116,7 @@ def estimate_training(
             arrays,
             settings,
             preprocessing=study.config.preprocessing,
-            conditions=list_training_conditions(study),
+            conditions=list_training_conditions(study.cohort),
             announce=_announce,
             **how,
         )
@@ -142,11 +143,9 @@ def load_training_volumes(study: Study) -> Generator[Progress, None, SplitArrays
     return {split: np.stack(values) for split, values in arrays.items()}
 
 
-def list_training_conditions(study: Study) -> dict[Split, list[str]]:
+def list_training_conditions(cohort: Cohort) -> dict[Split, list[str]]:
     """Return the condition of each volume of `load_training_volumes`, empty where it is unknown."""
-    return {
-        s: [r.condition for r in study.cohort.rows(s)] for s in (Split.TRAINING, Split.VALIDATION)
-    }
+    return {s: [r.condition for r in cohort.rows(s)] for s in (Split.TRAINING, Split.VALIDATION)}
 
 
 def resolve_training_spacing(study: Study) -> tuple[float, float, float] | None:
