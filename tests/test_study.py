@@ -22,6 +22,7 @@ from napari_memscan.checkpoints.recipe import ContrastiveRecipe
 from napari_memscan.config import GeneratorConfig, StudyConfig, suggest_preprocessing
 from napari_memscan.demo.phantoms import write_phantom_cohort
 from napari_memscan.errors import BadInput, JobFailed
+from napari_memscan.jobs.sampling.generate import list_external_volumes
 from napari_memscan.jobs.training.train import load_training_volumes
 from napari_memscan.study import SampleRow, Study
 from napari_memscan.volumes.cohort import Cohort, CohortRow
@@ -215,6 +216,8 @@ def test_a_checkpoint_of_another_kind_is_refused(study, tmp_path, tiny_ldm):
         study.generator()
     study.update(generator={"kind": "folder", "path": str(tmp_path / "none")})
     with pytest.raises(BadInput, match="no such folder"):
+        list_external_volumes(study)
+    with pytest.raises(BadInput, match="made elsewhere, so nothing can be drawn here"):
         study.generator()
 
 

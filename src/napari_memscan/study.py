@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_memscan.config import (
-    FORMAT_VERSION,
-    GeneratorConfig,
-    ReleaseConfig,
-    ReviewConfig,
-    RuleConfig,
-    StudyConfig,
-)
+from napari_memscan.config import GeneratorConfig, RuleConfig, StudyConfig
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, describe_validation_error
-from napari_memscan.files import hash_json, make_absolute, make_portable, write_text
+from napari_memscan.files import hash_json, make_absolute, make_portable
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
+from napari_memscan.study_file import STUDY_FILE, lock_study, read_study_file, write_study_file
 from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
@@ -89,7 +82,7 @@ class Study:
             The folder cannot be written.
         """
         folder = Path(folder).resolve()
-        if (folder / "study.toml").exists():
+        if (folder / STUDY_FILE).exists():
             raise BadInput(f"{folder}: holds a study already. Open it, or choose another folder.")
         cohort.check()
         # As they are read back: a folder that is reached by a link is another path there.
@@ -101,7 +94,7 @@ class Study:
         config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
         study = cls(folder, config, cohort, cache_dir)
         cohort.save(study.cohort_path)
-        study._write(config)
+        write_study_file(folder, config)
         cohort.warnings.extend(config.model_warnings)
         return study
 
@@ -124,29 +117,8 @@ class Study:
         from napari_memscan.volumes.importers import load_cohort
 
         folder = Path(folder)
-        path = (folder if folder.name == "study.toml" else folder / "study.toml").resolve()
-        try:
-            value = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BadInput(
-                f"{folder}: no study.toml there. A study's folder is expected.",
-                Hint(HintKind.CREATE_STUDY),
-            ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadInput(
-                f"{path}: not a readable TOML file ({error}). Mend that line."
-            ) from error
-        if isinstance(value.get("format"), int) and value["format"] > FORMAT_VERSION:
-            raise BadInput(
-                f"{path}: made by a newer memscan (format {value['format']}, this one reads up to "
-                f"{FORMAT_VERSION}). Update napari-memscan."
-            )
-        try:
-            config = StudyConfig.model_validate(value)
-        except ValidationError as error:
-            raise BadInput(
-                f"{path}: {describe_validation_error(error)}. Mend study.toml."
-            ) from error
+        path = (folder if folder.name == STUDY_FILE else folder / STUDY_FILE).resolve()
+        config = read_study_file(path)
         study = cls(path.parent, config, Cohort.from_rows([]), cache_dir)
         # To hash every patient's volume anew takes as long as reading them all.
         samples = {row.sample for row in study.samples()}
@@ -162,33 +134,6 @@ class Study:
         cohort.check(missing_ok=True)
         return study
 
-    def _write(self, config: StudyConfig) -> None:
-        write_text(self.folder / "study.toml", self.toml(config))
-
-    def toml(self, config: StudyConfig | None = None) -> str:
-        """Return the text of ``study.toml``."""
-        import tomli_w
-
-        value = (config or self.config).model_dump(mode="json", exclude_none=True)
-        for part, name, unused in (
-            (value, "embedder_declared", {}),
-            (value, "embedder_trust", False),
-            (value, "review", ReviewConfig().model_dump(mode="json")),
-            (value, "release", ReleaseConfig().model_dump(mode="json", exclude_none=True)),
-            (value.get("generator", {}), "declared", {}),
-            (value.get("generator", {}), "trust", False),
-        ):
-            if part.get(name) == unused:
-                part.pop(name, None)
-        value["embedder"] = self._portable(value["embedder"])
-        if "generator" in value:
-            value["generator"]["path"] = self._portable(value["generator"]["path"])
-        return tomli_w.dumps(value)
-
-    def _portable(self, path: str) -> str:
-        """Return a path below or beside the study relative to it: both can be moved."""
-        return make_portable(path, self.folder)
-
     def update(self, **changes: Any) -> None:
         """Change fields of the configuration and write ``study.toml``.
 
@@ -201,33 +146,13 @@ class Study:
             config = StudyConfig.model_validate(self.config.model_dump() | changes)
         except ValidationError as error:
             raise BadInput(f"study.toml: {describe_validation_error(error)}.") from error
-        self._write(config)
+        write_study_file(self.folder, config)
         self.config = config
         self.__dict__.pop("_embedder", None)
 
-    @contextmanager
-    def lock(self, what: str) -> Iterator[None]:
+    def lock(self, what: str) -> AbstractContextManager[None]:
         """Hold the study for one job; another process or window that tries gets a message."""
-        from filelock import FileLock, Timeout
-
-        try:
-            # Not thread-local: a job may be closed in another thread than it ran in.
-            lock = FileLock(self.folder / ".memscan.lock", timeout=0, thread_local=False)
-            lock.acquire()
-        except Timeout as error:
-            raise JobFailed(
-                f"{self.folder}: another memscan is working on this study, so it cannot {what} "
-                "now. Wait until it is done, or stop it. Reading and deciding go on meanwhile."
-            ) from error
-        except OSError as error:
-            raise JobFailed(
-                f"{self.folder}: cannot be written ({error.strerror}). "
-                "Copy the study to a folder you may write to."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock_study(self.folder, what)
 
     # What the audit uses
 

@@ -148,7 +148,7 @@ def _open_folder_study(
         made = Study.open(out)
         config = config.model_copy(update={"warnings": tuple(cohort.warnings)})
         plan = Study(made.folder, config, cohort)
-        if made.toml() != plan.toml() or made.cohort.rows() != cohort.rows():
+        if made.absolute_config() != plan.absolute_config() or made.cohort.rows() != cohort.rows():
             raise BadInput(
                 f"{out}: holds a study over other volumes or settings. Choose another folder, or "
                 f"scan that one: memscan scan {out}"
