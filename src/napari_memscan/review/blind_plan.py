@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,18 @@ from napari_memscan.review.blind_case import (
     BlindPane,
 )
 from napari_memscan.review.events import to_canonical_json
-from napari_memscan.typing import Decision, Stage
+from napari_memscan.typing import Decision, Stage, Verdict
 
-EXHIBIT_KINDS = ("synthetic", "planted", "distractor")
-"""Of what is shown: a sample; a copy made on purpose; a validation volume shown as a sample."""
+
+class ExhibitKind(StrEnum):
+    """What is shown."""
+
+    SYNTHETIC = "synthetic"
+    """A sample."""
+    PLANTED = "planted"
+    """A copy made on purpose."""
+    DISTRACTOR = "distractor"
+    """A validation volume, shown as a sample."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,11 @@ class Exhibit:
     name : str
         In the store: a sample, such as ``s000003``; a validation volume by its name in the cohort;
         ``p000012`` for a planted copy.
-    kind : str
-        One of `EXHIBIT_KINDS`.
+    kind : ExhibitKind
     shown, partner : ArrayLocation
         The volume, and the training volume nearest to it.
-    verdict : str
-        What the program says; empty for a validation volume.
+    verdict : Verdict or None
+        What the program says; nothing of a validation volume.
     value : float or None
         What the verdict rests on.
     transform : tuple of float or None
@@ -66,17 +74,17 @@ class Exhibit:
     """
 
     name: str
-    kind: str
+    kind: ExhibitKind
     shown: ArrayLocation
     partner: ArrayLocation
-    verdict: str = ""
+    verdict: Verdict | None = None
     value: float | None = None
     transform: tuple[float, ...] | None = None
 
     @property
     def truth(self) -> int | None:
         """1 for a planted copy, 0 for a validation volume, None where only readers can say."""
-        return {"planted": 1, "distractor": 0}.get(self.kind)
+        return {ExhibitKind.PLANTED: 1, ExhibitKind.DISTRACTOR: 0}.get(self.kind)
 
 
 @dataclass(frozen=True)
@@ -212,8 +220,8 @@ def draw_blind_plan(
     if any(e.transform is None for e in usable):
         # Were only some laid on their partners, that would tell them apart.
         usable = [replace(e, transform=None) for e in usable]
-    asked = [e for e in usable if e.kind != "distractor"]
-    real = [e for e in usable if e.kind == "distractor"]
+    asked = [e for e in usable if e.kind != ExhibitKind.DISTRACTOR]
+    real = [e for e in usable if e.kind == ExhibitKind.DISTRACTOR]
     if not asked or not real:
         missing = "validation volume" if asked else "synthetic volume"
         why = f", {len(refused)} were seen less than {washout_days:g} days ago" if refused else ""
@@ -266,7 +274,7 @@ def _select_planted_first(drawn: list[Exhibit], n: int | None) -> list[Exhibit]:
     """Return `n` of them, planted ones before others, in the order in which they were drawn."""
     if n is None:
         return drawn
-    kept = sorted(drawn, key=lambda e: e.kind != "planted")[: max(1, n)]
+    kept = sorted(drawn, key=lambda e: e.kind != ExhibitKind.PLANTED)[: max(1, n)]
     return [e for e in drawn if e in kept]
 
 

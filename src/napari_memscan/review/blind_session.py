@@ -8,11 +8,11 @@ from typing import Any
 
 from napari_memscan.errors import BadInput, JobFailed, MemscanError
 from napari_memscan.review.blind_case import BlindCase
-from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, HiddenCase
+from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, ExhibitKind, HiddenCase
 from napari_memscan.review.current_decisions import CurrentDecisions
 from napari_memscan.review.events import ForcedChoice, ReadingEvent
 from napari_memscan.review.store import DecisionStore
-from napari_memscan.typing import Stage
+from napari_memscan.typing import Stage, Verdict
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class RevealedCase:
 
     number: int
     name: str
-    kind: str
-    verdict: str
+    kind: ExhibitKind
+    verdict: Verdict | None
     value: float | None
     partner: str
     synthetic: str
@@ -44,9 +44,9 @@ class RevealedCase:
 
     def __str__(self) -> str:
         what = {
-            "synthetic": f"synthetic, {self.name}",
-            "planted": f"a copy made on purpose, {self.name}",
-            "distractor": f"a real volume set aside for validation, {self.name}: no copy",
+            ExhibitKind.SYNTHETIC: f"synthetic, {self.name}",
+            ExhibitKind.PLANTED: f"a copy made on purpose, {self.name}",
+            ExhibitKind.DISTRACTOR: f"a real volume set aside for validation, {self.name}: no copy",
         }[self.kind]
         text = f"Case {self.number}: {self.synthetic} was {what}"
         if self.verdict:
@@ -174,7 +174,9 @@ class BlindSession:
             raise BadInput(f"{case.title}: was revealed; a second decision is recorded as such.")
         if self._plan.forced_choice:
             # Recorded is for what the synthetic one was taken.
-            decision = "real" if answer == secret.synthetic else "synthetic"
+            decision: str = (
+                ForcedChoice.REAL if answer == secret.synthetic else ForcedChoice.SYNTHETIC
+            )
         else:
             decision = answer
         self._store.record(

@@ -11,8 +11,15 @@ from typing import Any
 from napari_memscan.errors import BadInput
 from napari_memscan.files import write_json
 from napari_memscan.review.blind_case import BlindCase, BlindPane
-from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, HiddenCase
+from napari_memscan.review.blind_plan import (
+    ArrayLocation,
+    BlindPlan,
+    Exhibit,
+    ExhibitKind,
+    HiddenCase,
+)
 from napari_memscan.review.events import EventKind, ReadingEvent
+from napari_memscan.typing import Verdict
 
 
 def save_plan(made: BlindPlan, folder: str | Path) -> Path:
@@ -99,7 +106,12 @@ def _parse_plan(value: Mapping[str, Any]) -> BlindPlan:
 
     def exhibit(of: Mapping[str, Any]) -> Exhibit:
         held = {name: ArrayLocation(**of[name]) for name in ("shown", "partner")}
-        return Exhibit(**{**of, **held, "transform": _to_tuple(of["transform"])})
+        said = {
+            "kind": ExhibitKind(of["kind"]),
+            "verdict": Verdict(of["verdict"]) if of["verdict"] else None,
+            "transform": _to_tuple(of["transform"]),
+        }
+        return Exhibit(**{**of, **held, **said})
 
     cases = tuple(
         BlindCase(

@@ -70,9 +70,7 @@ def create_study(
     BadInput
         A model does not load, does not work, or does not fit the other; nothing is written.
     """
-    cohort = (
-        cohort.join_cohorts()
-    )  # A copy: warnings about models are the study's, not the caller's.
+    cohort = cohort.join_cohorts()  # A copy: warnings about models are the study's alone.
     cohort.check()
     declared = (
         ModelOverrides()

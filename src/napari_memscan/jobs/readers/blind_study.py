@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from napari_memscan.errors import BadInput
 from napari_memscan.jobs.scan.volumes import list_entries, open_chain, prepare_splits
 from napari_memscan.progress import Progress
-from napari_memscan.review.blind_plan import ArrayLocation, BlindPlan, Exhibit, draw_blind_plan
+from napari_memscan.review.blind_plan import (
+    ArrayLocation,
+    BlindPlan,
+    Exhibit,
+    ExhibitKind,
+    draw_blind_plan,
+)
 from napari_memscan.review.plan_files import load_plans, save_plan
 from napari_memscan.study import Study
 from napari_memscan.typing import Split, Verdict
@@ -53,7 +59,7 @@ def collect_exhibits(study: Study, n_planted: int = 0) -> Generator[Progress, No
     made = [
         Exhibit(
             name=s.name,
-            kind="synthetic",
+            kind=ExhibitKind.SYNTHETIC,
             shown=ArrayLocation(s.name),
             partner=ArrayLocation(s.neighbour),
             verdict=s.verdict,
@@ -89,7 +95,7 @@ def _collect_distractors(
     return [
         Exhibit(
             name=row.name,
-            kind="distractor",
+            kind=ExhibitKind.DISTRACTOR,
             shown=ArrayLocation(row.name, "" if task.key == crisp.key else task.key),
             partner=ArrayLocation(training[at].name),
             transform=transform,
@@ -127,7 +133,7 @@ def _collect_planted(
     return [
         Exhibit(
             name=f"p{i:06d}",
-            kind="planted",
+            kind=ExhibitKind.PLANTED,
             shown=ArrayLocation(training[one.source].name, task.key),
             partner=ArrayLocation(training[one.source].name),
             transform=pose,
