@@ -23,6 +23,7 @@ from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.jobs import Progress
 from napari_memscan.study import Study
 from napari_memscan.training.run import TrainingProgress
+from napari_memscan.volumes.cohort import Cohort
 
 COMMANDS = (
     "demo",
@@ -75,6 +76,17 @@ def folders(phantoms):
     return {
         s: str(Path(phantoms.rows(s)[0].path).parent) for s in ("training", "validation", "unseen")
     }
+
+
+@pytest.fixture(scope="module")
+def few(phantoms, tmp_path_factory):
+    """The same with three volumes each: what a scan says is the same, and it is said sooner."""
+    root = tmp_path_factory.mktemp("few")
+    for name in ("training", "validation", "unseen"):
+        (root / name).mkdir()
+        for row in phantoms.rows(name)[:3]:
+            shutil.copy(row.path, root / name)
+    return {path.name: str(path) for path in root.iterdir()}
 
 
 def memscan(*arguments, code=0):
@@ -243,7 +255,8 @@ def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, tmp_path):
         np.save(tmp_path / f"{i}.npy", row.read().data.transpose(2, 1, 0))
         table.append(f"{i}.npy,synthetic,ZYX,0.6 0.6 0.6")
     (tmp_path / "made.csv").write_text("\n".join(table))
-    phantoms.save(tmp_path / "cohort.csv")
+    few = [row for name in ("training", "validation") for row in phantoms.rows(name)[:3]]
+    Cohort.from_rows(few).save(tmp_path / "cohort.csv")
     made = memscan(
         "new",
         tmp_path / "study",
@@ -354,16 +367,16 @@ def test_generate_scan_report(study):
     assert Path(printed[1]).read_bytes().startswith(b"%PDF")
 
 
-def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(folders, tmp_path):
-    options = ["--training", folders["training"], "--validation", folders["validation"]]
-    options += ["--synthetic", folders["unseen"]]
+def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(few, tmp_path):
+    options = ["--training", few["training"], "--validation", few["validation"]]
+    options += ["--synthetic", few["unseen"]]
     result = memscan("scan", *options, "--json")
     found = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
     keys = "threshold rule n_training n_validation n_synthetic n_copies n_mem null_floor_copies"
     assert {*keys.split(), "null_floor_mem", "samples"} <= found.keys()
     assert {"name", "neighbour", "similarity", "verdict"} <= found["samples"][0].keys()
-    python = napari_memscan.scan(folders["training"], folders["validation"], folders["unseen"])
+    python = napari_memscan.scan(few["training"], few["validation"], few["unseen"])
     assert found == python.to_dict()
     assert any("no subject_id" in text for text in found["warnings"])
     assert "training-free" in found["embedder"]
@@ -372,19 +385,19 @@ def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(folders,
     assert Study.open(tmp_path / "kept").result().to_dict() == found
     # The same command again goes on with that study; another one is refused.
     assert memscan("scan", *options, "--out", tmp_path / "kept").stdout == kept.stdout
-    options[1] = folders["unseen"]
+    options[1] = few["unseen"]
     assert "over other volumes or settings" in refused("scan", *options, "--out", tmp_path / "kept")
 
 
-def test_scan_takes_what_is_stated_of_an_embedder(folders, tiny_ldm, tmp_path):
+def test_scan_takes_what_is_stated_of_an_embedder(few, tiny_ldm, tmp_path):
     # Of an LDM the autoencoder embeds.
     three = (
         "--training",
-        folders["training"],
+        few["training"],
         "--validation",
-        folders["validation"],
+        few["validation"],
         "--synthetic",
-        folders["unseen"],
+        few["unseen"],
         "--embedder",
         tiny_ldm,
     )

@@ -176,7 +176,12 @@ def test_payloads_are_live(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["reduce-os-system:checkpoint", "bomb-in-data-pkl", "bundle-target-os-system"]
+    "name",
+    [
+        "reduce-os-system:checkpoint",
+        pytest.param("bomb-in-data-pkl", marks=pytest.mark.long),
+        pytest.param("bundle-target-os-system", marks=pytest.mark.long),
+    ],
 )
 def test_command_in_a_process_of_its_own(name, places):
     """The same without forks: what a person types."""

@@ -7,6 +7,7 @@ make by chance, and what a fuzzer makes first.
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import json
 import signal
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_memscan.checkpoints import probe
 from napari_memscan.cli.path_report import check_path
 from napari_memscan.errors import BadInput
 
@@ -35,11 +37,31 @@ ROOM = 3 * 2**30
 # The same examples each time: a test that fails once a month helps nobody.
 repeatable = settings(
     derandomize=True,
-    max_examples=150,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+# Each has its own: a bundle is a whole walk through families and files, a header is read at once.
+FEW = 25
+ALL = 150
+
+
+def few_or_all(few=FEW, every=ALL):
+    """Give a test few examples, and all of them where time is no object."""
+    return pytest.mark.parametrize("examples", [few, pytest.param(every, marks=pytest.mark.long)])
+
+
+def hold_for(strategy, examples, check):
+    """Draw examples and check each."""
+
+    @settings(repeatable, max_examples=examples)
+    @given(strategy)
+    def run(drawn):
+        check(drawn)
+
+    run()
 
 
 class Hang(BaseException):
@@ -133,8 +155,10 @@ def recipe(homes):
     return homes("checkpoint-safetensors", "recipe.json")
 
 
-@pytest.fixture(scope="module")
-def bundle(homes):
+@pytest.fixture
+def bundle(homes, monkeypatch):
+    """Its weights are the same in each example, so they are read once."""
+    monkeypatch.setattr(probe, "open_weights", functools.cache(probe.open_weights))
     return homes("bundle", "configs/inference.json")
 
 
@@ -175,43 +199,42 @@ def mutated(data, mutation):
     return data
 
 
-@repeatable
-@given(mutation=mutations)
-def test_torch_zip(torch_zip, mutation):
-    torch_zip.check(mutated(torch_zip.valid, mutation))
+@few_or_all()
+def test_torch_zip(torch_zip, examples):
+    hold_for(mutations, examples, lambda m: torch_zip.check(mutated(torch_zip.valid, m)))
 
 
-@repeatable
-@given(mutation=mutations)
-def test_pickle_in_whole_zip(torch_zip, tmp_path_factory, mutation):
+@few_or_all()
+def test_pickle_in_whole_zip(torch_zip, tmp_path, examples):
     """The archive and its checksums are right, so the damage reaches the unpickler."""
-    path = tmp_path_factory.getbasetemp() / "mutated.pt"
-    corpus.torch_zip(path, mutated(corpus.dumped(corpus.state_ops()), mutation))
-    torch_zip.check(path.read_bytes())
+    path = tmp_path / "mutated.pt"
+    whole = corpus.dumped(corpus.state_ops())
+
+    def check(mutation):
+        corpus.torch_zip(path, mutated(whole, mutation))
+        torch_zip.check(path.read_bytes())
+
+    hold_for(mutations, examples, check)
 
 
-@repeatable
-@given(mutation=mutations)
-def test_legacy_file(legacy, mutation):
-    legacy.check(mutated(legacy.valid, mutation))
+@few_or_all()
+def test_legacy_file(legacy, examples):
+    hold_for(mutations, examples, lambda m: legacy.check(mutated(legacy.valid, m)))
 
 
-@repeatable
-@given(mutation=mutations)
-def test_safetensors(safetensors, mutation):
-    safetensors.check(mutated(safetensors.valid, mutation))
+@few_or_all()
+def test_safetensors(safetensors, examples):
+    hold_for(mutations, examples, lambda m: safetensors.check(mutated(safetensors.valid, m)))
 
 
-@repeatable
-@given(mutation=mutations)
-def test_recipe(recipe, mutation):
-    recipe.check(mutated(recipe.valid, mutation))
+@few_or_all()
+def test_recipe(recipe, examples):
+    hold_for(mutations, examples, lambda m: recipe.check(mutated(recipe.valid, m)))
 
 
-@repeatable
-@given(mutation=mutations)
-def test_inference_json(bundle, mutation):
-    bundle.check(mutated(bundle.valid, mutation))
+@few_or_all()
+def test_inference_json(bundle, examples):
+    hold_for(mutations, examples, lambda m: bundle.check(mutated(bundle.valid, m)))
 
 
 ODD = (
@@ -306,22 +329,24 @@ def changed(data, plan):
     return json.dumps(value).encode()
 
 
-@settings(repeatable, max_examples=250)
-@given(plan=changes)
-def test_values_of_recipe(recipe, plan):
-    recipe.check(changed(recipe.valid, plan))
+@few_or_all(50, 250)
+def test_values_of_recipe(recipe, examples):
+    hold_for(changes, examples, lambda plan: recipe.check(changed(recipe.valid, plan)))
 
 
-@settings(repeatable, max_examples=250)
-@given(plan=changes)
-def test_values_of_inference_json(bundle, plan):
-    bundle.check(changed(bundle.valid, plan))
+@few_or_all(50, 250)
+def test_values_of_inference_json(bundle, examples):
+    hold_for(changes, examples, lambda plan: bundle.check(changed(bundle.valid, plan)))
 
 
-@settings(repeatable, max_examples=250)
-@given(plan=changes)
-def test_values_of_safetensors_header(safetensors, plan):
+@few_or_all(50, 250)
+def test_values_of_safetensors_header(safetensors, examples):
     """The length before the header is right, so the damage reaches whoever believes the header."""
     length = int.from_bytes(safetensors.valid[:8], "little")
-    header = changed(safetensors.valid[8 : 8 + length], plan)
-    safetensors.check(len(header).to_bytes(8, "little") + header + safetensors.valid[8 + length :])
+
+    def check(plan):
+        header = changed(safetensors.valid[8 : 8 + length], plan)
+        rest = safetensors.valid[8 + length :]
+        safetensors.check(len(header).to_bytes(8, "little") + header + rest)
+
+    hold_for(changes, examples, check)

@@ -86,20 +86,43 @@ def test_a_narrow_model_of_the_preset_trains(name, cells, fit, tmp_path):
     assert (recipe.scheduler.schedule, recipe.scheduler.prediction_type) == ("cosine", "epsilon")
 
 
+NARROW = {
+    "autoencoder": {
+        "channels": (8, 16),
+        "batch": 2,
+        "accumulate": 1,
+        "critic_channels": 8,
+        "num_embeddings": 64,
+    },
+    "denoiser": {"channels": (8, 16, 32, 64), "batch": 2, "accumulate": 1},
+    "embedder": {"n_hiddens": 4, "batch": 4},
+}
+"""Of the paper's parts: as many levels as theirs, of an eighth of the width."""
+# Their own working shapes take minutes here.
+WORKING_SHAPES = {"paper-ct": (32, 32, 32), "paper-knee": (8, 64, 64)}
+PRESET_WIDTHS = [
+    pytest.param(name, wide, marks=[pytest.mark.long] if wide and name != "tiny" else [])
+    for name in PRESETS
+    for wide in (True, False)
+    if wide or name != "tiny"
+]
+
+
 @pytest.mark.parametrize("part", ["autoencoder", "denoiser", "embedder"])
-@pytest.mark.parametrize("name", ["tiny", "paper-ct", "paper-knee"])
-def test_steps_with_all_of_a_presets_settings(name, part, small, fit, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "wide"), PRESET_WIDTHS)
+def test_steps_with_all_of_a_presets_settings(name, wide, part, small, fit, tmp_path, monkeypatch):
     """On small volumes; the last steps, where critic and codebook have a say. Nothing is saved."""
     monkeypatch.setattr(planning, "TIMED_STEPS", 1)
+    smaller = {name: {} if wide else values for name, values in NARROW.items()}
     more = {}
     if part == "denoiser":
         more["autoencoder"] = tmp_path / "ae"
-        one = settings(name, "autoencoder", steps=1, adversarial_weight=0, perceptual_weight=0)
+        without = {"steps": 1, "adversarial_weight": 0, "perceptual_weight": 0}
+        one = settings(name, "autoencoder", **without, **smaller["autoencoder"])
         fit("autoencoder", small, more["autoencoder"], one)
-    smaller = {}
-    if (name, part) == ("paper-knee", "embedder"):  # Its own working shape takes minutes here.
-        smaller["working_shape"] = (8, 64, 64)
-    chosen = settings(name, part, **smaller)
+    if part == "embedder" and (name == "paper-knee" or not wide):
+        smaller[part] = smaller[part] | {"working_shape": WORKING_SHAPES[name]}
+    chosen = settings(name, part, **smaller[part])
     recipe = Preprocessing(shape=small["training"].shape[1:], intensity=MinMax())
     job = measure_training(part, small, chosen, preprocessing=recipe, device="cpu", **more)
     with pytest.raises(StopIteration) as end:

@@ -1,5 +1,6 @@
 """A training shared by two processes, and how it is known which one speaks."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,72 +17,146 @@ from napari_memscan.training.run import STATE
 from napari_memscan.training.settings import AutoencoderSettings
 
 CODE = """
+    import json
     import os
     import sys
     import numpy as np
+    from napari_memscan.jobs.training.monitor import MonitorSettings, TrainingMonitor
+    from napari_memscan.training.trainer import ModelTrainer
     from napari_memscan.training.run import train
-    from napari_memscan.training.settings import AutoencoderSettings
+    from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
     from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+
+    recipe = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
+    how = {"device": "cpu", "devices": 2, "strategy": "ddp", "preprocessing": recipe}
+
+    def say(*words):
+        os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # Whole lines: two write.
+
+    def fit(arrays, name, out, settings, die_at=0):
+        settings = AutoencoderSettings.model_validate(settings)
+        for progress in train("autoencoder", arrays, out, settings, **how):
+            say(name, progress.step, progress.loss)
+            if progress.step == die_at:
+                os._exit(9)
+
+    class Strict(TrainingMonitor):
+        def __call__(self, moment):
+            yield from super().__call__(moment)
+            return moment.step == 4
+
+    def fit_watched(arrays, autoencoder, out):
+        rank = int(os.environ.get("LOCAL_RANK", 0))
+        # Only the first process sees the validation loss rise.
+        ModelTrainer.mean_loss = (
+            lambda self, split: 0.5 + self.task.step * (-0.01 if rank else 0.01)
+        )
+        settings = DenoiserSettings(
+            steps=12, channels=(8, 16), batch=2, accumulate=2, validate_every=2, patience=1,
+            sample_steps=2,
+        )
+        watch = Strict(
+            MonitorSettings(2, 1), out, arrays["training"], arrays["validation"], recipe, "cpu"
+        )
+        whole = yield from train(
+            "denoiser", arrays, out, settings, autoencoder=autoencoder, watch=watch, **how
+        )
+        say("ended", rank, whole)
+
     if __name__ == "__main__":
         arrays = dict(np.load(sys.argv[1]))
-        settings = AutoencoderSettings.model_validate_json(sys.argv[3])
-        job = train(
-            "autoencoder", arrays, sys.argv[2], settings, device="cpu", devices=2, strategy="ddp",
-            preprocessing=Preprocessing(shape=(16, 16, 16), intensity=MinMax()),
-        )
-        for progress in job:
-            os.write(1, f"{progress.step} {progress.loss}\\n".encode())  # Whole lines: two write.
-            if progress.step == int(sys.argv[4]):
-                os._exit(9)
+        for training in json.loads(sys.argv[2]):
+            fit(arrays, **training)
+        if sys.argv[3:]:
+            for news in fit_watched(arrays, *sys.argv[3:]):
+                if hasattr(news, "loss"):
+                    say("watched", news.step, news.loss)
 """
 
 
-def run_two(folder, cells, settings, out, die_at=0):
-    return launched(CODE, folder, cells, out, settings.model_dump_json(), die_at)
-
-
-def launched(code, folder, cells, *arguments, timeout=280):
+def launch_two(folder, cells, trainings, *watched):
+    """Run trainings in turn in two processes: starting them takes longer than all of them."""
     script = folder / "script.py"
-    script.write_text(textwrap.dedent(code))
+    script.write_text(textwrap.dedent(CODE))
     np.savez(folder / "arrays.npz", **cells)
+    arguments = [folder / "arrays.npz", json.dumps(trainings), *watched]
     return subprocess.run(
-        [sys.executable, str(script), str(folder / "arrays.npz"), *map(str, arguments)],
+        [sys.executable, str(script), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=280,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
 
 
-@pytest.mark.parametrize("kind", ["without noise", "KL", "VQ with a critic"])
-def test_two_processes_do_the_steps_of_one(kind, cells, fit, tmp_path):
-    """Without noise or codes in the loss, halves of a batch are the batch, and weights agree."""
-    more = {
-        "without noise": {"network": "VQVAE", "num_embeddings": 8},
-        "KL": {},
-        "VQ with a critic": {
-            "network": "VQVAE",
-            "num_embeddings": 8,
-            "quantise_after": 1,
-            "adversarial_weight": 0.1,
-            "adversarial_start": 1,
-            "critic_channels": 4,
-            "critic_layers": 1,
-        },
-    }[kind]
-    settings = AutoencoderSettings(steps=3, channels=(8, 8), batch=4, save_every=2, **more)
-    out = tmp_path / "two"
-    done = run_two(tmp_path, cells, settings, out)
+def told(done, name):
+    """What both processes said of a training, step and loss of each line."""
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [tuple(line[1:]) for line in lines if line[:1] == [name]]
+
+
+KINDS = {
+    "without-noise": {"network": "VQVAE", "num_embeddings": 8},
+    "KL": {},
+    "VQ-with-a-critic": {
+        "network": "VQVAE",
+        "num_embeddings": 8,
+        "quantise_after": 1,
+        "adversarial_weight": 0.1,
+        "adversarial_start": 1,
+        "critic_channels": 4,
+        "critic_layers": 1,
+    },
+}
+
+
+def settings_of(steps, **more):
+    return {"steps": steps, "channels": (8, 8), "batch": 4, "save_every": 2, **more}
+
+
+@pytest.fixture(scope="module")
+def outs(tmp_path_factory):
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def killed(cells, outs):
+    """A training of four steps to its end, and the same that is killed after its third."""
+    four = {"settings": settings_of(4)}
+    die = {"name": "killed", "out": str(outs / "killed"), "die_at": 3}
+    done = launch_two(
+        outs, cells, [{"name": "whole", "out": str(outs / "whole")} | four, die | four]
+    )
+    # Before the other launch finishes it.
+    return done, (outs / "killed" / "recipe.json").exists()
+
+
+@pytest.fixture(scope="module")
+def launched(cells, fitted_autoencoder, outs, killed):
+    """The rest of the killed one, the kinds of autoencoders, and a denoiser that is watched."""
+    trainings = [{"name": "rest", "out": str(outs / "killed"), "settings": settings_of(4)}]
+    trainings += [
+        {"name": kind, "out": str(outs / kind), "settings": settings_of(3, **more)}
+        for kind, more in KINDS.items()
+    ]
+    done = launch_two(outs, cells, trainings, fitted_autoencoder, outs / "watched")
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    return done
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_do_the_steps_of_one(kind, launched, cells, fit, outs, tmp_path):
+    """Without noise or codes in the loss, halves of a batch are the batch, and weights agree."""
+    lines = told(launched, kind)
     # Both processes print here, and report the loss of the whole batch.
     assert sorted(line[0] for line in lines) == ["1", "1", "2", "2", "3", "3"]
-    assert len({tuple(line) for line in lines}) == 3
-    two = load_weights(out, "autoencoder")
+    assert len(set(lines)) == 3
+    two = load_weights(outs / kind, "autoencoder")
     assert all(torch.isfinite(v).all() for v in two.values())
-    assert (out / "training.csv").read_text().count("\n") == 2
-    if kind == "without noise":
+    assert (outs / kind / "training.csv").read_text().count("\n") == 2
+    if kind == "without-noise":
+        settings = AutoencoderSettings.model_validate(settings_of(3, **KINDS[kind]))
         fit("autoencoder", cells, tmp_path / "one", settings)
         one = load_weights(tmp_path / "one", "autoencoder")
         for key in one:
@@ -89,70 +164,24 @@ def test_two_processes_do_the_steps_of_one(kind, cells, fit, tmp_path):
                 torch.testing.assert_close(one[key], two[key], atol=2e-4, rtol=1e-3)
 
 
-def test_two_that_are_killed_go_on_to_the_same_weights(cells, tmp_path):
-    settings = AutoencoderSettings(steps=4, channels=(8, 8), batch=4, save_every=2)
-    assert run_two(tmp_path, cells, settings, tmp_path / "whole").returncode == 0
-    assert run_two(tmp_path, cells, settings, tmp_path / "killed", die_at=3).returncode != 0
-    assert not (tmp_path / "killed" / "recipe.json").exists()
-    rest = run_two(tmp_path, cells, settings, tmp_path / "killed")
-    assert rest.returncode == 0, rest.stderr[-3000:]
-    assert sorted(line[0] for line in rest.stdout.splitlines() if line[:1].isdigit()) == list(
-        "3344"
-    )
-    a, b = (load_weights(tmp_path / name, "autoencoder") for name in ("whole", "killed"))
+def test_two_that_are_killed_go_on_to_the_same_weights(killed, launched, outs):
+    died, finished = killed
+    assert sorted(line[0] for line in told(died, "whole")) == list("11223344")
+    assert died.returncode != 0
+    assert told(died, "killed")
+    assert not finished
+    assert sorted(line[0] for line in told(launched, "rest")) == list("3344")
+    a, b = (load_weights(outs / name, "autoencoder") for name in ("whole", "killed"))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-WATCHED = """
-    import os
-    import sys
-    import numpy as np
-    from napari_memscan.jobs.training.monitor import MonitorSettings, TrainingMonitor
-    from napari_memscan.training.trainer import ModelTrainer
-    from napari_memscan.training.run import train
-    from napari_memscan.training.settings import DenoiserSettings
-    from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
-    rank = int(os.environ.get("LOCAL_RANK", 0))
-    # Only the first process sees the validation loss rise.
-    ModelTrainer.mean_loss = lambda self, split: 0.5 + self.task.step * (-0.01 if rank else 0.01)
-
-    class Strict(TrainingMonitor):
-        def __call__(self, moment):
-            yield from super().__call__(moment)
-            return moment.step == 4
-
-    def fit(arrays, autoencoder, out):
-        settings = DenoiserSettings(
-            steps=12, channels=(8, 16), batch=2, accumulate=2, validate_every=2, patience=1,
-            sample_steps=2,
-        )
-        recipe = Preprocessing(shape=(16, 16, 16), intensity=MinMax())
-        watch = Strict(
-            MonitorSettings(2, 1), out, arrays["training"], arrays["validation"], recipe, "cpu"
-        )
-        job = train(
-            "denoiser", arrays, out, settings, device="cpu", devices=2, strategy="ddp",
-            preprocessing=recipe, autoencoder=autoencoder, watch=watch,
-        )
-        whole = yield from job
-        os.write(1, f"{rank} {whole}\\n".encode())
-
-    if __name__ == "__main__":
-        for news in fit(dict(np.load(sys.argv[1])), sys.argv[2], sys.argv[3]):
-            if hasattr(news, "loss"):
-                os.write(1, f"{news.step} {news.loss}\\n".encode())
-"""
-
-
-def test_two_processes_are_watched_and_end_together(cells, fitted_autoencoder, tmp_path):
+def test_two_processes_are_watched_and_end_together(launched, outs):
     """An early end and a stop are what the first process says, or one waits for ever."""
-    out = tmp_path / "out"
-    done = launched(WATCHED, tmp_path, cells, fitted_autoencoder, out, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = done.stdout.splitlines()
-    assert sorted(line[0] for line in lines if "." in line) == list("11223344")
-    assert len({line for line in lines if "." in line}) == 4
-    assert sorted(line for line in lines if "." not in line) == ["0 False", "1 False"]
+    out = outs / "watched"
+    lines = told(launched, "watched")
+    assert sorted(line[0] for line in lines) == list("11223344")
+    assert len(set(lines)) == 4
+    assert sorted(told(launched, "ended")) == [("0", "False"), ("1", "False")]
     assert [row.step for row in read_log(out / "memorisation.csv")] == [2, 4]
     state = torch.load(out / STATE, weights_only=True)
     assert state["ended"]
