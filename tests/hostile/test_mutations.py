@@ -36,10 +36,7 @@ ROOM = 3 * 2**30
 
 # The same examples each time: a test that fails once a month helps nobody.
 repeatable = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
+    derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

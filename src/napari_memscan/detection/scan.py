@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_memscan.detection.compare_rules import RuleName
 from napari_memscan.detection.pipeline import DetectionChain, DetectionSettings
+from napari_memscan.detection.results.scan_result import ScanResult, hash_references
 from napari_memscan.detection.retrieval.entries import embed_splits, fix_threads, prepare_tasks
 from napari_memscan.detection.scan_vectors import scan_vectors
 from napari_memscan.progress import Progress, run_job
@@ -23,7 +24,6 @@ from napari_memscan.volumes.spacing import compute_median_spacing, list_spacing_
 
 if TYPE_CHECKING:
     from napari_memscan.detection.pipeline import Decoder
-    from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.embedders.interface import Embedder
     from napari_memscan.volumes.cache import Store
     from napari_memscan.volumes.sources import VolumeEntry
@@ -122,6 +122,12 @@ def scan_entries(
         synthetic_names=names[Split.SYNTHETIC],
         validation_names=names[Split.VALIDATION],
         synthetic_contents=[entry.content for entry in splits[Split.SYNTHETIC]],
+        references=hash_references(
+            *(
+                [(entry.content, entry.subject) for entry in splits[split]]
+                for split in (Split.TRAINING, Split.VALIDATION)
+            )
+        ),
         embedder=embedder,
         k=settings.k,
         rule=settings.rule,

@@ -43,6 +43,7 @@ def scan_vectors(
     synthetic_names: Sequence[str],
     validation_names: Sequence[str] = (),
     synthetic_contents: Sequence[str] = (),
+    references: str = "",
     embedder: Embedder,
     k: int = 5,
     rule: RuleName = "conformal",
@@ -66,6 +67,8 @@ def scan_vectors(
         Of the rows; those of validation only serve messages.
     synthetic_contents : sequence of str
         What stands for each synthetic volume, for the record; see `compute_content_key`.
+    references : str
+        What stands for training and validation volumes, for the record; see `hash_references`.
     embedder : Embedder
         What made the vectors; only its name and hash are used.
     k : int
@@ -171,6 +174,7 @@ def scan_vectors(
         embedder=embedder.name,
         embedder_hash=embedder.hash,
         preprocessing=preprocessing.model_dump(mode="json") if preprocessing else None,
+        references=references,
         n_training=len(training),
         n_validation=len(validation),
         n_synthetic=len(synthetic),

@@ -69,6 +69,13 @@ class CohortRow:
     condition: str = ""
     name: str = ""
 
+    @property
+    def content(self) -> str:
+        """What stands for the volume as it was read; see `compute_content_key`."""
+        from napari_memscan.volumes.volume import compute_content_key
+
+        return compute_content_key(self.sha256, self.axes, self.spacing)
+
     def read(self) -> Volume:
         """Read the volume; BadInput when the file does not hold one."""
         from napari_memscan.volumes.reader import parse_spacing, read_volume

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import pytest
 
 from napari_memscan import jobs
+from napari_memscan.demo.phantoms import write_phantom_cohort
 from napari_memscan.detection.results.scan_result import ScanResult
 from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.jobs.release.consistency import require_current_scan
 from napari_memscan.report.conclusion import is_selftest_stale
 from napari_memscan.study import Study
+from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.reader import write_nifti
 
@@ -66,6 +71,39 @@ def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_stud
     replace(result, embedder_hash="another").save(study.scan_dir)
     with pytest.raises(BadInput, match="embedder is not the one of the last scan"):
         require_current_scan(study, rows)
+
+
+def test_a_release_needs_the_references_of_its_scan(make_study, tmp_path):
+    cohort = write_phantom_cohort(tmp_path / "first" / "volumes", 4, 3, 0, shape=(16, 16, 16))
+    made = make_study(tmp_path / "first" / "study", cohort)
+    jobs.run_job(jobs.generate_volumes(made, 1))
+    jobs.run_job(jobs.scan_study(made))
+
+    def change(number, split, column):
+        """Return a copy of the study in which one row, or its file, is another."""
+        shutil.copytree(tmp_path / "first", tmp_path / str(number))
+        study = Study.open(tmp_path / str(number) / "study")
+        rows = study.cohort.rows()
+        place = next(i for i, row in enumerate(rows) if row.split == split)
+        if column == "gone":
+            Path(rows[place].path).unlink()
+        elif column == "file":
+            volume = study.volume(rows[place].path)
+            write_nifti(replace(volume, data=volume.data + 1), rows[place].path)
+        elif column:
+            rows[place] = replace(rows[place], **{column: "2 2 2"})
+            Cohort.from_rows(rows).save(study.cohort_path)
+        return Study.open(study.folder), {row.sample: row for row in study.samples()}
+
+    columns = product((Split.TRAINING, Split.VALIDATION), ("file", "spacing", "subject_id"))
+    for number, (split, column) in enumerate(columns):
+        study, rows = change(number, split, column)
+        with pytest.raises(BadInput, match="training and validation volumes, or what") as told:
+            require_current_scan(study, rows)
+        assert told.value.hint == Hint(HintKind.SCAN, str(study.folder)), (split, column)
+    # As it was, moved; and without a file: what it held is remembered.
+    for number, column in enumerate(("", "gone"), 6):
+        require_current_scan(*change(number, Split.TRAINING, column))
 
 
 def test_a_study_names_volumes_of_another_voxel_size_at_every_scan(make_study, phantoms, tmp_path):

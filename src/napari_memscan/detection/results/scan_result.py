@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import ceil, log10
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_memscan.detection.results.calibration_record import CalibrationRecord, RuleResult
 from napari_memscan.errors import BadInput
-from napari_memscan.files import write_atomically, write_json
+from napari_memscan.files import hash_json, write_atomically, write_json
 from napari_memscan.typing import Verdict
 
 FORMAT = 4
@@ -109,6 +109,11 @@ def choose_decimals(threshold: float | None) -> int:
     return 3 if gap >= 0.01 else min(6, ceil(-log10(gap)) + 1)
 
 
+def hash_references(*splits: Iterable[tuple[str, str]]) -> str:
+    """Return what stands for training and validation volumes: (content, subject) of each."""
+    return hash_json(["references", *([list(row) for row in split] for split in splits)])
+
+
 @dataclass(frozen=True, eq=False)
 class ScanResult:
     """A scan: rules side by side, counts, intervals, and a verdict for every sample.
@@ -125,6 +130,9 @@ class ScanResult:
         What mapped volumes to vectors.
     preprocessing : dict or None
         What volumes went through first.
+    references : str
+        Stands for what synthetic volumes were held against: see `hash_references`; empty where
+        only vectors were known.
     n_training, n_validation, n_synthetic : int
         Sizes.
     n_copies, n_near : int
@@ -173,6 +181,7 @@ class ScanResult:
     tau: float
     calibration: CalibrationRecord | None = None
     warnings: tuple[str, ...] = ()
+    references: str = ""
     format: int = FORMAT
 
     @property

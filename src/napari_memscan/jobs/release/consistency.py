@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_memscan.detection.results.scan_result import hash_references
 from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.study import SampleRow, Study
-from napari_memscan.typing import Verdict
+from napari_memscan.typing import Split, Verdict
 
 if TYPE_CHECKING:
     from napari_memscan.detection.results.scan_result import ScanResult
     from napari_memscan.review.events import ReadingEvent
+    from napari_memscan.volumes.cohort import CohortRow
 
 MAX_NAMED = 5
 """So many samples are named in a message."""
@@ -50,6 +53,17 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
             f"{abbreviate_names(changed)}. Restore them, or scan what is there.",
             scan,
         )
+    if result.references != hash_references(
+        *(
+            [(_get_content(study, row), row.subject_id) for row in study.cohort.rows(split)]
+            for split in (Split.TRAINING, Split.VALIDATION)
+        )
+    ):
+        raise BadInput(
+            "the training and validation volumes, or what cohort.csv says of them, are not those "
+            "of the last scan.",
+            scan,
+        )
     config, c = study.config, result.calibration
     if (
         result.rule != config.rule.name
@@ -74,6 +88,11 @@ def require_current_scan(study: Study, rows: Mapping[str, SampleRow]) -> ScanRes
     if not config.embedder_trust and result.embedder_hash != study.embedder().hash:
         raise BadInput("the embedder is not the one of the last scan.", scan)
     return result
+
+
+def _get_content(study: Study, row: CohortRow) -> str:
+    """Return what stands for a volume: as it is, or as it was where it is gone."""
+    return study.content_key(row.path) if Path(row.path).exists() else row.content
 
 
 def require_unmodified_files(
