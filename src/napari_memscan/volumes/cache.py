@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,30 +140,7 @@ def _read_kept_volume(path: Path) -> Array:
         ) from error
 
 
-_SMALL_FILE_BYTES = 65_536
-"""Bytes of a file up to which its header is most of the work: a vector, a hash, a few numbers."""
-
-
 def _read_array(path: Path) -> NDArray[Any]:
-    """Return the array of a ``.npy`` file; of a large study's vectors all have one header."""
     with path.open("rb") as file:
-        content = bytearray(file.read(_SMALL_FILE_BYTES + 1))
-        if not _SMALL_FILE_BYTES >= len(content) >= 10 or content[6:8] != b"\x01\x00":
-            file.seek(0)
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-            return array
-    end = 10 + int.from_bytes(content[8:10], "little")
-    shape, fortran, dtype = _parse_header(bytes(content[:end]))
-    # A file that was cut off has fewer numbers, and is refused by this.
-    flat = np.frombuffer(content, dtype, int(np.prod(shape, dtype=np.int64)), end)
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-@lru_cache(maxsize=256)
-def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    stream = io.BytesIO(header)
-    np.lib.format.read_magic(stream)
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        raise ValueError("holds Python objects, which are never read")
-    return shape, fortran, dtype
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
