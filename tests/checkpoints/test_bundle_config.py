@@ -105,8 +105,7 @@ def test_names_of_the_older_package_are_translated():
         "diffusion_def"
     )
     new = BundleConfig.read(BRAIN).target("diffusion_def")
-    assert (old.name, old.arguments, old.legacy) == (new.name, new.arguments, True)
-    assert not new.legacy
+    assert (old.name, old.arguments) == (new.name, new.arguments)
     maisi = BundleConfig.read(CONFIGS / "maisi-1.0/configs/inference.json")
     assert maisi.target("autoencoder_def").arguments["num_channels"] == [64, 128, 256]
     assert maisi.target("noise_scheduler").name == "RFlowScheduler"

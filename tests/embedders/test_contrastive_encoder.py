@@ -8,9 +8,14 @@ from torch.nn import functional
 from napari_memscan.embedders.contrastive_encoder import (
     ContrastiveEncoder,
     average_to_shape,
-    build_paper_encoder,
     scale_to_unit,
 )
+
+PUBLISHED_SIZES = {
+    "mrnet": (16, (8, 64, 64), (32, 256, 256)),
+    "pccta": (16, (16, 16, 16), (64, 64, 64)),
+}
+"""Channels, shrinking and shape of the two published encoders, axes D, H, W."""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ from napari_memscan.embedders.contrastive_encoder import (
 )
 def test_published_variants(variant, parameters, keys, shape, maps):
     with torch.device("meta"):
-        encoder = build_paper_encoder(variant)
+        encoder = ContrastiveEncoder(*PUBLISHED_SIZES[variant])
         x = encoder.encoder.conv_first(torch.zeros(1, 1, *shape))
         seen = []
         for block in encoder.encoder.conv_blocks:
@@ -100,7 +105,9 @@ def test_padding_repeats_the_border_with_the_larger_half_in_front(stride, pads):
 def test_norms_have_32_groups_and_a_small_epsilon():
     with torch.device("meta"):
         norms = [
-            m for m in build_paper_encoder("pccta").modules() if isinstance(m, torch.nn.GroupNorm)
+            m
+            for m in ContrastiveEncoder(*PUBLISHED_SIZES["pccta"]).modules()
+            if isinstance(m, torch.nn.GroupNorm)
         ]
     assert len(norms) == 9
     assert {(n.num_groups, n.eps) for n in norms} == {(32, 1e-6)}

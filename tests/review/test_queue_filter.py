@@ -90,7 +90,7 @@ def test_each_reader_has_an_own_queue_where_all_read_all(store):
     shared = queue_of(store, reader="Ann")
     assert shared.progress == (3, 6)
     assert shared.items[1].own.reader == "Ann"
-    assert shared.items[1].confidence == 5
+    assert shared.items[1].own.confidence == 5
     assert [d.reader for d in shared.items[1].decisions] == ["Ann", "Ben"]
     each = queue_of(store, reader="Ann", each=True)
     assert each.progress == (2, 6)

@@ -62,13 +62,10 @@ class ConfigTarget:
         The class, without its module.
     arguments : dict
         Plain values, under the names that MONAI's class uses.
-    legacy : bool
-        Written for `monai-generative`, whose weights have other names in places.
     """
 
     name: str
     arguments: dict[str, Any]
-    legacy: bool = False
 
 
 class BundleConfig:
@@ -138,9 +135,7 @@ class BundleConfig:
             )
         taken = {k: v for k, v in raw.items() if k not in META_KEYS | {"_target_"}}
         arguments = resolver.under(key, taken)
-        return ConfigTarget(
-            bare, _rename_arguments(bare, arguments), str(name).startswith("generative.")
-        )
+        return ConfigTarget(bare, _rename_arguments(bare, arguments))
 
     def weight_files(self) -> dict[str, Path]:
         """Find the weight files that the configuration names, by key.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_memscan.cli.console import note, say
+from napari_memscan.cli.options import JsonOption, StudyArgument
 
 
 def audit(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     expect: Annotated[
         str,
         typer.Option(
@@ -20,9 +20,7 @@ def audit(
             show_default=False,
         ),
     ] = "",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Verify that no recorded decision was changed, removed or put in between.
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import StudyArgument
 from napari_memscan.errors import BadInput
 
 REVEALS = {"each": "case", "end": "end"}
 
 
 def blind(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     reader: Annotated[
         str, typer.Option(help="Whose plan: the name given in step 3.", show_default=False)
     ],

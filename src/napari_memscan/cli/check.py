@@ -12,7 +12,7 @@ import typer
 
 from napari_memscan.cli.console import say
 from napari_memscan.cli.hints import describe_error
-from napari_memscan.cli.options import SetOption, TrustOption
+from napari_memscan.cli.options import JsonOption, SetOption, TrustOption
 from napari_memscan.errors import BadInput, JobFailed
 
 
@@ -23,9 +23,7 @@ def check(
     study: Annotated[Path | None, typer.Option(help="Also say whether it fits this study.")] = None,
     set_: SetOption = None,
     trust: TrustOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a path is, what is missing, and whether it is safe and can be used.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import JsonOption
 from napari_memscan.files import make_absolute
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def dedup(
         int | None,
         typer.Option(min=1, help="For a cohort: copies planted of each kind. Default: 16."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Find volumes that are twice in the training split, before a model learns them by heart.
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from napari_memscan.cli.console import detect_first_process, note, run_with_progress, say
+from napari_memscan.cli.options import StudyArgument
 
 
-def embed(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
-) -> None:
+def embed(study: StudyArgument) -> None:
     """Embed the volumes of a study ahead of the scan, with several processes.
 
     The vectors are kept in the study's cache, and the scan then only compares them. Volumes that

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import JsonOption
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def evidence(
         ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every metric there is.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Compute published metrics of copying and of quality.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
-from napari_memscan.cli.options import parse_settings
+from napari_memscan.cli.options import JsonOption, parse_settings
 
 if TYPE_CHECKING:
     from napari_memscan.jobs.experiment import ExperimentPlan, RunEstimate
@@ -58,9 +58,7 @@ def experiment(
         bool, typer.Option("--list", help="Print the runs and how long they take; do nothing.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find out what makes a model copy this cohort: the paper's experiments.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_memscan.cli.console import detect_first_process, note, run_with_progress, say
+from napari_memscan.cli.options import GuidanceOption, StudyArgument
 from napari_memscan.errors import BadInput
 
 
@@ -32,7 +32,7 @@ class Precision(StrEnum):
 
 
 def generate(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Volumes in all.")] = 16,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the first volume. Default: the study's.")
@@ -58,10 +58,7 @@ def generate(
     decode: Annotated[
         str, typer.Option(help="whole, window, or auto: windows only where memory needs them.")
     ] = "auto",
-    guidance: Annotated[
-        float,
-        typer.Option(min=0, max=100, help="Keep away from training volumes: 1 to 3; 0 is off."),
-    ] = 0.0,
+    guidance: GuidanceOption = 0.0,
     until_clean: Annotated[
         int | None,
         typer.Option(

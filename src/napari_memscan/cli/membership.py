@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import JsonOption, StudyArgument
 
 
 class AttackName(StrEnum):
@@ -23,7 +23,7 @@ class AttackName(StrEnum):
 
 
 def membership(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     attack: Annotated[
         AttackName, typer.Option(help="Training loss, SecMI, PIA (with PIAN), or all of them.")
     ] = AttackName.ALL,
@@ -36,9 +36,7 @@ def membership(
             "--same-condition", help="Every volume has the condition that the model's recipe names."
         ),
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Ask the denoiser whether it knows its training volumes.
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import JsonOption
 
 
 def mitigation(
@@ -25,9 +26,7 @@ def mitigation(
         int | None,
         typer.Option(min=2, help="Volumes drawn, plain and guided each. Default: 4 times -n."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Measure what screening and guidance bring for this model, and what they cost.
 

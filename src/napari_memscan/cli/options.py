@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_memscan.errors import BadInput
 
+StudyArgument = Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+GuidanceOption = Annotated[
+    float, typer.Option(min=0, max=100, help="Keep away from training volumes: 1 to 3; 0 is off.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

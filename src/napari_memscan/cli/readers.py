@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from napari_memscan.cli.console import note, say
+from napari_memscan.cli.options import StudyArgument
 
 WIDTH = 96
 
 
 def readers(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     csv: Annotated[Path | None, typer.Option(metavar="OUT", help="All events, one a row.")] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="OUT", help="All events and all numbers.")

@@ -6,12 +6,12 @@ import json as json_format
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import GuidanceOption, JsonOption, StudyArgument
 from napari_memscan.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def regenerate(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     samples: Annotated[
         list[str] | None, typer.Argument(help="Such as s000003.", show_default=False)
     ] = None,
@@ -32,19 +32,14 @@ def regenerate(
     tries: Annotated[
         int, typer.Option(min=1, help="Attempts for each; then it gives up and says so.")
     ] = 5,
-    guidance: Annotated[
-        float,
-        typer.Option(min=0, max=100, help="Keep away from training volumes: 1 to 3; 0 is off."),
-    ] = 0.0,
+    guidance: GuidanceOption = 0.0,
     batch: Annotated[
         str, typer.Option(help="Volumes denoised at once. Default: as the replaced one was made.")
     ] = "auto",
     decode: Annotated[
         str, typer.Option(help="whole, or window. Default: as the replaced one was made.")
     ] = "auto",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Replace rejected volumes by new ones that are not called copies.
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
+from napari_memscan.cli.options import JsonOption, StudyArgument
 
 
 def release(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     out: Annotated[
         Path,
         typer.Argument(help="New folder, or an earlier release to replace.", show_default=False),
@@ -47,9 +48,7 @@ def release(
             show_default=False,
         ),
     ] = "",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Write the volumes that passed into a folder that can be handed out, with the evidence.
 
@@ -105,9 +104,7 @@ def verify(
             show_default=False,
         ),
     ] = "",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Verify a release anywhere, without its study: nothing changed, missing or added.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_memscan.cli.console import note, say
+from napari_memscan.cli.options import StudyArgument
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print it to report.pdf as well (needs WeasyPrint).")
     ] = False,

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from napari_memscan.cli.options import StudyArgument
 from napari_memscan.errors import JobFailed
 
 
-def review(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
-) -> None:
+def review(study: StudyArgument) -> None:
     """Open napari to decide on each volume.
 
     Each synthetic volume is shown beside its nearest training volumes. Every decision is on disk

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
-from napari_memscan.cli.options import SetOption, TrustOption
+from napari_memscan.cli.options import JsonOption, SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
@@ -42,9 +42,7 @@ def scan(
     out: Annotated[
         Path | None, typer.Option(help="Without a study: make one there, for review and report.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Find copies of training volumes.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json as json_format
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_memscan.cli.console import run_with_progress, say
+from napari_memscan.cli.options import JsonOption, StudyArgument
 
 
 def selftest(
-    study: Annotated[Path, typer.Argument(help="Folder of the study.", show_default=False)],
+    study: StudyArgument,
     n: Annotated[
         int, typer.Option("-n", "--number", min=1, help="Planted volumes of each kind.")
     ] = 10,
@@ -27,9 +27,7 @@ def selftest(
             min=1, max=3, help="Also plant changes so many times as strong; 1 leaves that out."
         ),
     ] = 2.0,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-    ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Measure what the detector finds in this study.
 

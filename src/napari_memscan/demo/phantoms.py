@@ -8,20 +8,15 @@ Nothing in it comes from a real person.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from napari_memscan.typing import Split
+from napari_memscan.typing import Array, Split
 from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.importers import import_folder
 from napari_memscan.volumes.reader import write_nifti
 from napari_memscan.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
 
 Random = np.random.Generator
 

@@ -48,11 +48,9 @@ class Decoder(Protocol):
     @property
     def hash(self) -> str:
         """Of the weights; part of the key of what is decoded."""
-        ...
 
     def __call__(self, volume: Array, /) -> Array:
         """Encode and decode a volume (X, Y, Z) in [0, 1]."""
-        ...
 
 
 @dataclass(frozen=True)

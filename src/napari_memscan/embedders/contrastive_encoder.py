@@ -6,7 +6,6 @@ Layer names follow the published state dicts, so that those weights fit without 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -77,13 +76,3 @@ def average_to_shape(batch: Tensor, shape: Size) -> Tensor:
     if tuple(batch.shape[2:]) == tuple(shape):
         return batch
     return functional.adaptive_avg_pool3d(batch, shape)
-
-
-def build_paper_encoder(variant: Literal["mrnet", "pccta"]) -> ContrastiveEncoder:
-    """Build one of the two published encoders, untrained.
-
-    ``mrnet`` takes (N, 1, 32, 256, 256), axes D, H, W; ``pccta`` takes (N, 1, 64, 64, 64).
-    """
-    if variant == "mrnet":
-        return ContrastiveEncoder(16, (8, 64, 64), (32, 256, 256))
-    return ContrastiveEncoder(16, (16, 16, 16), (64, 64, 64))

@@ -50,21 +50,17 @@ class Embedder(Protocol):
     @property
     def input_shape(self) -> tuple[int, int, int] | None:
         """Shape of the volumes it takes; None takes any."""
-        ...
 
     @property
     def preprocessing(self) -> Preprocessing | None:
         """What the volumes it was trained on went through; None where nothing is known."""
-        ...
 
     @property
     def device(self) -> torch.device | None:
         """Where its network runs; None where there is none, or in a process of its own."""
-        ...
 
     def adapt_to(self, preprocessing: Preprocessing) -> None:
         """Take note of what the volumes to come go through, so that they are seen as known."""
-        ...
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map preprocessed volumes (N, 1, X, Y, Z), float32, to vectors (N, dim), float32.
@@ -76,7 +72,6 @@ class Embedder(Protocol):
         BadInput
             The shape is not `input_shape`, or a value is not finite.
         """
-        ...
 
 
 class BaseEmbedder(ABC):

@@ -57,11 +57,9 @@ class VolumeGenerator(Protocol):
         **settings: Any,
     ) -> Iterator[DenoisingStep | GeneratedSample]:
         """Draw one volume for each seed; the same seed and settings give the same bytes."""
-        ...
 
     def condition(self, seed: int, wish: str | None = None) -> str:
         """Return what the denoiser is told of a seed's sample; empty for none."""
-        ...
 
     def choose(
         self,
@@ -73,16 +71,12 @@ class VolumeGenerator(Protocol):
         decode: str = "auto",
     ) -> SamplingSettings:
         """Choose how to run the networks: what is ``auto``, by asking the machine."""
-        ...
 
     def check_guidance(self, guidance: Guidance | None = None) -> None:
         """Refuse guidance where latents of volumes cannot be had as the denoiser knows them."""
-        ...
 
     def arrange_weights(self, memory: str) -> None:
         """Lay the networks' weights out as `SamplingSettings.memory` says, unless they lie so."""
-        ...
 
     def encode_volume(self, volume: Array) -> Array:
         """Return a volume's latent (C, x, y, z), scaled as the denoiser knows it."""
-        ...

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,7 @@ from napari_memscan.generators.guidance import Guidance
 from napari_memscan.generators.sample import DenoisingStep, GeneratedSample, SamplingSettings
 from napari_memscan.generators.sampling_run import SamplingRun
 from napari_memscan.generators.schedule import SamplingSchedule
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
+from napari_memscan.typing import Array
 
 
 class LDMGenerator:

@@ -22,7 +22,6 @@ from napari_memscan.jobs.scan.membership import evaluate_membership
 from napari_memscan.jobs.scan.metrics import evaluate_metrics
 from napari_memscan.jobs.scan.scan import scan_study
 from napari_memscan.jobs.scan.selftest import run_selftest
-from napari_memscan.jobs.scan.volumes import embed_volume
 from napari_memscan.jobs.training.train import train_model
 from napari_memscan.progress import Progress, run_job
 
@@ -33,7 +32,6 @@ __all__ = [
     "create_study",
     "deduplicate_cohort",
     "embed_cohort",
-    "embed_volume",
     "evaluate_membership",
     "evaluate_metrics",
     "evaluate_mitigation",

@@ -120,12 +120,6 @@ class QueueItem:
         )
         return any(d.decision == contrary for d in self._all)
 
-    @property
-    def confidence(self) -> int | None:
-        """Confidence of the present reader's decision, else of the last one; None without."""
-        decision = self.own or self.decision
-        return decision.confidence if decision is not None else None
-
     @cached_property
     def words(self) -> str:
         """All that a search looks at, in lower case: sample, files, notes and readers."""

@@ -55,4 +55,3 @@ class TrainingCallback(Protocol):
 
         A training that was stopped after a look calls it again for the same step when it goes on.
         """
-        ...

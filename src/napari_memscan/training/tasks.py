@@ -51,11 +51,9 @@ class TrainingTask(Protocol):
 
     def loss(self, network: nn.Module, batch: Any, random: torch.Generator) -> Tensor:
         """Return the loss of a batch; all randomness comes from `random` (a CPU generator)."""
-        ...
 
     def result(self, state: dict[str, Tensor], provenance: dict[str, Any]) -> tuple[Recipe, Any]:
         """Return recipe and weights to save, given the network's (averaged) state."""
-        ...
 
     def pictures(self, network: nn.Module, n: int) -> Pictures:
         """Return `n` volumes (n, X, Y, Z) for each name; no name where there is nothing to see."""

@@ -21,19 +21,15 @@ class Store(Protocol):
 
     def has(self, key: str, /) -> bool:
         """Return whether an array is kept under `key`."""
-        ...
 
     def get(self, key: str, compute: Callable[[], NDArray[Any]], /) -> NDArray[Any]:
         """Return the array kept under `key`; compute and keep it where there is none."""
-        ...
 
     def put(self, key: str, array: NDArray[Any], /) -> None:
         """Keep an array under `key`."""
-        ...
 
     def open_volume(self, key: str, make: Callable[[], Array], /) -> Callable[[], Array]:
         """Return what gives the volume (X, Y, Z) of `key` whenever it is called."""
-        ...
 
 
 class MemoryStore:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.typing import Array
 from napari_memscan.volumes.validation import check_finite
 from napari_memscan.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
 
 VERSION = 1
 """Changes whenever the same recipe would give other voxels; part of the hash."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from napari_memscan.errors import BadInput
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
+from napari_memscan.typing import Array
 
 
 def check_volume(

@@ -7,11 +7,7 @@ import torch
 from napari_memscan.checkpoints.families.contrastive3d import list_state_shapes
 from napari_memscan.checkpoints.loading import detect_families, load_checkpoint
 from napari_memscan.checkpoints.native_format import save_checkpoint
-from napari_memscan.embedders.contrastive_encoder import (
-    ContrastiveEncoder,
-    build_paper_encoder,
-    scale_to_unit,
-)
+from napari_memscan.embedders.contrastive_encoder import ContrastiveEncoder, scale_to_unit
 from napari_memscan.embedders.loading import load_embedder
 from napari_memscan.errors import BadInput
 
@@ -127,7 +123,10 @@ def test_the_published_names_and_shapes():
     assert len(PUBLISHED) == 72
     assert list_state_shapes(16, 6, 64, 32) == PUBLISHED
     with torch.device("meta"):
-        networks = {name: build_paper_encoder(name) for name in ("mrnet", "pccta")}
+        networks = {
+            "mrnet": ContrastiveEncoder(16, (8, 64, 64), (32, 256, 256)),
+            "pccta": ContrastiveEncoder(16, (16, 16, 16), (64, 64, 64)),
+        }
     own = {name: tuple(v.shape) for name, v in networks["mrnet"].state_dict().items()}
     assert own == PUBLISHED
     assert sum(p.numel() for p in networks["mrnet"].parameters()) == 120_301_993

@@ -267,8 +267,6 @@ def test_letters_follow_the_convention_in_every_layout(viewing, viewer, shelf, s
     viewing.set_radiological(True)
     assert screen(0)["R"] > screen(0)["L"]
     assert screen(2)["A"] > screen(2)["P"]
-    viewing.set_markers(False)
-    assert not viewing.layers[2].visible
 
 
 def test_the_image_is_mirrored_with_its_letters(viewing, shelf, show, settle):
@@ -600,7 +598,7 @@ def test_the_memory_for_arrays_can_be_changed(viewing, shelf, show):
     assert viewing.cached_bytes == 3 * kept
 
 
-def test_a_position_can_be_gone_back_to(viewing, shelf, show, settle):
+def test_a_position_says_where_in_mm(viewing, shelf, show, settle):
     show(viewing, shelf.case(0), modality="CT", units=(-300, 900))
     viewing.set_partner(1)
     viewing.set_plane("Sagittal")
@@ -609,18 +607,7 @@ def test_a_position_can_be_gone_back_to(viewing, shelf, show, settle):
     settle(viewing)
     viewing.step(-4)
     viewing.set_preset("Bone")
-    kept = viewing.position
-    assert kept["mm"] == [-1.75, 0.375, 0.5]
-    viewing.set_layout("grid")
-    viewing.set_plane("Axial")
-    viewing.set_partner(0)
-    viewing.reset_window()
-    settle(viewing)
-    viewing.go_to(kept)
-    settle(viewing)
-    found = viewing.position
-    assert found | {"window": None} == kept | {"window": None}
-    assert found["window"]["width"] == kept["window"]["width"]
+    assert viewing.position["mm"] == [-1.75, 0.375, 0.5]
 
 
 def test_fonts_follow_naparis(viewing, viewer, shelf, show):

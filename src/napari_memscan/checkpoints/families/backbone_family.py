@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.family import (
@@ -21,11 +21,8 @@ from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import BackboneRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import GridShape
 from napari_memscan.volumes.preprocessing import MinMax, Percentile, Preprocessing, Window
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import GridShape
-
 
 DEFAULT_ORIGIN = "the family's default"
 

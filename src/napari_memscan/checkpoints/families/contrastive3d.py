@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_memscan.checkpoints.checkpoint import Checkpoint, Fact, LoadReport
 from napari_memscan.checkpoints.families.backbone_family import (
@@ -30,11 +29,8 @@ from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import ContrastiveRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
 from napari_memscan.errors import BadInput
+from napari_memscan.typing import GridShape
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import GridShape
-
 
 NAME = "contrastive3d"
 TITLE = "contrastive 3D embedder (Dar et al. 2023)"

@@ -312,8 +312,8 @@ def find_brlp_plan(found: PathProbe) -> BundlePlan | None:
     return BundlePlan(
         BRLP_TITLE,
         code,
-        ConfigTarget("AutoencoderKL", autoencoder, True),
-        ConfigTarget("DiffusionModelUNet", denoiser, True),
+        ConfigTarget("AutoencoderKL", autoencoder),
+        ConfigTarget("DiffusionModelUNet", denoiser),
         SchedulerRecipe(beta_start=0.0015, beta_end=0.0205, prediction_type="epsilon"),
         "ddim",
         found.root,

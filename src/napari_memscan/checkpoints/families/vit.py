@@ -7,7 +7,7 @@ norm before them; both load to the same network.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_memscan.checkpoints.families.backbone_family import (
     BackboneDefaults,
@@ -24,11 +24,8 @@ from napari_memscan.checkpoints.families.backbone_family import (
 from napari_memscan.checkpoints.latent_model import from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.state_dicts import StateDict
+from napari_memscan.typing import GridShape
 from napari_memscan.volumes.preprocessing import MinMax, Window
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import GridShape
-
 
 TITLE = "3D vision transformer (ViT, ViTAutoEnc, BrainIAC)"
 PREFIXES = ("", "backbone.", "backbone.backbone.", "vit.", "encoder.", "model.encoder.")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from napari_memscan.checkpoints.families.family import FactCollector, MissingFact
 from napari_memscan.checkpoints.families.lightning_settings import get_setting, read_hyperparameters
 from napari_memscan.checkpoints.latent_model import from_ras_order, to_ras_order
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.errors import BadInput
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import GridShape
-
+from napari_memscan.typing import GridShape
 
 _AXES = "RASLPI"  # a letter's place modulo 3 is X, Y or Z
 

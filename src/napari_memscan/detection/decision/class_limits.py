@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,11 +11,7 @@ from numpy.typing import ArrayLike
 from napari_memscan.detection.statistics.intervals import compute_auc, compute_auc_interval
 from napari_memscan.detection.statistics.validation import Scores, check_scores
 from napari_memscan.errors import BadInput
-from napari_memscan.typing import Verdict
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Interval
-
+from napari_memscan.typing import Interval, Verdict
 
 MIN_MEMBERS = 10
 """Of a class; fewer say next to nothing about its tails."""

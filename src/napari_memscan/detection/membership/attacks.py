@@ -41,11 +41,9 @@ class MembershipAttack(Protocol):
         BadInput
             The model's number of levels is too small.
         """
-        ...
 
     def score(self, predictor: NoisePredictor, latent: Tensor, index: int) -> float:
         """Return the score of a latent (1, C, x, y, z) of volume number `index`."""
-        ...
 
 
 def scale_level(level: int, levels: int) -> int:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
+from napari_memscan.typing import Array, Triple
 
 VERSION = 1
 """Changes whenever the same perturbation would give other voxels; part of the key of these."""

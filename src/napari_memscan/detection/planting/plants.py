@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +17,7 @@ from napari_memscan.detection.planting.perturbations import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
-from napari_memscan.typing import Verdict
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
+from napari_memscan.typing import Array, Triple, Verdict
 
 LIMIT_KINDS = {
     Verdict.COPY: ("registered copy", "all at once"),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
+from napari_memscan.typing import Array
 
 Mask = NDArray[np.bool_]
 Pose = NDArray[np.float64]

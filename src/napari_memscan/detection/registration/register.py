@@ -13,16 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.detection.registration.local_statistics import resample_volume
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
+from napari_memscan.typing import Array, Triple
 
 Pose = NDArray[np.float64]
 

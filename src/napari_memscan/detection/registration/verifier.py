@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,8 @@ from napari_memscan.detection.registration.register import (
 )
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
+from napari_memscan.typing import Array, Triple
 from napari_memscan.volumes.validation import check_volume
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
 
 Pose = NDArray[np.float64]
 

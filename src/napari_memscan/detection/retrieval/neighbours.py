@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_memscan.errors import BadInput
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from napari_memscan.typing import Vectors
-
+from napari_memscan.typing import Vectors
 
 _AT_ONCE = 2**18
 """Numbers in double precision made at once of vectors: 2 MB."""

@@ -50,11 +50,6 @@ def iter_vectors(study: Study, paths: Iterable[str]) -> Iterator[Vectors]:
         yield vector
 
 
-def embed_volume(study: Study, path: str) -> Vectors:
-    """Return a volume's vector (dim,), from the cache where it is there."""
-    return next(iter_vectors(study, [path]))
-
-
 def prepare_splits(
     study: Study, splits: Mapping[Split, Sequence[VolumeEntry]]
 ) -> Generator[Progress, None, dict[Split, list[SearchTask]]]:

@@ -45,7 +45,6 @@ class Canvas(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._before: dict[str, Any] | None = None
-        self._marked = True
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(200)
@@ -65,12 +64,6 @@ class Canvas(QObject):
     def title_size(self) -> int:
         """Of titles: a little smaller, so that they fit above a pane."""
         return max(6, round(0.78 * self.font_size))
-
-    def set_markers(self, shown: bool) -> None:
-        """Show or hide the letters at the edges of panes."""
-        self._marked = shown
-        if self.entered:
-            self._mark()
 
     def say(self, text: str) -> None:
         """Write a message on the canvas; an empty one takes it away."""
@@ -125,10 +118,10 @@ class Canvas(QObject):
                 font_size=size,
                 color="white",
             )
-        viewer.dims.events.order.connect(self._mark)
-        viewer.dims.events.ndisplay.connect(self._mark)
+        viewer.dims.events.order.connect(self.mark_edges)
+        viewer.dims.events.ndisplay.connect(self.mark_edges)
         viewer.dims.events.current_step.connect(self._on_step)
-        camera.events.orientation.connect(self._mark)
+        camera.events.orientation.connect(self.mark_edges)
         camera.events.angles.connect(self._on_turned)
         viewer.canvas.events.size.connect(self._on_resized)
         get_settings().appearance.events.font_size.connect(self._on_font)
@@ -139,10 +132,10 @@ class Canvas(QObject):
             return
         viewer, before = self._viewer, self._before
         self._before = None
-        viewer.dims.events.order.disconnect(self._mark)
-        viewer.dims.events.ndisplay.disconnect(self._mark)
+        viewer.dims.events.order.disconnect(self.mark_edges)
+        viewer.dims.events.ndisplay.disconnect(self.mark_edges)
         viewer.dims.events.current_step.disconnect(self._on_step)
-        viewer.scene.camera.events.orientation.disconnect(self._mark)
+        viewer.scene.camera.events.orientation.disconnect(self.mark_edges)
         viewer.scene.camera.events.angles.disconnect(self._on_turned)
         viewer.canvas.events.size.disconnect(self._on_resized)
         get_settings().appearance.events.font_size.disconnect(self._on_font)
@@ -171,9 +164,10 @@ class Canvas(QObject):
             self._viewer.canvas.overlays[key].font_size = size
         self.font_changed.emit()
 
-    def _mark(self, event: Any = None) -> None:
+    def mark_edges(self, event: Any = None) -> None:
+        """Write the sides of the patient at the edges of panes."""
         viewer = self._viewer
-        flat = self._marked and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
+        flat = viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
         letters = (
             get_edge_letters(viewer.dims.order, viewer.scene.camera.orientation2d) if flat else {}
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
+from napari_memscan.typing import Array, Triple
 
 LAYOUTS = ("grid", "pair", "planes", "3D")
 SIDE, BLINK, FADE, CHECKS, DIFFERENCE, CONTOURS, MAP = PAIR_MODES = (
@@ -120,7 +118,6 @@ class ViewState:
     plane: str = "Axial"
     partner: int = 0
     radiological: bool = True
-    markers: bool = True
     fade: float = 0.5
     flipped: bool = False
     rendering: str = "mip"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from napari_memscan.typing import Array
 from napari_memscan.widgets.common.orientation import AXIS_ENDS, PLANES
 from napari_memscan.widgets.viewing.case import CaseVolume, LoadedCase, ViewState
 from napari_memscan.widgets.viewing.layer_spec import LayerSpec, write_letters
 from napari_memscan.widgets.viewing.pair_images import replace_nan
 from napari_memscan.widgets.viewing.stage import PaneStage
 from napari_memscan.widgets.viewing.window_level import IntensityUnits
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
 
 NOT_REGISTERED = "Not registered: slices need not correspond."
 FACING_COSINE = 0.9
@@ -110,7 +107,7 @@ class SlicedLayout(CaseLayout):
         if fresh:
             order = PLANES[self.state.plane]
             self.stage.arrange(panes, order, self.state.radiological, flat=True)
-            self.stage.canvas.set_markers(self.state.markers)
+            self.stage.canvas.mark_edges()
         self.moved()
 
 
@@ -172,7 +169,7 @@ class RenderingLayout(CaseLayout):
                     "sides of the patient",
                     letters=letters,
                     scale=scale,
-                    visible=seen and self.state.markers,
+                    visible=seen,
                 )
             )
         fresh = self.stage.put(parts, stride=2)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection
 from threading import RLock
-from typing import TYPE_CHECKING
 
+from napari_memscan.typing import Array
 from napari_memscan.widgets.viewing.case import ArrayKey
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
 
 
 def compute_default_limit() -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
+from napari_memscan.typing import Array
 
 CHECKERBOARD_FIELDS = 8
 """Fields of a checkerboard along the longest axis."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.utils import Colormap
 from qtpy.QtCore import QObject, QTimer
 
+from napari_memscan.typing import Array
 from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing.case import (
     BLINK,
@@ -33,10 +34,6 @@ from napari_memscan.widgets.viewing.pair_images import (
     take_slice,
 )
 from napari_memscan.widgets.viewing.stage import PaneStage
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
 
 # Blue and orange are told apart by people who do not tell red from green, and both from black.
 DIVERGING = Colormap(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.typing import Array, Triple
 from napari_memscan.widgets.common.orientation import (
     PLANES,
     RADIOLOGICAL,
@@ -17,10 +18,6 @@ from napari_memscan.widgets.viewing.case import CaseVolume, LoadedCase
 from napari_memscan.widgets.viewing.layer_spec import LayerSpec
 from napari_memscan.widgets.viewing.layouts import NOT_REGISTERED, CaseLayout
 from napari_memscan.widgets.viewing.pair_images import take_slice
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array, Triple
-
 
 PLANE_NAMES = tuple(PLANES)
 CROSSHAIR_GAP = 0.04
@@ -81,7 +78,6 @@ class PlanesLayout(CaseLayout):
                 np.array([ends[e] for e in found]),
                 "sides of the patient",
                 letters=tuple(found.values()),
-                visible=self.state.markers,
             ),
         ]
         for part in parts:

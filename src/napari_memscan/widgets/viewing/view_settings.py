@@ -152,14 +152,6 @@ class ViewSettings(QObject):
             self._lay_out(again=True)
         self.state_changed.emit()
 
-    def set_markers(self, on: bool) -> None:
-        """Show or hide the letters at the edges."""
-        self.state.markers = on
-        self.stage.canvas.set_markers(on)
-        if self.state.layout in ("planes", "3D"):
-            self._lay_out()
-        self.state_changed.emit()
-
     def set_map(self, on: bool) -> None:
         """Show the local similarity of the pair, or what was shown before."""
         if on == (self.state.layout == "pair" and self.state.pair_mode == MAP):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_memscan.typing import Array
 from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing import window_level as window
 from napari_memscan.widgets.viewing.case import Case, LoadedCase
@@ -17,9 +18,6 @@ from napari_memscan.widgets.viewing.position import describe_view_position
 from napari_memscan.widgets.viewing.view_settings import ViewSettings
 from napari_memscan.widgets.viewing.window_level import Limits
 from napari_memscan.widgets.viewing.window_level_controller import WindowLevelController
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
 
 
 class ViewerController(ViewSettings):
@@ -195,19 +193,6 @@ class ViewerController(ViewSettings):
         """What is on the screen, to be kept with a decision; JSON-ready."""
         mode = self._pair.mode(self._loaded) if self._loaded else self.pair_mode
         return describe_view_position(self.state, self.partner, self._loaded, mode, self.window)
-
-    def go_to(self, position: dict[str, Any]) -> None:
-        """Look again as at a `position`; what it does not say stays."""
-        self.set_plane(str(position.get("plane", self.plane)))
-        self.set_partner(int(position.get("partner", self.partner)))
-        self.set_pair_mode(str(position.get("pair_mode", self.pair_mode)))
-        self.set_layout(str(position.get("layout", self.layout)))
-        if "voxel" in position and self.state.point is not None:
-            self.state.point[:] = [int(v) for v in position["voxel"]]
-            self._move()
-        seen = position.get("window")
-        if seen:
-            self.set_width_level(float(seen["width"]), float(seen["level"]))
 
     def _move(self) -> None:
         if self._loaded is not None and not self.loading:

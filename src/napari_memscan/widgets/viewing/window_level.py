@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
+from napari_memscan.typing import Array
 
 Limits = tuple[float, float]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_memscan.typing import Array
 from napari_memscan.widgets.viewing import window_level as window
 from napari_memscan.widgets.viewing.stage import PaneStage
 from napari_memscan.widgets.viewing.window_level import (
@@ -15,10 +15,6 @@ from napari_memscan.widgets.viewing.window_level import (
     IntensityUnits,
     Limits,
 )
-
-if TYPE_CHECKING:
-    from napari_memscan.typing import Array
-
 
 CUSTOM = "Custom"
 """The preset's name when the window was moved by hand."""
