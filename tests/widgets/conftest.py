@@ -213,10 +213,7 @@ def fresh_study(tmp_path, parts) -> Study:
 @pytest.fixture
 def ldm_study(tmp_path, _scanned) -> Path:
     """Folder of a study over an LDM with three samples, scanned; a copy that a test may change."""
-    folder = Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
-    # The scan names files by their place, which is another one now.
-    jobs.run_job(jobs.scan_study(Study.open(folder)))
-    return folder
+    return Path(shutil.copytree(_scanned, tmp_path / "ldm-study"))
 
 
 @pytest.fixture
@@ -226,7 +223,7 @@ def folder_study(_scanned_folder, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_viewer(qapp):
+def shared_viewer(qapp, quick_shaders, _thawed):
     """One napari window for all tests of a module, since to open one takes seconds.
 
     A test leaves it as it found it: without layers, and without docks of its own.
@@ -239,10 +236,59 @@ def shared_viewer(qapp):
         if "napari-memscan.read" in get_app_model().commands:
             patch.setattr("napari.viewer._initialize_plugins", lambda: None)
         viewer = napari.Viewer(show=True)
+    gc.collect()
+    gc.freeze()
     yield viewer
+    # What holds the window may hold it in a circle.
+    gc.unfreeze()
     viewer.close()
     qapp.processEvents()
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def quick_shaders():
+    """Has vispy read the variables of each shader's source once, and not for every layer.
+
+    A window shows the same. What is read depends on the source and on nothing else.
+    """
+    from vispy.gloo.program import Program
+
+    parse, known = Program._parse_variables_from_code, {}
+
+    def remember(program, update_variables=True):
+        source = tuple(shader.code for shader in program._shaders)
+        if source not in known:
+            parse(program, update_variables=False)
+            known[source] = program._code_variables
+        program._code_variables = dict(known[source])
+        if update_variables:
+            program._process_pending_variables()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "_parse_variables_from_code", remember)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _thawed():
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def quick_garbage(_thawed):
+    """Has collections of garbage look only at what comes after this.
+
+    All libraries are walked through otherwise, also whenever napari changes its layers.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def make_napari_viewer(quick_shaders, make_napari_viewer):
+    return make_napari_viewer
 
 
 class Bomb:

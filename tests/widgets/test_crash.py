@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -166,12 +167,25 @@ def test_what_was_decided_when_the_window_was_killed_is_there(folder_study, reop
     assert len(events(folder_study)) == len(stored) + 1
 
 
+@pytest.fixture(scope="module")
+def regenerated(_scanned, tmp_path_factory):
+    """Return a function that regenerates a sample, undisturbed, and returns the study."""
+
+    @cache
+    def make(rejected: str) -> Study:
+        folder = tmp_path_factory.mktemp("whole") / "study"
+        study = Study.open(Path(shutil.copytree(_scanned, folder)))
+        (again,) = jobs.run_job(jobs.regenerate_samples(study, [rejected], **GUIDANCE))
+        assert again.rejected == rejected
+        return Study.open(folder)
+
+    return make
+
+
 @pytest.mark.parametrize("news", [2, 7])
 def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
-    ldm_study, reopened, tmp_path, news
+    ldm_study, reopened, regenerated, news
 ):
-    whole = Path(shutil.copytree(ldm_study, tmp_path / "whole" / "study"))
-    jobs.run_job(jobs.scan_study(Study.open(whole)))
     told = killed(
         ldm_study, "regenerate", lambda told: sum(line[0] == "news" for line in told) == news
     )
@@ -188,11 +202,9 @@ def test_a_regeneration_that_was_killed_goes_on_to_the_same_bytes(
     assert dock.review_view.message.level in ("ok", "warning"), dock.review_view.message.text
     made = dock.review.items[rejected].replaced_by
     assert made is not None
-    (again,) = jobs.run_job(jobs.regenerate_samples(Study.open(whole), [rejected], **GUIDANCE))
-    one, other = Study.open(ldm_study), Study.open(whole)
+    one, other = Study.open(ldm_study), regenerated(rejected)
     assert [(r.sample, r.seed, r.parent) for r in one.samples()] == [
         (r.sample, r.seed, r.parent) for r in other.samples()
     ]
     for row, same in zip(one.samples(), other.samples(), strict=True):
         assert one.sample_path(row).read_bytes() == other.sample_path(same).read_bytes()
-    assert again.rejected == rejected

@@ -12,6 +12,7 @@ from napari_memscan.report.verification import verify_release
 from napari_memscan.review.audit import audit_store
 from napari_memscan.study import Study
 from napari_memscan.widgets.dock.dock import RELEASE, REVIEW, STUDY, MemscanWidget
+from napari_memscan.widgets.viewing import LAYOUTS
 
 WAIT = 60_000
 LEFT = Qt.MouseButton.LeftButton
@@ -23,10 +24,10 @@ Key = Qt.Key
 class Room:
     """A window with the dock, and the hands of somebody who reads in it."""
 
-    def __init__(self, make_viewer, qtbot) -> None:
+    def __init__(self, viewer, qtbot) -> None:
         self.qtbot, self.closed = qtbot, False
         # Not the proxy: keys are pressed on the canvas itself, which napari keeps to itself.
-        self.viewer = make_viewer(show=True)
+        self.viewer = viewer
         self.viewer.window.resize(1280, 800)
         self.dock = MemscanWidget(self.viewer)
         self.dock.review_view.reader.setText("R. Reader")
@@ -99,8 +100,8 @@ class Room:
             if model.data(model.index(r, 3))
         }
 
-    def look_at_panes(self, margin: float = 1 / 3) -> None:
-        """Every pane shows something within this margin, on black."""
+    def look_at_panes(self, margin: float = 1 / 3) -> int:
+        """Every pane shows something within this margin, on black; return how many there are."""
         QApplication.processEvents()
         picture = self.viewer.screenshot(canvas_only=True, flash=False)[..., :3].mean(axis=-1)
         shown = len(self.dock.viewing.layers)
@@ -112,16 +113,30 @@ class Room:
             top, left = int(high * margin), int(wide * margin)
             middle = pane[top : high - top, left : wide - left]
             assert middle.std() > 10, f"pane {i} of {self.dock.viewing.layout} is empty"
-        assert np.median(picture[:3]) < 10
+        assert np.median(picture[:3]) < 10, "read on black"
+        return min(shown, rows * columns)
+
+
+@pytest.fixture
+def room(shared_viewer, qtbot):
+    """A dock in the window that the tests of this module share."""
+    room = Room(shared_viewer, qtbot)
+    yield room
+    room.settle()
+    room.dock.review.set_study(None)
+    shared_viewer.window.remove_dock_widget("all")
+    shared_viewer.theme = "dark"
+    room.dock.deleteLater()
+    assert len(shared_viewer.layers) == 0
 
 
 @pytest.fixture
 def rooms(make_napari_viewer, qtbot):
-    """Return a function that opens a window; at the end all are left in peace."""
+    """Return a function that opens a window of its own; at the end all are left in peace."""
     opened: list[Room] = []
 
     def make() -> Room:
-        opened.append(Room(make_napari_viewer, qtbot))
+        opened.append(Room(make_napari_viewer(show=True), qtbot))
         return opened[-1]
 
     yield make
@@ -261,8 +276,7 @@ def test_a_radiologist_clears_a_queue(rooms, queue_study, qtbot):
 
 
 @pytest.mark.display
-def test_what_is_read_is_released(rooms, folder_study):
-    room = rooms()
+def test_what_is_read_is_released(room, folder_study):
     room.open(folder_study)
     dock, queue, step = room.dock, room.queue, room.dock.release_view
     # One that passes unread is not in the way; the two that are called are.
@@ -299,8 +313,7 @@ def test_what_is_read_is_released(rooms, folder_study):
 
 
 @pytest.mark.display
-def test_a_queue_is_filtered_searched_and_sorted(rooms, folder_study, qtbot):
-    room = rooms()
+def test_a_queue_is_filtered_searched_and_sorted(room, folder_study, qtbot):
     room.open(folder_study)
     queue, table = room.queue, room.queue.table
     order = queue.samples
@@ -348,16 +361,15 @@ def test_a_queue_is_filtered_searched_and_sorted(rooms, folder_study, qtbot):
 
 
 @pytest.mark.display
-def test_volumes_are_looked_at_in_every_way(rooms, verified_study, qtbot):
-    room = rooms()
+def test_volumes_are_looked_at_in_every_way(room, verified_study):
     room.open(verified_study)
     viewing = room.dock.viewing
     seen = []
     for _ in range(4):
         room.press(Key.Key_W)
-        seen.append(viewing.layout)
-        room.look_at_panes()
-    assert seen == ["pair", "planes", "3D", "grid"]
+        seen.append((viewing.layout, room.look_at_panes()))
+    assert seen == [("pair", 2), ("planes", 6), ("3D", 2), ("grid", 4)]
+    assert {layout for layout, _ in seen} == set(LAYOUTS)
     modes = []
     for _ in range(3):
         room.press(Key.Key_W, SHIFT, on=room.queue.table)
@@ -378,8 +390,7 @@ def test_volumes_are_looked_at_in_every_way(rooms, verified_study, qtbot):
 
 
 @pytest.mark.display
-def test_statistics_are_beside_the_volumes(rooms, verified_study, qtbot):
-    room = rooms()
+def test_statistics_are_beside_the_volumes(room, verified_study, qtbot):
     room.open(verified_study)
     panel = room.dock.statistics
     room.click(room.view.statistics)
@@ -432,8 +443,7 @@ def _point(x: float, y: float):
 
 @pytest.mark.display
 @pytest.mark.parametrize("kind", ["folder", "verified"])
-def test_nothing_is_cut_at_1280x800(request, rooms, kind):
-    room = rooms()
+def test_nothing_is_cut_at_1280x800(request, room, kind):
     room.open(request.getfixturevalue(f"{kind}_study"))
     dock = room.dock
     for theme in ("dark", "light"):

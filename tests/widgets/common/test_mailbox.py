@@ -11,6 +11,8 @@ from napari_memscan.widgets.common.runner import JobOutcome, JobRunner
 
 WAIT = 60_000
 
+pytestmark = pytest.mark.usefixtures("quick_garbage")
+
 
 class Reader(QObject):
     def __init__(self) -> None:

@@ -537,13 +537,14 @@ def test_no_layer_and_no_array_is_left_behind(viewing, viewer, shelf, show, sett
     assert [ref() for ref in gone[:-2] if ref() is not None] == []
 
 
-def test_500_samples_leave_no_layer_and_no_memory(viewing, viewer, show, shelf):
+@pytest.mark.parametrize("n", [200, pytest.param(500, marks=pytest.mark.long)])
+def test_hundreds_of_samples_leave_no_layer_and_no_memory(viewing, viewer, show, shelf, n):
     """In napari's model; with a real canvas the benchmark does the same."""
     viewing.set_memory(0)
     process, used = psutil.Process(), []
-    for i in range(500):
+    for i in range(n):
         paths = [f"{kind}{i}" for kind in "ab"]
-        # Half a megabyte each, another in every place: of all of them 500 would be kept.
+        # Half a megabyte each, another in every place: all of them would be too many to keep.
         shelf.volumes = {path: np.full((50, 50, 50), i, np.float32) for path in paths}
         own, near = (CaseVolume(path, path) for path in paths)
         show(viewing, Case(str(i), own, (near,)))
