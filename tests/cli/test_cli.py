@@ -17,7 +17,8 @@ import napari_memscan
 from napari_memscan import jobs
 from napari_memscan.checkpoints.native_format import read_recipe
 from napari_memscan.cli import app, console
-from napari_memscan.config import GeneratorConfig
+from napari_memscan.config import GeneratorConfig, VerificationConfig
+from napari_memscan.detection.pipeline import DetectionChain
 from napari_memscan.errors import JobFailed
 from napari_memscan.generators.sample import DenoisingStep
 from napari_memscan.jobs import Progress
@@ -79,14 +80,31 @@ def folders(phantoms):
 
 
 @pytest.fixture(scope="module")
-def few(phantoms, tmp_path_factory):
-    """The same with three volumes each: what a scan says is the same, and it is said sooner."""
-    root = tmp_path_factory.mktemp("few")
-    for name in ("training", "validation", "unseen"):
-        (root / name).mkdir()
-        for row in phantoms.rows(name)[:3]:
-            shutil.copy(row.path, root / name)
-    return {path.name: str(path) for path in root.iterdir()}
+def few(tmp_path_factory):
+    """Folders of three small phantoms each: what a scan says is the same, and said sooner."""
+    from napari_memscan.demo.phantoms import write_phantom_cohort
+
+    cohort = write_phantom_cohort(tmp_path_factory.mktemp("few"), 3, 3, 3, shape=(12, 12, 12))
+    return {
+        s: str(Path(cohort.rows(s)[0].path).parent) for s in ("training", "validation", "unseen")
+    }
+
+
+@pytest.fixture
+def asked_plants(monkeypatch):
+    """Plant one copy of each kind, and return how many each scan would have planted.
+
+    Nor are further processes started: they would take longer than the pairs they register.
+    """
+    asked, draw = [], DetectionChain.draw
+
+    def draw_one(self, kinds, n, *more):
+        asked.append(n)
+        return draw(self, kinds, 1, *more)
+
+    monkeypatch.setattr(DetectionChain, "draw", draw_one)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    return asked
 
 
 def memscan(*arguments, code=0):
@@ -249,7 +267,7 @@ def test_check_says_what_a_path_is(study, phantoms, tiny_ldm, folders, tmp_path)
     assert "none yet" in memscan("check", study.folder).stdout
 
 
-def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, tmp_path):
+def test_synthetic_volumes_can_be_a_table_with_axes(phantoms, asked_plants, tmp_path):
     table = ["path,split,axes,spacing"]
     for i, row in enumerate(phantoms.rows("unseen")[:3]):
         np.save(tmp_path / f"{i}.npy", row.read().data.transpose(2, 1, 0))
@@ -367,7 +385,9 @@ def test_generate_scan_report(study):
     assert Path(printed[1]).read_bytes().startswith(b"%PDF")
 
 
-def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(few, tmp_path):
+def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(
+    few, asked_plants, tmp_path
+):
     options = ["--training", few["training"], "--validation", few["validation"]]
     options += ["--synthetic", few["unseen"]]
     result = memscan("scan", *options, "--json")
@@ -378,6 +398,7 @@ def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(few, tmp
     assert {"name", "neighbour", "similarity", "verdict"} <= found["samples"][0].keys()
     python = napari_memscan.scan(few["training"], few["validation"], few["unseen"])
     assert found == python.to_dict()
+    assert asked_plants == [VerificationConfig().planted] * 2
     assert any("no subject_id" in text for text in found["warnings"])
     assert "training-free" in found["embedder"]
     kept = memscan("scan", *options, "--out", tmp_path / "kept")
@@ -389,7 +410,7 @@ def test_scan_of_three_folders_gives_one_json_and_the_numbers_of_python(few, tmp
     assert "over other volumes or settings" in refused("scan", *options, "--out", tmp_path / "kept")
 
 
-def test_scan_takes_what_is_stated_of_an_embedder(few, tiny_ldm, tmp_path):
+def test_scan_takes_what_is_stated_of_an_embedder(few, tiny_ldm, asked_plants, tmp_path):
     # Of an LDM the autoencoder embeds.
     three = (
         "--training",
