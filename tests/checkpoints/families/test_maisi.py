@@ -18,6 +18,7 @@ from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.preprocessing import Percentile, Window
 
+pytestmark = pytest.mark.usefixtures("opened_once")
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLAIN = {"batch": 1, "precision": "float32", "memory": "contiguous", "decode": "whole"}
 SHAPE = (4, 4, 8, 4)

@@ -21,6 +21,7 @@ from napari_memscan.errors import BadInput
 from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import GeneratedSample
 
+pytestmark = pytest.mark.usefixtures("opened_once")
 LEVELS = 6
 DOWNSAMPLE = (2, 4, 4)  # D, H, W
 LATENT = (3, 4, 4, 6)

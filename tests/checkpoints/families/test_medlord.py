@@ -23,6 +23,7 @@ from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.volumes.preprocessing import Window
 
+pytestmark = pytest.mark.usefixtures("opened_once")
 LEVELS = 5
 SCALE = 1.11
 LATENT = (4, 2, 4, 2)
