@@ -3,9 +3,32 @@
 import numpy as np
 import pytest
 
+from napari_memscan.training import resources
 from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
+
+
+@pytest.fixture(scope="module")
+def memory_told_once():
+    """Count what a training keeps once for the same networks, settings and volumes.
+
+    It takes as long as a third of the few steps of most tests, and many train the same again.
+    """
+    known = {}
+    count = resources.estimate_needed_bytes
+
+    def remember(task, settings, processes=1, *, half=False):
+        one = task.data["training"][0]
+        shapes = [tuple(part.shape) for part in (one if isinstance(one, list | tuple) else [one])]
+        key = (type(task), settings.model_dump_json(), repr(task.network), *shapes, processes, half)
+        if key not in known:
+            known[key] = count(task, settings, processes, half=half)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resources, "estimate_needed_bytes", remember)
+        yield
 
 
 @pytest.fixture(scope="session")

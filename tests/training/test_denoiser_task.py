@@ -16,6 +16,7 @@ from napari_memscan.training.run import train
 from napari_memscan.training.settings import AutoencoderSettings, DenoiserSettings
 from napari_memscan.volumes.preprocessing import MinMax, Preprocessing
 
+pytestmark = pytest.mark.usefixtures("memory_told_once")
 KINDS = {
     "epsilon": {"scheduler": {"prediction_type": "epsilon", "schedule": "cosine"}},
     "v_prediction": {},
@@ -34,17 +35,13 @@ KINDS = {
         "loss": "l1",
         "sampler": "ddpm",
         "channels": [8, 16],
-        "scheduler": {
-            "prediction_type": "epsilon",
-            "schedule": "cosine",
-            "num_train_timesteps": 30,
-        },
+        "scheduler": {"prediction_type": "epsilon", "schedule": "cosine", "num_train_timesteps": 9},
     },
 }
 
 
 def settings_of(kind, **changes):
-    small = {"steps": 6, "channels": (8, 16), "batch": 4, "validate_every": 3, "sample_steps": 4}
+    small = {"steps": 4, "channels": (8, 16), "batch": 4, "validate_every": 2, "sample_steps": 3}
     return DenoiserSettings.model_validate({**small, **KINDS[kind], **changes})
 
 
@@ -52,7 +49,7 @@ def settings_of(kind, **changes):
 def test_each_kind_goes_on_after_a_stop_and_can_be_sampled(
     kind, cells, fit, fitted_autoencoder, tmp_path
 ):
-    settings = settings_of(kind, sample_steps=4)
+    settings = settings_of(kind)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit("denoiser", cells, whole, settings, autoencoder=fitted_autoencoder)
     job = train(
