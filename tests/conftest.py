@@ -92,7 +92,7 @@ def phantoms(tmp_path_factory):
     return write_phantom_cohort(tmp_path_factory.mktemp("phantoms"), 8, 6, 5, shape=(16, 16, 16))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_study(phantoms, tiny_ldm):
     """Return a function that creates a study over the phantoms and the tiny LDM."""
     from napari_memscan.config import GeneratorConfig, StudyConfig, VerificationConfig
@@ -114,3 +114,19 @@ def make_study(phantoms, tiny_ldm):
         return Study.create(folder, StudyConfig(**values | changes), cohort)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def copy_study():
+    """Return a function that copies a study, with all that was made in it, and opens the copy.
+
+    What a study keeps names no place but that of its volumes and its model, relative to itself:
+    copies lie as deep as the study does, in a folder of one test beside that of another.
+    """
+    from napari_memscan.study import Study
+
+    def copy(study, folder):
+        shutil.copytree(study.folder, folder)
+        return Study.open(folder)
+
+    return copy

@@ -188,14 +188,18 @@ def test_the_sweep_falls_and_agrees_with_the_rule(judged):
 # Files of a study
 
 
-@pytest.fixture
-def study(make_study, tmp_path):
-    study = make_study(
-        tmp_path / "study", verification={"enabled": False}, rule={"name": "size-matched"}
-    )
+@pytest.fixture(scope="module")
+def scanned(make_study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scanned") / "study"
+    study = make_study(folder, verification={"enabled": False}, rule={"name": "size-matched"})
     jobs.run_job(jobs.generate_volumes(study, 3))
     jobs.run_job(jobs.scan_study(study))
     return study
+
+
+@pytest.fixture
+def study(scanned, copy_study, tmp_path):
+    return copy_study(scanned, tmp_path / "study")
 
 
 def test_what_the_commands_wrote_is_read_and_shown(study):

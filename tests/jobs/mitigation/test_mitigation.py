@@ -127,7 +127,7 @@ def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(study, calls, make
     other = make_study(tmp_path / "other", verification={"enabled": False})
     last, finished = 5, False
     while not finished:
-        last += 15
+        last += 25
         job = jobs.evaluate_mitigation(other, 2)
         finished = (
             all(True for _ in zip(range(last), job, strict=False)) and next(job, None) is None
@@ -155,12 +155,24 @@ def test_it_gives_up_where_nothing_passes(study, calls):
     assert format_mitigation(found)
 
 
-def test_what_cannot_be_tried_is_refused(study):
+@pytest.fixture(scope="module")
+def commanded(make_study, tmp_path_factory):
+    """A study on which the command was given, and what it answered."""
+    from typer.testing import CliRunner
+
+    folder = tmp_path_factory.mktemp("commanded") / "study"
+    study = make_study(folder, verification={"enabled": False})
+    with pytest.MonkeyPatch.context() as patch:
+        # Every volume is too near: this model has seen nobody.
+        patch.setattr(Guidance, "threshold", lambda self, level: -1.0)
+        return study, CliRunner().invoke(app, ["mitigation", str(folder), "-n", "2"])
+
+
+def test_what_cannot_be_tried_is_refused(commanded, copy_study, tmp_path):
+    study = copy_study(commanded[0], tmp_path / "study")
     for options in ({"n": 1}, {"n": 4, "most": 3}, {"n": 4, "guidance": 0.0}):
         with pytest.raises(BadInput, match="at least 2"):
             jobs.run_job(jobs.evaluate_mitigation(study, **options))
-    jobs.run_job(jobs.generate_volumes(study, 2))
-    jobs.run_job(jobs.evaluate_mitigation(study, 2))
     study.update(rule=RuleConfig(q=0.3))
     with pytest.raises(BadInput, match="another model, embedder, rule"):
         jobs.run_job(jobs.evaluate_mitigation(study, 2))
@@ -296,13 +308,13 @@ def test_trainings_that_were_tried_have_copies_before_and_after(study, tiny_ldm)
         collect_retraining_evidence(study)
 
 
-def test_the_command_prints_a_table(study):
+def test_the_command_prints_a_table(commanded, copy_study, tmp_path):
     from typer.testing import CliRunner
 
-    runner = CliRunner()
-    result = runner.invoke(app, ["mitigation", str(study.folder), "-n", "2"])
+    study, result = commanded
     assert result.exit_code == 0, result.output
     assert "screening and guidance" in result.stdout
     assert "mitigation/index.html" in result.stderr
-    result = runner.invoke(app, ["mitigation", str(study.folder), "-n", "2", "--json"])
+    study = copy_study(study, tmp_path / "study")
+    result = CliRunner().invoke(app, ["mitigation", str(study.folder), "-n", "2", "--json"])
     assert len(json.loads(result.stdout)["measures"]) == 4

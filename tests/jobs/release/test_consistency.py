@@ -21,8 +21,14 @@ from napari_memscan.volumes.cohort import Cohort
 from napari_memscan.volumes.reader import write_nifti
 
 
-def test_a_self_test_is_of_one_detector_and_another_shows(make_study, phantoms, tmp_path):
-    study = make_study(tmp_path / "study")
+@pytest.fixture(scope="module")
+def few(phantoms):
+    """Four training and three validation volumes."""
+    return Cohort.from_rows(phantoms.rows("training")[:4] + phantoms.rows("validation")[:3])
+
+
+def test_a_self_test_is_of_one_detector_and_another_shows(make_study, few, tmp_path):
+    study = make_study(tmp_path / "study", few)
     test = jobs.run_job(jobs.run_selftest(study, n=1))
     jobs.run_job(jobs.generate_volumes(study, 2))
     assert test.detector_hash
@@ -36,18 +42,18 @@ def test_a_self_test_is_of_one_detector_and_another_shows(make_study, phantoms, 
         assert is_selftest_stale(jobs.run_job(jobs.scan_study(study)), test), changes
     study.update(verification=asked)
     # A training volume less.
-    rows = phantoms.rows()
+    rows = few.rows()
     Cohort.from_rows(rows[1:]).save(study.cohort_path)
     assert is_selftest_stale(jobs.run_job(jobs.scan_study(Study.open(study.folder))), test)
     # The embedder is trained again under its name: only its hash says so.
-    phantoms.save(study.cohort_path)
+    few.save(study.cohort_path)
     again = Study.open(study.folder)
     again.embedder().hash = "another"
     assert is_selftest_stale(jobs.run_job(jobs.scan_study(again)), test)
 
 
-def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_study, tmp_path):
-    study = make_study(tmp_path / "study")
+def test_a_release_needs_the_embedder_and_the_verification_of_its_scan(make_study, few, tmp_path):
+    study = make_study(tmp_path / "study", few)
     jobs.run_job(jobs.generate_volumes(study, 2))
     result = jobs.run_job(jobs.scan_study(study))
     rows = {row.sample: row for row in study.samples()}
@@ -106,8 +112,8 @@ def test_a_release_needs_the_references_of_its_scan(make_study, tmp_path):
         require_current_scan(*change(number, Split.TRAINING, column))
 
 
-def test_a_study_names_volumes_of_another_voxel_size_at_every_scan(make_study, phantoms, tmp_path):
-    study = make_study(tmp_path / "study")
+def test_a_study_names_volumes_of_another_voxel_size_at_every_scan(make_study, few, tmp_path):
+    study = make_study(tmp_path / "study", few)
     jobs.run_job(jobs.generate_volumes(study, 2))
     assert not [w for w in jobs.run_job(jobs.scan_study(study)).warnings if "voxel size" in w]
     path = study.sample_path(study.samples()[0])

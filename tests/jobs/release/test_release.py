@@ -36,11 +36,11 @@ VERDICTS = (
 )
 
 
-@pytest.fixture
-def study(make_study, tmp_path):
+@pytest.fixture(scope="module")
+def judged_study(make_study, tmp_path_factory):
     """Six samples with verdicts that a scan of so few volumes could not give, and power."""
     study = make_study(
-        tmp_path / "study",
+        tmp_path_factory.mktemp("judged") / "study",
         name="Ward 3",
         verification={"enabled": False},
         rule={"name": "size-matched"},
@@ -48,6 +48,11 @@ def study(make_study, tmp_path):
     jobs.run_job(jobs.generate_volumes(study, 6, batch=1, precision="float32", memory="contiguous"))
     scanned(study)
     return study
+
+
+@pytest.fixture
+def study(judged_study, copy_study, tmp_path):
+    return copy_study(judged_study, tmp_path / "study")
 
 
 def scanned(study, verdicts=VERDICTS, no_power="", **changes):

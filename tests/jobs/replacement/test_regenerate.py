@@ -19,13 +19,19 @@ from napari_memscan.samples import SampleRow
 from napari_memscan.typing import Verdict
 
 
-@pytest.fixture
-def study(make_study, tmp_path):
+@pytest.fixture(scope="module")
+def scanned(make_study, tmp_path_factory):
     """Two samples, scanned by their embeddings: what counts here is not how they are judged."""
-    study = make_study(tmp_path / "study", verification={"enabled": False})
+    folder = tmp_path_factory.mktemp("scanned") / "study"
+    study = make_study(folder, verification={"enabled": False})
     jobs.run_job(jobs.generate_volumes(study, 2, batch=1, precision="float32", memory="contiguous"))
     jobs.run_job(jobs.scan_study(study))
     return study
+
+
+@pytest.fixture
+def study(scanned, copy_study, tmp_path):
+    return copy_study(scanned, tmp_path / "study")
 
 
 @pytest.fixture
@@ -107,18 +113,16 @@ def test_several_are_replaced_in_rounds_of_one_scan(study, calls, monkeypatch):
 
 
 def test_a_job_stopped_anywhere_goes_on_and_gives_the_same_bytes(
-    study, calls, make_study, tmp_path
+    study, calls, scanned, copy_study, tmp_path
 ):
     calls |= {"s000000", "s000001", "s000003"}
     jobs.run_job(jobs.regenerate_samples(study, ["s000000", "s000001"]))
     whole = written(study)
-    other = make_study(tmp_path / "other", verification={"enabled": False})
-    jobs.run_job(jobs.generate_volumes(other, 2, batch=1, precision="float32", memory="contiguous"))
-    jobs.run_job(jobs.scan_study(other))
+    other = copy_study(scanned, tmp_path / "other")
     finished = False
     stop_after = 0
     while not finished:
-        stop_after += 7
+        stop_after += 11
         job = jobs.regenerate_samples(other, ["s000000", "s000001"])
         for n, _ in enumerate(job):
             if n == stop_after:

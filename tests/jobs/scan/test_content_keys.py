@@ -23,13 +23,17 @@ RECIPE = Preprocessing(shape=(16, 16, 16), intensity=Window(low=-300, high=900))
 SPLITS = {"training": 3, "validation": 2, "synthetic": 2}
 
 
-@pytest.fixture
-def rows(tmp_path):
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("rows"))
+
+
+def write_rows(folder):
     """Volumes of which only the table says the axes and the voxel size."""
     found = []
     for j, (split, n) in enumerate(SPLITS.items()):
         for i in range(n):
-            path = tmp_path / f"{split}{i}.npy"
+            path = folder / f"{split}{i}.npy"
             np.save(path, draw_phantom((j, i), (16, 16, 16)).data)
             found.append(CohortRow(str(path), split, f"{split}{i}", axes="XYZ", spacing="1 1 1"))
     return found
@@ -86,11 +90,19 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def worked(rows, tmp_path_factory):
+    """Return a study in which everything was done, and what it said."""
+    study = make(tmp_path_factory.mktemp("worked") / "study", rows)
+    return study, work(study)
+
+
 @pytest.mark.parametrize("what", [*TABLE, *SETTINGS])
-def test_what_changes_voxels_makes_everything_anew_and_right(what, rows, tmp_path):
+def test_what_changes_voxels_makes_everything_anew_and_right(
+    what, rows, worked, copy_study, tmp_path
+):
     """What is kept of the old volumes is not used: all is as in a study that never saw them."""
-    study = make(tmp_path / "study", rows)
-    before = work(study)
+    study, before = copy_study(worked[0], tmp_path / "study"), worked[1]
     old = keys_in(study)
     if what in TABLE:
         study = corrected(study, what, TABLE[what])
@@ -109,9 +121,8 @@ def test_what_changes_voxels_makes_everything_anew_and_right(what, rows, tmp_pat
     assert len(left) == len(rows) * (2 if what in ("shape", "intensity") else 1)
 
 
-def test_what_no_voxel_depends_on_is_not_made_anew(rows, tmp_path):
-    study = make(tmp_path / "study", rows)
-    work(study)
+def test_what_no_voxel_depends_on_is_not_made_anew(worked, copy_study, tmp_path):
+    study = copy_study(worked[0], tmp_path / "study")
     kept = {p: p.stat().st_mtime_ns for p in study.cache_dir.rglob("[!.]*.npy")}
     study = corrected(study, "session_id", "first")
     study = corrected(study, "condition", "left")
@@ -144,7 +155,8 @@ def test_latents_and_membership_follow_the_table(what, rows, tmp_path, tiny_ldm)
     assert len(new) >= 2 * len(real)  # a latent and a score of each
 
 
-def test_a_cohort_row_that_lost_its_file_is_named(rows, tmp_path):
+def test_a_cohort_row_that_lost_its_file_is_named(tmp_path):
+    rows = write_rows(tmp_path)
     study = make(tmp_path / "study", rows)
     (tmp_path / "training0.npy").unlink()
     with pytest.raises(BadInput, match=r"training0\.npy: missing"):

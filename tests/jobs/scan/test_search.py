@@ -17,10 +17,11 @@ SHAPE = (16, 16, 16)
 
 
 @pytest.fixture
-def study(make_study, tmp_path):
+def study(make_study, phantoms, tmp_path):
+    few = Cohort.from_rows(phantoms.rows("training")[:6] + phantoms.rows("validation")[:3])
     for i in range(3):
         write_nifti(draw_phantom((7, i), SHAPE), tmp_path / "made" / f"{i}.nii.gz")
-    return make_study(tmp_path / "study", **settings(tmp_path))
+    return make_study(tmp_path / "study", few, **settings(tmp_path))
 
 
 def settings(tmp_path):
