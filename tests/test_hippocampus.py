@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason="the real MR volumes are not on this machine"),
 ]
 RECIPE = Preprocessing(shape=(32, 48, 32), intensity=Percentile())
+# All steps of the chain, each as short as it gets.
+CHAIN = VerificationConfig(retrieved=3, proposed=1, verified=1, planted=1, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,15 @@ def cohort():
     return import_cohort(DATA)
 
 
-def small(cohort, extra=()):
-    rows = [*cohort.rows("training")[:24], *cohort.rows("validation")[:21], *extra]
+def small(cohort, n_training, n_validation, extra=()):
+    real = cohort.rows("training")[:n_training] + cohort.rows("validation")[:n_validation]
+    rows = [*real, *extra]
     return Cohort.from_rows(rows)
 
 
 def test_train_generate_scan_and_report(cohort, tmp_path):
-    study = Study.create(
-        tmp_path / "audit", StudyConfig(name="MR", preprocessing=RECIPE), small(cohort)
-    )
+    config = StudyConfig(name="MR", preprocessing=RECIPE, verification=CHAIN)
+    study = Study.create(tmp_path / "audit", config, small(cohort, 8, 6))
     models = tmp_path / "models"
     tiny = {
         "autoencoder": AutoencoderSettings(steps=3, channels=(8, 8, 8)),
@@ -57,23 +59,23 @@ def test_train_generate_scan_and_report(cohort, tmp_path):
     assert made.data.shape == (32, 48, 32)
     assert made.spacing == pytest.approx((1, 1, 1))
     result = jobs.run_job(jobs.scan_study(study))
-    assert (result.n_training, result.n_validation, result.n_synthetic) == (24, 21, 2)
+    assert (result.n_training, result.n_validation, result.n_synthetic) == (8, 6, 2)
     assert jobs.report_study(study).stat().st_size > 50_000
 
 
 def test_planted_training_volumes_come_first(cohort, tmp_path):
     planted = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("training")[:5]]
-    new = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("unseen")[:15]]
+    new = [CohortRow(r.path, "synthetic", sha256=r.sha256) for r in cohort.rows("unseen")[:5]]
     study = Study.create(
         tmp_path / "audit",
         StudyConfig(
             name="planted",
             preprocessing=RECIPE,
-            verification=VerificationConfig(planted=5, verified=2),
-            # At q = 0.1 five among 20 could not be called with so few validation subjects.
+            verification=VerificationConfig(planted=3, retrieved=3, verified=1, workers=1),
+            # At q = 0.1 five among ten could not be called with so few validation subjects.
             rule=RuleConfig(q=0.5),
         ),
-        small(cohort, new + planted),
+        small(cohort, 12, 12, new + planted),
     )
     result = jobs.run_job(jobs.scan_study(study))
     first = {study.path_of(s.name): study.path_of(s.neighbour) for s in result.samples[:5]}

@@ -270,11 +270,26 @@ def test_a_killed_generate_goes_on_with_the_same_bytes(write, volumes, study, ma
     assert contents(again.synthetic_dir) == contents(whole.synthetic_dir)
 
 
-@pytest.mark.parametrize("write", [1, 8, -2, -1])
-def test_a_killed_scan_goes_on_with_the_same_bytes(write, study, tmp_path):
-    Study.open(study.folder)  # Keeps the hashes of all real volumes.
+@pytest.fixture(scope="module")
+def scanned_study(make_study, tmp_path_factory):
+    """Two volumes, scanned."""
+    study = make_study(tmp_path_factory.mktemp("scanned") / "study")
     jobs.run_job(jobs.generate_volumes(study, 2))
     jobs.run_job(jobs.scan_study(study))
+    return study
+
+
+@pytest.fixture
+def scanned(scanned_study, copy_study, tmp_path):
+    return copy_study(scanned_study, tmp_path / "scanned")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [pytest.param(1, marks=pytest.mark.long), 8, pytest.param(-2, marks=pytest.mark.long), -1],
+)
+def test_a_killed_scan_goes_on_with_the_same_bytes(write, scanned):
+    study = scanned
     whole = contents(study.scan_dir)
     assert sorted(whole) == ["neighbours.parquet", "summary.json", "verdicts.parquet"]
     writes = len(contents(study.cache_dir)) - 1 + len(whole)  # Not the generator's self-test.
@@ -321,9 +336,8 @@ def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain
     assert drawn == result.to_dict()
 
 
-def test_two_scans_are_equal_to_the_byte_and_the_second_embeds_nothing(study, monkeypatch):
-    jobs.run_job(jobs.generate_volumes(study, 2))
-    jobs.run_job(jobs.scan_study(study))
+def test_two_scans_are_equal_to_the_byte_and_the_second_embeds_nothing(scanned, monkeypatch):
+    study = scanned
     first = contents(study.scan_dir)
     again = Study.open(study.folder)
     monkeypatch.setattr(

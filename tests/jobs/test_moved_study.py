@@ -43,8 +43,16 @@ def write_project(folder, make_study, tiny_ldm, inside):
     return study
 
 
-@pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("mounted", [True, False])
+@pytest.mark.parametrize(
+    ("inside", "mounted"),
+    [
+        (True, False),
+        (False, True),
+        # Each is in one of those above.
+        pytest.param(True, True, marks=pytest.mark.long),
+        pytest.param(False, False, marks=pytest.mark.long),
+    ],
+)
 def test_all_goes_on_in_another_place(make_study, tiny_ldm, tmp_path, monkeypatch, inside, mounted):
     old = write_project(tmp_path / "project", make_study, tiny_ldm, inside)
     scanned = {file.name: file.read_bytes() for file in old.scan_dir.iterdir()}
