@@ -21,7 +21,7 @@ from monai.networks.nets.vit import ViT
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from napari_memscan.checkpoints.networks import check_weights_fit, load_strict
+from napari_memscan.checkpoints.networks import BUILD_ERRORS, check_weights_fit, load_strict
 from napari_memscan.errors import BadInput
 
 DILATIONS = (("layer3", 2), ("layer4", 4))
@@ -210,16 +210,7 @@ def build_backbone(
         if (sum(layers) if isinstance(layers, list | tuple) else layers) > MAX_LAYERS:
             raise ValueError(f"more than {MAX_LAYERS} layers")
         return backbone.build(**arguments, **plane).eval()
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        AssertionError,
-        ImportError,
-    ) as error:
+    except BUILD_ERRORS as error:
         raise BadInput(f"{where}: the arguments do not build a {network}: {error}.") from error
 
 

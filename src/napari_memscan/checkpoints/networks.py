@@ -13,6 +13,17 @@ from napari_memscan.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+BUILD_ERRORS = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+)
+"""What a network raises whose arguments make no sense."""
 
 AUTOENCODERS = {
     "AutoencoderKL": "monai.networks.nets",
@@ -124,16 +135,7 @@ def _build_network(
     network = getattr(import_module(known[name]), name)
     try:
         return network(**arguments).eval()
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        AssertionError,
-        ModuleNotFoundError,
-    ) as error:
+    except BUILD_ERRORS as error:
         raise BadInput(
             f"{where}: the arguments under '{what}' do not build a {name}: {str(error)[:300]}"
         ) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.registration.register import build_rotation_matrix
 from napari_memscan.errors import BadInput
 from napari_memscan.typing import Array, Triple
 
@@ -107,13 +108,7 @@ class Perturbation:
 
         Both in millimetres about the centre of the volume; `spacing` in mm a voxel.
         """
-        turn = np.eye(3)
-        for axis, degrees in enumerate(self.rotation):
-            a, b = [i for i in range(3) if i != axis]
-            angle, one = np.deg2rad(degrees), np.eye(3)
-            one[a, a] = one[b, b] = np.cos(angle)
-            one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
-            turn = one @ turn
+        turn = build_rotation_matrix(self.rotation)
         matrix = np.eye(4)
         matrix[:3, :3] = np.diag(np.where(self.flips, -1.0, 1.0)) @ turn / self.zoom
         matrix[:3, 3] = np.multiply(self.shift, spacing)

@@ -262,5 +262,17 @@ def build_motion_matrix(parameters: NDArray[np.float64]) -> Pose:
     return matrix
 
 
+def build_rotation_matrix(degrees: Sequence[float]) -> NDArray[np.float64]:
+    """Return the matrix (3, 3) of rotations in degrees about X, then -Y, then Z."""
+    result = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(degrees)):
+        a, b = [i for i in range(3) if i != axis]
+        one = np.eye(3)
+        one[a, a] = one[b, b] = np.cos(angle)
+        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
+        result = one @ result
+    return result
+
+
 def _dot(a: Array, b: Array) -> float:
     return float(np.einsum("i,i->", a, b, dtype=np.float64, casting="safe"))

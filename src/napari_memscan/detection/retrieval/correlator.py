@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from napari_memscan.detection.registration.register import build_rotation_matrix
 from napari_memscan.errors import BadInput
 from napari_memscan.files import hash_json
 from napari_memscan.typing import Array, Triple
@@ -261,7 +262,7 @@ class Correlator:
         self._weight = (kept / kept.sum()).astype(np.float32)
         self._root = np.sqrt(self._weight)
         steps = (-self.angle, 0.0, self.angle) if self.angle else (0.0,)
-        self._turns = [_compute_rotation_matrix(angles) for angles in product(steps, repeat=3)]
+        self._turns = [build_rotation_matrix(angles) for angles in product(steps, repeat=3)]
 
     def _small(self, volume: Array) -> Array:
         """Return the volume on a grid of half cells, with equal contrast everywhere."""
@@ -336,15 +337,3 @@ def _interpolate(
     centre = (np.array(image.shape) - 1) / 2
     values: Array = map_coordinates(image, points + centre[:, None], order=1, mode=mode)
     return values
-
-
-def _compute_rotation_matrix(degrees: Sequence[float]) -> NDArray[np.float64]:
-    """Return the rotation about X, then Y, then Z."""
-    result = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(degrees)):
-        a, b = [i for i in range(3) if i != axis]
-        one = np.eye(3)
-        one[a, a] = one[b, b] = np.cos(angle)
-        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
-        result = one @ result
-    return result
