@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from napari_memscan.config import GeneratorConfig, RuleConfig, StudyConfig
+from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput, Hint, HintKind, JobFailed, describe_validation_error
 from napari_memscan.files import hash_json, make_absolute, make_portable
 from napari_memscan.samples import SampleRow, add_sample_rows, read_samples
 from napari_memscan.study_file import STUDY_FILE, lock_study, read_study_file, write_study_file
 from napari_memscan.typing import Split
+from napari_memscan.volumes.volume import compute_content_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,8 +170,6 @@ class Study:
 
     def absolute_config(self) -> StudyConfig:
         """Return the settings with models by paths that hold from everywhere."""
-        from napari_memscan.embedders import LOW_RESOLUTION
-
         config, changes = self.config, dict[str, Any]()
         if config.embedder != LOW_RESOLUTION:
             changes["embedder"] = self._model(config.embedder)
@@ -201,7 +201,6 @@ class Study:
 
     @cached_property
     def _embedder(self) -> Embedder:
-        from napari_memscan.embedders import LOW_RESOLUTION
         from napari_memscan.embedders.loading import load_embedder
 
         spec = self.config.embedder
@@ -277,8 +276,6 @@ class Study:
 
     def content_key(self, path: str | Path) -> str:
         """Return what stands for a volume as it is read: in every key of what is made of it."""
-        from napari_memscan.volumes.volume import compute_content_key
-
         row = self._cohort_rows.get(str(path))
         declared = (row.axes, row.spacing) if row is not None else ()
         return compute_content_key(self.sha256(path), *declared)

@@ -13,6 +13,7 @@ import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import JsonOption
+from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ def _open_study(path: Path, planted: int | None) -> Iterator[Study]:
     """Give the study, or one over a cohort that is gone afterwards."""
     from napari_memscan.cli.new import read_cohort
     from napari_memscan.config import StudyConfig, VerificationConfig, suggest_preprocessing
-    from napari_memscan.errors import BadInput
     from napari_memscan.study import Study
 
     if path.name == "study.toml" or (path / "study.toml").exists():

@@ -10,6 +10,7 @@ import typer
 
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.errors import JobFailed
+from napari_memscan.typing import Split
 
 
 def demo(
@@ -34,7 +35,6 @@ def demo(
     """
     from napari_memscan import jobs
     from napari_memscan.demo.study import create_demo_study
-    from napari_memscan.typing import Split
 
     started = time.monotonic()
     note("Phantoms as patients ...")

@@ -11,7 +11,7 @@ import typer
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.files import make_absolute
 from napari_memscan.typing import Split
 
@@ -192,7 +192,6 @@ def _parse_three(text: str, option: str, number: type) -> Any:
 def _parse_intensity(text: str) -> Window | Percentile | MinMax:
     from pydantic import ValidationError
 
-    from napari_memscan.errors import describe_validation_error
     from napari_memscan.volumes.preprocessing import MinMax, Percentile, Window
 
     rule, *numbers = text.split(":")

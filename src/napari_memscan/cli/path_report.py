@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_memscan.cli.console import note
+from napari_memscan.cli.console import note, run_with_progress
 from napari_memscan.cli.hints import describe_error
+from napari_memscan.cli.new import describe_models
 from napari_memscan.errors import BadInput
 from napari_memscan.typing import Split, Verdict
 
@@ -86,7 +87,6 @@ def check_path(
 
 
 def _check_study(study: Study, report: PathSummary) -> Iterator[str]:
-    from napari_memscan.cli.new import describe_models
     from napari_memscan.jobs.sampling.generate import list_external_volumes
 
     config = study.config
@@ -185,7 +185,6 @@ def _estimate_scale(found: Inspection, study: Study) -> Inspection:
     """Return it with the scale factor that the study's training volumes have."""
     from napari_memscan.checkpoints.inspection import inspect_checkpoint
     from napari_memscan.checkpoints.overrides import ModelOverrides
-    from napari_memscan.cli.console import run_with_progress
     from napari_memscan.jobs.models.new_study import get_scale_overrides, load_with_estimated_scale
 
     declared = found.declared or ModelOverrides()
@@ -209,7 +208,6 @@ def _run_self_test(generator: LDMGenerator, report: PathSummary) -> Iterator[str
 
 def _check_fit(checkpoint: Checkpoint, study: Study, report: PathSummary) -> Iterator[str]:
     from napari_memscan.checkpoints.recipe import LDMRecipe
-    from napari_memscan.cli.console import run_with_progress
     from napari_memscan.jobs.models.new_study import check_scale_factor
 
     made, wanted = checkpoint.recipe.preprocessing, study.config.preprocessing

@@ -10,6 +10,7 @@ import typer
 
 from napari_memscan.cli.console import note, say
 from napari_memscan.cli.options import StudyArgument
+from napari_memscan.files import write_text
 
 WIDTH = 96
 
@@ -47,7 +48,6 @@ def readers(
       memscan readers audit --csv events.csv --json study.json
       memscan readers audit --imrmc study.imrmc --truth truth.csv
     """
-    from napari_memscan.files import write_text
     from napari_memscan.jobs.readers.agreement import compare_readers, describe_imrmc
     from napari_memscan.study import Study
 

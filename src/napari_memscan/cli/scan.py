@@ -16,6 +16,7 @@ from napari_memscan.cli.options import JsonOption, SetOption, TrustOption
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
+from napari_memscan.typing import Split
 
 if TYPE_CHECKING:
     from napari_memscan.study import Study
@@ -117,7 +118,6 @@ def _open_folder_study(
     from napari_memscan.detection.scan import choose_preprocessing
     from napari_memscan.embedders.loading import load_embedder
     from napari_memscan.study import Study
-    from napari_memscan.typing import Split
     from napari_memscan.volumes.importers import import_folder
     from napari_memscan.volumes.reader import list_volumes
 

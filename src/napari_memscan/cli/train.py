@@ -12,7 +12,7 @@ import typer
 from napari_memscan.cli.console import note, run_with_progress, say
 from napari_memscan.cli.options import parse_settings
 from napari_memscan.embedders import LOW_RESOLUTION
-from napari_memscan.errors import BadInput
+from napari_memscan.errors import BadInput, describe_validation_error
 from napari_memscan.training import DEFAULT_EMBEDDER
 from napari_memscan.typing import Split
 
@@ -256,7 +256,6 @@ def _make_settings(
 ) -> TrainingSettings:
     from pydantic import ValidationError
 
-    from napari_memscan.errors import describe_validation_error
     from napari_memscan.training.presets import merge_settings
     from napari_memscan.training.settings import get_settings_class
 

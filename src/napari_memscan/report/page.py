@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.exploration.threshold_curve import (
+    compute_rarefaction_curve,
+    count_scan_copies,
+)
 from napari_memscan.detection.results.scan_result import SampleResult, ScanResult
 from napari_memscan.files import write_text
 from napari_memscan.report import alt_text as described
@@ -189,11 +193,6 @@ def _draw_pair(
 
 def _draw_scan_charts(result: ScanResult) -> dict[str, Any]:
     """Return the charts of a scan, each with what it shows in words."""
-    from napari_memscan.detection.exploration.threshold_curve import (
-        compute_rarefaction_curve,
-        count_scan_copies,
-    )
-
     swept = charts.compute_threshold_sweep(result)
     grown = None
     if count_scan_copies(result).any():

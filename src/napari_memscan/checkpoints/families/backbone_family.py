@@ -17,6 +17,7 @@ from napari_memscan.checkpoints.families.family import (
     build_recipe,
 )
 from napari_memscan.checkpoints.latent_model import from_ras_order
+from napari_memscan.checkpoints.networks import check_weights_fit
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import BackboneRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
@@ -239,7 +240,6 @@ def _build_checkpoint(
     found: PathProbe, name: str, title: str, backbone: BackboneSpec
 ) -> Checkpoint:
     from napari_memscan.checkpoints.backbone_networks import build_meta_backbone, count_features
-    from napari_memscan.checkpoints.networks import check_weights_fit
 
     facts, chosen = _gather_facts(found, backbone)
     facts.check()

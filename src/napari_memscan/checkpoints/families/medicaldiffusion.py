@@ -21,6 +21,7 @@ from napari_memscan.checkpoints.families.family import (
     build_recipe,
 )
 from napari_memscan.checkpoints.families.vqgan_sizes import VQGANSettings, VQGANSizes
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, check_weights_fit
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe, SchedulerRecipe
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
@@ -266,12 +267,6 @@ def _check_names(
     model: _ModelFile, arguments: dict[str, Any], states: dict[str, StateDict]
 ) -> None:
     import torch
-
-    from napari_memscan.checkpoints.networks import (
-        build_autoencoder,
-        build_denoiser,
-        check_weights_fit,
-    )
 
     with torch.device("meta"):
         networks = [build_autoencoder(arguments["autoencoder"], model.path)]

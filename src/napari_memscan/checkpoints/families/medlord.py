@@ -29,6 +29,7 @@ from napari_memscan.checkpoints.families.medlord_configs import (
 )
 from napari_memscan.checkpoints.families.monai_generative import rename_denoiser
 from napari_memscan.checkpoints.latent_model import check_shapes, from_ras_order, to_ras_order
+from napari_memscan.checkpoints.networks import build_autoencoder, build_denoiser, check_weights_fit
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import AutoencoderRecipe, LDMRecipe
 from napari_memscan.checkpoints.recipe_fields import CheckpointKind
@@ -277,12 +278,6 @@ def _convert_unet(part: _NetworkFile) -> tuple[StateDict, dict[str, Any]]:
 
 def _check_network(arguments: dict[str, Any], state: StateDict, part: _NetworkFile) -> None:
     import torch
-
-    from napari_memscan.checkpoints.networks import (
-        build_autoencoder,
-        build_denoiser,
-        check_weights_fit,
-    )
 
     build = build_autoencoder if arguments["network"] == "VQVAE" else build_denoiser
     with torch.device("meta"):

@@ -28,6 +28,7 @@ from napari_memscan.checkpoints.families.slice_networks import (
     describe_resnet,
     describe_transformer,
 )
+from napari_memscan.checkpoints.networks import check_weights_fit
 from napari_memscan.checkpoints.probe import PathProbe
 from napari_memscan.checkpoints.recipe import SlicesRecipe
 from napari_memscan.checkpoints.state_dicts import StateDict
@@ -123,7 +124,6 @@ def _gather_facts(
 def load(found: PathProbe) -> Checkpoint:
     """Make a checkpoint of it; BadInput says what is missing or does not fit."""
     from napari_memscan.checkpoints.backbone_networks import build_meta_backbone, count_features
-    from napari_memscan.checkpoints.networks import check_weights_fit
 
     planar = _find_network(found)
     if planar is None:

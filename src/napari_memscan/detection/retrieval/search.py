@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -266,8 +267,6 @@ def _iterate_in_order(
     waiting: deque[Future[SearchResult]],
     ahead: int,
 ) -> Iterator[SearchResult]:
-    from itertools import islice
-
     waiting.extend(pool.submit(_find_in_worker, query) for query in islice(queries, ahead))
     while waiting:
         found = waiting.popleft().result()

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_memscan.detection.retrieval.correlator import Correlator
 from napari_memscan.detection.retrieval.neighbours import NeighbourIndex
 from napari_memscan.detection.retrieval.registration_cache import RegistrationCache
 from napari_memscan.detection.retrieval.search import Search, SearchQuery, SearchResult
@@ -151,8 +152,6 @@ class TrainingSearch:
         """Learn the training volumes, once; yields now and then."""
         if self._fitted:
             return
-        from napari_memscan.detection.retrieval.correlator import Correlator
-
         small, n = Correlator(spacing=self.search.spacing).hash, len(self.training)
 
         def keep(i: int | None, make: Callable[[], Array]) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_memscan.checkpoints.loading import compute_checkpoint_hash
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_portable, parse_json, write_json
@@ -148,8 +149,6 @@ def _build_spec(
     study: Study, plan: ExperimentPlan, run: ExperimentRun, coder: Path | None = None
 ) -> dict[str, Any]:
     """Return all that a run depends on; with the autoencoder's weights where they are known."""
-    from napari_memscan.checkpoints.loading import compute_checkpoint_hash
-
     cohort, _ = derive_cohort(study, plan, run)
     n_all = len(study.cohort.rows(Split.TRAINING))
     n = len(cohort.rows(Split.TRAINING))

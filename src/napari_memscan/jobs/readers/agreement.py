@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_memscan.errors import BadInput, Hint, HintKind
 from napari_memscan.jobs.readers.blind_study import BLIND_FOLDER
 from napari_memscan.review.current_decisions import CurrentDecisions
+from napari_memscan.review.plan_files import load_plans
 from napari_memscan.typing import Verdict
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ def _collect_truth(
     plans: Path, standing: CurrentDecisions, verdicts: dict[str, Verdict], source: str
 ) -> Truth:
     """Return what is known: of validation volumes and planted copies always."""
-    from napari_memscan.review.plan_files import load_plans
     from napari_memscan.review.truth import (
         build_truth_from_plans,
         build_truth_from_reader,

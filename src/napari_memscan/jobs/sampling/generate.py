@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import make_absolute
-from napari_memscan.generators.sample import SamplingSettings
+from napari_memscan.generators.sample import GeneratedSample, SamplingSettings
 from napari_memscan.jobs import distributed as processes
 from napari_memscan.jobs.models.new_study import check_generator
 from napari_memscan.progress import Progress, run_job
@@ -303,7 +303,6 @@ def sample_seeds(
     `parents` are the samples that those of the plan replace, one for each, or none at all. Each
     process takes every so many-th batch. The caller holds the study's lock.
     """
-    from napari_memscan.generators.sample import GeneratedSample
     from napari_memscan.volumes.reader import write_nifti
 
     together = together or processes.ProcessGroup()

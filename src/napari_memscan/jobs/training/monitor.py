@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_memscan.errors import BadInput
 from napari_memscan.files import put_folder, write_text
+from napari_memscan.generators.sample import GeneratedSample
 from napari_memscan.progress import Progress
 
 if TYPE_CHECKING:
@@ -267,7 +268,6 @@ class TrainingMonitor:
         import torch
 
         from napari_memscan.generators.ldm import LDMGenerator
-        from napari_memscan.generators.sample import GeneratedSample
 
         present = self.out / f".{BEST_FOLDER}.new"
         shutil.rmtree(present, ignore_errors=True)

@@ -13,6 +13,12 @@ from napari_memscan.checkpoints.recipe_fields import CheckpointKind
 from napari_memscan.config import GeneratorConfig
 from napari_memscan.embedders import LOW_RESOLUTION
 from napari_memscan.errors import BadInput
+from napari_memscan.jobs.models.new_study import (
+    check_generator,
+    check_scale_factor,
+    get_scale_overrides,
+    load_with_estimated_scale,
+)
 from napari_memscan.study import Study
 from napari_memscan.typing import Split
 from napari_memscan.volumes.cohort import Cohort
@@ -153,13 +159,6 @@ def prepare_model_changes(
     BadInput
         A model does not load, does not work, or works at another shape than the study.
     """
-    from napari_memscan.jobs.models.new_study import (
-        check_generator,
-        check_scale_factor,
-        get_scale_overrides,
-        load_with_estimated_scale,
-    )
-
     new = find_changed_models(study, values)
     recipe, rows = study.config.preprocessing, study.cohort.rows(Split.TRAINING)
     changes: dict[str, Any] = {}

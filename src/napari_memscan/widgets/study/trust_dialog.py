@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
+from napari_memscan.checkpoints.trusted.trust_check import TRUST_WARNING
 from napari_memscan.study import Study
 from napari_memscan.widgets.common.message import insert_break_points
 from napari_memscan.widgets.study.tasks import get_study_models
@@ -25,8 +26,6 @@ class TrustDialog(QDialog):
 
     def __init__(self, path: str, why: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        from napari_memscan.checkpoints.trusted.trust_check import TRUST_WARNING
-
         self.setWindowTitle("Run code of a model?")
         self.setModal(True)
         self.path = path
