@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QListWidget,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QListWidget, QProgressBar, QPushButton, QWidget
 
 from napari_memscan.widgets.blind.answer_view import AnswerView
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_separator,
+)
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.review.actions import Action
@@ -77,14 +74,12 @@ class CaseView(QWidget):
         self.set_list(())
 
     def _lay_out(self) -> None:
-        below = QHBoxLayout()
-        below.setSpacing(4)
+        below = make_row(spacing=4)
         below.addWidget(self.end, 1)
         below.addWidget(self.help)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        for widget in (
+        layout = make_column(self, spacing=6)
+        add_widgets(
+            layout,
             self.title,
             self.progress,
             self.truth,
@@ -92,13 +87,10 @@ class CaseView(QWidget):
             self.answers,
             self.message,
             self.reveal,
-        ):
-            layout.addWidget(widget)
+        )
         layout.addWidget(self.list, 2)
         layout.addWidget(self.space, 1)
-        layout.addWidget(_make_separator())
-        layout.addWidget(self.bar)
-        layout.addWidget(_make_separator())
+        add_widgets(layout, make_separator(), self.bar, make_separator())
         layout.addLayout(below)
 
     def set_keys(self, keys: Mapping[Action, str]) -> None:
@@ -129,10 +121,3 @@ class CaseView(QWidget):
     def _on_row(self, row: int) -> None:
         if row >= 0:
             self.case_chosen.emit(row)
-
-
-def _make_separator() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-    return line

@@ -15,10 +15,10 @@ from qtpy.QtWidgets import (
     QPushButton,
     QRadioButton,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_memscan.widgets.common.box_layouts import add_widgets, make_column, make_wrapped_label
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 
@@ -76,10 +76,8 @@ class StartView(QWidget):
         super().__init__(parent)
         self._there = False
         self.message = Message()
-        self.what = QLabel(INTRODUCTION)
-        self.what.setWordWrap(True)
-        self.reader = QLabel()
-        self.reader.setWordWrap(True)
+        self.what = make_wrapped_label(INTRODUCTION)
+        self.reader = make_wrapped_label()
         self._make_choices()
         self._make_buttons()
         self._lay_out()
@@ -138,10 +136,9 @@ class StartView(QWidget):
         buttons.addWidget(self.stop, 1)
         buttons.addWidget(self.cancel, 1)
         title = QLabel("<b>Blind reading</b>")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(10)
-        for widget in (
+        layout = make_column(self, spacing=10)
+        add_widgets(
+            layout,
             title,
             self.what,
             self.reader,
@@ -151,8 +148,7 @@ class StartView(QWidget):
             self.choices,
             self.bar,
             self.message,
-        ):
-            layout.addWidget(widget)
+        )
         layout.addLayout(buttons)
         layout.addStretch(1)
 
@@ -216,9 +212,5 @@ def _make_spin_box(name: str, low: int, high: int, lowest: str = "") -> QSpinBox
 
 def _make_column(widgets: list[QWidget]) -> QWidget:
     column = QWidget()
-    layout = QVBoxLayout(column)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(2)
-    for widget in widgets:
-        layout.addWidget(widget)
+    add_widgets(make_column(column, spacing=2), *widgets)
     return column

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QHBoxLayout,
-    QLabel,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QSizePolicy, QToolButton, QWidget
 
+from napari_memscan.widgets.common.box_layouts import make_column, make_row, make_wrapped_label
 from napari_memscan.widgets.common.theme import ThemeColours
 
 STEPS = ("Study", "Generate", "Review", "Release")
@@ -34,8 +27,7 @@ class StepBar(QWidget):
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
         self._done = [False] * len(STEPS)
-        row = QHBoxLayout()
-        row.setSpacing(2)
+        row = make_row(spacing=2)
         for i, name in enumerate(STEPS):
             button = QToolButton()
             button.setText(f"{i + 1} {name}")
@@ -47,12 +39,9 @@ class StepBar(QWidget):
             self._group.addButton(button, i)
             row.addWidget(button)
         self._group.idClicked.connect(self.chosen)
-        self._next = QLabel()
-        self._next.setWordWrap(True)
+        self._next = make_wrapped_label()
         self._next.setTextFormat(Qt.TextFormat.PlainText)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout = make_column(self, spacing=4)
         layout.addLayout(row)
         layout.addWidget(self._next)
         self.set_theme(ThemeColours())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
+from napari_memscan.widgets.common.box_layouts import make_column
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 
@@ -44,9 +45,7 @@ class SelfTestRow(QWidget):
         told = QHBoxLayout()
         told.addWidget(self.message, 1)
         told.addWidget(self.button, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = make_column(self, spacing=3)
         layout.addLayout(told)
         layout.addLayout(running)
         self.clear()

@@ -6,15 +6,19 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_wrapped_label,
+)
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 
@@ -40,8 +44,7 @@ class GenerateView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self.about = make_wrapped_label()
         self.n = QSpinBox()
         self.n.setRange(1, 100_000)
         self.n.setValue(16)
@@ -71,23 +74,16 @@ class GenerateView(QWidget):
         self.start_button.clicked.connect(self.start_requested)
         self.scan_button.clicked.connect(self.scan_requested)
         self.stop_button.clicked.connect(self.stop_requested)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(3)
-        for button in (self.start_button, self.scan_button, self.stop_button):
-            buttons.addWidget(button)
-        self.volume_label = QLabel()
-        self.volume_label.setWordWrap(True)
+        buttons = make_row(self.start_button, self.scan_button, self.stop_button, spacing=3)
+        self.volume_label = make_wrapped_label()
         self.volume_bar = QProgressBar()
         self.step_label = QLabel()
         self.step_bar = QProgressBar()
         self.message = Message()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.about)
-        layout.addWidget(self._form)
+        layout = make_column(self)
+        add_widgets(layout, self.about, self._form)
         layout.addLayout(buttons)
-        for widget in (self.volume_label, self.volume_bar, self.step_label, self.step_bar):
-            layout.addWidget(widget)
+        add_widgets(layout, self.volume_label, self.volume_bar, self.step_label, self.step_bar)
         layout.addWidget(self.message)
         layout.addStretch(1)
         self.set_running(False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_memscan.jobs import ReleasePreview
+from napari_memscan.widgets.common.box_layouts import add_widgets, make_column, make_row
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.release import text as words
@@ -29,17 +30,13 @@ class SummaryView(QWidget):
         self.unread_button = QPushButton("Show unread")
         self.unread_button.setToolTip("Goes to step 3 and lists the volumes that must be read")
         self.unread_button.clicked.connect(self.unread_requested)
-        to_read = QHBoxLayout()
-        to_read.setSpacing(4)
+        to_read = make_row(spacing=4)
         to_read.addWidget(self.unread, 1)
         to_read.addWidget(self.unread_button, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = make_column(self, spacing=3)
         layout.addWidget(self.stopped)
         layout.addLayout(to_read)
-        for message in (self.passing, self.rejected, self.warnings):
-            layout.addWidget(message)
+        add_widgets(layout, self.passing, self.rejected, self.warnings)
         self.clear()
 
     def clear(self) -> None:

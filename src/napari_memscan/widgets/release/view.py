@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QPlainTextEdit,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QProgressBar, QPushButton, QWidget
 
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_wrapped_label,
+)
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.release.policy_view import PolicyView
@@ -52,8 +50,7 @@ class ReleaseView(QWidget):
         self._make_buttons()
         self.folder = PathRow("Folder of the release", "a new or an empty folder")
         self.folder.edit.setToolTip("Nothing but a release is ever written there or replaced")
-        self.why_not = QLabel()
-        self.why_not.setWordWrap(True)
+        self.why_not = make_wrapped_label()
         self.fingerprint = QPlainTextEdit()
         self.fingerprint.setPlaceholderText("to be noted after a release, or as it was noted")
         self.fingerprint.setToolTip(
@@ -66,8 +63,7 @@ class ReleaseView(QWidget):
             self.fingerprint.fontMetrics().lineSpacing() * MAX_LINES + 14
         )
         self.bar = QProgressBar()
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.note = make_wrapped_label()
         self._lay_out()
         self.set_running("")
         self.set_possible(dict.fromkeys(PLACE_LABELS, False), "")
@@ -92,9 +88,7 @@ class ReleaseView(QWidget):
         opened = self.open_buttons
         label = QLabel("Fingerprint")
         label.setBuddy(self.fingerprint)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout = make_column(self, spacing=4)
         layout.addWidget(_make_title("What would be released now"))
         layout.addWidget(self.summary)
         layout.addWidget(_make_title("Policy"))
@@ -105,9 +99,7 @@ class ReleaseView(QWidget):
         layout.addWidget(_make_title("Release, to be handed out"))
         layout.addWidget(self.folder)
         layout.addLayout(_make_row(self.release_button, self.verify_button, opened["folder"]))
-        layout.addWidget(self.why_not)
-        layout.addWidget(label)
-        layout.addWidget(self.fingerprint)
+        add_widgets(layout, self.why_not, label, self.fingerprint)
         working = QHBoxLayout()
         working.addWidget(self.bar, 1)
         working.addWidget(self.stop_button)
@@ -179,8 +171,7 @@ def _make_title(text: str) -> QLabel:
 
 
 def _make_row(*buttons: QPushButton) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(3)
+    row = make_row(spacing=3)
     for button in buttons:
         row.addWidget(button, 1)
     return row

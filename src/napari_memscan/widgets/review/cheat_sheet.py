@@ -6,8 +6,9 @@ from html import escape
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
+from napari_memscan.widgets.common.box_layouts import add_widgets, make_row, make_wrapped_label
 from napari_memscan.widgets.common.preferences import Preferences
 from napari_memscan.widgets.review.actions import ACTIONS, DECIDE, LOOK, MOVE, ReviewAction
 from napari_memscan.widgets.review.keys import assign_keys
@@ -33,8 +34,7 @@ class CheatSheet(QDialog):
         chosen = assign_keys(preferences)
         self._close_with = chosen[ReviewAction.HELP]
         self.columns: dict[str, QLabel] = {}
-        side_by_side = QHBoxLayout()
-        side_by_side.setSpacing(24)
+        side_by_side = make_row(spacing=24)
         for group in (DECIDE, MOVE, LOOK):
             rows = [
                 f"<tr><td align='right'><b>{escape(chosen[name]) or '–'}</b></td>"
@@ -49,12 +49,10 @@ class CheatSheet(QDialog):
             side_by_side.addWidget(label)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
-        where = QLabel(FOOTNOTE)
-        where.setWordWrap(True)
+        where = make_wrapped_label(FOOTNOTE)
         layout = QVBoxLayout(self)
         layout.addLayout(side_by_side)
-        layout.addWidget(where)
-        layout.addWidget(buttons)
+        add_widgets(layout, where, buttons)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Close with the key that opened it."""

@@ -9,17 +9,16 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_memscan.typing import Decision
+from napari_memscan.widgets.common.box_layouts import make_column, make_row
 from napari_memscan.widgets.review.actions import Action, ConfidenceAction, ReviewAction
 
 BUTTONS: dict[Action, tuple[str, int, int]] = {
@@ -121,21 +120,17 @@ class DecisionView(QWidget):
             grid.addWidget(self.buttons[name], row, column, 1, wide)
         for column in range(6):
             grid.setColumnStretch(column, 1)
-        certainty = QHBoxLayout()
-        certainty.setSpacing(3)
+        certainty = make_row(spacing=3)
         certainty.addWidget(QLabel("Confidence"))
         for level in self.levels.buttons():
             certainty.addWidget(level)
         certainty.addWidget(self.meaning, 1)
-        again = QHBoxLayout()
-        again.setSpacing(3)
+        again = make_row(spacing=3)
         for name in (ReviewAction.REGENERATE, ReviewAction.REGENERATE_FLAGGED):
             again.addWidget(self.buttons[name], 1)
         again.addWidget(self.bar, 2)
         again.addWidget(self.stop_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = make_column(self, spacing=3)
         layout.addLayout(certainty)
         layout.addWidget(self.comment)
         layout.addLayout(grid)

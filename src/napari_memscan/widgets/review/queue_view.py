@@ -9,19 +9,23 @@ from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
     QPushButton,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_memscan.review.queue import QueueItem
 from napari_memscan.review.queue_filter import QueueFilter
 from napari_memscan.typing import Verdict
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_wrapped_label,
+)
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.review.actions import Action, ReviewAction
 from napari_memscan.widgets.review.queue_columns import Column, list_columns
@@ -117,8 +121,7 @@ class QueueView(QWidget):
         self.everything.setToolTip("Only some volumes are listed: list the others again")
         self.everything.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.everything.hide()
-        self.nothing = QLabel("Nothing matches. Choose All and empty the search.")
-        self.nothing.setWordWrap(True)
+        self.nothing = make_wrapped_label("Nothing matches. Choose All and empty the search.")
         self.nothing.hide()
         self._make_table(QueueModel(self, list_columns))
         self.filter.currentTextChanged.connect(self._on_choice)
@@ -127,15 +130,11 @@ class QueueView(QWidget):
         self.search.left.connect(self.table.setFocus)
         self.order.clicked.connect(self.restore_reading_order)
         self.everything.clicked.connect(lambda: self.set_only(None))
-        row = QHBoxLayout()
-        row.setSpacing(4)
+        row = make_row(spacing=4)
         row.addWidget(self.search, 1)
         row.addWidget(self.filter, 1)
-        row.addWidget(self.order)
-        row.addWidget(self.everything)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        add_widgets(row, self.order, self.everything)
+        layout = make_column(self, spacing=4)
         layout.addLayout(row)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.nothing)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
 
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_separator,
+    make_wrapped_label,
+)
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.generate.selftest_row import SelfTestRow
@@ -49,14 +47,12 @@ class ReviewView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = make_wrapped_label()
         # Why the verdicts must be doubted: read without hovering. There are two such reasons.
         self.alarms = (Message(), Message())
         self.warnings = Message()
         self.message = Message()
-        self.detail = QLabel()
-        self.detail.setWordWrap(True)
+        self.detail = make_wrapped_label()
         self.queue = QueueView()
         self.decision = DecisionView()
         self.bar = ViewingBar()
@@ -91,33 +87,22 @@ class ReviewView(QWidget):
             button.setStyleSheet("padding: 3px 5px;")
 
     def _lay_out(self) -> None:
-        reading = QHBoxLayout()
-        reading.setSpacing(4)
+        reading = make_row(spacing=4)
         reading.addWidget(self.queue.progress, 1)
-        reading.addWidget(QLabel("Reader"))
-        reading.addWidget(self.reader)
-        more = QHBoxLayout()
-        more.setSpacing(4)
+        add_widgets(reading, QLabel("Reader"), self.reader)
+        more = make_row(spacing=4)
         more.addWidget(self.statistics, 1)
         more.addWidget(self.blind, 1)
-        more.addWidget(QLabel("Neighbours"))
-        more.addWidget(self.k)
-        more.addWidget(self.help)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        add_widgets(more, QLabel("Neighbours"), self.k, self.help)
+        layout = make_column(self, spacing=4)
         layout.addWidget(self.summary)
         for alarm in self.alarms:
             layout.addWidget(alarm)
         layout.addWidget(self.warnings)
         layout.addLayout(reading)
         layout.addWidget(self.queue, 1)
-        layout.addWidget(self.message)
-        layout.addWidget(self.detail)
-        layout.addWidget(self.decision)
-        layout.addWidget(_make_separator())
-        layout.addWidget(self.bar)
-        layout.addWidget(_make_separator())
+        add_widgets(layout, self.message, self.detail, self.decision)
+        add_widgets(layout, make_separator(), self.bar, make_separator())
         layout.addLayout(more)
         layout.addWidget(self.selftest)
 
@@ -167,10 +152,3 @@ class ReviewView(QWidget):
             message.set_theme(look)
         self.selftest.set_theme(look)
         self.queue.set_theme(look)
-
-
-def _make_separator() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-    return line

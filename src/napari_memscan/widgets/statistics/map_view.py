@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_memscan.widgets.common.box_layouts import add_widgets
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
@@ -98,11 +99,9 @@ class MapView(QWidget):
                 row.addWidget(widget)
             row.addStretch(1)
             layout.addLayout(row)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.message)
+        add_widgets(layout, self.legend, self.message)
         layout.addWidget(self.plot, 1)
-        layout.addWidget(self.count)
-        layout.addWidget(self.provenance)
+        add_widgets(layout, self.count, self.provenance)
         self.ring = pg.ScatterPlotItem(symbol="o", size=24, brush=pg.mkBrush(None))
         self.ring.setEnabled(False)
         self.ring.setZValue(15)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QTabWidget, QWidget
 
 from napari_memscan.detection.exploration.embedding_map import list_map_methods
 from napari_memscan.detection.exploration.threshold_curve import (
@@ -14,6 +14,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
     is_threshold_inclusive,
 )
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.box_layouts import make_column, make_wrapped_label
 from napari_memscan.widgets.common.text import SCORE_DIGITS
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.readers import ReadersController, ReadersView
@@ -58,14 +59,12 @@ class StatisticsPanel(QWidget):
         self.tabs.addTab(self.rarefaction, "Rarefaction")
         self.tabs.addTab(self.readers, "Readers")
         self._readers = ReadersController(self.readers, self)
-        empty = QLabel(EMPTY_TEXT)
-        empty.setWordWrap(True)
+        empty = make_wrapped_label(EMPTY_TEXT)
         empty.setMargin(12)
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
         self._stack.addWidget(self.tabs)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = make_column(self)
         layout.addWidget(self._stack)
         # Else napari puts an empty half below it.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)

@@ -14,6 +14,7 @@ from napari_memscan.detection.exploration.threshold_curve import (
     ThresholdCounts,
     count_above_threshold,
 )
+from napari_memscan.widgets.common.box_layouts import add_widgets
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
 
@@ -87,15 +88,13 @@ class ThresholdView(QWidget):
         row = QHBoxLayout()
         words = QLabel("Threshold:")
         words.setBuddy(self.box)
-        for widget in (words, self.box, self.back):
-            row.addWidget(widget)
+        add_widgets(row, words, self.box, self.back)
         row.addStretch(1)
         layout = QVBoxLayout(self)
         layout.addWidget(self.legend)
         layout.addWidget(self.plot, 1)
         layout.addLayout(row)
-        layout.addWidget(self.counts)
-        layout.addWidget(self.note)
+        add_widgets(layout, self.counts, self.note)
         self._look = ThemeColours()
         self._values: Sequence[float] = ()
         self._null: Sequence[float] = ()

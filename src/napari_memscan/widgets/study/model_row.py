@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVB
 
 from napari_memscan.checkpoints.families.family import MissingFact
 from napari_memscan.checkpoints.overrides import ModelOverrides
+from napari_memscan.widgets.common.box_layouts import add_widgets
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.study.field_status import FieldStatus
 from napari_memscan.widgets.study.path_row import PathRow
@@ -54,14 +55,12 @@ class ModelRow(PathRow):
         self.more_button.setToolTip("State what the files do not say, or say wrongly")
         self.more_button.clicked.connect(self._open_statement)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.trust_button)
-        buttons.addWidget(self.more_button)
+        add_widgets(buttons, self.trust_button, self.more_button)
         buttons.addStretch(1)
         layout = self.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.addLayout(buttons)
-        layout.addWidget(self.statement_label)
-        layout.addWidget(self.statement)
+        add_widgets(layout, self.statement_label, self.statement)
         self.changed.connect(lambda _path: self.set_statement(""))
         self._silent = False
         self.clear_finding()

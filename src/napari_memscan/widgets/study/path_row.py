@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QWidget
 
+from napari_memscan.widgets.common.box_layouts import add_widgets, make_column, make_row
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 
@@ -54,16 +47,12 @@ class PathRow(QWidget):
         self.file_button.clicked.connect(self._browse_file)
         self.file_button.setVisible(bool(file_filter))
         self.feedback = Message()
-        row = QHBoxLayout()
-        row.setSpacing(3)
+        row = make_row(spacing=3)
         row.addWidget(self.edit, 1)
-        row.addWidget(self.file_button)
-        row.addWidget(self.folder_button)
+        add_widgets(row, self.file_button, self.folder_button)
         label = QLabel(title)
         label.setBuddy(self.edit)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout = make_column(self, spacing=2)
         layout.addWidget(label)
         layout.addLayout(row)
         layout.addWidget(self.feedback)

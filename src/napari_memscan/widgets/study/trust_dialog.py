@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QLabel, QVBoxLa
 
 from napari_memscan.checkpoints.trusted.trust_check import TRUST_WARNING
 from napari_memscan.study import Study
+from napari_memscan.widgets.common.box_layouts import add_widgets
 from napari_memscan.widgets.common.message import insert_break_points
 from napari_memscan.widgets.study.tasks import get_study_models
 
@@ -48,15 +49,14 @@ class TrustDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setSpacing(10)
-        for part in (
+        add_widgets(
+            layout,
             title,
             self.what,
             _make_label(insert_break_points(why)),
             _make_label(TRUST_WARNING),
-        ):
-            layout.addWidget(part)
-        layout.addWidget(self.tick)
-        layout.addWidget(self.buttons)
+        )
+        add_widgets(layout, self.tick, self.buttons)
         self.setMinimumWidth(440)
 
 

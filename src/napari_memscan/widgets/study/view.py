@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
+from napari_memscan.widgets.common.box_layouts import (
+    add_widgets,
+    make_column,
+    make_row,
+    make_wrapped_label,
+)
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.study.field_status import FieldChoice, FieldStatus
@@ -65,10 +63,7 @@ class StudyView(QWidget):
         self.open_button.clicked.connect(self._browse)
         self.new_button.clicked.connect(self.new_requested)
         self.demo_button.clicked.connect(self.demo_requested)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(3)
-        for button in (self.open_button, self.new_button, self.demo_button):
-            buttons.addWidget(button)
+        buttons = make_row(self.open_button, self.new_button, self.demo_button, spacing=3)
         self.title = QLabel()
         self.title.setStyleSheet("font-weight: bold;")
         self.message = Message()
@@ -92,8 +87,7 @@ class StudyView(QWidget):
         self.train_button = QPushButton("Train a model …")
         self.train_button.setToolTip("A small generator or embedder, on this study's volumes")
         self.train_button.clicked.connect(self.train_requested)
-        self.why_not = QLabel()
-        self.why_not.setWordWrap(True)
+        self.why_not = make_wrapped_label()
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m")
         self.stop_button = QPushButton("Stop")
@@ -101,12 +95,9 @@ class StudyView(QWidget):
         working = QHBoxLayout()
         working.addWidget(self.progress, 1)
         working.addWidget(self.stop_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout = make_column(self, spacing=4)
         layout.addLayout(buttons)
-        layout.addWidget(self.title)
-        layout.addWidget(self.message)
+        add_widgets(layout, self.title, self.message)
         layout.addLayout(working)
         for field, row in self.rows.items():
             row.changed.connect(lambda value, f=field: self.choice_changed.emit(f, value))
@@ -114,9 +105,7 @@ class StudyView(QWidget):
         for field, model in self.models.items():
             model.stated.connect(lambda text, f=field: self.statement_changed.emit(f, text))
             model.trust_requested.connect(lambda f=field: self.trust_requested.emit(f))
-        layout.addWidget(self.confirm_button)
-        layout.addWidget(self.why_not)
-        layout.addWidget(self.train_button)
+        add_widgets(layout, self.confirm_button, self.why_not, self.train_button)
         layout.addStretch(1)
         self.set_busy("")
         self.set_new()

@@ -7,7 +7,6 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_memscan.widgets.common.box_layouts import add_widgets, make_row
 from napari_memscan.widgets.common.message import Message
 from napari_memscan.widgets.common.theme import ThemeColours
 from napari_memscan.widgets.statistics import plots
@@ -71,10 +71,7 @@ class TrainView(QWidget):
         self.stop_button = QPushButton("Stop")
         self.start_button.clicked.connect(self.start_requested)
         self.stop_button.clicked.connect(self.stop_requested)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(3)
-        buttons.addWidget(self.start_button)
-        buttons.addWidget(self.stop_button)
+        buttons = make_row(self.start_button, self.stop_button, spacing=3)
         self.bar = QProgressBar()
         self.bar.setFormat("%v of %m steps")
         self.plot = plots.make_plain_plot()
@@ -84,13 +81,9 @@ class TrainView(QWidget):
         self.note.setWordWrap(True)
         self.message = Message()
         layout = QVBoxLayout(self)
-        for widget in (self.about, self._form):
-            layout.addWidget(widget)
+        add_widgets(layout, self.about, self._form)
         layout.addLayout(buttons)
-        layout.addWidget(self.bar)
-        layout.addWidget(self.note)
-        layout.addWidget(self.message)
-        layout.addWidget(self.legend)
+        add_widgets(layout, self.bar, self.note, self.message, self.legend)
         layout.addWidget(self.plot, 1)
         self._look = ThemeColours()
         self._losses: list[tuple[int, float]] = []

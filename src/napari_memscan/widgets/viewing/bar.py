@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QStackedWidget,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_memscan.widgets.common.box_layouts import make_column, make_row
 from napari_memscan.widgets.common.orientation import PLANES
 from napari_memscan.widgets.viewing.actions import VIEW_ACTIONS, ViewAction, perform_view_action
 from napari_memscan.widgets.viewing.case import BLINK, FADE, LAYOUTS, PAIR_MODES, RENDERINGS
@@ -80,12 +80,9 @@ class ViewingBar(QWidget):
             ((self.mode, 1), (self.partner, 1), (self.extra, 1)),
             ((self.preset, 1), QLabel("W"), self.width_, QLabel("L"), self.level, self.reset),
         ]
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout = make_column(self, spacing=3)
         for row in rows:
-            line = QHBoxLayout()
-            line.setSpacing(3)
+            line = make_row(spacing=3)
             for entry in row:
                 widget, stretch = entry if isinstance(entry, tuple) else (entry, 0)
                 line.addWidget(widget, stretch)
