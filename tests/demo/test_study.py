@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -15,10 +17,11 @@ from napari_memscan.study import Study
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    # The whole demo cohort takes long on a busy machine; the first volumes of it do here.
-    write_phantom_cohort(folder / "phantoms", n_training=64, n_validation=24, n_unseen=2)
-    return create_demo_study(folder)
+    """The demo's study over the first phantoms of its cohort."""
+    first = partial(write_phantom_cohort, n_training=2, n_validation=1, n_unseen=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_memscan.demo.study.write_phantom_cohort", first)
+        return create_demo_study(tmp_path_factory.mktemp("demo"))
 
 
 def test_shipped_checkpoints_are_small_and_say_what_they_are():
@@ -32,8 +35,9 @@ def test_shipped_checkpoints_are_small_and_say_what_they_are():
 
 @pytest.mark.long  # the whole job at its real size
 @pytest.mark.timeout(1800)
-def test_it_samples_live_and_has_memorised(study):
+def test_it_samples_live_and_has_memorised(tmp_path):
     """Other seeds give other volumes; some are nearer to a training phantom than any new one."""
+    study = create_demo_study(tmp_path / "demo")
     made = jobs.run_job(jobs.generate_volumes(study, 6, seed=100))
     assert len(made) == 6
     result = jobs.run_job(jobs.scan_study(study))
