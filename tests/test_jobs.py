@@ -14,6 +14,7 @@ import pytest
 
 from napari_memscan import jobs
 from napari_memscan.config import VerificationConfig
+from napari_memscan.detection.results.scan_result import hash_references
 from napari_memscan.detection.scan import scan as scan_folders
 from napari_memscan.errors import BadInput, JobFailed
 from napari_memscan.generators.sample import DenoisingStep
@@ -328,9 +329,13 @@ def test_scan_reports_each_volume_and_its_numbers_are_those_of_the_folders(plain
     )
     # Lists of files say nothing of subjects, and that is the only difference.
     assert any("subject_id" in w for w in alone.warnings)
+    rows = [study.cohort.rows(split) for split in ("training", "validation")]
+    for told, one in ((False, alone), (True, result)):
+        known = ([(study.content_key(r.path), r.subject_id * told) for r in of] for of in rows)
+        assert one.references == hash_references(*known)
     without = [w for w in alone.to_dict()["warnings"] if "subject_id" not in w]
     # And drawn volumes have the name of their sample, without that of a format.
-    drawn = alone.to_dict() | {"warnings": without}
+    drawn = alone.to_dict() | {"warnings": without, "references": result.references}
     for sample in drawn["samples"]:
         sample["name"] = sample["name"].removesuffix(".nii.gz")
     assert drawn == result.to_dict()
@@ -383,7 +388,7 @@ def test_a_folder_made_elsewhere_is_registered_once_and_not_copied(make_study, p
     shutil.copy(unseen[2], folder)
     assert jobs.run_job(jobs.scan_study(study)).n_synthetic == 3
     assert [r.sample for r in study.samples()] == names
-    with pytest.raises(BadInput, match="made elsewhere, so it cannot be regenerated"):
+    with pytest.raises(BadInput, match="made elsewhere, so nothing can be drawn here"):
         jobs.run_job(jobs.regenerate_sample(study, names[1]))
     (folder / "broken.nii.gz").write_bytes(b"half")
     with pytest.raises(BadInput, match=r"broken\.nii\.gz: not a whole NIfTI"):

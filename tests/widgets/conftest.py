@@ -234,7 +234,7 @@ def shared_viewer(qapp, quick_shaders, _thawed):
     with pytest.MonkeyPatch.context() as patch:
         # A module before this one may have registered the plugins, which can be done once.
         if "napari-memscan.read" in get_app_model().commands:
-            patch.setattr("napari.viewer._initialize_plugins", lambda: None)
+            patch.setattr("napari.plugins._initialize_plugins", lambda: None)
         viewer = napari.Viewer(show=True)
     gc.collect()
     gc.freeze()
@@ -244,30 +244,6 @@ def shared_viewer(qapp, quick_shaders, _thawed):
     viewer.close()
     qapp.processEvents()
     gc.collect()
-
-
-@pytest.fixture(scope="session")
-def quick_shaders():
-    """Has vispy read the variables of each shader's source once, and not for every layer.
-
-    A window shows the same. What is read depends on the source and on nothing else.
-    """
-    from vispy.gloo.program import Program
-
-    parse, known = Program._parse_variables_from_code, {}
-
-    def remember(program, update_variables=True):
-        source = tuple(shader.code for shader in program._shaders)
-        if source not in known:
-            parse(program, update_variables=False)
-            known[source] = program._code_variables
-        program._code_variables = dict(known[source])
-        if update_variables:
-            program._process_pending_variables()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Program, "_parse_variables_from_code", remember)
-        yield
 
 
 @pytest.fixture(scope="session")

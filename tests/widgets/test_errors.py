@@ -15,7 +15,6 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 from sqlalchemy import event
 
-from napari_memscan.generators.ldm import LDMGenerator
 from napari_memscan.study import Study
 from napari_memscan.typing import Decision
 from napari_memscan.widgets.common.preferences import PLUGIN
@@ -131,13 +130,13 @@ def test_memory_that_does_not_suffice_ends_a_regeneration_and_nothing_else(
     # A model that asks for more than there is, of PyTorch, of NumPy, of a GPU; and one that is
     # too large to be loaded.
     for name, greedy in (
-        ("_denoise", lambda *_: torch.empty(2**50)),
-        ("_decode", lambda *_: np.empty(2**50)),
-        ("_denoise", full),
-        ("generate", lambda *_, **__: full()),
+        ("checkpoints.latent_model.LatentModel.denoise", lambda *_: torch.empty(2**50)),
+        ("generators.decoding.decode_latent", lambda *_: np.empty(2**50)),
+        ("checkpoints.latent_model.LatentModel.denoise", full),
+        ("generators.ldm.LDMGenerator.generate", lambda *_, **__: full()),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(LDMGenerator, name, greedy)
+            patch.setattr(f"napari_memscan.{name}", greedy)
             dock.review.act(ReviewAction.REGENERATE)
             settle(qtbot, dock)
             text = said(dock)

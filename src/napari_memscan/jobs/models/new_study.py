@@ -151,9 +151,11 @@ def check_generator(
         The model does not work, or not for this study.
     """
     from napari_memscan.generators.model_check import check_model, require_passed
+    from napari_memscan.volumes.reader import list_volumes
 
-    config = study.config.generator
-    if config is not None and config.external:
+    config = study.require_generator()
+    if config.external:
+        list_volumes(study.resolve(config.path))
         return []
     generator = generator or study.generator()
     made, wanted = generator.recipe.preprocessing.shape, study.config.preprocessing.shape
