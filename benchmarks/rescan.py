@@ -85,7 +85,8 @@ def main() -> None:
         rows["one synthetic more"] = scan(study)
         write_nifti(draw_phantom((8, 1), shape), root / "new.nii.gz")
         row = CohortRow(str(root / "new.nii.gz"), "training", "new")
-        Cohort.from_rows([*cohort.rows(), row]).save(study.cohort_path)
+        taken = [sample.sample for sample in study.samples()]
+        Cohort.from_rows([*cohort.rows(), row], taken=taken).save(study.cohort_path)
         study = Study.open(study.folder)
         study.embedder()
         rows["one training more"] = scan(study)
