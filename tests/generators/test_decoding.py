@@ -96,6 +96,7 @@ def test_windows_of_a_network_that_looks_near_give_the_whole():
         assert torch.allclose(windowed, layer(latent), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_windowed_samples_are_near_the_whole_ones_and_say_so(tmp_path):
     """On the demo's model, windows of 8 out of 12 cells: a correlation above 0.9 is left."""
     from napari_memscan.demo.study import get_demo_checkpoint

@@ -129,6 +129,7 @@ with torch.inference_mode():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts as Linux does")
 def test_what_is_counted_is_what_a_run_takes():
     """The real peak lies between what lives at one time and that times `WORKSPACE`."""

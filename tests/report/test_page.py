@@ -154,6 +154,7 @@ def page_of(result, folder, **more):
     return Page(write_report(folder, result, title="t", **more).read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_judged_scan_gives_all_counts_rules_limits_and_methods(tmp_path, judged):
     result = judged()
     assert [result.count(v) for v in ("copy", "near-duplicate")] == [2, 2]
@@ -204,6 +205,7 @@ def test_without_power_there_is_no_threshold_and_no_answer(tmp_path, judged):
     assert page.text.count("Note. no power") == 0
 
 
+@pytest.mark.slow
 def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self_test):
     result = judged()
     test = self_test(result)
@@ -242,6 +244,7 @@ def test_the_self_test_is_a_table_with_a_confusion_matrix(tmp_path, judged, self
     assert "No kind of perturbation" in text
 
 
+@pytest.mark.slow
 def test_pairs_are_registered_where_a_transform_and_a_voxel_size_are_known(tmp_path, judged):
     result = judged()
     arrays = np.random.default_rng(2).random((40, 9, 10, 11), np.float32)
@@ -272,6 +275,7 @@ def png_height(png):
     return int.from_bytes(png[20:24], "big")
 
 
+@pytest.mark.slow
 def test_a_study_is_verified_and_reported(make_study, tmp_path, self_test):
     study = make_study(
         tmp_path / "study",

@@ -104,6 +104,7 @@ def test_undecided_volumes_are_a_gap(judged):
 # The page
 
 
+@pytest.mark.slow
 def test_the_whole_page_has_three_parts_and_all_that_is_known(full_page):
     text = unescape(re.sub(r"<[^>]+>|\s+", " ", full_page.read_text("utf-8")))
     text = re.sub(r" +", " ", text)
@@ -202,6 +203,7 @@ def study(scanned, copy_study, tmp_path):
     return copy_study(scanned, tmp_path / "study")
 
 
+@pytest.mark.slow
 def test_what_the_commands_wrote_is_read_and_shown(study):
     assert read_evidence(study.scan_dir) is read_membership(study.scan_dir) is None
     bare = jobs.report_study(study).read_text("utf-8")
@@ -271,6 +273,7 @@ def test_a_password_in_the_settings_is_not_on_the_page(make_study, tmp_path):
 # PDF
 
 
+@pytest.mark.slow
 def test_the_same_page_gives_the_same_pdf_and_an_older_one_goes(study):
     pytest.importorskip("weasyprint")
     page = jobs.report_study(study, pdf=True)

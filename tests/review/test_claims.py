@@ -58,6 +58,7 @@ def test_claims_are_no_part_of_what_is_recorded(any_store):
     assert audit_store(any_store).intact
 
 
+@pytest.mark.slow
 def test_of_two_at_the_same_time_one_gets_it(where):
     code = """
         import sys, time

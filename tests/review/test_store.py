@@ -180,6 +180,7 @@ def test_bad_decisions_and_stores_are_messages(store, tmp_path):
         DecisionStore(tmp_path / "missing" / "review.sqlite")
 
 
+@pytest.mark.slow
 def test_a_locked_store_is_a_message_and_nothing_is_recorded(store, tmp_path):
     other = sqlite3.connect(tmp_path / "review.sqlite")
     other.execute("BEGIN EXCLUSIVE")
@@ -191,6 +192,7 @@ def test_a_locked_store_is_a_message_and_nothing_is_recorded(store, tmp_path):
     store.record("s0", "copy", "Ann")
 
 
+@pytest.mark.slow
 def test_two_programs_that_write_at_once_lose_nothing_and_never_fork_the_chain(where):
     code = """
         import sys, time

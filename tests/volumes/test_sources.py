@@ -50,6 +50,7 @@ def table(root, name, subject=lambda split, i: f"{split}{i}"):
     return path
 
 
+@pytest.mark.slow
 def test_one_table_three_times_is_three_folders(root, by_folder, tmp_path):
     path = table(root, "cohort.csv")
     by_table = napari_memscan.scan(path, str(path), path, cache=ArrayCache(tmp_path), **CHAIN)
@@ -61,6 +62,7 @@ def test_one_table_three_times_is_three_folders(root, by_folder, tmp_path):
     assert any("Training (13) and synthetic (13) are larger" in w for w in by_table.warnings)
 
 
+@pytest.mark.slow
 def test_exact_duplicates_come_first_each_beside_its_own(by_folder):
     first = by_folder.samples[:11]
     assert all(s.similarity == pytest.approx(1, abs=1e-6) for s in first)
@@ -98,6 +100,7 @@ def test_the_same_array_in_training_and_validation_is_named():
         refuse_overlap(VolumeSource(training, "training"), VolumeSource(validation, "validation"))
 
 
+@pytest.mark.slow
 def test_how_a_table_says_to_read_a_file_is_part_of_the_cached_vector(tmp_path):
     random = np.random.default_rng(1)
     lines = {"a": ["path,split,axes,spacing"], "b": ["path,split,axes,spacing"]}
