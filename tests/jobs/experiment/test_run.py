@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -60,7 +61,12 @@ def made(phantoms, tmp_path_factory):
     )
     study = Study.create(folder / "study", config, phantoms)
     plan = plan_experiment(study, FACTORS, settings=TINY, n=3)
-    return study, folder / "out", plan, jobs.run_job(run_experiment(study, folder / "out", plan))
+    with pytest.MonkeyPatch.context() as patch:
+        # What is fastest is timed, and bytes depend on it; a busy machine may choose otherwise.
+        fixed = partial(jobs.generate_volumes, precision="float32", memory="contiguous")
+        patch.setattr("napari_memscan.jobs.experiment.run.generate_volumes", fixed)
+        found = jobs.run_job(run_experiment(study, folder / "out", plan))
+    return study, folder / "out", plan, found
 
 
 def test_one_factor_is_varied_at_a_time_or_all_are(study):
@@ -294,6 +300,9 @@ def test_torchrun_spreads_the_runs_and_gives_the_bytes_of_one_process(made, tmp_
         "    (out / f'by-{number}').touch()\n"
         "    return train(own, part, out, *rest, **settings)\n"
         "run.train_model = noted\n"
+        "from functools import partial\n"
+        "fixed = {'precision': 'float32', 'memory': 'contiguous'}\n"
+        "run.generate_volumes = partial(run.generate_volumes, **fixed)\n"
         "from napari_memscan.cli import main\nmain()\n"
     )
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
